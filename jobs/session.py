@@ -1,0 +1,42 @@
+"""The Spark session of a step run by hand; under Airflow the connection hands one over."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def spark_session(settings: Settings) -> SparkSession:
+    """A session on the configured master, or on a Spark Connect server where `spark.remote` names one."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("evergreen")
+    if settings.spark.remote:
+        builder = builder.remote(settings.spark.remote)
+    else:
+        builder = builder.master(settings.spark.master).config("spark.driver.memory", settings.spark.driver_memory)
+        for key, value in classic_conf(settings).items():
+            builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def classic_conf(settings: Settings) -> dict[str, str]:
+    """What a Spark driver of ours is started with, here or as a Connect server: quiet, on loopback, UTC."""
+    return {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.spark.partitions),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.python.worker.reuse": "true",
+    }

@@ -1,0 +1,185 @@
+"""All settings, with their defaults. One TOML file, environment variables over it, unknown keys refused.
+
+`EVERGREEN_SETTINGS` names the file; any option can be overridden as `EVERGREEN_SECTION__OPTION`, and the home as
+`EVERGREEN_HOME`. Relative paths in the file are relative to the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.errors import SettingsError
+
+DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KuaiRandSettings(Section):
+    """KuaiRand-Pure in its published layout."""
+
+    kind: Literal["kuairand"]
+    path: Path  # the folder that holds data/ (and derived/, where there is one)
+
+
+class TableSettings(Section):
+    """A log in CSV or Parquet: a mapping from our column names to the file's."""
+
+    kind: Literal["table"]
+    path: Path  # a file, a folder, or a glob
+    columns: dict[str, str]  # ours -> theirs: consumer_id, producer_id, time (and item_id, kind, value, dwell_ms)
+    labels: dict[str, str] = {}  # label -> 0/1 column; with labels the rows are impressions, without engagements
+    context: list[str] = []  # further categorical columns known when the item is shown
+    time_unit: Literal["s", "ms", "iso"] = "s"
+    timezone: str = "UTC"
+
+
+class EdgelistSettings(Section):
+    """`src dst unix_time [kind]`, separated by white space, gzip or not: messages, retweets, follows, answers."""
+
+    kind: Literal["edgelist"]
+    path: Path
+    timezone: str = "UTC"
+
+
+class SparkSettings(Section):
+    remote: str = ""  # sc://host:port/;token=... ; empty: a classic session on `master`
+    master: str = "local[*]"
+    partitions: int = 2  # output files of a large table, and shuffle partitions
+    driver_memory: str = "2g"
+
+
+class ValidationSettings(Section):
+    max_bad_share: float = 0.05  # more bad rows than this, and the day is not trusted
+    min_rows_share: float = 0.5  # of the trailing median; fewer rows, and the day is not trusted
+    median_days: int = 7  # length of the trailing median
+    median_min_days: int = 3  # with fewer days behind it, the row count is not judged
+
+
+class MatrixSettings(Section):
+    window_days: int = 14  # trailing days whose engagements count, the day itself included
+    producers: int = 5000  # the top N producers span the matrix
+    min_engagements: int = 2  # a consumer with fewer in the window is folded in, not fitted
+    weights: dict[str, float] = {}  # strength of one engagement by kind; a kind not named counts 1
+
+
+class EmbeddingSettings(Section):
+    name: str = "producer"  # name of the published embedding
+    dim: int = 32  # length of one vector
+    anchor_day: date | None = None  # day whose coordinates the space keeps; default: the first day of the log
+    seed: int = 0
+
+
+class RankerSettings(Section):
+    name: str = "ranker"  # name of the registered model
+    start_day: date | None = None  # first day of the chain; default: the first day with impressions
+    window_days: int = 14  # trailing days of examples trained on
+    primary_label: str = "click"  # the label that the gate judges
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    bootstrap: int = 200  # resamples of users in the gate's interval
+    seed: int = 0
+
+
+class MLflowSettings(Section):
+    uri: str = ""  # tracking server; empty: a database under home
+
+
+class RegistrySettings(Section):
+    url: str = ""  # SQLAlchemy address of the catalog; empty: SQLite under home
+    token: str = ""  # guards the service's writes
+
+
+class ServiceSettings(Section):
+    host: str = "127.0.0.1"
+    airflow_port: int = 8080
+    mlflow_port: int = 5000
+    registry_port: int = 8090
+    spark_port: int = 15002
+
+
+SourceSettings = Annotated[KuaiRandSettings | TableSettings | EdgelistSettings, Field(discriminator="kind")]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="EVERGREEN_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    home: Path = Path(".evergreen")
+    source: SourceSettings
+    spark: SparkSettings = SparkSettings()
+    validation: ValidationSettings = ValidationSettings()
+    matrix: MatrixSettings = MatrixSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    ranker: RankerSettings = RankerSettings()
+    mlflow: MLflowSettings = MLflowSettings()
+    registry: RegistrySettings = RegistrySettings()
+    services: ServiceSettings = ServiceSettings()
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings):
+        return env_settings, init_settings  # a variable wins over the file
+
+    @property
+    def lake(self):
+        from jobs.lake import Lake
+
+        return Lake(self.home / "lake")
+
+    @property
+    def registry_root(self) -> Path:
+        return self.home / "registry"
+
+    @property
+    def registry_url(self) -> str:
+        return self.registry.url or f"sqlite:///{self.registry_root / 'catalog.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return self.mlflow.uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+
+    def report(self, step: str, day: date) -> Path:
+        """Folder for what a person reads about a step and day (plots, data docs); attached to its MLflow run."""
+        folder = self.home / "reports" / step / f"day={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def digest(self, *sections: str) -> str:
+        """Digest of the named sections: the settings that shape a step's result."""
+        chosen = {name: getattr(self, name).model_dump(mode="json", exclude={"path"}) for name in sections}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_settings(path: Path | str | None = None) -> Settings:
+    """Read the settings file named by the argument, by EVERGREEN_SETTINGS, or the project's own."""
+    file = Path(path or os.environ.get("EVERGREEN_SETTINGS") or DEFAULT_FILE).resolve()
+    try:
+        raw = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"No settings file at {file}. Name one with --settings or EVERGREEN_SETTINGS.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}.") from None
+    try:
+        settings = Settings(**raw)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors())
+        raise SettingsError(f"{file}: {faults}. The options and their defaults are listed in jobs/settings.py.") from None
+    source = settings.source.model_copy(update={"path": file.parent / settings.source.path})
+    return settings.model_copy(update={"home": (file.parent / settings.home).resolve(), "source": source})
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Every day from first to last, both included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

@@ -1,0 +1,1 @@
+"""Torch rankers: one idea a file."""
