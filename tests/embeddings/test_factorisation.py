@@ -1,0 +1,111 @@
+"""The maths of one version, each formula checked by another road."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embeddings.align import mean_cosine, procrustes
+from embeddings.fold_in import fold_in
+from embeddings.normalize import normalize
+from embeddings.svd import factorize, truncated_svd
+
+
+def random_counts(n: int, m: int, density: float, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    x = sp.random(n, m, density, "csr", random_state=rng)
+    x.data = rng.integers(1, 5, len(x.data)).astype(float)
+    return x
+
+
+def test_normalisation_by_hand():
+    """Row sums 3 and 4, column sums 1, 6: 1/√(3·1), 2/√(3·6), 4/√(4·6)."""
+    x = normalize(sp.csr_matrix([[1.0, 2.0], [0.0, 4.0]])).toarray()
+    np.testing.assert_allclose(x, [[1 / np.sqrt(3), 2 / np.sqrt(18)], [0, 4 / np.sqrt(24)]])
+
+
+def test_an_empty_row_or_column_stays_zero():
+    x = normalize(sp.csr_matrix([[1.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(x.toarray(), [[1, 0], [0, 0]])
+
+
+def test_the_largest_singular_value_of_a_normalised_matrix_is_one():
+    """x̂ is a bipartite random walk: √row sums and √column sums are singular vectors with σ = 1."""
+    _, sigma, _ = truncated_svd(normalize(random_counts(300, 200, 0.05)), k=4)
+    assert sigma[0] == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(20, 12), (300, 150)], ids=["dense road", "ARPACK road"])
+def test_truncated_svd_agrees_with_the_dense_one(shape):
+    x = random_counts(*shape, density=0.2)
+    u, sigma, v = truncated_svd(x, k=5)
+    dense_u, dense_sigma, dense_vt = np.linalg.svd(x.toarray(), full_matrices=False)
+    np.testing.assert_allclose(sigma, dense_sigma[:5], rtol=1e-9)
+    best = dense_u[:, :5] * dense_sigma[:5] @ dense_vt[:5]
+    np.testing.assert_allclose(u * sigma @ v.T, best, atol=1e-8)
+
+
+def test_the_same_matrix_gives_the_same_bytes():
+    x = normalize(random_counts(400, 200, 0.05))
+    assert factorize(x, 8).consumers.tobytes() == factorize(x, 8).consumers.tobytes()
+
+
+def test_fewer_directions_than_asked_for_are_padded_with_zeros():
+    """A quiet day has the same width as a loud one."""
+    factors = factorize(sp.csr_matrix([[1.0, 0.0, 2.0]]), k=4)
+    assert factors.consumers.shape == (1, 4)
+    assert factors.producers.shape == (3, 4)
+    assert not factors.producers[:, 1:].any()
+    assert not factors.fold_in[:, 1:].any()
+
+
+def test_folding_in_a_fitted_consumer_gives_its_fitted_vector():
+    """The identity behind fold-in: x̂ V Σ^(-1/2) = U √Σ for a row of the fitted matrix."""
+    x = random_counts(120, 80, 0.1)
+    factors = factorize(normalize(x), k=6)
+    column_sums = np.asarray(x.sum(axis=0)).ravel()
+    np.testing.assert_allclose(fold_in(x[:10], column_sums, factors.fold_in), factors.consumers[:10], atol=1e-6)
+
+
+def test_fold_in_against_a_slow_loop():
+    x, rng = random_counts(5, 7, 0.5), np.random.default_rng(1)
+    sums, matrix = rng.uniform(1, 9, 7), rng.normal(size=(7, 3)).astype(np.float32)
+    slow = np.zeros((5, 3))
+    for i, row in enumerate(x.toarray()):
+        for j, strength in enumerate(row):
+            if strength:
+                slow[i] += strength / (np.sqrt(row.sum()) * np.sqrt(sums[j])) * matrix[j]
+    np.testing.assert_allclose(fold_in(x, sums, matrix), slow, atol=1e-6)
+
+
+def test_parts_of_two_versions_are_refused():
+    with pytest.raises(ValueError, match="7 producers, column sums of 6, a fold-in matrix of 7"):
+        fold_in(random_counts(2, 7, 0.5), np.ones(6), np.ones((7, 3)))
+
+
+@given(st.integers(0, 10_000))
+def test_procrustes_undoes_any_rotation(seed):
+    rng = np.random.default_rng(seed)
+    anchor = rng.normal(size=(30, 5))
+    turned = anchor @ np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    rotation = procrustes(turned, anchor)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(5), atol=1e-10)
+    np.testing.assert_allclose(turned @ rotation, anchor, atol=1e-8)
+
+
+def test_no_other_rotation_comes_nearer():
+    """Optimality, by trying: small further turns only make the residual larger."""
+    rng = np.random.default_rng(3)
+    vectors, anchor = rng.normal(size=(40, 4)), rng.normal(size=(40, 4))
+    best = np.linalg.norm(vectors @ procrustes(vectors, anchor) - anchor)
+    for _ in range(50):
+        skew = rng.normal(size=(4, 4)) * 0.1
+        turn = np.linalg.qr(np.eye(4) + skew - skew.T)[0]
+        assert np.linalg.norm(vectors @ procrustes(vectors, anchor) @ turn - anchor) >= best - 1e-9
+
+
+def test_mean_cosine_passes_over_zero_vectors():
+    assert mean_cosine(np.array([[1.0, 0], [0, 0]]), np.array([[2.0, 0], [1, 1]])) == pytest.approx(1.0)
