@@ -1,0 +1,313 @@
+"""The registry as Python code sees it: publish a version, find one, ask it for vectors.
+
+In short:
+    registry = Registry(Path("registry"), "sqlite:///registry/catalog.db")
+    registry.get("author", "producer", ["1196"]).vectors
+    registry.neighbours("author", "producer:1196", k=5)
+    registry.load(registry.version("author"), space="author/2022-04-25").entities["consumer"].rows(ids)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from embeddings.fold_in import fold_in
+from embeddings.registry import files, versions
+from embeddings.registry.catalog import Catalog, VersionRow
+from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch, UnknownEntity, UnknownId, missing
+from embeddings.registry.files import FoldIn, Vectors
+from embeddings.registry.search import cosine_top_k
+from embeddings.registry.versions import LATEST, NAME, Version
+
+__all__ = ["FoldIn", "FoldedIn", "Found", "Loaded", "Neighbour", "Registry", "Vectors", "Version"]
+
+REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version with its arrays, memory-mapped and read-only."""
+
+    version: Version
+    entities: dict[str, Vectors]
+    fold_in: FoldIn
+
+
+@dataclass(frozen=True)
+class Found:
+    """Vectors as asked for, row by row, and where they come from. Shapes: as in `Vectors`; ids are texts here."""
+
+    version: Version
+    entity: str
+    ids: list[str]
+    vectors: np.ndarray
+    counts: np.ndarray
+    folded: np.ndarray
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """score: cosine, -1 to 1. count: engagements behind the vector. folded: folded in instead of fitted."""
+
+    id: str
+    score: float
+    count: int
+    folded: bool
+
+
+@dataclass(frozen=True)
+class FoldedIn:
+    """A vector made from a history. unknown: producers of it that the version does not know, left out."""
+
+    version: Version
+    vector: np.ndarray
+    known: int
+    unknown: list[str]
+
+
+class Registry:
+    """Versions of embeddings: their files below `root`, the list of them in the catalog at `url`."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root = Path(root)
+        self.catalog = Catalog(url)
+
+    # Publishing
+
+    def publish(
+        self,
+        name: str,
+        day: date,
+        space: str,
+        entities: dict[str, Vectors],
+        fold_in: FoldIn,
+        lineage: dict[str, Any],
+    ) -> Version:
+        """Publish a version, whole or not at all; 'latest' moves to it unless a newer day has it.
+
+        The same content for the same day is the version that is there already, lineage and all; other content is the
+        day's next revision. Killed at any moment, the next call completes it. Raises BadVersion.
+        """
+        _check_published(name, space, list(entities), lineage)
+        manifest = files.publish_files(self._files, name, day, space, entities, fold_in, lineage)
+        with self.catalog.writing() as session:
+            return self._version(versions.record(session, manifest, day))
+
+    def set_alias(self, name: str, alias: str, version: Version, only_forward: bool = False) -> Version:
+        """Point an alias at a version; with only_forward never back to an older day. Returns what it points at.
+
+        'latest' moves by publishing alone.
+        """
+        if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
+            raise BadRequest(
+                f"{alias!r} cannot be set as an alias: it needs letters, digits, _ and -, no day, and not {LATEST!r}, "
+                "which moves by publishing alone."
+            )
+        if version.name != name:
+            raise BadRequest(
+                f"Alias {alias!r} of '{name}' cannot point at {version.id}, a version of '{version.name}'."
+            )
+        with self.catalog.writing() as session:
+            row = versions.of_day(session, name, version.day, version.revision)
+            return self._version(versions.point(session, alias, row, only_forward))
+
+    # Finding
+
+    def names(self) -> list[str]:
+        """The embeddings there are."""
+        with self.catalog.reading() as session:
+            return versions.names(session)
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of an embedding, oldest day and first revision first. Raises UnknownName."""
+        with self.catalog.reading() as session:
+            return [self._version(row) for row in versions.every(session, name)]
+
+    def aliases(self, name: str) -> dict[str, Version]:
+        """Every alias of an embedding, and the version it points at. Raises UnknownName."""
+        with self.catalog.reading() as session:
+            return {row.alias: self._version(row.version) for row in versions.aliases(session, name)}
+
+    def alias(self, name: str, alias: str) -> Version:
+        """The version that an alias points at. Raises UnknownName, UnknownVersion."""
+        with self.catalog.reading() as session:
+            return self._version(versions.aliased(session, name, alias))
+
+    def version(self, name: str, day: date | None = None, revision: int | None = None) -> Version:
+        """The version of a day (its last revision, unless one is given); without a day, the one that 'latest' is."""
+        if day is None:
+            return self.alias(name, LATEST)
+        with self.catalog.reading() as session:
+            return self._version(versions.of_day(session, name, day, revision))
+
+    def before(self, name: str, day: date) -> Version | None:
+        """The newest version of a day before this one, None where there is none. Raises UnknownName."""
+        with self.catalog.reading() as session:
+            row = versions.before(session, name, day)
+            return None if row is None else self._version(row)
+
+    def find(self, name: str, reference: str = LATEST) -> Version:
+        """The version that a text names: '2022-04-25' (its last revision), '2022-04-25.r1', or an alias."""
+        if (match := REFERENCE.fullmatch(reference)) is None:
+            return self.alias(name, reference)
+        try:
+            day = date.fromisoformat(match[1])
+        except ValueError:
+            raise BadRequest(f"{match[1]!r} is no day of the calendar; write it as 2022-04-25.") from None
+        return self.version(name, day, int(match[2]) if match[2] else None)
+
+    # Asking
+
+    def load(self, version: Version, space: str | None = None) -> Loaded:
+        """Map a version's arrays. space: the one its vectors will be used in; raises SpaceMismatch against another."""
+        if space is not None and space != version.space:
+            raise SpaceMismatch(
+                f"{version.id} is in space '{version.space}' and was loaded against space '{space}': vectors of two "
+                f"spaces cannot be mixed. Take a version of '{space}', or rebuild what uses it on '{version.space}'."
+            )
+        mapped = files.open_files(version.path)
+        return Loaded(version, mapped.entities, mapped.fold_in)
+
+    def verify(self, version: Version) -> dict[str, str]:
+        """Compare every file with the digest it was published with; returns them. Raises DamagedVersion."""
+        return files.verify_files(version.path)
+
+    def get(
+        self, name: str, entity: str, ids: Sequence[str], day: date | None = None, revision: int | None = None
+    ) -> Found:
+        """The vectors of these ids, the engagements behind them, and their version. Raises NotFound's kin."""
+        loaded = self.load(self.version(name, day, revision))
+        vectors = _entity(loaded, entity)
+        rows = _known_rows(loaded, entity, ids)
+        return Found(
+            loaded.version, entity, list(ids), vectors.vectors[rows], vectors.counts[rows], vectors.folded[rows]
+        )
+
+    def neighbours(
+        self,
+        name: str,
+        who: str,
+        k: int = 10,
+        day: date | None = None,
+        among: str | None = None,
+        revision: int | None = None,
+    ) -> list[Neighbour]:
+        """The k nearest by cosine, exactly, best first; never `who` itself.
+
+        who: 'entity:id', as in 'producer:1196'. among: the entity to search, by default its own.
+        Raises BadRequest, NotFound's kin.
+        """
+        if k < 1:
+            raise BadRequest(f"k = {k} neighbours cannot be found; ask for at least one.")
+        loaded = self.load(self.version(name, day, revision))
+        entity, id_ = parse_who(who, list(loaded.entities))
+        among = among or entity
+        searched = _entity(loaded, among)
+        row = int(_known_rows(loaded, entity, [id_])[0])
+        query = loaded.entities[entity].vectors[row]
+        if not query.any():
+            raise BadRequest(
+                f"'{entity}:{id_}' has a vector of zeros in {loaded.version.id}: no direction, no neighbours."
+            )
+        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, row if among == entity else -1)
+        ids = (i.decode() for i in searched.ids[rows].tolist())
+        found = zip(ids, scores.tolist(), searched.counts[rows].tolist(), searched.folded[rows].tolist(), strict=True)
+        return [Neighbour(*fields) for fields in found]
+
+    def fold_in(
+        self, name: str, strengths: Mapping[str, float], day: date | None = None, revision: int | None = None
+    ) -> FoldedIn:
+        """A vector for a consumer with this history, by the same formula as the nightly fold-in.
+
+        strengths: producer id -> strength, > 0. Producers that the version does not know are left out and reported;
+        raises UnknownId when it knows none, BadRequest for a strength that is none.
+        """
+        if bad := {p: s for p, s in strengths.items() if not (math.isfinite(s) and s > 0)}:
+            raise BadRequest(f"Strengths must be finite and above 0; given: {bad}.")
+        loaded = self.load(self.version(name, day, revision))
+        producers = loaded.entities["producer"]
+        ids = list(strengths)
+        rows = _find_rows(producers, ids)
+        known = rows >= 0
+        if not known.any():
+            if not ids:
+                raise BadRequest("A history needs at least one producer and its strength.")
+            _known_rows(loaded, "producer", ids)
+        values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
+        order = np.argsort(rows[known])
+        history = sp.csr_matrix(
+            (values[order], rows[known][order], [0, len(values)]), shape=(1, len(loaded.fold_in.matrix))
+        )
+        vector = fold_in(history, loaded.fold_in.column_sums, loaded.fold_in.matrix)[0]
+        unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
+        return FoldedIn(loaded.version, vector, int(known.sum()), unknown)
+
+    @property
+    def _files(self) -> Path:
+        return self.root / "versions"
+
+    def _version(self, row: VersionRow) -> Version:
+        return versions.as_version(row, self._files)
+
+
+def parse_who(who: str, entities: Sequence[str]) -> tuple[str, str]:
+    """'producer:1196' -> ('producer', '1196'). Raises BadRequest."""
+    entity, colon, id_ = who.partition(":")
+    if not colon or not entity or not id_:
+        raise BadRequest(
+            f"{who!r} does not say who; write entity:id, as in producer:1196. Entities: {', '.join(entities)}."
+        )
+    return entity, id_
+
+
+def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:
+    for kind, text in [("name", name), *(("entity", entity) for entity in entities)]:
+        if not NAME.fullmatch(text):
+            raise BadVersion(f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -.")
+    if not space or len(space) > 200:
+        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to 200 characters.")
+    try:
+        json.dumps(lineage, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
+
+
+def _entity(loaded: Loaded, entity: str) -> Vectors:
+    if entity not in loaded.entities:
+        raise UnknownEntity(*missing(f"entity of {loaded.version.id}", entity, loaded.entities))
+    return loaded.entities[entity]
+
+
+def _find_rows(vectors: Vectors, ids: Sequence[str]) -> np.ndarray:
+    """Rows of ids that a person typed, -1 where unknown. NumPy drops a trailing NUL, so an id with one is nobody's."""
+    return np.where(["\0" in id_ for id_ in ids], -1, vectors.rows(ids)) if ids else np.empty(0, np.int64)
+
+
+def _known_rows(loaded: Loaded, entity: str, ids: Sequence[str]) -> np.ndarray:
+    """Rows of ids that must all be there; raises UnknownId, which names near misses and where else the id is known."""
+    vectors = _entity(loaded, entity)
+    rows = _find_rows(vectors, ids)
+    if (rows >= 0).all():
+        return rows
+    unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
+    first = unknown[0]
+    elsewhere = [f"{other}:{first}" for other, its in loaded.entities.items() if _find_rows(its, [first])[0] >= 0]
+    near = [f"{entity}:{id_}" for id_ in vectors.near(first)] + elsewhere
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    others = f", nor {len(unknown) - 1} more of the ids asked for" if len(unknown) > 1 else ""
+    lowest, highest = (vectors.ids[at].decode() for at in (0, -1))
+    raise UnknownId(
+        f"There is no {entity} {first!r} in {loaded.version.id}{others}.{hint} "
+        f"It has {len(vectors.ids):,} of them, from {lowest!r} to {highest!r} in the order of their bytes.",
+        near,
+    )
