@@ -177,10 +177,8 @@ def _upgrade(engine: Engine, writer: Engine) -> None:
     if _revision(engine) == HEAD:
         return
     if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            connection.connection.driver_connection.execute(
-                "PRAGMA journal_mode = WAL"
-            )  # lasts: it is kept in the file
+        with closing(engine.raw_connection()) as raw:
+            raw.cursor().execute("PRAGMA journal_mode = WAL")  # outside of a transaction; the file remembers it
     from alembic import command
     from alembic.config import Config
 
@@ -189,7 +187,7 @@ def _upgrade(engine: Engine, writer: Engine) -> None:
     with writer.begin() as connection:
         if (revision := _revision_of(connection)) is not None and revision > HEAD:
             raise CatalogError(
-                f"The catalog {engine.url!r} has schema {revision}, this Evergreen knows up to {HEAD}. Upgrade it here too."
+                f"The catalog {engine.url!r} has schema {revision}, this Evergreen knows up to {HEAD}. Upgrade it here."
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
