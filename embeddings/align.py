@@ -13,7 +13,9 @@ def procrustes(vectors: np.ndarray, anchor: np.ndarray) -> np.ndarray:
     A rotation of both sides changes no dot product. Source: Schönemann 1966, Psychometrika 31.
     """
     if vectors.shape != anchor.shape:
-        raise ValueError(f"Shapes {vectors.shape} and {anchor.shape} differ: align the same entities in the same dimension.")
+        raise ValueError(
+            f"Shapes {vectors.shape} and {anchor.shape} differ: align the same entities, in one dimension."
+        )
     with threadpool_limits(1):
         w, _, zt = np.linalg.svd(vectors.astype(np.float64).T @ anchor.astype(np.float64))
         return w @ zt
@@ -28,4 +30,4 @@ def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def relative_residual(a: np.ndarray, b: np.ndarray) -> float:
     """‖a − b‖ / ‖b‖ (Frobenius). 0: the same; about √2: unrelated."""
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-300))
+    return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-300)

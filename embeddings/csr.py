@@ -1,4 +1,4 @@
-"""CSR blocks on disk: a few rows of the matrix in a folder of plain arrays, written by one task and memory-mapped by others."""
+"""CSR blocks on disk: some rows of the matrix as a folder of plain arrays, written by one task, memory-mapped by others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 @dataclass(frozen=True)
 class Block:
-    """Some consumers and their strengths. n consumers, nnz pairs; columns are producer rows, ascending in each consumer."""
+    """Some consumers and their strengths. n consumers, nnz pairs; columns are producer rows, ascending per consumer."""
 
     ids: np.ndarray  # (n,) bytes, sorted
     engagements: np.ndarray  # (n,) int32, how many engagements stand behind the consumer

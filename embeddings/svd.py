@@ -45,7 +45,7 @@ def truncated_svd(x: sp.csr_matrix, k: int, seed: int = 0) -> tuple[np.ndarray, 
 
 
 def factorize(x: sp.csr_matrix, k: int, seed: int = 0) -> Factors:
-    """Embed both sides: consumers U√Σ, producers V√Σ, so that their dot product approximates x; and V Σ^(-1/2) to fold in.
+    """Embed both sides, consumers U√Σ and producers V√Σ: their dot product approximates x. V Σ^(-1/2) folds in.
 
     x: (n_consumers, n_producers), normalised. Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with
     Embeddings", matrix factorisation.

@@ -54,7 +54,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "cosine_to_anchor_unaligned": mean_cosine(before, target),
             "residual": relative_residual(after, target),
         }
-    plot_cosines(before, after, target, settings.report("align", day) / "cosine_to_anchor.png", f"{day} against {anchor}")
+    plot_cosines(
+        before, after, target, settings.report("align", day) / "cosine_to_anchor.png", f"{day} against {anchor}"
+    )
 
 
 def space(settings: Settings) -> str:

@@ -24,7 +24,7 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Factorise the day's matrix: consumers.npy, producers.npy, fold_in.npy, singular_values.npy in the matrix's row order."""
+    """Factorise the day's matrix. Writes consumers, producers, fold_in and singular_values.npy, rows as in the matrix."""
     matrix = settings.lake.get("matrix", day)
     n_producers = len(np.load(matrix.path / "producers.npy", mmap_mode="r"))
     x = normalize(stack(load_blocks(matrix.path / "fitted"), n_producers))
@@ -39,7 +39,11 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "smallest_singular_value": float(factors.singular_values[-1]),
             "energy_share": energy,
         }
-    plot_spectrum(factors.singular_values, settings.report("embed", day) / "singular_values.png", f"{day}: {energy:.1%} of the energy")
+    plot_spectrum(
+        factors.singular_values,
+        settings.report("embed", day) / "singular_values.png",
+        f"{day}: {energy:.1%} of the energy",
+    )
 
 
 def plot_spectrum(sigma: np.ndarray, path: Path, title: str) -> None:

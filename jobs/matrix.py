@@ -43,7 +43,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     pairs = strengths(engagements(spark, days), settings.matrix.weights).cache()
     producers = top_producers(pairs, settings.matrix)
     if not producers:
-        raise EvergreenError(f"No engagement with any producer in the {len(days)} trusted days up to {day}: nothing to embed.")
+        raise EvergreenError(
+            f"No engagement with any producer in the {len(days)} trusted days up to {day}: nothing to embed."
+        )
     with settings.lake.writing("matrix", day, settings=settings.digest(*SETTINGS), inputs=days) as staging:
         write_blocks(spark, pairs, producers, settings.matrix.min_engagements, staging.path, settings.spark.partitions)
         fitted, rest = load_blocks(staging.path / "fitted"), load_blocks(staging.path / "rest")

@@ -47,7 +47,9 @@ class Board:
 
     def seconds(self, step: str) -> list[float]:
         """The seconds of the days on which this step ran to its end."""
-        return [c.seconds for (_, s), c in self.cells.items() if s == step and c.state == "done" and c.seconds is not None]
+        return [
+            c.seconds for (_, s), c in self.cells.items() if s == step and c.state == "done" and c.seconds is not None
+        ]
 
     def failed(self) -> list[tuple[date, str]]:
         return [where for where, cell in self.cells.items() if cell.state == "failed"]

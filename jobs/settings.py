@@ -13,8 +13,9 @@ import tomllib
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
@@ -33,24 +34,53 @@ class KuaiRandSettings(Section):
     path: Path  # the folder that holds data/ (and derived/, where there is one)
 
 
+def known_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("no such time zone; expected a name such as 'UTC' or 'Europe/Paris'") from None
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(known_timezone)]
+
+
 class TableSettings(Section):
     """A log in CSV or Parquet: a mapping from our column names to the file's."""
 
     kind: Literal["table"]
-    path: Path  # a file, a folder, or a glob
+    path: Path  # a file, a folder, or a glob; .csv, .csv.gz or .parquet
     columns: dict[str, str]  # ours -> theirs: consumer_id, producer_id, time (and item_id, kind, value, dwell_ms)
     labels: dict[str, str] = {}  # label -> 0/1 column; with labels the rows are impressions, without engagements
     context: list[str] = []  # further categorical columns known when the item is shown
     time_unit: Literal["s", "ms", "iso"] = "s"
-    timezone: str = "UTC"
+    timezone: Timezone = (
+        "UTC"  # a day runs from midnight to midnight there; iso times without an offset are meant there
+    )
+    separator: str = ","  # between the fields of a CSV line
+
+    @model_validator(mode="after")
+    def _columns_are_ours(self) -> TableSettings:
+        needed = {"consumer_id", "producer_id", "time"}
+        optional = {"item_id", "dwell_ms"} if self.labels else {"item_id", "kind", "value"}
+        if missing := sorted(needed - self.columns.keys()):
+            raise ValueError(f"columns lacks {missing}: name the log's column for each of {sorted(needed)}")
+        if unknown := sorted(self.columns.keys() - needed - optional):
+            what = "impressions (labels are given)" if self.labels else "engagements (no labels are given)"
+            raise ValueError(
+                f"columns has {unknown}, which {what} do not have; they may have {sorted(needed | optional)}"
+            )
+        if self.context and not self.labels:
+            raise ValueError("context is of impressions: give labels too, or leave it out")
+        return self
 
 
 class EdgelistSettings(Section):
     """`src dst unix_time [kind]`, separated by white space, gzip or not: messages, retweets, follows, answers."""
 
     kind: Literal["edgelist"]
-    path: Path
-    timezone: str = "UTC"
+    path: Path  # a file, a folder, or a glob
+    timezone: Timezone = "UTC"
 
 
 class SparkSettings(Section):
@@ -62,7 +92,9 @@ class SparkSettings(Section):
 
 class ValidationSettings(Section):
     max_bad_share: float = 0.05  # more bad rows than this, and the day is not trusted
-    min_rows_share: float = 0.5  # of the trailing median; fewer rows, and the day is not trusted
+    min_rows_share: float = (
+        0.5  # of the trailing median; fewer rows, and the day is not trusted. 0: quiet days are normal
+    )
     median_days: int = 7  # length of the trailing median
     median_min_days: int = 3  # with fewer days behind it, the row count is not judged
 
@@ -107,6 +139,7 @@ class ServiceSettings(Section):
     mlflow_port: int = 5000
     registry_port: int = 8090
     spark_port: int = 15002
+    live: bool = True  # the log grows: every midnight the day that has just ended is run. False: only days asked for
 
 
 SourceSettings = Annotated[KuaiRandSettings | TableSettings | EdgelistSettings, Field(discriminator="kind")]
@@ -114,7 +147,11 @@ SourceSettings = Annotated[KuaiRandSettings | TableSettings | EdgelistSettings, 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="EVERGREEN_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="EVERGREEN_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     home: Path = Path(".evergreen")
@@ -129,7 +166,9 @@ class Settings(BaseSettings):
     services: ServiceSettings = ServiceSettings()
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings):
+    def settings_customise_sources(
+        cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+    ):
         return env_settings, init_settings  # a variable wins over the file
 
     @property
@@ -174,8 +213,12 @@ def load_settings(path: Path | str | None = None) -> Settings:
     try:
         settings = Settings(**raw)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors())
-        raise SettingsError(f"{file}: {faults}. The options and their defaults are listed in jobs/settings.py.") from None
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
+        )
+        raise SettingsError(
+            f"{file}: {faults}. The options and their defaults are listed in jobs/settings.py."
+        ) from None
     source = settings.source.model_copy(update={"path": file.parent / settings.source.path})
     return settings.model_copy(update={"home": (file.parent / settings.home).resolve(), "source": source})
 

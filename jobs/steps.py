@@ -83,4 +83,15 @@ def trusted(settings: Settings, days: list[date]) -> list[Partition]:
     return [partition for partition in found if partition.facts["trusted"]]
 
 
-__all__ = ["EMBEDDING_STEPS", "RANKER_STEPS", "STEPS", "Skip", "anchor_day", "current", "ensure", "execute", "trusted", "window"]
+__all__ = [
+    "EMBEDDING_STEPS",
+    "RANKER_STEPS",
+    "STEPS",
+    "Skip",
+    "anchor_day",
+    "current",
+    "ensure",
+    "execute",
+    "trusted",
+    "window",
+]

@@ -79,7 +79,10 @@ with m.Lake(Path({str(tmp_path)!r})).writing("matrix", date(2022, 4, 25), settin
 
 def test_a_missing_partition_is_named_with_its_remedy(tmp_path):
     write(lake := Lake(tmp_path), "rows")
-    with pytest.raises(NotCommitted, match=r"'matrix' has no committed partition for 2022-04-26.*2022-04-25.*evergreen step matrix --day 2022-04-26"):
+    with pytest.raises(
+        NotCommitted,
+        match=r"'matrix' has no committed partition for 2022-04-26.*2022-04-25.*evergreen step matrix --day 2022-04-26",
+    ):
         lake.get("matrix", date(2022, 4, 26))
 
 
@@ -88,7 +91,9 @@ def test_spark_writes_the_same_rows_as_the_same_bytes_whatever_their_order(tmp_p
     digests = []
     for order in (rows, rows[::-1]):
         with lake.writing("land", DAY, settings="s") as staging:
-            staging.write(spark.createDataFrame(order, "id string, n int").repartition(5), "t", ["id", "n"], partitions=2)
+            staging.write(
+                spark.createDataFrame(order, "id string, n int").repartition(5), "t", ["id", "n"], partitions=2
+            )
         digests.append(lake.get("land", DAY).digest)
     assert digests[0] == digests[1]
     assert sorted(map(tuple, lake.get("land", DAY).read(spark, "t").collect())) == sorted(rows)

@@ -44,7 +44,9 @@ def test_the_digest_sees_what_shapes_the_result_and_nothing_else(tmp_path):
     base = load_settings(written(tmp_path, MINIMAL))
     moved = load_settings(written(tmp_path, 'home = "elsewhere"\n' + MINIMAL))
     wider = load_settings(written(tmp_path, MINIMAL + "[embedding]\ndim = 16"))
-    assert base.digest("source", "embedding") == moved.digest("source", "embedding") != wider.digest("source", "embedding")
+    assert (
+        base.digest("source", "embedding") == moved.digest("source", "embedding") != wider.digest("source", "embedding")
+    )
 
 
 def test_the_projects_own_settings_load():
