@@ -29,12 +29,16 @@ class Source(Protocol):
         """The tables this source has on that day."""
         ...
 
+    def absent(self, table: str) -> frozenset[str]:
+        """Columns of a table that this source does not have: null in every row, and not missed by validation."""
+        ...
+
     def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
         """One table's rows of one day. Raises BadInput, naming the file, when it is not what it claims to be."""
         ...
 
     def notes(self, day: date) -> dict[str, int | str]:
-        """What the adapter did to the day's rows (repeats dropped, …), told with the landed partition."""
+        """What the adapter did to the day's rows (repeats dropped, …), told once its tables are written."""
         ...
 
 
