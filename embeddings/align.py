@@ -22,7 +22,7 @@ def procrustes(vectors: np.ndarray, anchor: np.ndarray) -> np.ndarray:
 
 
 def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean cosine of paired rows, of those that are zero on neither side. a, b: (n, k). NaN-free: 0 with no such row."""
+    """Mean cosine of the paired rows that are zero on neither side; 0 where there is none. a, b: (n, k)."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     there = norms > 0
     return float(np.mean(np.sum(a[there] * b[there], axis=1) / norms[there])) if there.any() else 0.0

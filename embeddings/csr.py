@@ -1,4 +1,4 @@
-"""CSR blocks on disk: some rows of the matrix as a folder of plain arrays, written by one task, memory-mapped by others."""
+"""CSR blocks on disk: some rows of the matrix in a folder of plain arrays, written by one task, mapped by others."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def fold_in(x: sp.csr_matrix, column_sums: np.ndarray, matrix: np.ndarray) -> np
     """u = x̂ F with F = V Σ^(-1/2): where the SVD would have put these consumers, U√Σ = X̂ V Σ^(-1/2).
 
     x: (n, n_producers) raw strengths of consumers left out of the fit. column_sums: (n_producers,), the fitted
-    matrix's. matrix: (n_producers, k), the version's fold-in matrix. Returns (n, k) float32; a row without strengths is zero.
+    matrix's. matrix: (n_producers, k), the version's fold-in matrix. Returns (n, k) float32; no strengths, zeros.
     Raises ValueError when the three disagree about the number of producers.
     Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with Embeddings", fold-in.
     """

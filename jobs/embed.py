@@ -24,7 +24,7 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Factorise the day's matrix. Writes consumers, producers, fold_in and singular_values.npy, rows as in the matrix."""
+    """Factorise the day's matrix. Writes consumers, producers, fold_in, singular_values.npy, rows as in the matrix."""
     matrix = settings.lake.get("matrix", day)
     n_producers = len(np.load(matrix.path / "producers.npy", mmap_mode="r"))
     x = normalize(stack(load_blocks(matrix.path / "fitted"), n_producers))

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -104,7 +104,7 @@ class Lake:
         return partition
 
     @contextmanager
-    def writing(self, step: str, day: date, *, settings: str, inputs: list[Partition] = ()) -> Iterator[Staging]:
+    def writing(self, step: str, day: date, *, settings: str, inputs: Sequence[Partition] = ()) -> Iterator[Staging]:
         """Write the partition of a step and day; it is committed when the block ends without an exception.
 
         settings: digest of the settings that shaped it. inputs: the partitions it was computed from.

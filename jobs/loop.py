@@ -17,7 +17,8 @@ def run_days(settings: Settings, first: date, last: date) -> tuple[Board, dict[t
 
     A step that fails ends its own half of the day (embeddings or ranker); later days go on.
     """
-    board, reasons = Board(days_between(first, last), STEPS), {}
+    board = Board(days_between(first, last), STEPS)
+    reasons: dict[tuple[date, str], str] = {}
     with live(board, "evergreen run") as show:
         for day in board.days:
             for steps in (EMBEDDING_STEPS, RANKER_STEPS):

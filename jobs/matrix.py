@@ -4,7 +4,7 @@
     fitted/block-00000/...             the consumers that the factorisation is fitted on
     rest/block-00000/...               those with too few engagements: they are folded in later
 
-Blocks keep raw strengths; `embeddings.normalize` makes x̂ of them wherever they are read (one formula for fit and fold-in).
+Blocks keep raw strengths; `embeddings.normalize` makes x̂ of them where they are read: one formula for fit and fold-in.
 """
 
 from __future__ import annotations
@@ -43,16 +43,14 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     pairs = strengths(engagements(spark, days), settings.matrix.weights).cache()
     producers = top_producers(pairs, settings.matrix)
     if not producers:
-        raise EvergreenError(
-            f"No engagement with any producer in the {len(days)} trusted days up to {day}: nothing to embed."
-        )
+        raise EvergreenError(f"No engagement in the {len(days)} trusted days up to {day}: nothing to embed.")
     with settings.lake.writing("matrix", day, settings=settings.digest(*SETTINGS), inputs=days) as staging:
         write_blocks(spark, pairs, producers, settings.matrix.min_engagements, staging.path, settings.spark.partitions)
         fitted, rest = load_blocks(staging.path / "fitted"), load_blocks(staging.path / "rest")
         if not fitted:
             raise EvergreenError(
-                f"No consumer has {settings.matrix.min_engagements} engagements in the {len(days)} trusted days up to {day}: "
-                "nothing to fit. Lower matrix.min_engagements or lengthen matrix.window_days."
+                f"No consumer has {settings.matrix.min_engagements} engagements in the {len(days)} trusted days "
+                f"up to {day}: nothing to fit. Lower matrix.min_engagements or lengthen matrix.window_days."
             )
         np.save(staging.path / "producers.npy", np.array(producers, dtype=np.bytes_), allow_pickle=False)
         sums = sum(np.bincount(b.indices, b.strengths, minlength=len(producers)) for b in fitted)
@@ -103,7 +101,7 @@ def top_producers(pairs: DataFrame, cfg: MatrixSettings) -> list[str]:
 
     popularity = pairs.groupBy("producer_id").agg(F.count("*").alias("consumers"))
     top = popularity.orderBy(F.desc("consumers"), "producer_id").limit(cfg.producers)
-    return top.toPandas()["producer_id"].tolist()
+    return [row.producer_id for row in top.collect()]
 
 
 def write_blocks(
@@ -141,7 +139,7 @@ def block_writer(home: str, min_engagements: int) -> Callable[[pa.Table], pa.Tab
 
 
 def to_block(pairs: pa.Table) -> Block:
-    """Pairs in any order -> CSR rows by consumer id, columns ascending. Columns: consumer_id, producer_row, strength, engagements."""
+    """(consumer_id, producer_row, strength, engagements) in any order -> CSR rows by consumer id, columns ascending."""
     pairs = pairs.sort_by([("consumer_id", "ascending"), ("producer_row", "ascending")])
     ids = pairs["consumer_id"].combine_chunks().dictionary_encode()  # in order of appearance, which is sorted
     rows = ids.indices.to_numpy(zero_copy_only=False)

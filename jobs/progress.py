@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -76,7 +76,7 @@ class Board:
 
 
 @contextmanager
-def live(board: Board, title: str = "") -> Iterator[callable]:
+def live(board: Board, title: str = "") -> Iterator[Callable[[], None]]:
     """Show the board while the block runs; the block calls what it is given after each change."""
     console = Console(file=sys.stdout)
     if console.is_terminal:

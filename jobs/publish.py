@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embeddings.csr import load_blocks
+from embeddings.csr import load_blocks, stack
 from embeddings.registry.client import FoldIn, Registry, Vectors
 from jobs.align import space
 from jobs.settings import Settings
@@ -71,7 +71,7 @@ def consumer_vectors(matrix: Path, align: Path, folded: Path) -> Vectors:
 def producer_vectors(matrix: Path, align: Path) -> tuple[Vectors, np.ndarray]:
     """Producers with ids sorted, and the order that sorted them. counts: fitted consumers who engaged with each."""
     ids = np.load(matrix / "producers.npy")
-    counts = sum(np.bincount(b.indices, minlength=len(ids)) for b in load_blocks(matrix / "fitted")).astype(np.int32)
+    counts = np.diff(stack(load_blocks(matrix / "fitted"), len(ids)).tocsc().indptr).astype(np.int32)
     order = np.argsort(ids)
     vectors = np.load(align / "producers.npy")
     return Vectors(ids[order], vectors[order], counts[order], np.zeros(len(ids), dtype=bool)), order

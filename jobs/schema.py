@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# One row an engagement. time_ms: UTC milliseconds, null where the source has no times. value: how much (a count, seconds).
+# One row an engagement. time_ms: UTC milliseconds, null where the source has no times. value: how much (1, seconds).
 ENGAGEMENTS = ("consumer_id", "producer_id", "item_id", "kind", "value", "time_ms")
-# One row an item shown, engaged with or not, followed by label_* (int) and ctx_* (string) columns. dwell_ms may be null.
+# One row an item shown, engaged with or not, then label_* (int) and ctx_* (string) columns. dwell_ms may be null.
 IMPRESSIONS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
 # One row an entity as known on that day, followed by cat_* (string) and num_* (double) columns.
 CONSUMERS = ("consumer_id",)

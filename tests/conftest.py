@@ -27,7 +27,7 @@ def spark():
     session.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tmp_path):
     """KuaiRand settings below a fresh home."""
     from jobs.settings import KuaiRandSettings, Settings

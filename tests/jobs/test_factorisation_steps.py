@@ -32,7 +32,7 @@ def random_day(seed: int, n: int = 400) -> list[tuple[str, str, str]]:
     ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tmp_path):
     log = tmp_path / "log.txt"
     stamps = [int(np.datetime64(day, "s").astype(int)) for day in DAYS]
@@ -61,7 +61,7 @@ def commit_day(settings: Settings, day: date, rows: list[tuple[str, str, str]] |
             pq.write_table(table, staging.path / "engagements" / "part-00000.parquet")
 
 
-@pytest.fixture()
+@pytest.fixture
 def three_days(settings):
     days = [random_day(seed) for seed in range(3)]
     for day, rows in zip(DAYS, days, strict=True):
