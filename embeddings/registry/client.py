@@ -284,7 +284,7 @@ def _check_published(name: str, space: str, entities: list[str], lineage: dict[s
 
 def _entity(loaded: Loaded, entity: str) -> Vectors:
     if entity not in loaded.entities:
-        raise UnknownEntity(*missing(f"entity of {loaded.version.id}", entity, loaded.entities))
+        raise UnknownEntity(*missing("entity", entity, loaded.entities, of=loaded.version.id))
     return loaded.entities[entity]
 
 

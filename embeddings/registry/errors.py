@@ -54,15 +54,18 @@ class CatalogError(RegistryError):
     """A catalog that cannot be opened."""
 
 
-def missing(kind: str, wanted: str, exist: Iterable[str], near: Sequence[str] | None = None) -> tuple[str, list[str]]:
+def missing(
+    kind: str, wanted: str, exist: Iterable[str], near: Sequence[str] | None = None, of: str = ""
+) -> tuple[str, list[str]]:
     """The message and the near misses for something that is not among those that exist.
 
-    kind: what it is, as in "embedding". near: found already, where `exist` is too long to search.
+    kind: what it is, as in "embedding". near: where likeness of spelling is not what counts. of: what it should be in.
     """
     exist = list(exist)
     near = list(near) if near is not None else get_close_matches(wanted, exist, n=3)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"There is no {kind} {wanted!r}.{hint} {_listing(exist)}", near
+    whose = f" in {of}" if of else ""
+    return f"There is no {kind} {wanted!r}{whose}.{hint} {_listing(exist)}", near
 
 
 def _listing(exist: list[str], limit: int = 12) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from embeddings.registry.catalog import AliasRow, VersionRow
 from embeddings.registry.errors import UnknownName, UnknownVersion, missing
 from embeddings.registry.files import folder
 
+Row = TypeVar("Row", VersionRow, AliasRow)
 LATEST = "latest"  # the alias of the newest day published
 NAME = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
@@ -108,9 +110,8 @@ def every(session: Session, name: str) -> list[VersionRow]:
 
 def aliases(session: Session, name: str) -> list[AliasRow]:
     """All aliases of an embedding, by alias. Raises UnknownName."""
-    return known(
-        session, name, session.scalars(select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.alias)).all()
-    )
+    ordered = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.alias)
+    return known(session, name, session.scalars(ordered).all() if NAME.fullmatch(name) else [])
 
 
 def aliased(session: Session, name: str, alias: str) -> VersionRow:
@@ -118,7 +119,7 @@ def aliased(session: Session, name: str, alias: str) -> VersionRow:
     if NAME.fullmatch(name) and NAME.fullmatch(alias) and (found := session.get(AliasRow, (name, alias))) is not None:
         return found.version
     exist = [*_days(every(session, name)), *(row.alias for row in aliases(session, name))]
-    raise UnknownVersion(*missing(f"day or alias of '{name}'", alias, exist))
+    raise UnknownVersion(*missing("day or alias", alias, exist, of=name))
 
 
 def of_day(session: Session, name: str, day: date, revision: int | None) -> VersionRow:
@@ -127,12 +128,12 @@ def of_day(session: Session, name: str, day: date, revision: int | None) -> Vers
     if not rows:
         days = _days(every(session, name))
         near = sorted(days, key=lambda other: abs(date.fromisoformat(other) - day))[:2]
-        raise UnknownVersion(*missing(f"version of '{name}' of day", str(day), days, near))
+        raise UnknownVersion(*missing("version of day", str(day), days, near, of=name))
     if revision is None:
         return rows[-1]
     if (row := next((r for r in rows if r.revision == revision), None)) is None:
         exist = [f"{r.day}.r{r.revision}" for r in rows]
-        raise UnknownVersion(*missing(f"version of '{name}'", f"{day}.r{revision}", exist, exist[-1:]))
+        raise UnknownVersion(*missing("version", f"{day}.r{revision}", exist, exist[-1:], of=name))
     return row
 
 
@@ -145,11 +146,11 @@ def before(session: Session, name: str, day: date) -> VersionRow | None:
     return found
 
 
-def known(session: Session, name: str, rows: list) -> list:
+def known(session: Session, name: str, rows: Sequence[Row]) -> list[Row]:
     """The rows found for a name; raises UnknownName where there are none, as every embedding has some."""
     if not rows:
         raise UnknownName(*missing("embedding", name, names(session)))
-    return rows
+    return list(rows)
 
 
 def _of(name: str):
