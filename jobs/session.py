@@ -40,3 +40,13 @@ def classic_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.python.worker.reuse": "true",
     }
+
+
+class LazySession:
+    """Stands for a session that is made when something is first asked of it: a step that needs no Spark starts none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __getattr__(self, name: str):
+        return getattr(spark_session(self._settings), name)

@@ -1,0 +1,95 @@
+"""`evergreen`: the commands. What a command needs is imported when it runs, so that the others start at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.errors import EvergreenError
+
+
+class Commands(TyperGroup):
+    """Mounts `evergreen registry` on first use, and tells our own errors as one paragraph instead of a traceback."""
+
+    def get_command(self, ctx, name):
+        if name != "registry":
+            return super().get_command(ctx, name)
+        from embeddings.registry.commands import app as registry
+
+        return typer.main.get_command(registry)
+
+    def list_commands(self, ctx):
+        return [*super().list_commands(ctx), "registry"]
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except EvergreenError as error:
+            typer.secho(str(error), fg="red", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False)
+
+
+@app.callback()
+def main(
+    ctx: typer.Context,
+    settings: Annotated[
+        Path | None, typer.Option(help="The settings file; default: evergreen.toml of the project.")
+    ] = None,
+) -> None:
+    """Evergreen keeps a recommender fresh: daily embeddings, a registry of versions, a ranker proved every day."""
+    if settings:
+        os.environ["EVERGREEN_SETTINGS"] = str(settings.resolve())
+    ctx.obj = open_registry  # what `evergreen registry …` asks for
+
+
+def open_registry():
+    """The registry that the settings name."""
+    from embeddings.registry.client import Registry
+    from jobs.settings import load_settings
+
+    settings = load_settings()
+    return Registry(settings.registry_root, settings.registry_url)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell whether this machine can run Evergreen, and the remedy for what is missing.  Example: evergreen doctor"""
+    from jobs.doctor import examine, show
+    from jobs.settings import load_settings
+
+    findings = examine(load_settings())
+    show(findings)
+    raise typer.Exit(1 if any(finding.missing for finding in findings) else 0)
+
+
+@app.command()
+def up() -> None:
+    """Run the services until Ctrl-C, to browse what is there.  Example: evergreen up"""
+    from jobs.demo import serve
+    from jobs.settings import load_settings
+
+    serve(load_settings())
+
+
+@app.command()
+def demo(
+    days: Annotated[
+        int | None, typer.Option(help="How many days after day zero; default: all that are bundled.", min=1)
+    ] = None,
+) -> None:
+    """Take the log's days through Airflow and show what came of them.  Example: evergreen demo --days 4"""
+    from jobs.demo import demo as run_demo
+    from jobs.settings import load_settings
+
+    raise typer.Exit(0 if run_demo(load_settings(), days).ok else 1)
+
+
+if __name__ == "__main__":
+    app()
