@@ -6,11 +6,11 @@ with the day as its partition.
 | if this fails | then |
 | --- | --- |
 | `land` | the log's file is missing or damaged; the message names it. Mend it and clear the task |
-| `validate` | the day cannot be trusted; the message names the expectation and the figure. Nothing is published, yesterday's version keeps serving |
-| any other | it is tried again by itself; a step writes its partition whole or not at all, so clearing it is always safe |
+| `validate` | the day cannot be trusted; the message names the expectation. Yesterday's version keeps serving |
+| any other | it is tried again by itself; a step writes whole or not at all, so clearing it is always safe |
 
-Old days: `airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06 --max-active-runs 1`;
-with `--reprocess-behavior completed` days that have run are run again, and give the same bytes.
+Old days: `airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06`, and
+`--max-active-runs 1`; with `--reprocess-behavior completed` days that have run are run again, and give the same bytes.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Airflow:
             self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}", json={"state": "failed"})
 
     def backfill(self, dag_id: str, first: date, last: date) -> datetime:
-        """Run every day from first to last again, one after the other. Returns when it was asked for, by Airflow's clock."""
+        """Run every day from first to last, one after the other. Returns when that was asked, by Airflow's clock."""
         made = self.call(
             "POST",
             "/backfills",
@@ -92,8 +92,8 @@ class Airflow:
 
     def log(self, task: dict, lines: int = 15) -> str:
         """The last lines of a task's last try."""
-        path = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
-        events = self.call("GET", path, params={"full_content": True}, headers={"Accept": "application/json"})[
-            "content"
-        ]
-        return "\n".join(event if isinstance(event, str) else event.get("event", "") for event in events[-lines:])
+        run = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
+        path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        answer = self.call("GET", path, params={"full_content": True}, headers={"Accept": "application/json"})
+        events = [event if isinstance(event, str) else event.get("event", "") for event in answer["content"]]
+        return "\n".join(events[-lines:])

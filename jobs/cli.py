@@ -20,7 +20,9 @@ class Commands(TyperGroup):
             return super().get_command(ctx, name)
         from embeddings.registry.commands import app as registry
 
-        return typer.main.get_command(registry)
+        command = typer.main.get_command(registry)
+        command.name = name
+        return command
 
     def list_commands(self, ctx):
         return [*super().list_commands(ctx), "registry"]

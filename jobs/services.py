@@ -83,7 +83,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "EVERGREEN_SETTINGS": os.environ.get("EVERGREEN_SETTINGS", str(DEFAULT_FILE)),
         "EVERGREEN_HOME": str(home),
         "EVERGREEN_MLFLOW__URI": f"http://127.0.0.1:{ports.mlflow_port}",
-        "EVERGREEN_REGISTRY__TOKEN": settings.registry.token or keys["registry"],
         "EVERGREEN_SPARK__REMOTE": f"{spark_url}/;token={keys['spark']}",
         # spark
         "SPARK_LOCAL_IP": "127.0.0.1",
@@ -97,6 +96,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "GIT_PYTHON_REFRESH": "quiet",
         "REGISTRY_PORT": str(ports.registry_port),
+        "EVERGREEN_REGISTRY_ROOT": str(settings.registry_root),
+        "EVERGREEN_REGISTRY_CATALOG_URL": settings.registry_url,
+        "EVERGREEN_REGISTRY_TOKEN": settings.registry.token or keys["registry"],
         "GX_ANALYTICS_ENABLED": "false",
         # airflow
         "AIRFLOW_HOME": str(home / "airflow"),

@@ -36,7 +36,7 @@ class ServiceError(EvergreenError):
 
 @dataclass(frozen=True)
 class Service:
-    """One line of the process file, with what is known of it: where it answers and what has to answer before it starts."""
+    """One line of the process file: where it answers, and what has to answer before it starts."""
 
     name: str
     command: str
@@ -60,7 +60,7 @@ class Service:
 
 
 def read_procfile(path: Path, known: Mapping[str, Mapping]) -> list[Service]:
-    """The services of a process file (`name: command` lines, # comments), in its order. known: what to add to each, by name."""
+    """The services of a process file, `name: command` lines, in its order. known: what to add to each, by name."""
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
     pairs = [line.split(":", 1) for line in lines]
     return [Service(name.strip(), command.strip(), **known.get(name.strip(), {})) for name, command in pairs]
@@ -88,7 +88,7 @@ class Running:
         return found
 
     def stop(self) -> None:
-        """SIGINT to the leader, which knows how to end its own; then SIGTERM and SIGKILL to whatever is left of the session."""
+        """SIGINT to the leader, which knows how to end its own; then SIGTERM and SIGKILL to all that is left."""
         for how, patience_s in PATIENCE_S.items():
             left = self.members()
             for process in left:
@@ -111,7 +111,7 @@ class Supervisor:
     def start(
         self, tell: Callable[[str], None] = print, before: Mapping[str, Callable[[], None]] | None = None
     ) -> None:
-        """Start all of them and wait until each answers. before: what to do just before a service starts, by its name."""
+        """Start all and wait until each answers. before: what to do just before a service starts, by its name."""
         if taken := taken_ports(self.services):
             raise ServiceError("\n".join(taken))
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Airflow imports this file when it starts. In the scheduler it imports what tasks need, so that tasks need not.
 
 The LocalExecutor forks its workers from the scheduler, and they fork each task: what is imported here once is there in
-every task, shared and at no cost. Nothing in the list starts a thread or opens a channel when imported (tests/infra says so).
+every task, shared and at no cost. A fork keeps only the thread that forks, so nothing in the list may start a thread
+when imported: tests/infra checks it.
 """
 
 import os
