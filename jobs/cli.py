@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from jobs.errors import EvergreenError
+from jobs.errors import EvergreenError, Skip
+
+
+DAY = ["%Y-%m-%d"]
 
 
 class Commands(TyperGroup):
@@ -30,7 +34,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except EvergreenError as error:
+        except (EvergreenError, Skip) as error:
             typer.secho(str(error), fg="red", err=True)
             raise typer.Exit(1) from None
 
@@ -91,6 +95,39 @@ def demo(
     from jobs.settings import load_settings
 
     raise typer.Exit(0 if run_demo(load_settings(), days).ok else 1)
+
+
+@app.command()
+def step(
+    name: Annotated[str, typer.Argument(help="One of land … promote; a wrong one is answered with the list.")],
+    day: Annotated[datetime, typer.Option(formats=DAY, help="The partition.")],
+) -> None:
+    """Run one step of one day, and first what it needs.  Example: evergreen step matrix --day 2022-04-25"""
+    from jobs import steps
+    from jobs.session import LazySession
+    from jobs.settings import load_settings
+
+    settings = load_settings()
+    steps.module(name)
+    partition = steps.execute(settings, name, day.date(), lambda: LazySession(settings))
+    typer.echo(f"{partition.key} {partition.digest}")
+    for fact, value in sorted(partition.facts.items()):
+        typer.echo(f"  {fact}: {value}")
+
+
+@app.command()
+def run(
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="The last day, included.")],
+) -> None:
+    """Run every step of these days without Airflow.  Example: evergreen run --from 2022-04-24 --to 2022-04-28"""
+    from jobs.loop import run_days
+    from jobs.settings import load_settings
+
+    board, reasons = run_days(load_settings(), first.date(), last.date())
+    for (day, name), reason in reasons.items():
+        typer.secho(f"{day} {name}: {reason}", fg="red" if board.cell(day, name).state == "failed" else None, err=True)
+    raise typer.Exit(1 if board.failed() else 0)
 
 
 if __name__ == "__main__":

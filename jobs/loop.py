@@ -7,7 +7,7 @@ from datetime import date
 
 from jobs.errors import EvergreenError, Skip
 from jobs.progress import Board, live
-from jobs.session import spark_session
+from jobs.session import LazySession
 from jobs.settings import Settings, days_between
 from jobs.steps import EMBEDDING_STEPS, RANKER_STEPS, STEPS, execute
 
@@ -33,7 +33,7 @@ def run_half(settings: Settings, day: date, steps: tuple[str, ...], board: Board
         show()
         started = time.perf_counter()
         try:
-            execute(settings, step, day, lambda: spark_session(settings))
+            execute(settings, step, day, lambda: LazySession(settings))
         except (Skip, EvergreenError) as reason:
             state = "skipped" if isinstance(reason, Skip) else "failed"
             reasons[day, step] = str(reason)
