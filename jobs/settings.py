@@ -118,14 +118,16 @@ class RankerSettings(Section):
     start_day: date | None = None  # first day of the chain; default: the first day with impressions
     window_days: int = 14  # trailing days of examples trained on
     primary_label: str = "click"  # the label that the gate judges
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    field_width: int = 8  # length of one feature's vector inside the ranker
+    threads: int = 1  # of torch on a CPU; more are quicker on an idle machine and much slower on a busy one
     bootstrap: int = 200  # resamples of users in the gate's interval
     seed: int = 0
 
 
 class MLflowSettings(Section):
-    uri: str = ""  # tracking server; empty: a database under home
+    uri: str = ""  # tracking server; empty: a database under home; "off": nothing is tracked
 
 
 class RegistrySettings(Section):

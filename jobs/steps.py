@@ -18,6 +18,7 @@ from jobs.errors import EvergreenError, Skip, UntrustedDay
 from jobs.lake import Partition
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
+from jobs.tracking import step_run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,8 +74,11 @@ def execute(settings: Settings, step: str, day: date, spark: SparkMaker) -> Part
     job = module(step)
     for needed, when in job.needs(settings, day):
         ensure(settings, needed, when, spark)
-    job.run(spark(), settings, day)
-    return settings.lake.get(step, day)
+    with step_run(settings, step, day) as record:
+        job.run(spark(), settings, day)
+        partition = settings.lake.get(step, day)
+        record(partition)
+    return partition
 
 
 def trusted(settings: Settings, days: list[date]) -> list[Partition]:

@@ -1,0 +1,145 @@
+"""What a ranker reads: a frozen list of columns, and the examples of one day as arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from embeddings.registry.errors import SpaceMismatch
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A column of bucket numbers in [0, buckets). Columns of one `field` share one vector, the sum of their own."""
+
+    name: str
+    buckets: int
+    field: str
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """The columns of a table of examples, in the order in which the model takes them."""
+
+    categorical: tuple[Categorical, ...]
+    numeric: tuple[str, ...]
+    labels: tuple[str, ...]
+    vector_dim: int  # length of one published vector
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureSpec:
+        raw = json.loads(text)
+        return cls(
+            categorical=tuple(Categorical(**column) for column in raw["categorical"]),
+            numeric=tuple(raw["numeric"]),
+            labels=tuple(raw["labels"]),
+            vector_dim=raw["vector_dim"],
+        )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The categorical fields, in order of first appearance."""
+        return tuple(dict.fromkeys(column.field for column in self.categorical))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as the model takes them. B rows, C categorical and N numeric columns, V vector length, L labels."""
+
+    categories: np.ndarray  # (B, C) int64 bucket numbers
+    numbers: np.ndarray  # (B, N) float32, NaN where unknown
+    vectors: np.ndarray  # (B, 2, V) float32 published vectors of consumer and producer, zeros where there is none
+    labels: np.ndarray  # (B, L) float32 0/1
+
+
+@dataclass(frozen=True)
+class Day:
+    """The examples of one day in time order, and the version of the embedding that was published before it.
+
+    The vector tables may be memory-mapped: only the rows of a batch are read.
+    """
+
+    name: str
+    space: str  # coordinates of the vectors; '' where no version existed yet, and every row number is -1
+    categories: np.ndarray  # (n, C) int64
+    numbers: np.ndarray  # (n, N) float32
+    labels: np.ndarray  # (n, L) float32
+    consumer_rows: np.ndarray  # (n,) int64 into consumer_vectors, -1 unknown
+    producer_rows: np.ndarray
+    consumer_vectors: np.ndarray  # (n_consumers, V) float32
+    producer_vectors: np.ndarray  # (n_producers, V)
+
+    @classmethod
+    def from_table(
+        cls, name: str, table: pa.Table, spec: FeatureSpec, space: str, consumers: np.ndarray, producers: np.ndarray
+    ) -> Day:
+        """Take the columns of `spec` out of a table of examples; KeyError names a column that is not there."""
+        return cls(
+            name=name,
+            space=space,
+            categories=columns(table, [c.name for c in spec.categorical], np.int64),
+            numbers=columns(table, spec.numeric, np.float32),
+            labels=columns(table, spec.labels, np.float32),
+            consumer_rows=table["consumer_row"].to_numpy(),
+            producer_rows=table["producer_row"].to_numpy(),
+            consumer_vectors=consumers,
+            producer_vectors=producers,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Consecutive rows, in order; the last batch may be shorter."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield Batch(
+                categories=self.categories[rows],
+                numbers=self.numbers[rows],
+                vectors=np.stack(
+                    [
+                        gather(self.consumer_vectors, self.consumer_rows[rows]),
+                        gather(self.producer_vectors, self.producer_rows[rows]),
+                    ],
+                    axis=1,
+                ),
+                labels=self.labels[rows],
+            )
+
+
+def columns(table: pa.Table, names: tuple[str, ...] | list[str], dtype: type) -> np.ndarray:
+    """Columns side by side, (n, len(names)); nulls of a float column are NaN."""
+    out = np.empty((table.num_rows, len(names)), dtype=dtype)
+    for position, name in enumerate(names):
+        out[:, position] = table[name].to_numpy()
+    return out
+
+
+def gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """vectors[rows], with zeros where a row is -1."""
+    out = np.zeros((len(rows), vectors.shape[1]), dtype=np.float32)
+    known = rows >= 0
+    out[known] = vectors[rows[known]]
+    return out
+
+
+def one_space(spaces: dict[str, str]) -> str:
+    """The one space among these (who -> space), '' where nobody has any. SpaceMismatch names two of several."""
+    seen: dict[str, str] = {}
+    for who, space in spaces.items():
+        if space:
+            seen.setdefault(space, who)
+    if len(seen) > 1:
+        (a, who_a), (b, who_b), *_ = seen.items()
+        raise SpaceMismatch(
+            f"{who_a} is in space '{a}', {who_b} in space '{b}': their vectors cannot be mixed. "
+            "Use days of one space, or rebuild the older one in the new space."
+        )
+    return next(iter(seen), "")
