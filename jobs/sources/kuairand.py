@@ -1,6 +1,6 @@
 """KuaiRand-Pure in its published layout: impressions of a short-video app, its users and its videos.
 
-    data/log_standard*_pure.csv[.gz]                 one file or several; only rows that repeat in all columns are dropped
+    data/log_standard*_pure.csv[.gz]                 one file or several; of rows equal in all columns one is kept
     data/user_features_pure.csv[.gz]
     data/video_features_basic_pure.csv[.gz]
     derived/history_*_user_sequences.parquet         optional: what each user did before the log begins, without times
@@ -101,8 +101,8 @@ class KuaiRand:
         return notes | ({"undated_rows_in_log": undated} if undated else {})
 
     def _impressions(self, spark: SparkSession, day: date) -> DataFrame:
-        from pyspark.sql import functions as F
         from pyspark.sql import Observation
+        from pyspark.sql import functions as F
 
         files = [file for file, ((first, last), _) in self._logs.items() if first <= day <= last]
         if not files:  # a hole between two files

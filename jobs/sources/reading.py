@@ -83,7 +83,7 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadInput(
-            f"{file} cannot be read: {error}. It may be cut off or not in the format that its name says; fetch it again."
+            f"{file} cannot be read: {error}. It may be cut off or not in the format of its name; fetch it again."
         ) from error
 
 

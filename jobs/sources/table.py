@@ -10,14 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import BadInput
 from jobs.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.settings import TableSettings
 from jobs.sources import reading
 from jobs.sources.reading import Span, day_bounds_ms, day_of_ms, whole_number
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pyspark.sql import Column, DataFrame, SparkSession
 
 ENGAGEMENT_COLUMNS = ("consumer_id", "producer_id", "item_id", "kind", "value", "time_ms")
