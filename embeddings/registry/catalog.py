@@ -83,17 +83,25 @@ class Catalog:
     """Sessions on one catalog, created or migrated on opening. Raises CatalogError where that cannot be."""
 
     def __init__(self, url: str) -> None:
+        address = _supported(url)
+        self.engine = _engine(address)
+        self.writer = self.engine.execution_options(writes=True)
         try:
-            self.url = _supported(url)
-            self.engine = _engine(self.url)
-            self.writer = self.engine.execution_options(writes=True)
-            with _alone(self.url):
+            with _alone(address):
                 _upgrade(self.engine, self.writer)
+        except CatalogError:
+            self.close()
+            raise
         except (SQLAlchemyError, OSError) as error:
-            cause = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+            self.close()
+            cause = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
             raise CatalogError(
                 f"The catalog {_masked(url)} cannot be opened: {cause}. Is the address right, and its server up?"
             ) from None
+
+    def close(self) -> None:
+        """Let go of the connections; the next use opens new ones."""
+        self.engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -145,7 +153,6 @@ def _engine(url: URL) -> Engine:
 
         return engine
 
-    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
@@ -167,6 +174,7 @@ def _alone(url: URL) -> Iterator[None]:
     if url.get_backend_name() != "sqlite":
         yield
         return
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     with open(f"{url.database}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

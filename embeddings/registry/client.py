@@ -82,6 +82,16 @@ class Registry:
         self.root = Path(root)
         self.catalog = Catalog(url)
 
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the catalog's connections; the next use opens new ones."""
+        self.catalog.close()
+
     # Publishing
 
     def publish(
@@ -305,9 +315,9 @@ def _known_rows(loaded: Loaded, entity: str, ids: Sequence[str]) -> np.ndarray:
     near = [f"{entity}:{id_}" for id_ in vectors.near(first)] + elsewhere
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     others = f", nor {len(unknown) - 1} more of the ids asked for" if len(unknown) > 1 else ""
-    lowest, highest = (vectors.ids[at].decode() for at in (0, -1))
+    some = " and ".join(repr(id_.decode()) for id_ in vectors.ids[:2].tolist())
     raise UnknownId(
         f"There is no {entity} {first!r} in {loaded.version.id}{others}.{hint} "
-        f"It has {len(vectors.ids):,} of them, from {lowest!r} to {highest!r} in the order of their bytes.",
+        f"It has {len(vectors.ids):,} of them, such as {some}.",
         near,
     )

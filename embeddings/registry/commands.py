@@ -46,9 +46,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         return _print_json(found)
     columns = ("embedding", "versions", "first day", "latest", "space", "dim", "consumers", "producers")
-    return _print_table(
-        columns, (_overview_row(entry) for entry in found), "" if found else "Nothing is published yet."
-    )
+    return _print_table(columns, map(_overview_row, found), "" if found else "Nothing is published yet.")
 
 
 @app.command()
@@ -60,7 +58,7 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     if as_json:
         return _print_json(found)
     columns = ("version", "alias", "space", "dim", "consumers", "folded", "producers", "digest")
-    return _print_table(columns, (_version_row(version) for version in found))
+    return _print_table(columns, map(_version_row, found))
 
 
 @app.command()
@@ -153,19 +151,20 @@ def _strength(text: str) -> tuple[str, float]:
 
 def _overview_row(entry: dict[str, Any]) -> tuple:
     latest = entry["latest"]
-    return (entry["name"], entry["versions"], entry["first_day"], latest["id"], latest["space"], latest["dim"]) + tuple(
-        f"{latest['entities'].get(entity, {}).get('rows', 0):,}" for entity in ("consumer", "producer")
-    )
+    rows = (f"{entity['rows']:,}" for entity in _entities(latest))
+    return (entry["name"], entry["versions"], entry["first_day"], latest["id"], latest["space"], latest["dim"], *rows)
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
-    consumer, producer = (
-        version["entities"].get(entity, {"rows": 0, "folded": 0}) for entity in ("consumer", "producer")
-    )
+    consumer, producer = _entities(version)
     share = consumer["folded"] / consumer["rows"] if consumer["rows"] else 0.0
     rows = (f"{consumer['rows']:,}", f"{share:.0%}", f"{producer['rows']:,}")
     shown = (version["id"], ", ".join(version["aliases"]), version["space"], version["dim"])
     return (*shown, *rows, version["digest"][:12])
+
+
+def _entities(version: dict[str, Any]) -> list[dict[str, int]]:
+    return [version["entities"].get(entity, {"rows": 0, "folded": 0}) for entity in ("consumer", "producer")]
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:

@@ -203,12 +203,10 @@ def checked(entities: dict[str, Vectors], fold_in: FoldIn) -> dict[str, np.ndarr
 def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
     """Ids in the narrowest 'S' that holds them, so that the same ids are the same bytes."""
     if ids.dtype.kind != "S" or ids.ndim != 1 or not len(ids):
-        raise BadVersion(
-            f"{name} must be a filled one-dimensional array of kind 'S', not {ids.dtype} of shape {ids.shape}."
-        )
+        raise BadVersion(f"{name} must be a filled array of kind 'S', not {ids.dtype} of shape {ids.shape}.")
     if len(falls := np.flatnonzero(ids[1:] <= ids[:-1])):
-        at = falls[0]
-        raise BadVersion(f"{name} must be sorted and unique: {ids[at + 1]!r} follows {ids[at]!r} in row {at + 1}.")
+        before, after = ids[falls[0] : falls[0] + 2].tolist()
+        raise BadVersion(f"{name} must be sorted and unique: {after!r} follows {before!r} in row {falls[0] + 1}.")
     if not ids[0]:
         raise BadVersion(f"{name} holds an empty id in row 0.")
     try:

@@ -15,6 +15,7 @@ from embeddings.registry import answers
 from embeddings.registry.client import Registry, Vectors, Version
 from embeddings.registry.errors import BadRequest, NotFound
 
+BARS = 30  # versions in the chart
 TEMPLATES = Path(__file__).parent / "templates"
 SAFE = {  # a page may show what it is given and no more
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -44,7 +45,7 @@ def add(app: FastAPI, registry: Registry) -> None:
             name=name,
             versions=versions[::-1],
             metrics=sorted({metric for version in versions for metric in _metrics(version)}),
-            bars=_bars(versions),
+            bars=_bars(versions[-BARS:]),
             search=_search(registry, latest),
         )
 
@@ -90,16 +91,16 @@ def _search(
     registry: Registry, version: Version, entity: str = "producer", id_: str = "", among: str = "producer", k: int = 10
 ) -> dict[str, Any]:
     """What the search form shows: the question, its answer or why there is none, and ids worth trying."""
-    search = {"version": version.id, "entities": sorted(version.entities), "entity": entity, "id": id_, "among": among}
-    search |= {"k": k, "error": "", "near": [], "neighbours": [], "suggestions": []}
+    question = {"version": version.id, "entities": sorted(version.entities), "entity": entity, "id": id_}
+    search: dict[str, Any] = {**question, "among": among, "k": k, "error": "", "near": [], "neighbours": []}
     if not id_:
         entities = registry.load(version).entities
-        return search | {"suggestions": [_link("producer", i) for i in _busiest(entities["producer"])]}
+        return {**search, "suggestions": [_link("producer", i) for i in _busiest(entities["producer"])]}
     try:
-        return search | answers.neighbours(registry, version, f"{entity}:{id_}", k, among)
+        return {**search, **answers.neighbours(registry, version, f"{entity}:{id_}", k, among)}
     except (NotFound, BadRequest) as refusal:
         near = [_link(*who.split(":", 1)) for who in getattr(refusal, "near", []) if ":" in who]
-        return search | {"error": str(refusal), "near": near}
+        return {**search, "error": str(refusal), "near": near}
 
 
 def _link(entity: str, id_: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ BLOCK = 1 << 18  # rows scored at a time
 
 
 def cosine_top_k(
-    vectors: np.ndarray, norms: np.ndarray, query: np.ndarray, k: int, leave_out: int = -1
+    vectors: np.ndarray, norms: np.ndarray, query: np.ndarray, k: int, leave_out: int = -1, block: int = BLOCK
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows with the largest cosine to the query, best first; of equals the lower row first.
 
@@ -17,10 +17,10 @@ def cosine_top_k(
     """
     direction = query / np.linalg.norm(query)
     best_rows, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        block = slice(start, start + BLOCK)
-        dots = vectors[block] @ direction
-        scores = np.divide(dots, norms[block], out=np.zeros_like(dots), where=norms[block] > 0)
+    for start in range(0, len(vectors), block):
+        lengths = norms[start : start + block]
+        dots = vectors[start : start + block] @ direction
+        scores = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
         if start <= leave_out < start + len(scores):
             scores[leave_out - start] = -np.inf
         rows = top(scores, k)

@@ -1,0 +1,172 @@
+"""The files of a version: what goes in comes out, and nothing else is ever read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry_parts import DAY, SPACE, parts, publish, vectors
+
+from embeddings.registry import files
+from embeddings.registry.errors import BadVersion, DamagedVersion
+from embeddings.registry.files import FoldIn
+
+ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(ID, min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 100))
+def test_what_is_published_is_what_is_mapped(ids, dim, seed):
+    """Every array comes back bit for bit, whatever the ids are."""
+    producer = vectors(sorted(ids), dim, seed)
+    fold_in = FoldIn(producer.vectors * 2, np.linspace(0, 1, len(ids)))
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = files.publish_files(Path(folder), "author", DAY, SPACE, {"producer": producer}, fold_in, {})
+        mapped = files.open_files(files.folder(Path(folder), "author", DAY, manifest["digest"]))
+        for field in ("ids", "vectors", "counts", "folded"):
+            np.testing.assert_array_equal(getattr(mapped.entities["producer"], field), getattr(producer, field))
+        assert mapped.fold_in.matrix.tobytes() == fold_in.matrix.tobytes()
+        assert mapped.fold_in.column_sums.tobytes() == fold_in.column_sums.tobytes()
+
+
+@given(st.sets(ID, min_size=1, max_size=40), st.lists(ID, max_size=40), st.randoms())
+def test_rows_agree_with_a_dictionary(ids, others, random):
+    """Known ids, unknown ones, prefixes and continuations of known ones: a dictionary knows the same."""
+    known = vectors(sorted(ids), dim=1)
+    row_of = {id_.decode(): row for row, id_ in enumerate(known.ids.tolist())}
+    wanted = [*ids, *others, *(id_ + "x" * 9 for id_ in ids), *(id_[:-1] for id_ in ids)]
+    random.shuffle(wanted)
+    rows = known.rows(wanted)
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [row_of.get(id_, -1) for id_ in wanted]
+    encoded = np.array([id_.encode() for id_ in wanted])
+    assert known.rows(encoded).tolist() == rows.tolist()
+
+
+def test_mapped_arrays_cannot_be_written(plain):
+    loaded = plain.load(publish(plain))
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.entities["consumer"].vectors[0] = 0
+
+
+def test_digests_are_those_that_sha256sum_prints(plain):
+    version = publish(plain)
+    digests = json.loads((version.path / "manifest.json").read_text())["content"]["files"]
+    printed = subprocess.run(
+        ["sha256sum", *sorted(digests)], cwd=version.path, capture_output=True, text=True, check=True
+    )
+    assert dict(line.split("  ")[::-1] for line in printed.stdout.splitlines()) == digests
+    assert {p.name for p in version.path.iterdir()} == {*digests, "manifest.json"}
+    assert plain.verify(version) == digests
+
+
+def test_one_flipped_bit_is_found_and_named(plain):
+    version = publish(plain)
+    path = version.path / "consumer.vectors.npy"
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(DamagedVersion, match=r"consumer\.vectors\.npy \(changed\)\. Restore"):
+        plain.verify(version)
+
+
+def test_a_missing_file_is_found_and_named(plain):
+    version = publish(plain)
+    (version.path / "producer.ids.npy").unlink()
+    with pytest.raises(DamagedVersion, match=r"producer\.ids\.npy \(missing\)"):
+        plain.verify(version)
+    with pytest.raises(DamagedVersion, match=r"producer\.ids\.npy cannot be read"):
+        plain.load(version)
+
+
+def test_a_file_cut_short_is_not_mapped(plain):
+    version = publish(plain)
+    path = version.path / "consumer.vectors.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DamagedVersion, match=r"consumer\.vectors\.npy cannot be read"):
+        plain.load(version)
+
+
+def test_an_edited_manifest_is_refused(plain):
+    version = publish(plain)
+    path = version.path / "manifest.json"
+    path.write_text(path.read_text().replace(SPACE, "author/2022-04-26"))
+    with pytest.raises(DamagedVersion, match="does not have the digest"):
+        plain.load(version)
+
+
+def test_pickles_are_never_opened(plain):
+    """An array of objects would run code on loading."""
+    version = publish(plain)
+    np.save(version.path / "consumer.ids.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(DamagedVersion, match="cannot be read"):
+        plain.load(version)
+
+
+def test_the_width_of_the_ids_given_does_not_matter(root):
+    """The same ids in a wider array are the same content."""
+    entities, fold_in = parts()
+    wide = {e: replace(v, ids=v.ids.astype("S99")) for e, v in entities.items()}
+    digests = {files.publish_files(root, "author", DAY, SPACE, e, fold_in, {})["digest"] for e in (entities, wide)}
+    assert len(digests) == 1
+
+
+BROKEN = {
+    r"consumer\.ids must be sorted and unique: b'c7' follows b'c8' in row 1": {"ids": "reversed"},
+    r"consumer\.ids must be sorted and unique: b'c0' follows b'c0'": {"ids": "repeated"},
+    r"consumer\.ids holds an empty id in row 0": {"ids": "empty"},
+    r"consumer\.ids must be UTF-8": {"ids": "not utf-8"},
+    r"consumer\.ids must be a filled array of kind 'S'": {"ids": "texts"},
+    r"consumer\.vectors must be finite: row 4 is not": {"vectors": "nan"},
+    r"consumer\.vectors must be float32 of shape \(9, 3\), not float32 of shape \(9, 2\)": {"vectors": "narrow"},
+    r"consumer\.counts must be int32 of shape \(9,\), not float64": {"counts": "float"},
+}
+
+
+@pytest.mark.parametrize(("message", "fault"), BROKEN.items())
+def test_a_broken_array_is_named_and_nothing_is_left(plain, message, fault):
+    entities, fold_in = parts()
+    consumer = entities["consumer"]
+    made = {
+        "reversed": consumer.ids[::-1],
+        "repeated": np.sort(np.append(consumer.ids[:-1], b"c0")),
+        "empty": np.sort(np.append(consumer.ids[:-1], b"")),
+        "not utf-8": np.sort(np.append(consumer.ids[:-1], b"\xff")),
+        "texts": consumer.ids.astype(str),
+        "nan": np.where(np.arange(9)[:, None] == 4, np.nan, consumer.vectors).astype(np.float32),
+        "narrow": consumer.vectors[:, :2],
+        "float": consumer.counts.astype(float),
+    }
+    broken = {**entities, "consumer": replace(consumer, **{field: made[kind] for field, kind in fault.items()})}
+    with pytest.raises(BadVersion, match=message):
+        plain.publish("author", DAY, SPACE, broken, fold_in, {})
+    assert plain.names() == []
+    assert not list(plain.root.rglob("*.npy"))
+
+
+def test_a_version_needs_producers(plain):
+    entities, fold_in = parts()
+    with pytest.raises(BadVersion, match=r"needs the entity 'producer'.*Given: \['consumer'\]"):
+        plain.publish("author", DAY, SPACE, {"consumer": entities["consumer"]}, fold_in, {})
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "_staging", "a b", "x" * 101])
+def test_a_name_that_could_leave_its_folder_is_refused(plain, name):
+    with pytest.raises(BadVersion, match="cannot be the name"):
+        publish(plain, name=name)
+
+
+def test_a_lineage_that_json_cannot_say_is_refused(plain):
+    with pytest.raises(BadVersion, match="lineage of 'author' cannot be written as JSON"):
+        publish(plain, loss=float("nan"))
+
+
+def test_near_ids_are_those_spelt_alike():
+    assert set(vectors(["1195", "1196", "22", "77"]).near("1197")) == {"1195", "1196"}

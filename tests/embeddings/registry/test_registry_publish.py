@@ -1,0 +1,174 @@
+"""Publishing: whole or not at all, once, and never backwards."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from registry_parts import DAY, SPACE, parts, publish, publish_large
+
+from embeddings.registry.errors import BadRequest, UnknownName, UnknownVersion
+
+NEXT = DAY + timedelta(days=1)
+
+
+def test_the_same_content_again_is_the_same_version(registry):
+    """Its lineage is the first one's."""
+    first = publish(registry, run="first")
+    assert publish(registry, run="second") == first
+    assert registry.versions("author") == [first]
+    assert first.lineage == {"run": "first"}
+    assert first.id == "author/2022-04-25.r1"
+
+
+def test_other_content_is_the_next_revision_and_the_old_one_stays(registry):
+    first = publish(registry, seed=1)
+    before = {p.name: p.read_bytes() for p in first.path.iterdir()}
+    second = publish(registry, seed=2)
+    assert (second.id, registry.version("author", DAY)) == ("author/2022-04-25.r2", second)
+    assert registry.version("author", DAY, revision=1) == first
+    assert {p.name: p.read_bytes() for p in first.path.iterdir()} == before
+    assert publish(registry, seed=1) == first  # and neither revision is a third
+
+
+def test_latest_moves_to_newer_days_and_never_back(registry):
+    newest = publish(registry, NEXT)
+    publish(registry, DAY)
+    assert registry.version("author") == newest
+    revised = publish(registry, NEXT, seed=7)
+    assert registry.version("author") == registry.alias("author", "latest") == revised
+
+
+def test_before_is_the_newest_version_of_an_earlier_day(registry):
+    """Strictly earlier: what serves day D was trained before D."""
+    publish(registry, DAY, seed=1)
+    revised = publish(registry, DAY, seed=2)
+    publish(registry, NEXT)
+    assert registry.before("author", NEXT) == revised
+    assert registry.before("author", DAY) is None
+
+
+def test_an_alias_moves_back_only_when_told_to(registry):
+    old, new = publish(registry, DAY), publish(registry, NEXT)
+    assert registry.set_alias("author", "serving", new) == new
+    assert registry.set_alias("author", "serving", old, only_forward=True) == new
+    assert registry.set_alias("author", "serving", old) == old
+    assert registry.aliases("author") == {"latest": new, "serving": old}
+
+
+@pytest.mark.parametrize("alias", ["latest", "", "a b", "2022-04-25"])
+def test_an_alias_that_could_be_mistaken_is_refused(plain, alias):
+    with pytest.raises(BadRequest, match="cannot be set as an alias"):
+        plain.set_alias("author", alias, publish(plain))
+
+
+def test_an_alias_cannot_point_at_another_embedding(plain):
+    publish(plain)
+    with pytest.raises(BadRequest, match=r"of 'author' cannot point at topic/2022-04-25\.r1"):
+        plain.set_alias("author", "serving", publish(plain, name="topic"))
+
+
+def test_facts_of_a_version_are_counted(plain):
+    entities, fold_in = parts()
+    version = plain.publish("author", DAY, SPACE, entities, fold_in, {})
+    engagements = sum(int(count) for count in entities["consumer"].counts)
+    assert version.entities["consumer"] == {"rows": 9, "folded": 3, "engagements": engagements}
+    assert (version.dim, version.space) == (3, SPACE)
+
+
+def test_embeddings_do_not_see_each_other(registry):
+    publish(registry, name="author")
+    publish(registry, name="topic")
+    assert registry.names() == ["author", "topic"]
+    assert [version.id for version in registry.versions("topic")] == ["topic/2022-04-25.r1"]
+
+
+def test_killed_between_files_and_catalog_the_next_publish_completes_it(processes, registry, root, url):
+    """The catalog is held until the files are there; then the publisher dies waiting for its turn."""
+    started = processes.Event()
+    with registry.catalog.writing():
+        process = processes.Process(target=publish_large, args=(root, url, started))
+        process.start()
+        wait_for(lambda: list(root.glob("versions/author/*/*/manifest.json")))
+        process.kill()
+        process.join()
+    with pytest.raises(UnknownName):
+        registry.versions("author")
+    entities, fold_in = parts(consumers=40_000, dim=32)
+    version = registry.publish("author", DAY, SPACE, entities, fold_in, {})
+    assert registry.versions("author") == [version]
+    registry.verify(version)
+
+
+def test_killed_at_any_moment_nothing_half_written_is_seen(processes, plain, root):
+    """Kills spread over the whole publication; what is there afterwards is nothing or all of it."""
+    url = f"sqlite:///{root / 'catalog.db'}"
+    entities, fold_in = parts(consumers=40_000, dim=32)
+    begun = time.monotonic()
+    digest = plain.publish("undisturbed", DAY, SPACE, entities, fold_in, {}).digest
+    length_s = time.monotonic() - begun
+    for share in np.linspace(0, 1.5, 7):
+        started = processes.Event()
+        process = processes.Process(target=publish_large, args=(root, url, started))
+        process.start()
+        started.wait(30)
+        time.sleep(share * length_s)
+        process.kill()
+        process.join()
+        for version in plain.versions("author") if "author" in plain.names() else []:
+            plain.verify(version)
+    version = plain.publish("author", DAY, SPACE, entities, fold_in, {})
+    assert [v.id for v in plain.versions("author")] == ["author/2022-04-25.r1"]
+    plain.verify(version)
+    plain.verify(plain.find("undisturbed"))
+    assert digest != version.digest  # the name is part of what a version is
+    np.testing.assert_array_equal(plain.load(version).entities["consumer"].vectors, entities["consumer"].vectors)
+
+
+def test_a_failed_publish_leaves_no_staging(plain, root):
+    publish(plain)
+    assert list((root / "versions" / "_staging").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("2022-04-27", r"no version of day '2022-04-27' in author\. Did you mean '2022-04-26' or '2022-04-25'\?"),
+        ("2022-04-25.r2", r"no version '2022-04-25\.r2' in author\. Did you mean '2022-04-25\.r1'\?"),
+        ("lates", r"no day or alias 'lates' in author\. Did you mean 'latest'\?.*2022-04-25, 2022-04-26, latest"),
+    ],
+)
+def test_an_unknown_version_names_what_is_near(registry, reference, message):
+    publish(registry, DAY)
+    publish(registry, NEXT)
+    with pytest.raises(UnknownVersion, match=message):
+        registry.find("author", reference)
+
+
+@pytest.mark.parametrize("reference", ["2022-04-25", "2022-04-25.r1", "latest", "serving"])
+def test_a_version_is_found_by_day_revision_or_alias(registry, reference):
+    version = publish(registry)
+    registry.set_alias("author", "serving", version)
+    assert registry.find("author", reference) == version
+
+
+def test_a_day_that_no_calendar_has_is_refused(plain):
+    publish(plain)
+    with pytest.raises(BadRequest, match="'2022-02-30' is no day"):
+        plain.find("author", "2022-02-30")
+
+
+@pytest.mark.parametrize("ask", ["versions", "aliases", "version", "before"])
+def test_an_unknown_embedding_names_what_is_near(registry, ask):
+    publish(registry)
+    with pytest.raises(UnknownName, match=r"no embedding 'autor'\. Did you mean 'author'\? There is: author\."):
+        getattr(registry, ask)("autor", *([date(2022, 4, 26)] if ask == "before" else []))
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"nothing came within {seconds} s"
+        time.sleep(0.002)
