@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import NotCommitted
+from jobs.footer import sort_encodings
 
 MANIFEST = "_manifest.json"
 
@@ -72,7 +73,7 @@ class Staging:
         for leftover in [*target.glob(".*.crc"), *target.glob("_SUCCESS")]:
             leftover.unlink()
         for number, part in enumerate(sorted(target.glob("part-*.parquet"))):
-            part.rename(target / f"part-{number:05d}.parquet")
+            sort_encodings(part.rename(target / f"part-{number:05d}.parquet"))
 
 
 class Lake:
