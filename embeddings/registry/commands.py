@@ -195,7 +195,7 @@ def _print_json(value: Any) -> None:
 
 def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", lines: bool = True) -> None:
     """Print a table; cells are plain text, whatever brackets an id has."""
-    table = Table(*columns, caption=caption or None, caption_justify="left", show_header=lines)
+    table = Table(*columns, caption=Text(caption) if caption else None, caption_justify="left", show_header=lines)
     for row in rows:
         table.add_row(*(Text(str(cell), overflow="fold") for cell in row))
     Console().print(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -16,11 +15,10 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from registry_parts import TOKEN, free_port
 
 from embeddings.registry.client import Registry
 from embeddings.registry.service import create_app
-
-TOKEN = "a token"
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +108,3 @@ def service(root, plain) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

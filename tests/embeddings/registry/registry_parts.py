@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from embeddings.registry.client import FoldIn, Registry, Vectors, Version
 
 DAY = date(2022, 4, 25)
 SPACE = "author/2022-04-25"
+TOKEN = "a token"
 
 
 def vectors(ids: list[str], dim: int = 3, seed: int = 0) -> Vectors:
@@ -52,3 +54,9 @@ def publish_large(root: Path, url: str, started) -> None:
     entities, fold_in = parts(consumers=40_000, dim=32)
     started.set()
     registry.publish("author", DAY, SPACE, entities, fold_in, {})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -9,10 +9,9 @@ import time
 
 import httpx
 import pytest
-from conftest import TOKEN, free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_parts import SPACE, parts, publish
+from registry_parts import SPACE, TOKEN, free_port, parts, publish
 
 from embeddings.registry import answers
 
@@ -165,10 +164,10 @@ def test_started_as_the_process_file_starts_it(plain, root):
     environment = {**os.environ, "EVERGREEN_REGISTRY_ROOT": str(root), "EVERGREEN_REGISTRY_TOKEN": ""}
     process = subprocess.Popen([sys.executable, "-m", *command], env=environment)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=0)) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             assert healthy(client)
             ask = {"alias": "serving", "version": "latest"}
-            refused = client.post("/api/embeddings/author/aliases", json=ask, headers={"Authorization": "Bearer "})
+            refused = client.post("/api/embeddings/author/aliases", json=ask, headers={"Authorization": "Bearer x"})
             assert (refused.status_code, "has no token" in refused.json()["detail"]) == (403, True)
     finally:
         process.terminate()
