@@ -75,7 +75,7 @@ def decide(champion: str, challenger: str, interval: Interval | None, label: str
     if np.isnan(interval.difference):
         return Decision(
             challenger,
-            f"The model of {challenger} is promoted: on {day} '{label}' had one outcome only, which speaks against nobody.",
+            f"The model of {challenger} is promoted: on {day} '{label}' had one outcome only.",
         )
     figures = f"AUC of '{label}' on {day} {interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
     if interval.high < 0:

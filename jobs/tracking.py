@@ -22,6 +22,7 @@ from jobs.settings import Settings
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models.model import ModelInfo
     from mlflow.tracking import MlflowClient
 
 OFF = "off"
@@ -143,6 +144,7 @@ def status_after(error: BaseException) -> str:
 
 
 def client_of(settings: Settings) -> MlflowClient:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.tracking import MlflowClient
 
     if settings.mlflow_uri.startswith("sqlite:///"):
@@ -309,18 +311,17 @@ def model_tags(settings: Settings, client: MlflowClient, trained: Partition) -> 
     return {TAG + name: text for name, text in tags.items()}
 
 
-def log_model(settings: Settings, trained: Partition):
+def log_model(settings: Settings, trained: Partition) -> ModelInfo:
     """Log the weights with the code that reads them: models from code, no pickle."""
     import mlflow
 
     from models import serving
 
-    root = Path(serving.__file__).parent
     return mlflow.pyfunc.log_model(
         name=settings.ranker.name,
         python_model=serving.__file__,
         artifacts={serving.ARTIFACT: str(trained.path)},
-        code_paths=[str(root), str(root.parent / "embeddings")],
+        code_paths=[str(Path(serving.__file__).parent)],
         signature=serving.signature(trained.path),
         input_example=serving.input_example(trained.path),
         pip_requirements=[*serving.REQUIREMENTS],

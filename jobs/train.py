@@ -118,10 +118,10 @@ def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
 
 
 class Printer:
-    """Progress as lines: one for each tenth of the rows, and no more than one a second."""
+    """Progress as lines: the first batch, and then each tenth of the rows, no more than one a second."""
 
     def __init__(self, title: str) -> None:
-        self.title, self.told, self.at = title, 0, time.monotonic()
+        self.title, self.told, self.at = title, -1, 0.0
 
     def __call__(self, day: str, done: int, rows: int, loss: float) -> None:
         tenth = 10 * done // rows

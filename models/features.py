@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from embeddings.registry.errors import SpaceMismatch
+
+class SpaceMismatch(ValueError):
+    """Vectors of two coordinate systems were about to be mixed; names both."""
 
 
 @dataclass(frozen=True)

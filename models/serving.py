@@ -57,8 +57,8 @@ def signature(home: Path) -> ModelSignature:
     """The columns of a saved model: bucket numbers, numbers, two vectors -> probabilities."""
     spec = load(home).model.spec
     inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, c.name) for c in spec.categorical]
-    inputs += [ColSpec(DataType.float, name) for name in spec.numeric]
-    inputs += [ColSpec(Array(DataType.float), name) for name in VECTORS]
+    inputs += [ColSpec(DataType.double, name) for name in spec.numeric]
+    inputs += [ColSpec(Array(DataType.double), name) for name in VECTORS]
     outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, label) for label in spec.labels]
     return ModelSignature(Schema(inputs), Schema(outputs))
 
@@ -67,10 +67,9 @@ def input_example(home: Path) -> pd.DataFrame:
     """One row of nobody known: every category in bucket 0, every number 0, no vectors."""
     spec = load(home).model.spec
     row: dict[str, Any] = {c.name: np.int64(0) for c in spec.categorical}
-    row |= {name: np.float32(0) for name in spec.numeric}
+    row |= dict.fromkeys(spec.numeric, 0.0)
     row |= {name: [0.0] * spec.vector_dim for name in VECTORS}
-    table = pd.DataFrame([row])
-    return table.astype(dict.fromkeys(spec.numeric, np.float32))
+    return pd.DataFrame([row])
 
 
 set_model(Ranker())
