@@ -32,7 +32,9 @@ class Told(TyperGroup):
             raise typer.Exit(1) from None
 
 
-app = typer.Typer(cls=Told, no_args_is_help=True, help="Look into the registry: embeddings, versions, vectors.")
+app = typer.Typer(
+    cls=Told, no_args_is_help=True, add_completion=False, help="Look into the registry: embeddings, versions, vectors."
+)
 
 Name = Annotated[str, typer.Argument(help="Name of the embedding, as `list` shows it.")]
 Day = Annotated[str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")]
@@ -69,7 +71,7 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
     described = {**answers.describe(version, registry.aliases(name)), "path": str(version.path)}
     if as_json:
         return _print_json(described)
-    return _print_table(("fact", "value"), _flat(described), lines=False)
+    return _print_table(("fact", "value"), _flat(described), header=False)
 
 
 @app.command()
@@ -86,7 +88,7 @@ def get(
     if as_json:
         return _print_json(found)
     rows = ((f"{v['entity']}:{v['id']}", v["count"], _folded(v), _vector(v["vector"])) for v in found["vectors"])
-    return _print_table(("id", "engagements", "fitted", "vector"), rows, _source(found))
+    return _print_table(("id", "engagements", "how", "vector"), rows, _source(found))
 
 
 @app.command()
@@ -105,7 +107,7 @@ def neighbours(
     if as_json:
         return _print_json(found)
     rows = ((f"{found['among']}:{n['id']}", f"{n['score']:.4f}", n["count"], _folded(n)) for n in found["neighbours"])
-    return _print_table(("neighbour", "cosine", "engagements", "fitted"), rows, f"of {who}, {_source(found)}")
+    return _print_table(("neighbour", "cosine", "engagements", "how"), rows, f"of {who}, {_source(found)}")
 
 
 @app.command("fold-in")
@@ -193,9 +195,12 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", lines: bool = True) -> None:
+def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", header: bool = True) -> None:
     """Print a table; cells are plain text, whatever brackets an id has."""
-    table = Table(*columns, caption=Text(caption) if caption else None, caption_justify="left", show_header=lines)
+    table, console = Table(*columns, show_header=header), Console()
     for row in rows:
         table.add_row(*(Text(str(cell), overflow="fold") for cell in row))
-    Console().print(table)
+    if table.row_count:
+        console.print(table)
+    if caption:
+        console.print(Text(caption))

@@ -168,7 +168,7 @@ def test_started_as_the_process_file_starts_it(plain, root):
             assert healthy(client)
             ask = {"alias": "serving", "version": "latest"}
             refused = client.post("/api/embeddings/author/aliases", json=ask, headers={"Authorization": "Bearer x"})
-            assert (refused.status_code, "has no token" in refused.json()["detail"]) == (403, True)
+            assert (refused.status_code, "without a token" in refused.json()["detail"]) == (403, True)
     finally:
         process.terminate()
         process.wait(30)
