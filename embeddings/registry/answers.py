@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embeddings.registry.client import Registry, Version, parse_who
+from embeddings.registry.versions import LATEST
 
 
 def overview(registry: Registry) -> list[dict[str, Any]]:
     """Every embedding, with its versions counted and its latest one described."""
     found = []
     for name in registry.names():
-        versions, latest = registry.versions(name), registry.version(name)
+        versions, aliases = registry.versions(name), registry.aliases(name)
         days = {"first_day": str(versions[0].day), "last_day": str(versions[-1].day)}
-        found.append({"name": name, "versions": len(versions), **days, "latest": describe(latest)})
+        found.append({"name": name, "versions": len(versions), **days, "latest": describe(aliases[LATEST], aliases)})
     return found
 
 
