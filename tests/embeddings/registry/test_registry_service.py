@@ -12,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry_parts import SPACE, TOKEN, free_port, parts, publish
+from sqlalchemy import text
 
 from embeddings.registry import answers
+from embeddings.registry.errors import RegistryError
+from embeddings.registry.service import app_from_environment
 
 
 @pytest.fixture
@@ -154,6 +157,26 @@ def test_a_page_shows_markup_as_text(client):
     assert "<script>" not in page.text
     assert "&lt;script&gt;" in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+def test_a_catalog_that_fails_is_503_in_json_and_as_a_page(client, plain):
+    with plain.catalog.writing() as session:
+        session.execute(text("ALTER TABLE versions RENAME TO gone"))
+    for path in ("/api/embeddings", "/"):
+        failed = client.get(path)
+        assert (failed.status_code, "catalog does not answer" in failed.text) == (503, True)
+
+
+def test_a_damaged_version_is_500_and_named(client, plain):
+    (plain.version("author").path / "producer.ids.npy").unlink()
+    failed = client.get("/api/embeddings/author/vectors?id=producer:p1")
+    assert (failed.status_code, failed.json()["error"]) == (500, "DamagedVersion")
+
+
+def test_without_a_root_the_service_says_what_is_missing(monkeypatch):
+    monkeypatch.delenv("EVERGREEN_REGISTRY_ROOT", raising=False)
+    with pytest.raises(RegistryError, match="EVERGREEN_REGISTRY_ROOT is not set"):
+        app_from_environment()
 
 
 def test_started_as_the_process_file_starts_it(plain, root):
