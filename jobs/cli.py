@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
 
 
@@ -34,7 +35,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (EvergreenError, Skip) as error:
+        except (EvergreenError, RegistryError, Skip) as error:
             typer.secho(str(error), fg="red", err=True)
             raise typer.Exit(1) from None
 

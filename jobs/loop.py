@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import date
 
+from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
 from jobs.progress import Board, live
 from jobs.session import LazySession
@@ -34,7 +35,7 @@ def run_half(settings: Settings, day: date, steps: tuple[str, ...], board: Board
         started = time.perf_counter()
         try:
             execute(settings, step, day, lambda: LazySession(settings))
-        except (Skip, EvergreenError) as reason:
+        except (Skip, EvergreenError, RegistryError) as reason:
             state = "skipped" if isinstance(reason, Skip) else "failed"
             reasons[day, step] = str(reason)
             board.set(day, step, state)

@@ -42,7 +42,12 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "commit": code_commit(),
             "mlflow_run": active_mlflow_run(),
             "inputs": {p.key: p.digest for p in (matrix, align, folded)},
-            "facts": {p.step: p.facts for p in (matrix, lake.get("embed", day), align, folded)},
+            "metrics": {
+                name: fact
+                for p in (lake.get("embed", day), align)
+                for name, fact in p.facts.items()
+                if name in ("energy_share", "shared_share", "cosine_to_anchor", "residual")
+            },
         },
     )
     with lake.writing("publish", day, settings=settings.digest(*SETTINGS), inputs=[matrix, align, folded]) as staging:
