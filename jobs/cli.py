@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
 
-
 DAY = ["%Y-%m-%d"]
 
 
