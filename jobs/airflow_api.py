@@ -9,7 +9,7 @@ import httpx
 
 from jobs.errors import EvergreenError
 
-TERMINAL = ("success", "failed", "skipped", "upstream_failed", "removed")
+LONGEST_ERROR = 1000  # characters shown of an exception's message
 
 
 class AirflowError(EvergreenError):
@@ -95,5 +95,11 @@ class Airflow:
         run = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
         path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         answer = self.call("GET", path, params={"full_content": True}, headers={"Accept": "application/json"})
-        events = [event if isinstance(event, str) else event.get("event", "") for event in answer["content"]]
-        return "\n".join(events[-lines:])
+        events = [said(event) for event in answer["content"]]
+        return "\n".join([event for event in events if not event.startswith("::")][-lines:])
+
+
+def said(event: dict) -> str:
+    """A log event as a line, with the error that it carries."""
+    errors = [f"{error['exc_type']}: {error['exc_value'][:LONGEST_ERROR]}" for error in event.get("error_detail") or []]
+    return "\n".join([event.get("event", ""), *errors])

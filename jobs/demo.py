@@ -84,7 +84,7 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     outcome.peak_bytes = memory.peak()
     for step in STEPS:
         spans = [(task.start, task.end) for task in outcome.tasks if task.step == step]
-        outcome.peak_of_step[step] = max((memory.peak(*span) for span in spans), default=0)
+        outcome.peak_of_step[step] = max((memory.peak(start, end) for start, end in spans), default=0)
     return outcome
 
 

@@ -21,6 +21,7 @@ from jobs.sources import open_source
 from jobs.supervisor import Service, Supervisor, read_procfile
 
 ROOT = Path(__file__).parent.parent
+SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # many short queries, few cores: a quarter less CPU
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
 
 
@@ -86,6 +87,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "EVERGREEN_SPARK__REMOTE": f"{spark_url}/;token={keys['spark']}",
         # spark
         "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_SUBMIT_OPTS": os.environ.get("SPARK_SUBMIT_OPTS", SMALL_JVM),
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": keys["spark"],
         "SPARK_MASTER": settings.spark.master,
         "SPARK_MEMORY": settings.spark.driver_memory,

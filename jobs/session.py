@@ -11,6 +11,10 @@ from jobs.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    SessionType = SparkSession
+else:
+    SessionType = object
+
 
 def spark_session(settings: Settings) -> SparkSession:
     """A session on the configured master, or on a Spark Connect server where `spark.remote` names one."""
@@ -42,7 +46,7 @@ def classic_conf(settings: Settings) -> dict[str, str]:
     }
 
 
-class LazySession:
+class LazySession(SessionType):
     """Stands for a session that is made when something is first asked of it: a step that needs no Spark starts none."""
 
     def __init__(self, settings: Settings) -> None:

@@ -5,47 +5,57 @@ from __future__ import annotations
 import sys
 from statistics import median
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from jobs.demo import Outcome, addresses
 from jobs.settings import Settings
 from jobs.steps import STEPS
 
+WIDTH = 110  # where there is no terminal
+
 
 def show(settings: Settings, outcome: Outcome) -> None:
     """Print the summary, and write it as plain text."""
-    parts = [quality(settings, outcome), timing(outcome), *closing(settings, outcome), *outcome.failures]
-    Console(file=sys.stdout).print(Group(*parts))
+    lines = [Text(line) for line in [*closing(settings, outcome), *outcome.failures]]
+    parts = Group(quality(settings, outcome), timing(outcome), *lines)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(parts)
     with (settings.home / "summary.txt").open("w") as stream:
-        Console(file=stream, width=120, color_system=None).print(Group(*parts))
+        Console(file=stream, width=WIDTH, color_system=None).print(parts)
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table whose first column is text and whose others are figures."""
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left", no_wrap=True)
+    return table
 
 
 def quality(settings: Settings, outcome: Outcome) -> Table:
-    """A row a day: its version, and how yesterday's models did on it."""
-    label = settings.ranker.primary_label
-    table = Table(
-        "day", "version", "champion", f"AUC of {label}", "challenger", "AUC", "champion after", title="Next-day quality"
-    )
+    """A row a day: the revision that was published, and how the models of before did on that day."""
+    label, name = settings.ranker.primary_label, settings.embedding.name
+    title = f"Next-day AUC of '{label}': models trained on the days before, tested on the day"
+    table = plain_table(title, "day", name, "champion", "AUC", "challenger", "AUC", "promoted")
     for day in outcome.days:
         published, test, gate = (facts(settings, step, day) for step in ("publish", "test", "gate"))
         table.add_row(
             str(day),
-            published.get("version", "–"),
+            published.get("version", "–").rpartition(".")[2],
             test.get("champion", "–"),
             number(test.get(f"champion_auc_{label}")),
             test.get("challenger", "–"),
             number(test.get(f"challenger_auc_{label}")),
-            gate.get("champion_after") or "–",
+            {1: "yes", 0: "no"}[gate["promoted"]] if gate else "–",
         )
     return table
 
 
 def timing(outcome: Outcome) -> Table:
     """Seconds of each step over the days."""
-    table = Table("step", "days", "min", "median", "max", "peak memory", title="Seconds a step")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = plain_table("Seconds a step", "step", "days", "min", "median", "max", "peak memory")
     for step in STEPS:
         if spent := [t.end - t.start for t in outcome.tasks if t.step == step and t.state == "done"]:
             peak = f"{outcome.peak_of_step.get(step, 0) / 2**30:.1f} GiB"
