@@ -3,6 +3,8 @@
 Counts and rates come from the trusted days of the window before D, row numbers from the newest version of a day before
 D. The outcome of D is in the labels and nowhere else (no dwell).
 
+    features.json              the columns: models.features.FeatureSpec
+    counts/part-*.parquet      what had happened before the day: jobs.history
     examples/part-*.parquet    sorted by time, consumer, item
         consumer_id, producer_id, item_id, time_ms        who, what, when
         label_*                                           outcomes, 0/1
@@ -14,10 +16,12 @@ D. The outcome of D is in the labels and nowhere else (no dwell).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -26,20 +30,21 @@ from embeddings.registry.client import Version
 from embeddings.registry.files import open_files
 from jobs.chain import SETTINGS
 from jobs.errors import Skip, UntrustedDay
+from jobs.history import COUNTS, ENTITIES, History, count_past
 from jobs.lake import Partition
 from jobs.publish import open_registry
-from jobs.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
+from jobs.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
 from jobs.settings import Settings
 from jobs.steps import first_day, trusted, window
 from models.features import Categorical, FeatureSpec
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 ID_BUCKETS = 16384  # of consumers, producers and items: a table of 16384 x 8 floats each
 CATEGORY_BUCKETS = 256  # of any other category
 SPEC = "features.json"
-ENTITIES = ("consumer", "producer", "item")
+EMBEDDED = ("consumer", "producer")  # entities that have vectors
 PROFILES = {"consumer": CONSUMER_TABLE, "item": ITEM_TABLE}
 
 
@@ -60,19 +65,24 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     impressions = clean.read(spark, IMPRESSION_TABLE)
     profiles = {entity: clean.read(spark, table) for entity, table in PROFILES.items() if clean.has(table)}
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
-    features = to_features(impressions, profiles, history(spark, past, spec.labels), spec)
-    examples = with_rows(features, version)
+    counts = count_past(spark, past, spec.labels)
     inputs = [clean, *past, *([publication] if publication else [])]
     with settings.lake.writing("examples", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
-        keys = ["time_ms", "consumer_id", "item_id", "producer_id", *spec.labels]
-        staging.write(examples, "examples", [*keys, *(c.name for c in spec.categorical)], partitions=1)
+        if counts is not None:
+            staging.write(counts, COUNTS, ["entity", "id"])
+        known = Known(str(version.path) if version else "", str(staging.path / COUNTS) if counts is not None else "")
+        examples = with_known(join_profiles(impressions, profiles, spec), spec, known)
+        context = [c.name for c in spec.categorical if c.field.startswith("ctx_")]
+        staging.write(
+            examples, "examples", ["time_ms", "consumer_id", "item_id", "producer_id", *spec.labels, *context]
+        )
+        (staging.path / SPEC).write_text(spec.to_json() + "\n")
         staging.facts |= {
             **facts_of(staging.path / "examples", spec.labels),
             "version": version.id if version else "",
             "space": version.space if version else "",
             "days_counted": len(past),
         }
-        (staging.path / SPEC).write_text(spec.to_json() + "\n")
 
 
 # Which days, which version
@@ -113,7 +123,7 @@ def published_version(settings: Settings, version_id: str) -> Version:
 
 def feature_spec(impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int) -> FeatureSpec:
     """The columns that these tables give. A field an id and a context; one for all categories of a profile."""
-    labels = with_prefix(impressions.columns, "label_")
+    labels = tuple(with_prefix(impressions.columns, "label_"))
     categorical = [Categorical(f"hash_{entity}", ID_BUCKETS, entity) for entity in ENTITIES]
     context = ("hour", *with_prefix(impressions.columns, "ctx_"))
     categorical += [Categorical(f"hash_{c}", CATEGORY_BUCKETS, c) for c in context]
@@ -122,31 +132,37 @@ def feature_spec(impressions: DataFrame, profiles: dict[str, DataFrame], vector_
         names = with_prefix(table.columns, "cat_")
         categorical += [Categorical(f"hash_{entity}_{c}", CATEGORY_BUCKETS, f"{entity}_profile") for c in names]
         numeric += [f"num_{entity}_{c.removeprefix('num_')}" for c in with_prefix(table.columns, "num_")]
-    past = ("shown", "engaged", *(f"lift_{label.removeprefix('label_')}" for label in labels))
-    numeric += [f"num_{entity}_past_{name}" for entity in ENTITIES for name in past]
-    return FeatureSpec(tuple(categorical), tuple(numeric), tuple(labels), vector_dim)
+    numeric += [f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(labels)]
+    return FeatureSpec(tuple(categorical), tuple(numeric), labels, vector_dim)
 
 
-def to_features(
-    impressions: DataFrame, profiles: dict[str, DataFrame], counts: dict[str, DataFrame], spec: FeatureSpec
-) -> DataFrame:
-    """Impressions joined with what was known, every column as the model takes it. counts: of `history`."""
+def join_profiles(impressions: DataFrame, profiles: dict[str, DataFrame], spec: FeatureSpec) -> DataFrame:
+    """Impressions with their categories hashed, and the profiles' numbers as they are."""
     from pyspark.sql import functions as F
 
-    joined = impressions.withColumn("hour", F.pmod(F.floor(F.col("time_ms") / 3_600_000), F.lit(24)))
+    joined = impressions.selectExpr("*", "pmod(floor(time_ms / 3600000), 24) hour")
     for entity, table in profiles.items():
         kept = [c for role in ("cat_", "num_") for c in with_prefix(table.columns, role)]
-        renamed = table.select(f"{entity}_id", *(F.col(c).alias(f"{entity}_{c}") for c in kept))
+        renamed = table.selectExpr(f"{entity}_id", *(f"`{c}` `{profile_column(entity, c)}`" for c in kept))
         joined = joined.join(F.broadcast(renamed), f"{entity}_id", "left")
-    for entity, table in counts.items():
-        joined = joined.join(F.broadcast(table), f"{entity}_id", "left")
-    return joined.select(
+    return joined.selectExpr(
         *(f"{entity}_id" for entity in ENTITIES),
         "time_ms",
-        *(F.col(label).cast("tinyint").alias(label) for label in spec.labels),
-        *(bucket(raw_column(c.name), c.buckets).alias(c.name) for c in spec.categorical),
-        *(number(name, counts).alias(name) for name in spec.numeric),
+        *(f"cast(`{label}` as tinyint) `{label}`" for label in spec.labels),
+        *(f"{bucket(raw_column(c.name), c.buckets)} `{c.name}`" for c in spec.categorical),
+        *(f"cast(`{name}` as double) `{name}`" for name in profile_numbers(spec)),
     )
+
+
+def profile_column(entity: str, column: str) -> str:
+    """What a profile's column is called beside those of the other profile."""
+    return f"num_{entity}_{column.removeprefix('num_')}" if column.startswith("num_") else f"{entity}_{column}"
+
+
+def profile_numbers(spec: FeatureSpec) -> list[str]:
+    """The numeric features that come from a profile instead of from the past."""
+    past = {f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(spec.labels)}
+    return [name for name in spec.numeric if name not in past]
 
 
 def raw_column(hashed: str) -> str:
@@ -155,89 +171,57 @@ def raw_column(hashed: str) -> str:
     return f"{name}_id" if name in ENTITIES else name
 
 
-def bucket(column: str, buckets: int) -> Column:
-    """The bucket of a value; null has one of its own choosing, the same every day."""
-    from pyspark.sql import functions as F
-
-    return F.pmod(F.xxhash64(F.coalesce(F.col(column).cast("string"), F.lit(""))), F.lit(buckets)).cast("int")
+def bucket(column: str, buckets: int) -> str:
+    """The bucket of a value, as SQL; a missing value has the bucket of the empty text."""
+    return f"cast(pmod(xxhash64(coalesce(cast(`{column}` as string), '')), {buckets}) as int)"
 
 
-def number(name: str, counts: dict[str, DataFrame]) -> Column:
-    """A numeric feature: sign(x)·log(1 + |x|) of profile numbers, history as `history` made it, zero for the unseen."""
-    from pyspark.sql import functions as F
-
-    plain = name.removeprefix("num_")
-    entity, _, rest = plain.partition("_")
-    if rest.startswith("past_"):
-        column = F.coalesce(F.col(plain), F.lit(0.0)) if counts else F.lit(0.0)
-    else:
-        column = F.col(f"{entity}_num_{rest}")
-        column = F.signum(column) * F.log1p(F.abs(column))
-    return column.cast("float")
+# What the workers look up
 
 
-# History
+@dataclass(frozen=True)
+class Known:
+    """Where the workers find what was known before the day; '' where there is nothing."""
+
+    version: str  # folder of the embedding's version
+    counts: str  # folder of the counts
+
+    def rows(self, entity: str, ids: pa.Array) -> np.ndarray:
+        """Row of each id in the version, -1 unknown."""
+        if not self.version:
+            return np.full(len(ids), -1)
+        return open_files(Path(self.version)).entities[entity].rows(ids.to_numpy(zero_copy_only=False))
 
 
-def history(spark: SparkSession, past: list[Partition], labels: tuple[str, ...]) -> dict[str, DataFrame]:
-    """Per entity, from the given days: log counts and label lifts. Empty without days.
-
-    lift = log((positives + 1) / (expected + 1)), expected = shown · share of that label among all: how much more often
-    than usual, 0 where nothing is known, and slow to believe a single event. Everything under the logarithm is a count.
-    """
-    impressions = [str(p.path / IMPRESSION_TABLE) for p in past if p.has(IMPRESSION_TABLE)]
-    engagements = [str(p.path / ENGAGEMENT_TABLE) for p in past if p.has(ENGAGEMENT_TABLE)]
-    if not impressions or not engagements:
-        return {}
-    from pyspark.sql import functions as F
-
-    shown, engaged = spark.read.parquet(*impressions), spark.read.parquet(*engagements)
-    totals = shown.agg(F.count("*").alias("shown"), *(F.sum(label).alias(label) for label in labels)).first()
-    return {entity: entity_history(shown, engaged, entity, labels, totals) for entity in ENTITIES}
+def with_known(joined: DataFrame, spec: FeatureSpec, known: Known) -> DataFrame:
+    """Numbers of profile and past, and the rows of the embedding, added to the joined impressions."""
+    numbers = profile_numbers(spec)
+    kept = [f"`{f.name}` {f.dataType.simpleString()}" for f in joined.schema.fields if f.name not in numbers]
+    added = [f"`{name}` float" for name in spec.numeric] + [f"{entity}_row long" for entity in EMBEDDED]
+    return joined.mapInArrow(lookup(spec, known), ", ".join([*kept, *added]))
 
 
-def entity_history(shown: DataFrame, engaged: DataFrame, entity: str, labels: tuple[str, ...], totals) -> DataFrame:
-    """One row an id, <entity>_id, with <entity>_past_shown, _engaged (log(1 + count)) and _lift_<label>."""
-    from pyspark.sql import functions as F
+def lookup(spec: FeatureSpec, known: Known) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The task: joined impressions in, examples out."""
 
-    key = f"{entity}_id"
-    sums = shown.groupBy(key).agg(F.count("*").alias("shown"), *(F.sum(label).alias(label) for label in labels))
-    acts = engaged.groupBy(key).agg(F.count("*").alias("engaged"))
-
-    def lift(label: str) -> Column:
-        expected = F.col("shown") * F.lit(totals[label]) / F.lit(max(totals["shown"], 1))
-        return F.log((F.col(label) + 1) / (expected + 1)).alias(f"{entity}_past_lift_{label.removeprefix('label_')}")
-
-    both = sums.join(acts, key, "full").fillna(0, ["shown", "engaged", *labels]).where(F.col(key).isNotNull())
-    logs = [F.log1p(F.col(name)).alias(f"{entity}_past_{name}") for name in ("shown", "engaged")]
-    return both.select(key, *logs, *(lift(label) for label in labels))
-
-
-# Rows of the embedding
-
-
-def with_rows(features: DataFrame, version: Version | None) -> DataFrame:
-    """Add consumer_row and producer_row; the workers search the version's memory-mapped ids."""
-    from pyspark.sql import functions as F
-
-    if version is None:
-        return features.withColumns({f"{e}_row": F.lit(-1).cast("long") for e in ("consumer", "producer")})
-    schema = ", ".join(f"{f.name} {f.dataType.simpleString()}" for f in features.schema.fields)
-    return features.mapInArrow(row_finder(str(version.path)), f"{schema}, consumer_row long, producer_row long")
-
-
-def row_finder(home: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The task: batches in, the same batches with the two row numbers out."""
-
-    def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        entities = open_files(Path(home)).entities
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        history = History.read(Path(known.counts) if known.counts else None, spec.labels)
+        numbers = profile_numbers(spec)
         for batch in batches:
-            for entity in ("consumer", "producer"):
-                ids = batch[f"{entity}_id"].to_pylist()
-                batch = batch.append_column(f"{entity}_row", pa.array(entities[entity].rows(ids)))
-            yield batch
+            columns = {name: batch[name] for name in batch.schema.names if name not in numbers}
+            columns |= {name: damped(batch[name]) for name in numbers}
+            for entity in ENTITIES:
+                past = history.of(entity, batch[f"{entity}_id"])
+                columns |= {f"num_{entity}_past_{n}": past[:, i] for i, n in enumerate(History.features(spec.labels))}
+            columns |= {f"{entity}_row": known.rows(entity, batch[f"{entity}_id"]) for entity in EMBEDDED}
+            yield pa.RecordBatch.from_pydict(columns)
 
-    return find
+    return run
+
+
+def damped(numbers: pa.Array) -> pa.Array:
+    """sign(x) · log(1 + |x|) as float, null where x is."""
+    return pc.multiply(pc.sign(numbers), pc.log1p(pc.abs(numbers))).cast(pa.float32())
 
 
 # Reading them again
@@ -248,7 +232,7 @@ def facts_of(table_path: Path, labels: tuple[str, ...]) -> dict[str, float | int
     table = pq.read_table(table_path, columns=["consumer_row", "producer_row", *labels])
     rows = table.num_rows
     facts: dict[str, float | int] = {"rows": rows}
-    for entity in ("consumer", "producer"):
+    for entity in EMBEDDED:
         known = pc.sum(pc.greater_equal(table[f"{entity}_row"], 0)).as_py() or 0
         facts[f"known_{entity}s"] = known / max(rows, 1)
     for label in labels:

@@ -1,0 +1,130 @@
+"""Small validated days and published versions, committed straight into a lake: what the ranker's steps read."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from embeddings.registry.client import FoldIn, Vectors
+from jobs.lake import Partition
+from jobs.publish import SETTINGS as PUBLISH_SETTINGS
+from jobs.publish import open_registry
+from jobs.settings import EdgelistSettings, EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
+
+FIRST = date(2024, 1, 1)
+DAYS = [FIRST + timedelta(days=n) for n in range(6)]
+DAY_MS = 86_400_000
+DIM = 4
+LABELS = ("label_click", "label_like")
+
+
+def ranker_settings(home: Path, mlflow_uri: str = "off", **ranker) -> Settings:
+    """Settings of a log of six days, read for its span only: the days are committed by the tests."""
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "log.txt"
+    log.write_text("".join(f"c1 p1 {(day - date(1970, 1, 1)).days * 86_400}\n" for day in DAYS))
+    options = {"start_day": FIRST, "window_days": 4, "batch_size": 32, "learning_rate": 5e-3} | ranker
+    return Settings(
+        home=home,
+        source=EdgelistSettings(kind="edgelist", path=log),
+        embedding=EmbeddingSettings(name="author", dim=DIM),
+        ranker=RankerSettings(**options),
+        mlflow=MLflowSettings(uri=mlflow_uri),
+        spark=SparkSettings(partitions=2),
+    )
+
+
+def impressions(day: date, n: int = 200) -> pa.Table:
+    """n random impressions: even items are clicked more, likes follow clicks."""
+    rng = np.random.default_rng((day - FIRST).days)
+    items = rng.integers(0, 24, n)
+    clicks = (rng.random(n) < 0.25 + 0.5 * (items % 2 == 0)).astype(np.int32)
+    start = (day - date(1970, 1, 1)).days * DAY_MS
+    return pa.table(
+        {
+            "consumer_id": [f"c{c}" for c in rng.integers(0, 30, n)],
+            "producer_id": [f"p{i % 8}" for i in items],
+            "item_id": [f"i{i}" for i in items],
+            "time_ms": start + rng.permutation(DAY_MS // 1000)[:n] * 1000,
+            "dwell_ms": rng.integers(0, 9000, n),
+            "label_click": clicks,
+            "label_like": (clicks * (rng.random(n) < 0.2)).astype(np.int32),
+            "ctx_tab": [f"t{t}" for t in rng.integers(0, 3, n)],
+        }
+    )
+
+
+def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> Partition:
+    """A validated day: its impressions, their engagements, profiles and items; None: a day that was refused."""
+    with settings.lake.writing("validate", day, settings=settings.digest("source", "validation")) as staging:
+        staging.facts |= {
+            "trusted": shown is not None,
+            "reason": "" if shown is not None else "half of the rows are missing",
+        }
+        if shown is not None:
+            for name, table in {"impressions": shown, "engagements": unpivoted(shown), **profiles()}.items():
+                (staging.path / name).mkdir()
+                pq.write_table(table, staging.path / name / "part-00000.parquet")
+    return settings.lake.get("validate", day)
+
+
+def unpivoted(shown: pa.Table) -> pa.Table:
+    """One engagement a label that is 1."""
+    parts = []
+    for label in LABELS:
+        rows = shown.filter(pc.equal(shown[label], 1)).select(["consumer_id", "producer_id", "item_id", "time_ms"])
+        kind = pa.array([label.removeprefix("label_")] * rows.num_rows, pa.string())
+        parts.append(rows.append_column("kind", kind).append_column("value", pa.array([1.0] * rows.num_rows)))
+    return pa.concat_tables(parts)
+
+
+def profiles() -> dict[str, pa.Table]:
+    """Known consumers c0..c27 (the last two have no profile) and items, one number of each unknown."""
+    fans = [None if c == 3 else float(c * c) for c in range(28)]
+    return {
+        "consumers": pa.table(
+            {
+                "consumer_id": [f"c{c}" for c in range(28)],
+                "cat_kind": [f"k{c % 3}" for c in range(28)],
+                "num_fans": fans,
+            }
+        ),
+        "items": pa.table(
+            {
+                "item_id": [f"i{i}" for i in range(24)],
+                "producer_id": [f"p{i % 8}" for i in range(24)],
+                "cat_tag": [f"g{i % 5}" for i in range(24)],
+                "num_length": [float(-i) for i in range(24)],
+            }
+        ),
+    }
+
+
+def publish_version(settings: Settings, day: date, space: str = "author-s") -> Partition:
+    """A version of that day: consumers and producers drawn anew every day, so that row numbers differ by day."""
+    rng = np.random.default_rng(100 + (day - FIRST).days)
+
+    def entity(prefix: str, n: int, kept: int) -> Vectors:
+        ids = np.sort([f"{prefix}{i}".encode() for i in rng.choice(n, kept, replace=False)]).astype(np.bytes_)
+        vectors = rng.normal(size=(kept, DIM)).astype(np.float32)
+        return Vectors(ids, vectors, np.ones(kept, np.int32), np.zeros(kept, bool))
+
+    producers = entity("p", 8, 6)
+    fold_in = FoldIn(producers.vectors, np.ones(6))
+    entities = {"consumer": entity("c", 30, 20), "producer": producers}
+    version = open_registry(settings).publish("author", day, space, entities, fold_in, lineage={"days": []})
+    with settings.lake.writing("publish", day, settings=settings.digest(*PUBLISH_SETTINGS)) as staging:
+        staging.facts |= {"version": version.id, "space": version.space, "digest": version.digest}
+    return settings.lake.get("publish", day)
+
+
+def commit_days(settings: Settings, days: list[date], n: int = 200) -> None:
+    """Validated and published, both, for each of these days."""
+    for day in days:
+        commit_validated(settings, day, impressions(day, n))
+        publish_version(settings, day)
