@@ -158,10 +158,19 @@ def write_report(folder: Path, day: date, reason: str, results: Results) -> None
 
 def page(day: date, reason: str, results: Results) -> str:
     trusted = f"<p class=bad>Not trusted. {html.escape(reason)}</p>" if reason else "<p class=good>Trusted.</p>"
-    links = " · ".join(f"<a href='#{name}'>{name}</a>" for name in results)
-    bodies = "".join(f"<h2 id='{name}'>{name}</h2>{sections(result)}" for name, result in results.items())
+    suites = list(reversed(results))  # what happened first, the columns last
+    links = " · ".join(f"<a href='#{name}'>{name}</a>" for name in suites)
+    bodies = "".join(
+        f"<h2 id='{name}'>{name}{how_many(results[name])}</h2>{sections(results[name])}" for name in suites
+    )
     head = f"<!doctype html><meta charset=utf-8><title>Data of {day}</title><style>{CSS}</style>"
     return f"{head}<h1>Data of {day}</h1>{trusted}<nav>{links}</nav>{bodies}"
+
+
+def how_many(result: ExpectationSuiteValidationResult) -> str:
+    """Rows and bad rows of a table, for its heading."""
+    total = next((one.result for one in result.results if flag_of(one) == BAD_ROW), None)
+    return f": {total['element_count']:,} rows, {total['unexpected_count']:,} bad" if total else ""
 
 
 def sections(result: ExpectationSuiteValidationResult) -> str:
@@ -182,6 +191,7 @@ h5 { font: 600 1rem ui-monospace, monospace; margin: .9rem 0 .2rem }
 thead, .show-more { display: none } table { border-collapse: collapse; width: 100% }
 td { padding: .15rem .5rem; vertical-align: top; border-top: 1px solid #eee }
 td:first-child { width: 1.5rem } td:last-child { width: 16rem; text-align: right }
+.show-scrollbars { max-height: 7rem; overflow-y: auto }
 i { font-style: normal; font-weight: 700 } br { display: none } strong { display: block; font-weight: 400 }
 .fa-check-circle::before { content: "✓" } .fa-times::before, .fa-exclamation-triangle::before { content: "✗" }
 .text-success, .good { color: #18794e } .text-danger, .bad { color: #c62a2f }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOUR_MS = 3_600_000
 MAX_UNDATED_SHARE = 0.05  # of a file's rows; with more, the column or its unit is not what the settings say
-OFFSET = r"(?i)(Z|[+-]\d\d:?\d\d)$"  # a time that says its own distance from UTC
+OFFSET = r"(?i:Z|[+-]\d\d:?\d\d)$"  # a time that says its own distance from UTC
 
 Span = tuple[date, date]
 
@@ -142,7 +142,7 @@ def time_in_ms(column: Column, unit: str, timezone: str) -> Column:
     from pyspark.sql import functions as F
 
     if unit != "iso":
-        return (column.try_cast("double") * (1000 if unit == "s" else 1)).try_cast("bigint")
+        return F.round(column.try_cast("double") * (1000 if unit == "s" else 1)).try_cast("bigint")
     text = F.trim(column)
     clock = F.when(text.rlike(r"^\d{4}-\d\d-\d\d$"), F.concat(text, F.lit("T00:00:00"))).otherwise(text)
     zoned = F.when(text.rlike(r":.*" + OFFSET), clock).otherwise(F.concat(clock, F.lit(f" {timezone}")))
@@ -185,14 +185,14 @@ def times_to_ms(times: pd.Series, unit: str, timezone: str) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(times):
         utc = times.dt.tz_convert("UTC") if times.dt.tz else to_utc(times, timezone)
     elif unit != "iso":
-        return pd.to_numeric(times, errors="coerce").astype("float64") * (1000.0 if unit == "s" else 1.0)
+        return (pd.to_numeric(times, errors="coerce").astype("float64") * (1000.0 if unit == "s" else 1.0)).round()
     else:
         text = times.astype("string").str.strip()
-        zoned = text.str.contains(r":.*" + OFFSET.removeprefix("(?i)"), case=False).fillna(False).astype(bool)
+        zoned = text.str.contains(r":.*" + OFFSET).fillna(False).astype(bool)
         utc = pd.to_datetime(text.where(zoned), utc=True, errors="coerce", format="ISO8601").fillna(
             to_utc(pd.to_datetime(text.mask(zoned), errors="coerce", format="ISO8601"), timezone)
         )
-    return (utc - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
+    return (utc - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(milliseconds=1)
 
 
 def to_utc(local: pd.Series, timezone: str) -> pd.Series:
