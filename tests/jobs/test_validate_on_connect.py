@@ -1,0 +1,89 @@
+"""Under Airflow the session is a Spark Connect one: the same partitions come out of it, to the byte."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyspark
+import pytest
+from small_logs import DAYS, kuairand_log, write_kuairand
+
+from jobs import land, validate
+from jobs.session import classic_conf
+from jobs.settings import KuaiRandSettings, Settings, SparkSettings
+
+TOKEN = "for-a-test"
+LAND_AND_VALIDATE = """
+import sys
+from datetime import date
+from jobs import land, session, settings, validate
+from jobs.errors import BadInput
+
+chosen = settings.Settings.model_validate_json(sys.argv[1])
+spark = session.spark_session(chosen)
+assert "connect" in type(spark).__module__, type(spark)
+land.run(spark, chosen, date(2024, 3, 1))
+validate.run(spark, chosen, date(2024, 3, 1))
+file = chosen.source.path / "data" / "user_features_pure.csv.gz"
+file.write_bytes(file.read_bytes()[:-20])
+try:
+    land.run(spark, chosen, date(2024, 3, 2))
+except BadInput as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def connect(settings):
+    """The address of a Spark Connect server on loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    conf = classic_conf(settings) | {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+    }
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2]"]
+    command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+    command += [part for key, value in conf.items() for part in ("--conf", f"{key}={value}")]
+    environment = os.environ | {"SPARK_CONNECT_AUTHENTICATE_TOKEN": TOKEN, "PYSPARK_PYTHON": sys.executable}
+    server = subprocess.Popen([*command, "spark-internal"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, server)
+        yield f"sc://localhost:{port}/;token={TOKEN}"
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def wait_for(port: int, server: subprocess.Popen, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.3)
+    pytest.fail(f"Spark Connect did not listen on {port} within {seconds:g} s (exit code {server.poll()})")
+
+
+@pytest.mark.slow
+def test_a_connect_session_writes_the_bytes_of_a_classic_one(spark, connect, tmp_path):
+    log = kuairand_log(DAYS[:2]).astype(object)
+    log.loc[:2, "is_click"] = 7
+    source = KuaiRandSettings(kind="kuairand", path=write_kuairand(tmp_path / "log", log))
+    here = Settings(home=tmp_path / "here", source=source)
+    there = Settings(home=tmp_path / "there", source=source, spark=SparkSettings(remote=connect))
+    land.run(spark, here, DAYS[0])
+    validate.run(spark, here, DAYS[0])
+    command = [sys.executable, "-c", LAND_AND_VALIDATE, there.model_dump_json()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for step in ("land", "validate", "quarantine"):
+        assert there.lake.get(step, DAYS[0]).digest == here.lake.get(step, DAYS[0]).digest
+    assert "user_features_pure.csv.gz cannot be read to its end" in done.stdout
+    assert there.lake.days("land") == [DAYS[0]]
