@@ -79,7 +79,8 @@ def unpivoted(shown: pa.Table) -> pa.Table:
     for label in LABELS:
         rows = shown.filter(pc.equal(shown[label], 1)).select(["consumer_id", "producer_id", "item_id", "time_ms"])
         kind = pa.array([label.removeprefix("label_")] * rows.num_rows, pa.string())
-        parts.append(rows.append_column("kind", kind).append_column("value", pa.array([1.0] * rows.num_rows)))
+        value = pa.array([1.0] * rows.num_rows, pa.float64())
+        parts.append(rows.append_column("kind", kind).append_column("value", value))
     return pa.concat_tables(parts)
 
 

@@ -124,7 +124,7 @@ def test_categories_are_buckets_of_their_values(built):
 
 
 def test_no_column_is_left_to_chance(built):
-    """The columns are the ids, the time, what the spec names, and the two rows: nothing that was not meant to be there."""
+    """The columns are the ids, the time, what the spec names, and the two rows: nothing else."""
     spec = spec_of(built.lake.get("examples", TODAY))
     named = {*(c.name for c in spec.categorical), *spec.numeric, *spec.labels}
     assert set(table_of(built).column_names) - named == {
