@@ -47,7 +47,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     found = answers.overview(_registry(ctx))
     if as_json:
         return _print_json(found)
-    columns = ("embedding", "versions", "first day", "latest", "space", "dim", "consumers", "producers")
+    columns = ("name", "versions", "first day", "latest", "dim", "consumers", "producers")
     return _print_table(columns, map(_overview_row, found), "" if found else "Nothing is published yet.")
 
 
@@ -59,8 +59,9 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     found = [answers.describe(version, aliases) for version in registry.versions(name)]
     if as_json:
         return _print_json(found)
-    columns = ("version", "alias", "space", "dim", "consumers", "folded", "producers", "digest")
-    return _print_table(columns, map(_version_row, found))
+    columns = ("version", "alias", "dim", "consumers", "folded", "producers", "digest")
+    spaces = dict.fromkeys(version["space"] for version in found)
+    return _print_table(columns, map(_version_row, found), "of " + name + " in space " + ", then ".join(spaces))
 
 
 @app.command()
@@ -154,15 +155,20 @@ def _strength(text: str) -> tuple[str, float]:
 def _overview_row(entry: dict[str, Any]) -> tuple:
     latest = entry["latest"]
     rows = (f"{entity['rows']:,}" for entity in _entities(latest))
-    return (entry["name"], entry["versions"], entry["first_day"], latest["id"], latest["space"], latest["dim"], *rows)
+    return (entry["name"], entry["versions"], entry["first_day"], _reference(latest), latest["dim"], *rows)
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
     consumer, producer = _entities(version)
     share = consumer["folded"] / consumer["rows"] if consumer["rows"] else 0.0
     rows = (f"{consumer['rows']:,}", f"{share:.0%}", f"{producer['rows']:,}")
-    shown = (version["id"], ", ".join(version["aliases"]), version["space"], version["dim"])
+    shown = (_reference(version), ", ".join(version["aliases"]), version["dim"])
     return (*shown, *rows, version["digest"][:12])
+
+
+def _reference(version: dict[str, Any]) -> str:
+    """The version within its embedding, as --day takes it: 2022-04-25.r1."""
+    return version["id"].removeprefix(f"{version['name']}/")
 
 
 def _entities(version: dict[str, Any]) -> list[dict[str, int]]:

@@ -38,7 +38,7 @@ def test_list_and_versions_tell_what_there_is(run, plain):
     first, second = json.loads(run("versions", "author", "--json").stdout)
     assert (first["aliases"], second["aliases"]) == ([], ["latest"])
     table = run("versions", "author").stdout
-    assert [word in table for word in (first["id"], second["id"], "latest", "33%")] == [True] * 4
+    assert [word in table for word in (first["space"], "2022-04-25.r1", "latest", "33%")] == [True] * 4
 
 
 def test_show_tells_the_lineage(run, plain):
