@@ -78,8 +78,6 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     with until_stopped(), PeakMemory() as memory, running_services(settings) as supervisor:
         airflow = Airflow(settings.services.airflow_port)
         await_dags(airflow, supervisor)
-        for dag_id in DAGS:
-            airflow.abandon(dag_id)
         outcome = follow(airflow, supervisor, days)
     outcome.peak_bytes = memory.peak()
     for step in STEPS:
@@ -130,8 +128,10 @@ def await_dags(airflow: Airflow, supervisor: Supervisor, patience_s: float = 60.
 
 
 def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcome:
-    """Ask for the backfill and watch until the last run is over."""
+    """Ask for the backfill and watch until the last run is over. What an earlier watch left unfinished is given up."""
     outcome = Outcome(days, Board(days, STEPS))
+    for dag_id in DAGS:
+        airflow.abandon(dag_id)
     began = moved = time.monotonic()
     asked = airflow.backfill(DAGS[0], days[0], days[-1])
     seen: dict[tuple, dict] = {}

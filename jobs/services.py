@@ -81,7 +81,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "infra" / "airflow"), os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
         # evergreen
-        "EVERGREEN_SETTINGS": os.environ.get("EVERGREEN_SETTINGS", str(DEFAULT_FILE)),
+        "EVERGREEN_SETTINGS": str(Path(os.environ.get("EVERGREEN_SETTINGS") or DEFAULT_FILE).resolve()),
         "EVERGREEN_HOME": str(home),
         "EVERGREEN_MLFLOW__URI": f"http://127.0.0.1:{ports.mlflow_port}",
         "EVERGREEN_SPARK__REMOTE": f"{spark_url}/;token={keys['spark']}",

@@ -70,7 +70,8 @@ def finish(name: str, figures: list[Figure], seed: int) -> int:
 def document(figures: list[Figure], seed: int) -> dict:
     """The result file: the figures, and what it takes to get them again."""
     rows = [asdict(figure) | {"ratio": figure.ratio, "met": figure.met} for figure in figures]
-    command = f"python -m {sys.modules['__main__'].__spec__.name} {' '.join(sys.argv[1:])}".strip()
+    spec = sys.modules["__main__"].__spec__  # None where the file itself was run
+    command = " ".join(["python", "-m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return {"command": command, "commit": commit(), "machine": machine(), "seed": seed, "date": when, "figures": rows}
 
