@@ -13,7 +13,7 @@ from models.losses import label_losses
 from models.masknet import MaskNet, MaskNetConfig
 from models.metrics import auc
 from models.store import load, save
-from models.training import TrainingConfig, predict, rate, set_statistics, train
+from models.training import TrainingConfig, predict, rate, set_rates, set_statistics, train
 
 SPEC = FeatureSpec(
     categorical=(Categorical("hash_item", 20, "item"),),
@@ -132,6 +132,15 @@ def test_statistics_are_those_of_the_known_values():
     assert model.fields.std_N.item() == pytest.approx(np.std([1, 3, 5, 7]))
     set_statistics(model, [dataclasses.replace(one, numbers=np.ones((3, 1), dtype=np.float32))])
     assert ((torch.ones(1) - model.fields.mean_N) / model.fields.std_N).item() == 0
+
+
+def test_heads_start_at_the_rates_of_their_labels():
+    """With everything else silent, the first prediction is how often each label happened, over all days."""
+    model = MaskNet(SPEC, NET)
+    set_rates(model, DAYS)
+    labels = np.concatenate([d.labels for d in DAYS])
+    start = torch.sigmoid(model.heads[-1].bias).detach().numpy()
+    np.testing.assert_allclose(start, (labels.sum(axis=0) + 1) / (len(labels) + 2), rtol=1e-5)
 
 
 def test_the_loss_is_a_cross_entropy_a_label():
