@@ -9,8 +9,10 @@ with the day as its partition.
 | `validate` | the day cannot be trusted; the message names the expectation. Yesterday's version keeps serving |
 | any other | it is tried again by itself; a step writes whole or not at all, so clearing it is always safe |
 
-Old days: `airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06`, and
-`--max-active-runs 1`; with `--reprocess-behavior completed` days that have run are run again, and give the same bytes.
+Old days, each after the one before it:
+`airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06 --max-active-runs 1`
+With `--reprocess-behavior completed` days that have run are run again, and give the same bytes. While `make up` runs,
+say `evergreen airflow backfill create …`.
 """
 
 from __future__ import annotations

@@ -84,6 +84,16 @@ def up() -> None:
     serve(load_settings())
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def airflow(ctx: typer.Context) -> None:
+    """Run Airflow's own command line on this home.  Example: evergreen airflow dags list"""
+    from jobs.services import environment
+    from jobs.settings import load_settings
+
+    env = environment(load_settings())
+    os.execvpe("airflow", ["airflow", *ctx.args], env)
+
+
 @app.command()
 def demo(
     days: Annotated[

@@ -45,11 +45,12 @@ class TaskRun:
 
 @dataclass
 class Outcome:
-    """What came of the days. seconds: from asking for the backfill to the end of the last run."""
+    """What came of the days. seconds: from asking for the backfill to the end of the last run; startup_s: before that."""
 
     days: list[date]
     board: Board
     seconds: float = 0.0
+    startup_s: float = 0.0
     tasks: list[TaskRun] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)  # one text a failed run, with the task's last log lines
     peak_bytes: int = 0
@@ -74,12 +75,13 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     first, last = open_source(settings).span()
     if n_days is not None:
         last = min(last, first + timedelta(days=n_days))
-    days = days_between(first, last)
+    days, began = days_between(first, last), time.monotonic()
     with until_stopped(), PeakMemory() as memory, running_services(settings) as supervisor:
         airflow = Airflow(settings.services.airflow_port)
         await_dags(airflow, supervisor)
+        startup_s = time.monotonic() - began
         outcome = follow(airflow, supervisor, days)
-    outcome.peak_bytes = memory.peak()
+    outcome.startup_s, outcome.peak_bytes = startup_s, memory.peak()
     for step in STEPS:
         spans = [(task.start, task.end) for task in outcome.tasks if task.step == step]
         outcome.peak_of_step[step] = max((memory.peak(start, end) for start, end in spans), default=0)

@@ -6,6 +6,8 @@ A small log of day zero and two days goes through both DAGs; then the two days g
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -144,6 +146,15 @@ def test_an_airflow_task_leads_to_its_mlflow_run_and_that_back_to_it(loop):
     assert tags["evergreen.step"] == "publish"
     assert tags["evergreen.day"] == str(LAST)
     assert f":{loop.settings.services.airflow_port}/dags/embeddings_daily/runs/" in tags["evergreen.airflow_address"]
+
+
+def test_airflows_own_command_would_make_the_same_runs(loop):
+    """`airflow backfill create` on this home, as the DAG's page says it."""
+    days = ["--from-date", str(ZERO), "--to-date", str(LAST), "--reprocess-behavior", "completed", "--dry-run"]
+    command = ["airflow", "backfill", "create", "--dag-id", "embeddings_daily", *days]
+    told = subprocess.run([sys.executable, "-m", "jobs.cli", *command], capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    assert [str(day) in told.stdout for day in (ZERO, DAYS[0], LAST, DAYS[2])] == [True, True, True, False]
 
 
 def test_nothing_runs_that_was_not_asked_for(loop):
