@@ -6,6 +6,7 @@ rows than usual or too many bad ones is refused: its verdict is committed, witho
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             staging.facts |= {"trusted": not reason, "reason": reason} | expectations.facts(results)
             staging.facts |= {f"bad_{one.table}": one.bad_rows for one in evidence}
             if not reason:
-                write_clean(staging, tables, settings.spark.partitions)
+                write_clean(staging, land, tables, settings.spark.partitions)
     report = settings.report("validate", day)
     expectations.write_report(report, day, reason, results)
     if reason:
@@ -101,8 +102,9 @@ def in_background(name: str) -> Future[ModuleType]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A table of the day: its rows with their `reason` (kept by Spark until released), and what is known of them."""
+    """A table of the day as landed and with the `reason` of every row, and what is known of it."""
 
+    landed: DataFrame
     rows: DataFrame
     evidence: Evidence
 
@@ -112,7 +114,7 @@ class Judged:
 
     @property
     def good(self) -> DataFrame:
-        return self.rows.where("reason = ''").drop("reason")
+        return self.rows.where("reason = ''").drop("reason") if self.evidence.bad_rows else self.landed
 
     @property
     def bad(self) -> DataFrame:
@@ -137,15 +139,16 @@ def judged_tables(spark: SparkSession, settings: Settings, day: date, land: Part
             found.rows.unpersist()
 
 
-def judge_rows(table: str, rows: DataFrame, rules: list[Rule], keys: list[str], items: DataFrame | None) -> Judged:
+def judge_rows(table: str, landed: DataFrame, rules: list[Rule], keys: list[str], items: DataFrame | None) -> Judged:
     """The rows with their reason, and how many there are of each; without rules only the columns are told."""
-    evidence = Evidence(table, dict(rows.dtypes), expected_columns(table, rows.columns), rules)
+    evidence = Evidence(table, dict(landed.dtypes), expected_columns(table, landed.columns), rules)
     if not rules:
-        return Judged(rows, evidence)
-    known_items = items if table == IMPRESSION_TABLE else None
-    kept = with_reason(rows, rules, keys, known_items).persist()
-    counts = {row["reason"]: row["count"] for row in kept.groupBy("reason").count().collect()}
-    return Judged(kept, replace(evidence, reasons=dict(sorted(counts.items()))))
+        return Judged(landed, landed, evidence)
+    rows = with_reason(landed, rules, keys, items if table == IMPRESSION_TABLE else None)
+    if table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):  # of profiles and facts hardly a row is ever bad, nor read again
+        rows = rows.persist()
+    counts = {row["reason"]: row["count"] for row in rows.groupBy("reason").count().collect()}
+    return Judged(landed, rows, replace(evidence, reasons=dict(sorted(counts.items()))))
 
 
 def with_usual(evidence: Evidence, limits: ValidationSettings, land: Partition, before: list[Partition]) -> Evidence:
@@ -174,17 +177,21 @@ def put_aside(staging: Staging, tables: list[Judged]) -> None:
             staging.write(table.bad, table.name, keys=table.bad.columns)
 
 
-def write_clean(staging: Staging, tables: list[Judged], partitions: int) -> None:
+def write_clean(staging: Staging, land: Partition, tables: list[Judged], partitions: int) -> None:
     """The good rows of every table, and as engagements those of the source and the labels of its impressions."""
     clean = {table.name: table.good for table in tables}
-    engaged = [clean[ENGAGEMENT_TABLE]] if ENGAGEMENT_TABLE in clean else []
-    if IMPRESSION_TABLE in clean and (labels := with_prefix(clean[IMPRESSION_TABLE].columns, "label_")):
-        engaged.append(engagements_of(clean[IMPRESSION_TABLE], labels))
-    if engaged:
-        clean[ENGAGEMENT_TABLE] = union(engaged)
-    for table, rows in clean.items():
-        staging.write(rows, table, keys=rows.columns, partitions=partitions)
-        staging.facts[f"rows_{table}"] = parquet_rows(staging.path / table)
+    as_landed = {table.name for table in tables if not table.evidence.bad_rows}
+    impressions = clean.get(IMPRESSION_TABLE)
+    if impressions is not None and (labels := with_prefix(impressions.columns, "label_")):
+        told = [clean[ENGAGEMENT_TABLE]] if ENGAGEMENT_TABLE in clean else []
+        clean[ENGAGEMENT_TABLE] = union([*told, engagements_of(impressions, labels)])
+        as_landed.discard(ENGAGEMENT_TABLE)
+    for name, rows in clean.items():
+        if name in as_landed:
+            shutil.copytree(land.path / name, staging.path / name)
+        else:
+            staging.write(rows, name, keys=rows.columns, partitions=partitions)
+        staging.facts[f"rows_{name}"] = parquet_rows(staging.path / name)
 
 
 def engagements_of(impressions: DataFrame, labels: list[str]) -> DataFrame:

@@ -108,7 +108,7 @@ class KuaiRand:
         if not files:  # a hole between two files
             files = list(self._logs)[:1]
         log = reading.union([reading.csv_rows(spark, [file]) for file in files])
-        rows = log.where(F.trim("date") == f"{day:%Y%m%d}")
+        rows = log.where(F.col("date") == f"{day:%Y%m%d}")  # plain, so that the reader itself passes over other days
         self._repeats[day] = Observation()
         once = (
             rows.groupBy(*rows.columns).count().observe(self._repeats[day], F.sum(F.col("count") - 1).alias("repeats"))

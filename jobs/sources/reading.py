@@ -106,9 +106,10 @@ def naming_the_file() -> Iterator[None]:
 
 
 def csv_rows(spark: SparkSession, files: list[Path], separator: str = ",") -> DataFrame:
-    """CSV files that share one header, every column as text; an empty field is null."""
+    """CSV files that share one header: every column as text, white space around it cut off, null where it is empty."""
     schema = ", ".join(f"`{name}` string" for name in header_of(files[0], separator))
-    options = {"header": True, "sep": separator, "escape": '"', "mode": "PERMISSIVE"}
+    trim = {"ignoreLeadingWhiteSpace": True, "ignoreTrailingWhiteSpace": True}
+    options = {"header": True, "sep": separator, "escape": '"', "mode": "PERMISSIVE"} | trim
     return spark.read.csv([str(file) for file in files], schema=schema, **options)  # type: ignore[arg-type]
 
 

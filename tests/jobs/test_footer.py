@@ -8,11 +8,11 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_logs import DAYS, write_kuairand
+from small_logs import DAYS, write_edges
 
 from jobs import land
 from jobs.footer import sort_encodings
-from jobs.settings import KuaiRandSettings, Settings
+from jobs.settings import EdgelistSettings, Settings
 
 ORDER = ["PLAIN", "PLAIN_DICTIONARY", "RLE", "BIT_PACKED", "RLE_DICTIONARY"]  # as the format numbers them
 COLUMNS = {"id": ["a", "b", None] * 50, "n": list(range(150)), "deep": [{"x": [1.5, None], "yes": True}] * 150}
@@ -48,7 +48,7 @@ land.run(session.spark_session(chosen), chosen, date(2024, 3, 1))
 
 
 def test_another_jvm_writes_the_same_bytes(spark, tmp_path):
-    source = KuaiRandSettings(kind="kuairand", path=write_kuairand(tmp_path))
+    source = EdgelistSettings(kind="edgelist", path=write_edges(tmp_path / "edges.txt.gz"))
     here, there = (Settings(home=tmp_path / name, source=source) for name in ("here", "there"))
     land.run(spark, here, DAYS[0])
     subprocess.run([sys.executable, "-c", LAND, there.model_dump_json()], check=True, capture_output=True)

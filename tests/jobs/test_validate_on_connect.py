@@ -29,10 +29,11 @@ spark = session.spark_session(chosen)
 assert "connect" in type(spark).__module__, type(spark)
 land.run(spark, chosen, date(2024, 3, 1))
 validate.run(spark, chosen, date(2024, 3, 1))
+land.run(spark, chosen, date(2024, 3, 2))  # a day without rows
 file = chosen.source.path / "data" / "user_features_pure.csv.gz"
 file.write_bytes(file.read_bytes()[:-20])
 try:
-    land.run(spark, chosen, date(2024, 3, 2))
+    land.run(spark, chosen, date(2024, 3, 3))
 except BadInput as error:
     print(error)
 """
@@ -73,7 +74,7 @@ def wait_for(port: int, server: subprocess.Popen, seconds: float = 120) -> None:
 
 @pytest.mark.slow
 def test_a_connect_session_writes_the_bytes_of_a_classic_one(spark, connect, tmp_path):
-    log = kuairand_log(DAYS[:2]).astype(object)
+    log = kuairand_log([DAYS[0], DAYS[2]]).astype(object)
     log.loc[:2, "is_click"] = 7
     source = KuaiRandSettings(kind="kuairand", path=write_kuairand(tmp_path / "log", log))
     here = Settings(home=tmp_path / "here", source=source)
@@ -85,5 +86,6 @@ def test_a_connect_session_writes_the_bytes_of_a_classic_one(spark, connect, tmp
     assert done.returncode == 0, done.stderr[-3000:]
     for step in ("land", "validate", "quarantine"):
         assert there.lake.get(step, DAYS[0]).digest == here.lake.get(step, DAYS[0]).digest
+    assert there.lake.get("land", DAYS[1]).facts["rows_impressions"] == 0
     assert "user_features_pure.csv.gz cannot be read to its end" in done.stdout
-    assert there.lake.days("land") == [DAYS[0]]
+    assert there.lake.days("land") == DAYS[:2]
