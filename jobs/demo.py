@@ -45,7 +45,7 @@ class TaskRun:
 
 @dataclass
 class Outcome:
-    """What came of the days. seconds: from asking for the backfill to the end of the last run; startup_s: before that."""
+    """What came of the days. seconds: from asking for them to the end of the last run; startup_s: before that."""
 
     days: list[date]
     board: Board

@@ -72,7 +72,8 @@ def closing(settings: Settings, outcome: Outcome) -> list[str]:
         if champion
         else "There is no champion yet.",
         f"Registry: {registry_line(settings)}",
-        f"{len(outcome.days)} days in {outcome.seconds:.0f} s, after {outcome.startup_s:.0f} s of starting services; at most {outcome.peak_bytes / 2**30:.1f} GiB of memory.",
+        f"{len(outcome.days)} days in {outcome.seconds:.0f} s, after {outcome.startup_s:.0f} s of starting services.",
+        f"All processes together took at most {outcome.peak_bytes / 2**30:.1f} GiB of memory.",
         "To browse: make up, then open",
         *addresses(settings),
     ]
