@@ -189,5 +189,5 @@ def holder(port: int) -> str:
     with suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
-                return f"process {found.pid} ({shlex.join(psutil.Process(found.pid).cmdline())[:80]})"
+                return f"process {found.pid} ({shlex.join(filter(None, psutil.Process(found.pid).cmdline()))[:80]})"
     return "another process"
