@@ -89,6 +89,18 @@ class Fields(nn.Module):
         return torch.cat([categorical_BFK, numeric_BFK, published_B3K], dim=1)
 
 
+class FieldNorms(nn.Module):
+    """A layer norm for every field, with its own scale and shift, all at once: (B, F, K) -> (B, F, K). LN-EMB."""
+
+    def __init__(self, fields: int, width: int) -> None:
+        super().__init__()
+        self.scale_FK = nn.Parameter(torch.ones(fields, width))
+        self.shift_FK = nn.Parameter(torch.zeros(fields, width))
+
+    def forward(self, x_BFK: Tensor) -> Tensor:
+        return F.layer_norm(x_BFK, x_BFK.shape[2:]) * self.scale_FK + self.shift_FK
+
+
 class MaskNet(nn.Module):
     """Logits of every label: inputs of `Fields` -> (B, L)."""
 
@@ -97,16 +109,17 @@ class MaskNet(nn.Module):
         self.spec, self.cfg = spec, cfg
         self.fields = Fields(spec, cfg)
         embed_width = self.fields.count * cfg.field_width
-        self.field_norms = nn.ModuleList(nn.LayerNorm(cfg.field_width) for _ in range(self.fields.count))
+        self.norms = FieldNorms(self.fields.count, cfg.field_width)
         self.blocks = nn.ModuleList(
             MaskBlock(embed_width, embed_width, cfg.block_width, cfg.ratio) for _ in range(cfg.blocks)
         )
         widths = [cfg.blocks * cfg.block_width, *cfg.hidden]
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
-        self.heads = nn.Sequential(*layers, nn.Linear(widths[-1], len(spec.labels)))
+        self.hidden = nn.Sequential(*layers)
+        self.heads = nn.Linear(widths[-1], len(spec.labels))
 
     def forward(self, categories_BC: Tensor, numbers_BN: Tensor, vectors_B2V: Tensor) -> Tensor:
         fields_BFK = self.fields(categories_BC, numbers_BN, vectors_B2V)
-        normed_BE = torch.cat([norm(x) for norm, x in zip(self.field_norms, fields_BFK.unbind(1), strict=True)], dim=1)
-        e_BE = fields_BFK.flatten(1)
-        return self.heads(torch.cat([block(normed_BE, e_BE) for block in self.blocks], dim=1))  # (B, L)
+        normed_BE, e_BE = self.norms(fields_BFK).flatten(1), fields_BFK.flatten(1)
+        h_BH = torch.cat([block(normed_BE, e_BE) for block in self.blocks], dim=1)  # H of every block, side by side
+        return self.heads(self.hidden(h_BH))  # (B, L)

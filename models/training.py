@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,12 +112,13 @@ def set_rates(model: MaskNet, days: list[Day]) -> None:
     positives = sum(day.labels.sum(axis=0, dtype=np.float64) for day in days) + 1
     negatives = sum(len(day) for day in days) + 2 - positives
     with torch.no_grad():
-        model.heads[-1].bias.copy_(torch.from_numpy(np.log(positives / negatives)))
+        model.heads.bias.copy_(torch.from_numpy(np.log(positives / negatives)))
 
 
 @contextmanager
 def reproducible(seed: int, threads: int) -> Iterator[None]:
     """A fixed seed, thread count and choice of kernels, for this block only."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs to add in one order
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

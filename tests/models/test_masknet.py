@@ -31,12 +31,14 @@ def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 @pytest.fixture
 def model() -> MaskNet:
     torch.manual_seed(1)
-    return MaskNet(SPEC, NET).eval()
+    model = MaskNet(SPEC, NET).eval()
+    for parameter in (model.norms.scale_FK, model.norms.shift_FK):
+        torch.nn.init.normal_(parameter)  # as if trained: fresh ones are all ones and zeros
+    return model
 
 
-def layer_norm(x: np.ndarray, norm: torch.nn.LayerNorm) -> np.ndarray:
-    scaled = (x - x.mean()) / np.sqrt(x.var() + norm.eps)
-    return scaled * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+def layer_norm(x: np.ndarray, scale: torch.Tensor, shift: torch.Tensor) -> np.ndarray:
+    return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * scale.detach().numpy() + shift.detach().numpy()
 
 
 def linear(x: np.ndarray, layer: torch.nn.Linear) -> np.ndarray:
@@ -48,7 +50,7 @@ def slow_block(block: MaskBlock, x: np.ndarray, e: np.ndarray) -> np.ndarray:
     """One row through one block, as the paper writes it."""
     aggregated = np.maximum(linear(e, block.mask[0]), 0)
     mask = linear(aggregated, block.mask[2])
-    return np.maximum(layer_norm(linear(x * mask, block.project), block.norm), 0)
+    return np.maximum(layer_norm(linear(x * mask, block.project), block.norm.weight, block.norm.bias), 0)
 
 
 def test_a_block_is_the_papers_equation():
@@ -83,9 +85,10 @@ def test_the_whole_network_is_its_parts_side_by_side(model):
             linear(p, f.producer),
         ]
         fields.append(linear(u * p, f.product))
-        normed = np.concatenate([layer_norm(a, n) for a, n in zip(fields, model.field_norms, strict=True)])
+        norms = zip(fields, model.norms.scale_FK, model.norms.shift_FK, strict=True)
+        normed = np.concatenate([layer_norm(field, scale, shift) for field, scale, shift in norms])
         hidden = np.concatenate([slow_block(b, normed, np.concatenate(fields)) for b in model.blocks])
-        slow.append(linear(np.maximum(linear(hidden, model.heads[0]), 0), model.heads[2]))
+        slow.append(linear(np.maximum(linear(hidden, model.hidden[0]), 0), model.heads))
     np.testing.assert_allclose(model(categories, numbers, vectors).detach().numpy(), slow, atol=1e-5)
 
 
