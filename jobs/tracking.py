@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 OFF = "off"
 EMBEDDINGS, RANKER = "embeddings", "ranker"  # the experiments, and the parts of a day
 TAG = "evergreen."
+VIEW = "?workflowType=machine_learning"  # MLflow's pages of training runs; without it they show the traces of a chat
 LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # what MLflow's database holds
-HEADLINE = re.compile(r"version|champion_after|promoted|difference.*|(champion|challenger)_auc_.*|rows_bad|bad_share")
+HEADLINE = re.compile(
+    r"version|space|rows_(impressions|engagements)|bad_(impressions|engagements)|consumers_.*|producers|pairs|energy_share"
+    r"|cosine_to_anchor|residual|champion_after|promoted|difference.*|(champion|challenger)_auc_.*"
+)  # facts of a step that stand on the day's own run too
 
 
 def enabled(settings: Settings) -> bool:
@@ -58,7 +62,7 @@ def run_of(settings: Settings, dag: str, day: date) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        client.update_run(run.info.run_id, status=status_after(error))
+        client.set_terminated(run.info.run_id, status_after(error))
         raise
 
 
@@ -88,7 +92,7 @@ def step_run(settings: Settings, step: str, day: date) -> Iterator[Callable[[Par
         record_reports(settings, client, run_id, step, day)
         mlflow.end_run("FINISHED")
         if is_last(step):
-            client.update_run(parent.info.run_id, status="FINISHED")
+            client.set_terminated(parent.info.run_id, "FINISHED")
 
 
 def address(settings: Settings, step: str, day: date) -> str | None:
@@ -102,7 +106,7 @@ def address(settings: Settings, step: str, day: date) -> str | None:
 
 
 def run_address(settings: Settings, run: Run) -> str:
-    return f"{settings.mlflow_uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    return f"{settings.mlflow_uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}"
 
 
 def step_run_id(settings: Settings, client: MlflowClient, parent: Run, step: str, day: date) -> str:
@@ -199,9 +203,14 @@ def find_or_create(
 
 def record(settings: Settings, client: MlflowClient, run_id: str, parent_id: str, partition: Partition) -> None:
     """The partition's facts and digests, the headlines on the parent too, and what the step itself tracks."""
+    from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
     from jobs.steps import module
 
     log_facts(client, run_id, partition.facts, {"digest": partition.digest, "inputs": listed(partition.inputs)})
+    if why := partition.facts.get("why"):
+        for told in (run_id, parent_id):
+            client.set_tag(told, MLFLOW_RUN_NOTE, why)
     if headlines := {name: fact for name, fact in partition.facts.items() if HEADLINE.fullmatch(name)}:
         log_facts(client, parent_id, headlines)
     if track := getattr(module(partition.step), "track", None):
