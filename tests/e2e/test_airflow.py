@@ -1,6 +1,6 @@
 """The daily loop under the real Airflow, Spark Connect, MLflow and registry, on ports and in a home of its own.
 
-A small log of day zero and two days goes through both DAGs; then the two days go through both again.
+A small log of day zero and two days goes through both DAGs; then the last day goes through both again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Loop:
         days = [ZERO + timedelta(days=n) for n in range((LAST - ZERO).days + 1)]
         self.first = follow(airflow, supervisor, days)
         self.lake_after_first, self.runs_after_first = lake_bytes(settings), mlflow_runs(settings)
-        self.second = follow(airflow, supervisor, days[1:])
+        self.second = follow(airflow, supervisor, [LAST])
 
 
 @pytest.fixture(scope="module")
@@ -113,19 +113,19 @@ def done(outcome) -> set[tuple[date, str]]:
 
 
 def test_each_days_embeddings_start_the_ranker_of_that_day(loop):
-    """Day zero once and the others twice, in each DAG; the ranker's by the asset, in the order of the days."""
+    """Every day once and the last one twice, in each DAG; the ranker's by the asset, in the order of the days."""
     for dag_id in DAGS:
         keys = sorted(run["partition_key"] for run in loop.airflow.runs(dag_id))
-        assert keys == [str(day) for day in (ZERO, DAYS[0], DAYS[0], LAST, LAST)]
+        assert keys == [str(day) for day in (ZERO, DAYS[0], LAST, LAST)]
     runs = loop.airflow.runs("ranker_daily", order_by="id")[:3]
     assert [run["partition_key"] for run in runs] == [str(ZERO), str(DAYS[0]), str(LAST)]
     assert {run["run_type"] for run in runs} == {"asset_triggered"}
     assert runs[0]["end_date"] <= runs[1]["start_date"] <= runs[1]["end_date"] <= runs[2]["start_date"]
 
 
-def test_running_the_same_days_again_changes_no_byte_and_adds_no_version(loop):
+def test_running_a_day_again_changes_no_byte_and_adds_no_version(loop):
     assert loop.second.failures == []
-    assert done(loop.second) == {(day, step) for day, step in done(loop.first) if day > ZERO}
+    assert done(loop.second) == {(day, step) for day, step in done(loop.first) if day == LAST}
     assert lake_bytes(loop.settings) == loop.lake_after_first
     url = f"http://127.0.0.1:{loop.settings.services.registry_port}"
     assert httpx.get(f"{url}/api/embeddings/author/versions").raise_for_status().text.count(".r1") >= 3
@@ -140,7 +140,7 @@ def test_an_airflow_task_leads_to_its_mlflow_run_and_that_back_to_it(loop):
     (run,) = [r for r in loop.airflow.runs("embeddings_daily") if r["partition_key"] == str(LAST)][:1]
     path = f"/dags/embeddings_daily/dagRuns/{run['dag_run_id']}/taskInstances/publish/links"
     link = loop.airflow.call("GET", path)["extra_links"]["MLflow run"]
-    run_id = link.rpartition("/")[2]
+    run_id = link.rpartition("/")[2].partition("?")[0]
     told = httpx.get(f"{mlflow_api(loop.settings)}/runs/get", params={"run_id": run_id}).raise_for_status().json()
     tags = {tag["key"]: tag["value"] for tag in told["run"]["data"]["tags"]}
     assert tags["evergreen.step"] == "publish"
