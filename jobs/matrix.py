@@ -75,24 +75,18 @@ def engagements(spark: SparkSession, days: list[Partition]) -> DataFrame:
 
 
 def strengths(engagements: DataFrame, weights: dict[str, float]) -> DataFrame:
-    """One row a (consumer, producer): Σ weight(kind) · value, and the number of engagements.
+    """One row a (consumer, producer): Σ weight(kind) · value to six decimals, and the number of engagements.
 
-    Summed as decimals: exact, so the order in which Spark adds cannot show.
+    Summed as whole millionths: exact, so the order in which Spark adds cannot show.
     """
     from pyspark.sql import functions as F
 
     weight = F.lit(1.0)
     for kind, w in sorted(weights.items()):
         weight = F.when(F.col("kind") == kind, F.lit(w)).otherwise(weight)
-    weighed = engagements.withColumn("strength", (F.col("value") * weight).cast("decimal(18,6)"))
-    return (
-        weighed.where(F.col("strength") > 0)
-        .groupBy("consumer_id", "producer_id")
-        .agg(
-            F.sum("strength").cast("double").alias("strength"),
-            F.count("*").alias("engagements"),
-        )
-    )
+    weighed = engagements.withColumn("millionths", F.round(F.col("value") * weight * 1e6).cast("long"))
+    sums = weighed.where(F.col("millionths") > 0).groupBy("consumer_id", "producer_id")
+    return sums.agg((F.sum("millionths") / 1e6).alias("strength"), F.count("*").alias("engagements"))
 
 
 def top_producers(pairs: DataFrame, cfg: MatrixSettings) -> list[str]:
