@@ -40,7 +40,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     if not verdict.facts["trusted"]:
         raise UntrustedDay(f"No matrix for {day}: {verdict.facts['reason']}")
     days = trusted(settings, window(settings, day, settings.matrix.window_days))
-    pairs = strengths(engagements(spark, days), settings.matrix.weights).cache()
+    pairs = strengths(engagements(spark, days), settings.matrix).cache()
     producers = top_producers(pairs, settings.matrix)
     if not producers:
         raise EvergreenError(f"No engagement in the {len(days)} trusted days up to {day}: nothing to embed.")
@@ -74,27 +74,30 @@ def engagements(spark: SparkSession, days: list[Partition]) -> DataFrame:
     return spark.read.parquet(*paths)
 
 
-def strengths(engagements: DataFrame, weights: dict[str, float]) -> DataFrame:
-    """One row a (consumer, producer): Σ weight(kind) · value to six decimals, and the number of engagements.
+def strengths(engagements: DataFrame, cfg: MatrixSettings) -> DataFrame:
+    """One row a (consumer, producer): Σ weight(kind) · value to six decimals, the number of engagements,
+    and whether one of them is of the kind that ranks producers.
 
     Summed as whole millionths: exact, so the order in which Spark adds cannot show.
     """
     from pyspark.sql import functions as F
 
     weight = F.lit(1.0)
-    for kind, w in sorted(weights.items()):
+    for kind, w in sorted(cfg.weights.items()):
         weight = F.when(F.col("kind") == kind, F.lit(w)).otherwise(weight)
     weighed = engagements.withColumn("millionths", F.round(F.col("value") * weight * 1e6).cast("long"))
     sums = weighed.where(F.col("millionths") > 0).groupBy("consumer_id", "producer_id")
-    return sums.agg((F.sum("millionths") / 1e6).alias("strength"), F.count("*").alias("engagements"))
+    ranks = F.max((F.col("kind") == cfg.rank_by).cast("int")) if cfg.rank_by else F.lit(1)
+    strength = (F.sum("millionths") / 1e6).alias("strength")
+    return sums.agg(strength, F.count("*").alias("engagements"), ranks.alias("ranks"))
 
 
 def top_producers(pairs: DataFrame, cfg: MatrixSettings) -> list[str]:
-    """The `cfg.producers` most popular producers by engaged consumers, ties by id."""
+    """The `cfg.producers` with most consumers of the kind that ranks; then by consumers of any kind, then by id."""
     from pyspark.sql import functions as F
 
-    popularity = pairs.groupBy("producer_id").agg(F.count("*").alias("consumers"))
-    top = popularity.orderBy(F.desc("consumers"), "producer_id").limit(cfg.producers)
+    popularity = pairs.groupBy("producer_id").agg(F.sum("ranks").alias("ranks"), F.count("*").alias("consumers"))
+    top = popularity.orderBy(F.desc("ranks"), F.desc("consumers"), "producer_id").limit(cfg.producers)
     return [row.producer_id for row in top.collect()]
 
 

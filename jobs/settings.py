@@ -102,6 +102,7 @@ class ValidationSettings(Section):
 class MatrixSettings(Section):
     window_days: int = 14  # trailing days whose engagements count, the day itself included
     producers: int = 5000  # the top N producers span the matrix
+    rank_by: str = ""  # kind that ranks them, such as "follow" where follows are known; empty: any engagement
     min_engagements: int = 2  # a consumer with fewer in the window is folded in, not fitted
     weights: dict[str, float] = {}  # strength of one engagement by kind; a kind not named counts 1
 
@@ -136,7 +137,6 @@ class RegistrySettings(Section):
 
 
 class ServiceSettings(Section):
-    host: str = "127.0.0.1"
     airflow_port: int = 8080
     mlflow_port: int = 5000
     registry_port: int = 8090

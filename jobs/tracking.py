@@ -277,7 +277,7 @@ def airflow_tags(settings: Settings) -> dict[str, str]:
     }
     if not context["dag_run_id"]:
         return {}
-    host = f"http://{settings.services.host}:{settings.services.airflow_port}"
+    host = f"http://127.0.0.1:{settings.services.airflow_port}"
     page = f"{host}/dags/{context['dag_id']}/runs/{context['dag_run_id']}/tasks/{context['task_id']}"
     return {"airflow_run": context["dag_run_id"], "airflow_try": context["try_number"], "airflow_address": page}
 

@@ -97,6 +97,16 @@ def test_the_matrix_is_the_weighted_count_of_the_window(spark, settings, three_d
         assert found == {pair: v for pair, v in expected.items() if belongs(counts[pair[0]])}
 
 
+def test_producers_are_ranked_by_follows_where_a_setting_says_so(spark, settings):
+    """p2 has more consumers, p1 more followers: the one place goes to p1."""
+    liked = [(f"c{n}", "p2", "like") for n in range(5)] + [("c0", "p2", "follow")]
+    commit_day(settings, DAYS[0], liked + [(f"c{n}", "p1", "follow") for n in range(3)])
+    for rank_by, first in (("", b"p2"), ("follow", b"p1")):
+        chosen = MatrixSettings(producers=1, min_engagements=1, rank_by=rank_by)
+        matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[0])
+        assert np.load(settings.lake.get("matrix", DAYS[0]).path / "producers.npy").tolist() == [first]
+
+
 def test_a_refused_day_of_the_window_is_left_out_and_a_refused_day_itself_stops(spark, settings):
     commit_day(settings, DAYS[0], None)
     commit_day(settings, DAYS[1], random_day(1))
