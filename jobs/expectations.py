@@ -2,7 +2,7 @@
 
 Spark has evaluated the rules (jobs/rules.py); what arrives here is how many rows have which faults. Every row becomes a
 row of flags again, so that each expectation, its count and its share are Great Expectations' own. Why: see
-docs/decisions/0010-great-expectations-judges-flags.md.
+docs/decisions/0004-great-expectations-judges-flags.md.
 """
 
 from __future__ import annotations
