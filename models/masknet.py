@@ -81,9 +81,8 @@ class Fields(nn.Module):
         categorical_BFK.index_add_(1, self.field_C, embedded_BCK)
         standard_BN = torch.nan_to_num((numbers_BN - self.mean_N) / self.std_N).clamp(-5, 5)
         numeric_BFK = self.numbers(standard_BN).unflatten(1, (self.n_numeric, self.width))
-        unit_B2V = (
-            F.normalize(vectors_B2V, dim=2) * vectors_B2V.shape[2] ** 0.5
-        )  # a norm is who is active: numbers tell that
+        # Only the direction is taken: the norm tells who is active, and the numbers tell that.
+        unit_B2V = F.normalize(vectors_B2V, dim=2) * vectors_B2V.shape[2] ** 0.5
         u_BV, p_BV = torch.where(vectors_B2V.any(dim=2, keepdim=True), unit_B2V, self.unknown).unbind(1)
         published_B3K = torch.stack([self.consumer(u_BV), self.producer(p_BV), self.product(u_BV * p_BV)], dim=1)
         return torch.cat([categorical_BFK, numeric_BFK, published_B3K], dim=1)
