@@ -107,12 +107,13 @@ def addresses(settings: Settings) -> list[str]:
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what it started is stopped."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Ctrl-C and SIGTERM end the block, so that what it started is stopped; also where a shell had SIGINT ignored."""
+    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 def await_dags(airflow: Airflow, supervisor: Supervisor, patience_s: float = 60.0) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.services import ROOT, services
@@ -59,7 +60,7 @@ def examine(settings: Settings) -> list[Finding]:
 def show(findings: list[Finding]) -> None:
     table = Table("", "what", "found", "remedy", header_style="bold", box=None)
     for finding in findings:
-        table.add_row(MARKS[finding.state], finding.what, finding.found, finding.remedy)
+        table.add_row(MARKS[finding.state], *map(escape, (finding.what, finding.found, finding.remedy)))
     Console().print(table)
 
 

@@ -96,3 +96,9 @@ def test_help_needs_no_heavy_import():
     code = "import sys, jobs.cli, jobs.doctor; print({'torch', 'pyspark', 'mlflow', 'airflow'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
+
+
+def test_a_remedy_with_brackets_is_shown_whole(capsys):
+    """'[services]' is a section of the settings, not a style."""
+    doctor.show([doctor.Finding("ports", "taken", "missing", "airflow_port under [services]")])
+    assert "airflow_port under [services]" in capsys.readouterr().out
