@@ -9,7 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
-from rich.text import Text
 
 from jobs.demo import Outcome, addresses
 from jobs.settings import Settings
