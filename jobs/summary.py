@@ -19,7 +19,7 @@ WIDTH = 110  # where there is no terminal
 
 def show(settings: Settings, outcome: Outcome) -> None:
     """Print the summary, and write it as plain text."""
-    lines = [Text(line) for line in [*map(Text, [*closing(settings, outcome), *outcome.failures])]]
+    lines = [Text(line) for line in [*closing(settings, outcome), *outcome.failures]]
     parts = Group(quality(settings, outcome), timing(outcome), *lines)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(parts)
     with (settings.home / "summary.txt").open("w") as stream:
