@@ -18,6 +18,7 @@ from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 from jobs.steps import STEPS
 from jobs.supervisor import Supervisor
+from jobs.tracking import VIEW
 
 DAGS = ("embeddings_daily", "ranker_daily")
 OVER = ("success", "failed")
@@ -102,7 +103,8 @@ def serve(settings: Settings) -> None:
 
 def addresses(settings: Settings) -> list[str]:
     """What a person may open, one line a service."""
-    return [f"{s.name:<12} {s.address}" for s in services(settings) if s.health]
+    pages = {"mlflow": f"/#/experiments{VIEW}"}
+    return [f"{s.name:<12} {s.address}{pages.get(s.name, '')}" for s in services(settings) if s.health]
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 name: fact
                 for p in (lake.get("embed", day), align)
                 for name, fact in p.facts.items()
-                if name in ("energy_share", "shared_share", "cosine_to_anchor", "residual")
+                if name in ("energy_share", "cosine_to_anchor", "residual")
             },
         },
     )
