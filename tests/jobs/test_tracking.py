@@ -191,14 +191,16 @@ def test_a_trained_model_is_registered_once(settings, client):
     (parent,), (step,) = runs(client, "ranker", DAYS[0])
     assert version.run_id == step.info.run_id
     assert version.tags["evergreen.parent_run"] == parent.info.run_id
-    other = tracking.register_model(settings, commit_model(settings, DAYS[0], seed=1))
+    with tracking.step_run(settings, "train", DAYS[0]):
+        other = tracking.register_model(settings, commit_model(settings, DAYS[0], seed=1))
     assert other.version != version.version
 
 
 def test_the_registered_model_scores_like_the_stored_one(settings, client):
     """Loaded by its alias: the columns of its signature in, the same probabilities out, and no pickle inside."""
     trained = commit_model(settings, DAYS[1])
-    version = tracking.register_model(settings, trained)
+    with tracking.step_run(settings, "train", DAYS[1]):
+        version = tracking.register_model(settings, trained)
     client.set_registered_model_alias("ranker", "probe", version.version)
     mlflow.set_tracking_uri(settings.mlflow_uri)
     loaded = mlflow.pyfunc.load_model("models:/ranker@probe")
