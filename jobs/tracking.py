@@ -292,6 +292,7 @@ def register_model(settings: Settings, trained: Partition) -> ModelVersion:
     client = client_of(settings)
     if (version := registered(settings, client, trained)) is None:
         mlflow.set_tracking_uri(settings.mlflow_uri)
+        mlflow.set_experiment(experiment_id=experiment_id(settings, client, RANKER))  # or it goes to MLflow's default
         info = log_model(settings, trained)
         version = mlflow.register_model(
             info.model_uri, settings.ranker.name, tags=model_tags(settings, client, trained)

@@ -212,6 +212,8 @@ def test_the_registered_model_scores_like_the_stored_one(settings, client):
     np.testing.assert_array_equal(loaded.predict(table).to_numpy(), expected)
     assert loaded.metadata.get_input_schema().input_names() == ["hash_item", "num_x", *serving.VECTORS]
     stored = {path.suffix for path in (settings.home / "mlflow" / "artifacts").rglob("*")}
+    (logged,) = client.get_run(version.run_id).outputs.model_outputs  # the run's page lists its model
+    assert "/home/mlflow/artifacts/ranker/" in client.get_logged_model(logged.model_id).artifact_location
     assert stored & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".safetensors"} == {".safetensors"}
 
 
