@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 	@echo "Installing into $(VENV): PyTorch first, then the pinned rest. This takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c infra/constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,peers]'
 	@touch $@
 
 doctor: $(INSTALLED)
