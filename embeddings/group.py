@@ -1,0 +1,105 @@
+"""Tasks that factorise one matrix together, each holding some of its rows: as threads here, as Spark tasks in `jobs`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+
+
+class Group(Protocol):
+    """What a member knows and can ask for; every member makes the same calls in the same order."""
+
+    rank: int  # 0 … size − 1
+    size: int
+
+    def sum(self, x: np.ndarray) -> np.ndarray:
+        """Σ of the members' arrays, added in rank order. One shape and type everywhere; returns a new array."""
+        ...
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """The members' rows one after the other, by rank. Lengths may differ, widths and types may not."""
+        ...
+
+
+class Alone:
+    """A group of one."""
+
+    rank, size = 0, 1
+
+    def sum(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        return rows
+
+
+def together(size: int, work: Callable[[Group], T]) -> list[T]:
+    """Run `work` in `size` threads that form a group, one BLAS thread each; what they return, by rank.
+
+    The work must spend its time where Python's lock is free: NumPy, BLAS, numba kernels with nogil. Raises the first
+    error of any member; the others then stop at their next exchange.
+    """
+    with threadpool_limits(1):
+        if size == 1:
+            return [work(Alone())]
+        table = _Table(size)
+        with ThreadPoolExecutor(size) as pool:
+            futures = [pool.submit(table.seat, work, rank) for rank in range(size)]
+        errors = [error for future in futures if (error := future.exception())]
+        if errors:
+            raise next((e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0])
+        return [future.result() for future in futures]
+
+
+class _Table:
+    """Where the threads of one group lay down what they exchange."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.slots: list[np.ndarray] = [np.empty(0)] * size
+        self.result = np.empty(0)
+        self.barrier = threading.Barrier(size)
+
+    def seat(self, work: Callable[[Group], T], rank: int) -> T:
+        try:
+            return work(_Seated(self, rank))
+        except BaseException:
+            self.barrier.abort()
+            raise
+
+
+class _Seated:
+    """One thread of a group."""
+
+    def __init__(self, table: _Table, rank: int) -> None:
+        self.table, self.rank, self.size = table, rank, table.size
+
+    def sum(self, x: np.ndarray) -> np.ndarray:
+        table, flat = self.table, np.ascontiguousarray(x).reshape(-1)
+        table.slots[self.rank] = flat
+        if self.rank == 0:
+            table.result = np.empty_like(flat)
+        table.barrier.wait()
+        result = table.result
+        mine = slice(len(flat) * self.rank // self.size, len(flat) * (self.rank + 1) // self.size)
+        result[mine] = table.slots[0][mine]
+        for other in table.slots[1:]:
+            result[mine] += other[mine]
+        table.barrier.wait()
+        whole = result.reshape(np.shape(x))
+        return whole if self.rank == 0 else whole.copy()
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        table = self.table
+        table.slots[self.rank] = rows
+        table.barrier.wait()
+        whole = np.concatenate(table.slots)
+        table.barrier.wait()
+        return whole
