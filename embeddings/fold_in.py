@@ -2,23 +2,168 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
-from embeddings.normalize import normalize
+from embeddings.als import ALSConfig, ALSFactors, penalties
+from embeddings.row_solve import exact_rows
+
+
+class FoldIn(Protocol):
+    """What a version keeps to make vectors of new histories, in the coordinates of its own vectors."""
+
+    def fold(self, x: sp.csr_matrix) -> np.ndarray:
+        """x: (n, m) raw strengths > 0. Returns (n, k) float32; zeros for a row without any.
+
+        Raises ValueError when x has another number of producers.
+        """
+        ...
+
+    def rotated(self, rotation: np.ndarray) -> FoldIn:
+        """The same in other coordinates: what `fold` gives is turned by the orthogonal rotation (k, k)."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What to store, by name; `restore` takes it back."""
+        ...
+
+    def scalars(self) -> dict[str, str | float]:
+        """The rest of it, for JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class SVDFoldIn:
+    """u = x̂ F with F = V Σ^(-1/2): where the SVD would have put these consumers, U√Σ = X̂ V Σ^(-1/2).
+
+    Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with Embeddings", fold-in.
+    """
+
+    matrix: np.ndarray  # (m, k) float32, V Σ^(-1/2)
+    column_sums: np.ndarray  # (m,) float64, of the fitted matrix
+
+    def fold(self, x: sp.csr_matrix) -> np.ndarray:
+        if not x.shape[1] == len(self.column_sums) == len(self.matrix):
+            raise ValueError(
+                f"Strengths of {x.shape[1]} producers, column sums of {len(self.column_sums)}, "
+                f"a fold-in matrix of {len(self.matrix)}: all three must come from one version."
+            )
+        rows = np.empty((x.shape[0], self.matrix.shape[1]), np.float32)
+        svd_rows(*kernel_rows(x), read_only(self.matrix), read_only(self.column_sums), rows)
+        return rows
+
+    def rotated(self, rotation: np.ndarray) -> SVDFoldIn:
+        return replace(self, matrix=(self.matrix @ rotation).astype(np.float32))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"matrix": self.matrix, "column_sums": self.column_sums}
+
+    def scalars(self) -> dict[str, str | float]:
+        return {"kind": "svd"}
+
+
+@dataclass(frozen=True)
+class ALSFoldIn:
+    """u = (α0 G + Σ s v vᵀ + λ_i I)⁻¹ Σ s v, exactly: the half step of the fit, for rows that it did not have.
+
+    The producers are kept in the axes where G = VᵀV is diagonal, so that no row needs G itself. A rotation changes only
+    the way back out of these axes. Source: Rendle et al. 2022, arXiv:2110.14037.
+    """
+
+    vectors: np.ndarray  # (m, k) float32, V Q with G = Q Λ Qᵀ
+    eigenvalues: np.ndarray  # (k,) float64, Λ
+    axes: np.ndarray  # (k, k) float32, Q, turned into the version's coordinates: u = axes · (u in the axes of G)
+    unobserved_weight: float  # α0
+    regularization: float  # λ
+    frequency_exponent: float  # ν
+
+    @classmethod
+    def of(cls, factors: ALSFactors, cfg: ALSConfig) -> ALSFoldIn:
+        """From what a fit leaves behind."""
+        eigenvalues, axes = np.linalg.eigh(factors.gram)
+        vectors = (factors.producers @ axes).astype(np.float32)
+        weights = (cfg.unobserved_weight, cfg.regularization, cfg.frequency_exponent)
+        return cls(vectors, np.maximum(eigenvalues, 0.0), axes.astype(np.float32), *weights)
+
+    def fold(self, x: sp.csr_matrix) -> np.ndarray:
+        if x.shape[1] != len(self.vectors):
+            raise ValueError(
+                f"Strengths of {x.shape[1]} producers, a fold-in of {len(self.vectors)}: "
+                "both must come from one version."
+            )
+        indptr, indices, strengths = kernel_rows(x)
+        cfg = ALSConfig(
+            unobserved_weight=self.unobserved_weight,
+            regularization=self.regularization,
+            frequency_exponent=self.frequency_exponent,
+        )
+        own = penalties(np.diff(indptr), len(self.vectors), cfg)
+        dense = (self.unobserved_weight * self.eigenvalues).astype(np.float32)
+        rows, losses = np.empty((x.shape[0], len(dense)), np.float32), np.empty(x.shape[0])
+        exact_rows(indptr, indices, strengths, read_only(self.vectors), dense, own, rows, losses)
+        return rows @ self.axes.T
+
+    def rotated(self, rotation: np.ndarray) -> ALSFoldIn:
+        return replace(self, axes=(rotation.T @ self.axes).astype(np.float32))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"vectors": self.vectors, "eigenvalues": self.eigenvalues, "axes": self.axes}
+
+    def scalars(self) -> dict[str, str | float]:
+        return {
+            "kind": "als",
+            "unobserved_weight": self.unobserved_weight,
+            "regularization": self.regularization,
+            "frequency_exponent": self.frequency_exponent,
+        }
+
+
+KINDS = {"svd": SVDFoldIn, "als": ALSFoldIn}
+
+
+def restore(arrays: Mapping[str, np.ndarray], scalars: Mapping[str, str | float]) -> FoldIn:
+    """The fold-in that gave these arrays and scalars. The arrays may be mapped from files. Raises ValueError."""
+    fields = dict(scalars)
+    kind = fields.pop("kind", None)
+    if kind not in KINDS:
+        raise ValueError(f"There is no fold-in of kind {kind!r}; there are {sorted(KINDS)}.")
+    return KINDS[kind](**arrays, **fields)
 
 
 def fold_in(x: sp.csr_matrix, column_sums: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """u = x̂ F with F = V Σ^(-1/2): where the SVD would have put these consumers, U√Σ = X̂ V Σ^(-1/2).
+    """SVDFoldIn's formula on its parts."""
+    return SVDFoldIn(matrix, column_sums).fold(x)
 
-    x: (n, n_producers) raw strengths of consumers left out of the fit. column_sums: (n_producers,), the fitted
-    matrix's. matrix: (n_producers, k), the version's fold-in matrix. Returns (n, k) float32; no strengths, zeros.
-    Raises ValueError when the three disagree about the number of producers.
-    Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with Embeddings", fold-in.
-    """
-    if not x.shape[1] == len(column_sums) == len(matrix):
-        raise ValueError(
-            f"Strengths of {x.shape[1]} producers, column sums of {len(column_sums)}, "
-            f"a fold-in matrix of {len(matrix)}: all three must come from one version."
-        )
-    return np.asarray(normalize(x, column_sums) @ matrix.astype(np.float64), dtype=np.float32)
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def svd_rows(indptr, indices, strengths, matrix, column_sums, rows):
+    """rows[i] = Σ_j s_ij / (√row sum · √column sum) · matrix[j]; a column that the fit saw empty counts nothing."""
+    n, k = rows.shape
+    for i in range(n):
+        rows[i] = 0.0
+        total = 0.0
+        for at in range(indptr[i], indptr[i + 1]):
+            total += strengths[at]
+        for at in range(indptr[i], indptr[i + 1]):
+            j = indices[at]
+            if column_sums[j] > 0.0:
+                weight = np.float32(strengths[at] / np.sqrt(total * column_sums[j]))
+                for f in range(k):
+                    rows[i, f] += weight * matrix[j, f]
+
+
+def kernel_rows(x: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """indptr, indices and strengths in the one set of types that the kernels are compiled for."""
+    return x.indptr.astype(np.int64), x.indices.astype(np.int32), x.data.astype(np.float32)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A read-only view: to a kernel, an array in memory is then of the same type as one mapped from a file."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

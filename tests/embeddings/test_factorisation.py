@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.align import mean_cosine, procrustes
-from embeddings.fold_in import fold_in
 from embeddings.normalize import normalize
 from embeddings.svd import factorize, truncated_svd
 
@@ -60,30 +59,6 @@ def test_fewer_directions_than_asked_for_are_padded_with_zeros():
     assert factors.producers.shape == (3, 4)
     assert not factors.producers[:, 1:].any()
     assert not factors.fold_in[:, 1:].any()
-
-
-def test_folding_in_a_fitted_consumer_gives_its_fitted_vector():
-    """The identity behind fold-in: x̂ V Σ^(-1/2) = U √Σ for a row of the fitted matrix."""
-    x = random_counts(120, 80, 0.1)
-    factors = factorize(normalize(x), k=6)
-    column_sums = np.asarray(x.sum(axis=0)).ravel()
-    np.testing.assert_allclose(fold_in(x[:10], column_sums, factors.fold_in), factors.consumers[:10], atol=1e-6)
-
-
-def test_fold_in_against_a_slow_loop():
-    x, rng = random_counts(5, 7, 0.5), np.random.default_rng(1)
-    sums, matrix = rng.uniform(1, 9, 7), rng.normal(size=(7, 3)).astype(np.float32)
-    slow = np.zeros((5, 3))
-    for i, row in enumerate(x.toarray()):
-        for j, strength in enumerate(row):
-            if strength:
-                slow[i] += strength / (np.sqrt(row.sum()) * np.sqrt(sums[j])) * matrix[j]
-    np.testing.assert_allclose(fold_in(x, sums, matrix), slow, atol=1e-6)
-
-
-def test_parts_of_two_versions_are_refused():
-    with pytest.raises(ValueError, match="7 producers, column sums of 6, a fold-in matrix of 7"):
-        fold_in(random_counts(2, 7, 0.5), np.ones(6), np.ones((7, 3)))
 
 
 @given(st.integers(0, 10_000))
