@@ -28,6 +28,13 @@ class FoldIn(Protocol):
         """The same in other coordinates: what `fold` gives is turned by the orthogonal rotation (k, k)."""
         ...
 
+    def in_order(self, order: np.ndarray) -> FoldIn:
+        """The same with producer order[j] in column j. order: (m,), a permutation."""
+        ...
+
+    @property
+    def n_producers(self) -> int: ...
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What to store, by name; `restore` takes it back."""
         ...
@@ -59,6 +66,13 @@ class SVDFoldIn:
 
     def rotated(self, rotation: np.ndarray) -> SVDFoldIn:
         return replace(self, matrix=(self.matrix @ rotation).astype(np.float32))
+
+    def in_order(self, order: np.ndarray) -> SVDFoldIn:
+        return replace(self, matrix=self.matrix[order], column_sums=self.column_sums[order])
+
+    @property
+    def n_producers(self) -> int:
+        return len(self.matrix)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"matrix": self.matrix, "column_sums": self.column_sums}
@@ -110,6 +124,13 @@ class ALSFoldIn:
 
     def rotated(self, rotation: np.ndarray) -> ALSFoldIn:
         return replace(self, axes=(rotation.T @ self.axes).astype(np.float32))
+
+    def in_order(self, order: np.ndarray) -> ALSFoldIn:
+        return replace(self, vectors=self.vectors[order])
+
+    @property
+    def n_producers(self) -> int:
+        return len(self.vectors)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"vectors": self.vectors, "eigenvalues": self.eigenvalues, "axes": self.axes}
