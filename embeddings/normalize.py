@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
 
 def inv_sqrt(degree: np.ndarray) -> np.ndarray:
@@ -11,16 +12,28 @@ def inv_sqrt(degree: np.ndarray) -> np.ndarray:
     return np.divide(1.0, np.sqrt(degree), out=np.zeros(len(degree)), where=degree > 0)
 
 
-def normalize(x: sp.csr_matrix, column_sums: np.ndarray | None = None) -> sp.csr_matrix:
+def normalize(x: sp.csr_matrix, column_sums: np.ndarray | None = None, dtype: type = np.float64) -> sp.csr_matrix:
     """Damp heavy consumers and popular producers: x̂_ij = x_ij / (√row sum · √column sum).
 
     x: (n_consumers, n_producers) strengths, >= 0. column_sums: (n_producers,), those of the fitted matrix when x holds
-    other consumers; default: x's own. Returns the same shape and sparsity; an empty row or column stays zero.
+    other consumers, or some of its own; default: x's own. Returns the same shape and sparsity, the pattern's arrays
+    shared with x; an empty row or column stays zero.
     Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with Embeddings", section on follow-graph SVD.
     """
     if column_sums is None:
-        column_sums = np.asarray(x.sum(axis=0), dtype=np.float64).ravel()
-    row_sums = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
-    row_of = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
-    values = x.data * inv_sqrt(row_sums)[row_of] * inv_sqrt(column_sums)[x.indices]
+        column_sums = np.bincount(x.indices, x.data, minlength=x.shape[1])
+    values = np.empty(x.nnz, dtype)
+    write_normalized(x.indptr, x.indices, x.data, inv_sqrt(column_sums), values)
     return sp.csr_matrix((values, x.indices, x.indptr), shape=x.shape)
+
+
+@njit(nogil=True, cache=True)
+def write_normalized(indptr, indices, strengths, column_factors, values):
+    """One pass, nothing held but the result."""
+    for i in range(len(indptr) - 1):
+        total = 0.0
+        for t in range(indptr[i], indptr[i + 1]):
+            total += strengths[t]
+        factor = 1.0 / np.sqrt(total) if total > 0 else 0.0
+        for t in range(indptr[i], indptr[i + 1]):
+            values[t] = strengths[t] * factor * column_factors[indices[t]]

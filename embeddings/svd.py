@@ -1,13 +1,29 @@
-"""Truncated SVD of the normalised consumer-producer matrix, and the vectors made of it."""
+"""Truncated SVD of the normalised consumer-producer matrix by block Lanczos, and the vectors made of it.
+
+The matrix never leaves its rows: every member of a group multiplies its own by XᵀX in one pass over their non-zeros
+(no transpose is stored), and one (n_producers, block) array is summed a step. The basis is split by producers, so the
+dense algebra is shared out too. Source: Golub & Underwood 1977, "The block Lanczos method for computing eigenvalues";
+Wu & Simon 2000, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix Anal. 22.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import svds
-from threadpoolctl import threadpool_limits
+from numba import njit
+
+from embeddings.group import Group, together
+
+Multiply = Callable[[np.ndarray], np.ndarray]
+Draw = Callable[[], np.ndarray]
+Progress = Callable[[int, np.ndarray], None]  # columns multiplied so far, relative residuals (k,) descending by value
+
+TOLERANCE = 4e-3  # ‖XᵀXv − σ²v‖ / σ₁²; a singular value's own error is of the order of its square
+BLOCK = 16  # columns multiplied at a time: a gathered row is one cache line
+NOISE = 1e-3  # of σ₁: float32 tells σ² to 1e-7 of σ₁², so nothing below this is known
 
 
 @dataclass(frozen=True)
@@ -20,42 +36,185 @@ class Factors:
     singular_values: np.ndarray  # (k,) float64, descending
 
 
-def truncated_svd(x: sp.csr_matrix, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k largest singular triplets of x: (U (n, k), σ (k,) descending, V (m, k)).
-
-    Where x has fewer than k directions the rest are zero columns, so the width never depends on the day. Signs are
-    fixed (the largest entry of each column of V is positive) and the start vector is seeded: same input, same result.
-    """
-    rank = min(x.shape)
-    with threadpool_limits(1):
-        if rank <= 2 * k or rank <= 64:  # ARPACK wants k well below the rank; this small, dense is exact and fast
-            u, sigma, vt = np.linalg.svd(x.toarray(), full_matrices=False)
-        else:
-            start = np.random.default_rng(seed).standard_normal(rank)
-            u, sigma, vt = svds(x, k=k, v0=start, tol=0)
-            order = np.argsort(-sigma)
-            u, sigma, vt = u[:, order], sigma[order], vt[order]
-    u, sigma, v = u[:, :k], sigma[:k].copy(), vt[:k].T
-    negligible = sigma <= 1e-12 * max(sigma.max(initial=0.0), 1e-300)
-    signs = np.sign(v[np.abs(v).argmax(axis=0), np.arange(v.shape[1])])
-    signs[negligible | (signs == 0)] = 0.0
-    sigma[negligible] = 0.0
-    missing = (0, k - len(sigma))
-    return np.pad(u * signs, ((0, 0), missing)), np.pad(sigma, missing), np.pad(v * signs, ((0, 0), missing))
-
-
-def factorize(x: sp.csr_matrix, k: int, seed: int = 0) -> Factors:
+def factorize(x: sp.csr_matrix, k: int, seed: int = 0, threads: int = 1, tolerance: float = TOLERANCE) -> Factors:
     """Embed both sides, consumers U√Σ and producers V√Σ: their dot product approximates x. V Σ^(-1/2) folds in.
 
     x: (n_consumers, n_producers), normalised. Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with
     Embeddings", matrix factorisation.
     """
-    u, sigma, v = truncated_svd(x, k, seed)
+    sigma, v = truncated_svd(x, k, seed, threads, tolerance)
+    return factors(x, sigma, v)
+
+
+def factors(x: sp.csr_matrix, sigma: np.ndarray, v: np.ndarray) -> Factors:
+    """The vectors that σ (k,) and V (m, k) give the rows x, all or some of the matrix's."""
     root = np.sqrt(sigma)
     inverse_root = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-    return Factors(
-        consumers=(u * root).astype(np.float32),
-        producers=(v * root).astype(np.float32),
-        fold_in=(v * inverse_root).astype(np.float32),
-        singular_values=sigma,
-    )
+    fold_in = (v * inverse_root).astype(np.float32)
+    return Factors(np.asarray(x.astype(np.float32) @ fold_in), (v * root).astype(np.float32), fold_in, sigma)
+
+
+def truncated_svd(
+    x: sp.csr_matrix, k: int, seed: int = 0, threads: int = 1, tolerance: float = TOLERANCE
+) -> tuple[np.ndarray, np.ndarray]:
+    """σ (k,) descending and V (m, k) of the whole matrix, in this process; see `leading`. U = X V Σ^(-1)."""
+    cuts = np.searchsorted(x.indptr, np.linspace(0, x.nnz, threads + 1)[1:-1])
+    bounds = [0, *cuts.tolist(), x.shape[0]]
+
+    def work(group: Group) -> tuple[np.ndarray, np.ndarray]:
+        return leading(x[bounds[group.rank] : bounds[group.rank + 1]], k, group, seed, tolerance)
+
+    return together(threads, work)[0]
+
+
+def leading(
+    x: sp.csr_matrix,
+    k: int,
+    group: Group,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest singular values, descending, and their right vectors: σ (k,) float64 and V (m, k) float64.
+
+    x: this member's rows; together the members' rows are the matrix, (n, m). Stops when every wanted pair has
+    ‖XᵀXv − σ²v‖ <= tolerance · σ₁². Where the matrix has fewer than k directions the rest are zero columns, so the
+    width never depends on the day. Signs are fixed (the largest entry of each column of V is positive) and the start
+    is seeded: same input and group size, same result. Every member returns the same.
+    """
+    m = x.shape[1]
+    multiply = gram_of(x, group)
+    if m <= basis_size(k):  # the basis would span everything
+        theta, v = np.linalg.eigh(multiply(np.eye(m)))
+        theta, v = theta[::-1][:k], v[:, ::-1][:, :k]
+    else:
+        theta, v = lanczos(multiply, m, k, group, seed, tolerance, progress)
+    sigma = np.sqrt(np.maximum(theta, 0.0))
+    negligible = sigma <= NOISE * max(sigma.max(initial=0.0), 1e-300)
+    signs = np.sign(v[np.abs(v).argmax(axis=0), np.arange(v.shape[1])])
+    signs[negligible] = 0.0
+    sigma[negligible] = 0.0
+    missing = (0, k - len(sigma))
+    return np.pad(sigma, missing), np.pad(v * signs, ((0, 0), missing))
+
+
+def basis_size(k: int) -> int:
+    """Columns of the Krylov basis before it is restarted."""
+    return max(4 * BLOCK, 2 * k + 2 * BLOCK)
+
+
+def lanczos(
+    multiply: Multiply, m: int, k: int, group: Group, seed: int, tolerance: float, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenvalues (k,) of the operator A behind `multiply`, descending, and their vectors (m, k).
+
+    Block Lanczos with full re-orthogonalisation: A Q = Q H + W Eᵀ, H = QᵀAQ kept whole, W orthogonal to Q. A Ritz pair
+    (θ, Q y) then has the residual ‖W y_last‖. A full basis is restarted from its best Ritz vectors, followed by W.
+    """
+    mine = slice(m * group.rank // group.size, m * (group.rank + 1) // group.size)
+    rng = np.random.default_rng(seed)
+
+    def draw() -> np.ndarray:  # the same everywhere
+        return rng.standard_normal((m, BLOCK), dtype=np.float32)[mine]
+
+    basis = np.empty((mine.stop - mine.start, basis_size(k)), dtype=np.float32, order="F")
+    h = np.zeros((basis.shape[1], basis.shape[1]))
+    filled = multiplied = 0
+    w, length, look_at, pause = draw(), 0.0, k, max(BLOCK, k // 10)
+    while True:
+        block = orthonormal(w, basis[:, :filled], group, NOISE**2 * length, draw)
+        w = multiply(group.gather(block))[mine]
+        new, filled, multiplied = slice(filled, filled + BLOCK), filled + BLOCK, multiplied + BLOCK
+        basis[:, new] = block
+        h[:filled, new] = project_out(w, basis[:, :filled], group)
+        h[new, :filled] = h[:filled, new].T
+        length = max(length, h.diagonal().max())
+        full = filled + BLOCK > basis.shape[1]
+        if filled < look_at and not full:
+            continue
+        theta, y = agreed_eigen(h[:filled, :filled], group)
+        residuals = residuals_of(y[-BLOCK:, :k], group.sum(inner(w, w))) / max(theta[0], 1e-300)
+        if progress:
+            progress(multiplied, residuals)
+        if residuals.max() <= tolerance:
+            return theta[:k], group.gather(basis[:, :filled] @ y[:, :k].astype(np.float32)).astype(np.float64)
+        if full:
+            kept = k + BLOCK
+            basis[:, :kept] = basis[:, :filled] @ y[:, :kept].astype(np.float32)
+            h[:], filled = 0.0, kept
+            h[np.arange(kept), np.arange(kept)] = theta[:kept]
+        look_at = filled + pause
+
+
+def residuals_of(last: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    """‖W y_last‖ of every Ritz vector. last: (b, k), the end of each y. overlap: (b, b), WᵀW. Returns (k,)."""
+    return np.sqrt(np.maximum(np.sum(last * (overlap @ last), axis=0), 0.0))
+
+
+def gram_of(x: sp.csr_matrix, group: Group) -> Multiply:
+    """q (m, b) -> XᵀX q (m, b) in the type of q, summed over the members' rows."""
+
+    def multiply(q: np.ndarray) -> np.ndarray:
+        partial = np.zeros_like(q)
+        add_gram_product(x.indptr, x.indices, x.data.astype(q.dtype, copy=False), q, partial)
+        return group.sum(partial)
+
+    return multiply
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def add_gram_product(indptr, indices, values, q, out):
+    """out += Xᵀ(X q), row by row: a row's product stays in the nearest cache between its two uses."""
+    width = q.shape[1]
+    product = np.empty(width, q.dtype)
+    for i in range(len(indptr) - 1):
+        product[:] = 0
+        for t in range(indptr[i], indptr[i + 1]):
+            j, value = indices[t], values[t]
+            for c in range(width):
+                product[c] += value * q[j, c]
+        for t in range(indptr[i], indptr[i + 1]):
+            j, value = indices[t], values[t]
+            for c in range(width):
+                out[j, c] += value * product[c]
+
+
+def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """aᵀb, summed in float32 by BLAS, in float64."""
+    return (a.T @ b).astype(np.float64)
+
+
+def project_out(w: np.ndarray, known: np.ndarray, group: Group) -> np.ndarray:
+    """Make w orthogonal to the columns of known, in place; returns what was taken out, knownᵀw."""
+    taken = group.sum(inner(known, w))
+    w -= known @ taken.astype(np.float32)
+    return taken
+
+
+def orthonormal(w: np.ndarray, known: np.ndarray, group: Group, floor: float, draw: Draw) -> np.ndarray:
+    """Orthonormal columns that span w and are orthogonal to known; new ones where w has run out of directions.
+
+    w: (rows, b), this member's rows, orthogonal to known but for rounding. floor: a shorter direction is rounding.
+    """
+    for last in (False, True):
+        squares, directions = agreed_eigen(group.sum(inner(w, w)), group)
+        dead = squares <= floor**2
+        w = w @ (directions / np.sqrt(np.where(dead, np.inf, squares))).astype(np.float32)
+        if dead.any():
+            w[:, dead] = draw()[:, dead]
+        floor = 0.0
+        if not last:
+            project_out(w, known, group)  # twice is enough: the first time was before
+    return w
+
+
+def agreed_eigen(a: np.ndarray, group: Group) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, descending, and vectors of a symmetric matrix, as the first member finds them.
+
+    Processors of two kinds may round differently, and then pick different vectors for equal values.
+    """
+    found = np.zeros((len(a) + 1, len(a)))
+    if group.rank == 0:
+        found[0], found[1:] = np.linalg.eigh(a)
+    found = group.sum(found)[:, ::-1]
+    return found[0], found[1:]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from embeddings.align import mean_cosine, procrustes
 from embeddings.normalize import normalize
-from embeddings.svd import factorize, truncated_svd
 
 
 def random_counts(n: int, m: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -29,36 +28,6 @@ def test_normalisation_by_hand():
 def test_an_empty_row_or_column_stays_zero():
     x = normalize(sp.csr_matrix([[1.0, 0.0], [0.0, 0.0]]))
     np.testing.assert_array_equal(x.toarray(), [[1, 0], [0, 0]])
-
-
-def test_the_largest_singular_value_of_a_normalised_matrix_is_one():
-    """x̂ is a bipartite random walk: √row sums and √column sums are singular vectors with σ = 1."""
-    _, sigma, _ = truncated_svd(normalize(random_counts(300, 200, 0.05)), k=4)
-    assert sigma[0] == pytest.approx(1.0, abs=1e-9)
-
-
-@pytest.mark.parametrize("shape", [(20, 12), (300, 150)], ids=["dense road", "ARPACK road"])
-def test_truncated_svd_agrees_with_the_dense_one(shape):
-    x = random_counts(*shape, density=0.2)
-    u, sigma, v = truncated_svd(x, k=5)
-    dense_u, dense_sigma, dense_vt = np.linalg.svd(x.toarray(), full_matrices=False)
-    np.testing.assert_allclose(sigma, dense_sigma[:5], rtol=1e-9)
-    best = dense_u[:, :5] * dense_sigma[:5] @ dense_vt[:5]
-    np.testing.assert_allclose(u * sigma @ v.T, best, atol=1e-8)
-
-
-def test_the_same_matrix_gives_the_same_bytes():
-    x = normalize(random_counts(400, 200, 0.05))
-    assert factorize(x, 8).consumers.tobytes() == factorize(x, 8).consumers.tobytes()
-
-
-def test_fewer_directions_than_asked_for_are_padded_with_zeros():
-    """A quiet day has the same width as a loud one."""
-    factors = factorize(sp.csr_matrix([[1.0, 0.0, 2.0]]), k=4)
-    assert factors.consumers.shape == (1, 4)
-    assert factors.producers.shape == (3, 4)
-    assert not factors.producers[:, 1:].any()
-    assert not factors.fold_in[:, 1:].any()
 
 
 @given(st.integers(0, 10_000))
