@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from embeddings.registry.files import open_files
+from embeddings.registry.pieces import Rows
 from jobs import chain
 from jobs.chain import SETTINGS
 from jobs.errors import Skip
@@ -101,7 +102,8 @@ def load_day(settings: Settings, examples: Partition) -> Day:
     spec = spec_of(examples)
     names = [*(c.name for c in spec.categorical), *spec.numeric, *spec.labels, "consumer_row", "producer_row"]
     table = pq.read_table(examples.path / "examples", columns=names)
-    consumers = producers = np.zeros((0, spec.vector_dim), dtype=np.float32)
+    consumers: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
+    producers = consumers
     if examples.facts["version"]:
         entities = open_files(published_version(settings, examples.facts["version"]).path).entities
         consumers, producers = entities["consumer"].vectors, entities["producer"].vectors

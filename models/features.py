@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
+from embeddings.registry.pieces import Rows
+
 
 class SpaceMismatch(ValueError):
     """Vectors of two coordinate systems were about to be mixed; names both."""
@@ -65,7 +67,7 @@ class Batch:
 class Day:
     """The examples of one day in time order, and the version of the embedding that was published before it.
 
-    The vector tables may be memory-mapped: only the rows of a batch are read.
+    The vector tables may be memory-mapped and in pieces: only the rows of a batch are read.
     """
 
     name: str
@@ -75,12 +77,12 @@ class Day:
     labels: np.ndarray  # (n, L) float32
     consumer_rows: np.ndarray  # (n,) int64 into consumer_vectors, -1 unknown
     producer_rows: np.ndarray
-    consumer_vectors: np.ndarray  # (n_consumers, V) float32
-    producer_vectors: np.ndarray  # (n_producers, V)
+    consumer_vectors: Rows  # (n_consumers, V) float32
+    producer_vectors: Rows  # (n_producers, V)
 
     @classmethod
     def from_table(
-        cls, name: str, table: pa.Table, spec: FeatureSpec, space: str, consumers: np.ndarray, producers: np.ndarray
+        cls, name: str, table: pa.Table, spec: FeatureSpec, space: str, consumers: Rows, producers: Rows
     ) -> Day:
         """Take the columns of `spec` out of a table of examples; KeyError names a column that is not there."""
         return cls(
@@ -124,7 +126,7 @@ def columns(table: pa.Table, names: tuple[str, ...] | list[str], dtype: type) ->
     return out
 
 
-def gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def gather(vectors: Rows, rows: np.ndarray) -> np.ndarray:
     """vectors[rows], with zeros where a row is -1."""
     out = np.zeros((len(rows), vectors.shape[1]), dtype=np.float32)
     known = rows >= 0

@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from embeddings.fold_in import fold_in
+from embeddings.fold_in import FoldIn as FoldInModel
+from embeddings.fold_in import SVDFoldIn as FoldIn
 from embeddings.registry import files, versions
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch, UnknownEntity, UnknownId, missing
-from embeddings.registry.files import FoldIn, Vectors
 from embeddings.registry.search import cosine_top_k
+from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import LATEST, NAME, Version
 
-__all__ = ["FoldIn", "FoldedIn", "Found", "Loaded", "Neighbour", "Registry", "Vectors", "Version"]
+__all__ = ["Entity", "FoldIn", "FoldedIn", "Found", "Loaded", "Neighbour", "Registry", "Vectors", "Version"]
 
 REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
@@ -39,8 +40,8 @@ class Loaded:
     """A version with its arrays, memory-mapped and read-only."""
 
     version: Version
-    entities: dict[str, Vectors]
-    fold_in: FoldIn
+    entities: dict[str, Entity]
+    fold_in: FoldInModel
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class FoldedIn:
-    """A vector made from a history. unknown: producers of it that the version does not know, left out."""
+    """A vector made from a history, in the version's space.
+
+    known: interactions that it comes from, one a producer. unknown: producers that the version does not know, left out.
+    """
 
     version: Version
     vector: np.ndarray
@@ -99,12 +103,14 @@ class Registry:
         name: str,
         day: date,
         space: str,
-        entities: dict[str, Vectors],
-        fold_in: FoldIn,
+        entities: Mapping[str, Vectors | Path],
+        fold_in: FoldInModel,
         lineage: dict[str, Any],
     ) -> Version:
         """Publish a version, whole or not at all; 'latest' moves to it unless a newer day has it.
 
+        entities: the vectors of each, or a folder of shards as `shards.write_shard` writes them, which are linked where
+        the file system can. fold_in: its row j speaks of the version's producer j, row j of its shards in their order.
         The same content for the same day is the version that is there already, lineage and all; other content is the
         day's next revision. Killed at any moment, the next call completes it. Raises BadVersion.
         """
@@ -223,13 +229,13 @@ class Registry:
         entity, id_ = parse_who(who, list(loaded.entities))
         among = among or entity
         searched = _entity(loaded, among)
-        row = int(_known_rows(loaded, entity, [id_])[0])
-        query = loaded.entities[entity].vectors[row]
+        asked = _known_rows(loaded, entity, [id_])
+        query = loaded.entities[entity].vectors[asked][0]
         if not query.any():
             raise BadRequest(
                 f"'{entity}:{id_}' has a vector of zeros in {loaded.version.id}: no direction, no neighbours."
             )
-        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, row if among == entity else -1)
+        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, asked[0] if among == entity else -1)
         ids = (i.decode() for i in searched.ids[rows].tolist())
         found = zip(ids, scores.tolist(), searched.counts[rows].tolist(), searched.folded[rows].tolist(), strict=True)
         return [Neighbour(*fields) for fields in found]
@@ -254,11 +260,9 @@ class Registry:
                 raise BadRequest("A history needs at least one producer and its strength.")
             _known_rows(loaded, "producer", ids)
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
-        order = np.argsort(rows[known])
-        history = sp.csr_matrix(
-            (values[order], rows[known][order], [0, len(values)]), shape=(1, len(loaded.fold_in.matrix))
-        )
-        vector = fold_in(history, loaded.fold_in.column_sums, loaded.fold_in.matrix)[0]
+        history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=(1, len(producers.ids)))
+        history.sort_indices()
+        vector = loaded.fold_in.fold(history)[0]
         unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
         return FoldedIn(loaded.version, vector, int(known.sum()), unknown)
 
@@ -292,13 +296,13 @@ def _check_published(name: str, space: str, entities: list[str], lineage: dict[s
         raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
 
 
-def _entity(loaded: Loaded, entity: str) -> Vectors:
+def _entity(loaded: Loaded, entity: str) -> Entity:
     if entity not in loaded.entities:
         raise UnknownEntity(*missing("entity", entity, loaded.entities, of=loaded.version.id))
     return loaded.entities[entity]
 
 
-def _find_rows(vectors: Vectors, ids: Sequence[str]) -> np.ndarray:
+def _find_rows(vectors: Entity, ids: Sequence[str]) -> np.ndarray:
     """Rows of ids that a person typed, -1 where unknown. NumPy drops a trailing NUL, so an id with one is nobody's."""
     return np.where(["\0" in id_ for id_ in ids], -1, vectors.rows(ids)) if ids else np.empty(0, np.int64)
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from embeddings.registry import answers
-from embeddings.registry.client import Registry, Vectors, Version
+from embeddings.registry.client import Entity, Registry, Version
 from embeddings.registry.errors import BadRequest, NotFound
+from embeddings.registry.pieces import parts_of
+from embeddings.registry.search import best
 
 BARS = 30  # versions in the chart
 TEMPLATES = Path(__file__).parent / "templates"
@@ -107,9 +108,9 @@ def _link(entity: str, id_: str) -> dict[str, str]:
     return {"who": f"{entity}:{id_}", "query": urlencode({"entity": entity, "id": id_})}
 
 
-def _busiest(vectors: Vectors, n: int = 8) -> list[str]:
+def _busiest(vectors: Entity, n: int = 8) -> list[str]:
     """The ids with the most engagements behind them."""
-    rows = np.argsort(-vectors.counts, kind="stable")[:n]
+    rows, _ = best(parts_of(vectors.counts), n)
     return [id_.decode() for id_ in vectors.ids[rows].tolist()]
 
 

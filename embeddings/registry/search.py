@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
+
+from embeddings.registry.pieces import Rows, blocks
 
 BLOCK = 1 << 18  # rows scored at a time
 
 
 def cosine_top_k(
-    vectors: np.ndarray, norms: np.ndarray, query: np.ndarray, k: int, leave_out: int = -1, block: int = BLOCK
+    vectors: Rows, norms: Rows, query: np.ndarray, k: int, leave_out: int = -1, block: int = BLOCK
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows with the largest cosine to the query, best first; of equals the lower row first.
 
     vectors: (n, d) float32, norms: (n,) their lengths, query: (d,) not zero, leave_out: a row never returned.
     Returns rows (<=k,) int64 and cosines (<=k,) float32; the cosine with a zero vector is 0.
     """
+    rows, scores = best(cosines(vectors, norms, query, block), k + (leave_out >= 0))
+    kept = np.flatnonzero(rows != leave_out)[:k]
+    return rows[kept], np.clip(scores[kept], -1, 1)
+
+
+def cosines(vectors: Rows, norms: Rows, query: np.ndarray, block: int) -> Iterator[np.ndarray]:
+    """The cosine of each row with the query, block by block."""
     direction = query / np.linalg.norm(query)
-    best_rows, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
-    for start in range(0, len(vectors), block):
-        lengths = norms[start : start + block]
-        dots = np.vecdot(vectors[start : start + block], direction)  # @ wakes BLAS's threads: 60 times slower when busy
-        scores = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
-        if start <= leave_out < start + len(scores):
-            scores[leave_out - start] = -np.inf
-        rows = top(scores, k)
-        best_rows, best_scores = np.append(best_rows, rows + start), np.append(best_scores, scores[rows])
-        chosen = top(best_scores, k)
-        best_rows, best_scores = best_rows[chosen], best_scores[chosen]
-    real = best_rows != leave_out
-    return best_rows[real], np.clip(best_scores[real], -1, 1)
+    for some, lengths in zip(blocks(vectors, block), blocks(norms, block), strict=True):
+        dots = np.vecdot(some, direction)  # @ wakes BLAS's threads: 60 times slower when busy
+        yield np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+
+
+def best(scores: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of scores that come in blocks: their rows and they, best first; of equals the lower row first."""
+    start, rows, chosen = 0, np.empty(0, np.int64), np.empty(0, np.float32)
+    for block in scores:
+        those = top(block, k)
+        rows, chosen = np.append(rows, those + start), np.append(chosen, block[those])
+        first = top(chosen, k)
+        rows, chosen = rows[first], chosen[first]
+        start += len(block)
+    return rows, chosen
 
 
 def top(scores: np.ndarray, k: int) -> np.ndarray:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embeddings.registry.client import FoldIn, Registry, Vectors, Version
+from embeddings.fold_in import SVDFoldIn
+from embeddings.registry.client import Registry, Vectors, Version
 
 DAY = date(2022, 4, 25)
 SPACE = "author/2022-04-25"
@@ -24,7 +25,7 @@ def vectors(ids: list[str], dim: int = 3, seed: int = 0) -> Vectors:
     return Vectors(encoded, rng.normal(size=(n, dim)).astype(np.float32), counts, folded)
 
 
-def parts(seed: int = 0, consumers: int = 9, producers: int = 5, dim: int = 3) -> tuple[dict[str, Vectors], FoldIn]:
+def parts(seed: int = 0, consumers: int = 9, producers: int = 5, dim: int = 3) -> tuple[dict[str, Vectors], SVDFoldIn]:
     """Consumers c0…, producers p0… and their fold-in matrix; another seed is other content."""
     entities = {
         "consumer": vectors([f"c{i}" for i in range(consumers)], dim, seed),
@@ -32,7 +33,7 @@ def parts(seed: int = 0, consumers: int = 9, producers: int = 5, dim: int = 3) -
     }
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(producers, dim)).astype(np.float32)
-    return entities, FoldIn(matrix, rng.uniform(1, 9, producers))
+    return entities, SVDFoldIn(matrix, rng.uniform(1, 9, producers))
 
 
 def publish(registry: Registry, day: date = DAY, seed: int = 0, name: str = "author", **lineage) -> Version:

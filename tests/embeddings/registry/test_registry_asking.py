@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from registry_parts import DAY, SPACE, parts, publish
 
-from embeddings.registry.client import FoldIn, Vectors
+from embeddings.fold_in import SVDFoldIn
+from embeddings.registry.client import Vectors
 from embeddings.registry.errors import BadRequest, SpaceMismatch, UnknownEntity, UnknownId
 from embeddings.registry.search import cosine_top_k
 
@@ -126,7 +127,7 @@ def test_an_unknown_id_names_near_misses_and_where_else_it_is(plain):
     ids = np.array([b"100", b"1195", b"1196"])
     consumer = Vectors(ids[:1], np.ones((1, 2), np.float32), np.ones(1, np.int32), np.zeros(1, bool))
     producer = Vectors(ids[1:], np.ones((2, 2), np.float32), np.ones(2, np.int32), np.zeros(2, bool))
-    fold_in = FoldIn(np.ones((2, 2), np.float32), np.ones(2))
+    fold_in = SVDFoldIn(np.ones((2, 2), np.float32), np.ones(2))
     plain.publish("author", DAY, SPACE, {"consumer": consumer, "producer": producer}, fold_in, {})
     with pytest.raises(UnknownId, match=r"no producer '1197'.*'producer:119[56]' or 'producer:119[56]'\? It has 2"):
         plain.neighbours("author", "producer:1197")

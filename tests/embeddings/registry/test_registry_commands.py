@@ -80,9 +80,9 @@ def test_fold_in_prints_what_the_client_computes(run, plain):
 def test_verify_names_the_damage(run, plain):
     version = publish(plain)
     assert "all 10 files are as published" in run("verify", "author").stdout
-    (version.path / "consumer.ids.npy").write_bytes(b"")
+    (version.path / "consumer/shard-00000/ids.npy").write_bytes(b"")
     failed = run("verify", "author")
-    assert (failed.exit_code, "consumer.ids.npy (changed)" in failed.stderr) == (1, True)
+    assert (failed.exit_code, "consumer/shard-00000/ids.npy (changed)" in failed.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

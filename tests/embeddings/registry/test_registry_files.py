@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry_parts import DAY, SPACE, parts, publish, vectors
 
+from embeddings.fold_in import SVDFoldIn
 from embeddings.registry import files
 from embeddings.registry.errors import BadVersion, DamagedVersion
-from embeddings.registry.files import FoldIn
+from embeddings.registry.vectors import Index
 
 ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
@@ -26,7 +27,7 @@ ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, 
 def test_what_is_published_is_what_is_mapped(ids, dim, seed):
     """Every array comes back bit for bit, whatever the ids are."""
     producer = vectors(sorted(ids), dim, seed)
-    fold_in = FoldIn(producer.vectors * 2, np.linspace(0, 1, len(ids)))
+    fold_in = SVDFoldIn(producer.vectors * 2, np.linspace(0, 1, len(ids)))
     with tempfile.TemporaryDirectory() as folder:
         manifest = files.publish_files(Path(folder), "author", DAY, SPACE, {"producer": producer}, fold_in, {})
         mapped = files.open_files(files.folder(Path(folder), "author", DAY, manifest["digest"]))
@@ -39,15 +40,15 @@ def test_what_is_published_is_what_is_mapped(ids, dim, seed):
 @given(st.sets(ID, min_size=1, max_size=40), st.lists(ID, max_size=40), st.randoms())
 def test_rows_agree_with_a_dictionary(ids, others, random):
     """Known ids, unknown ones, prefixes and continuations of known ones: a dictionary knows the same."""
-    known = vectors(sorted(ids), dim=1)
+    known = Index(vectors(sorted(ids)).ids)
     row_of = {id_.decode(): row for row, id_ in enumerate(known.ids.tolist())}
     wanted = [*ids, *others, *(id_ + "x" * 9 for id_ in ids), *(id_[:-1] for id_ in ids)]
     random.shuffle(wanted)
-    rows = known.rows(wanted)
+    rows = known.find(wanted)
     assert rows.dtype == np.int64
     assert rows.tolist() == [row_of.get(id_, -1) for id_ in wanted]
     encoded = np.array([id_.encode() for id_ in wanted])
-    assert known.rows(encoded).tolist() == rows.tolist()
+    assert known.find(encoded).tolist() == rows.tolist()
 
 
 def test_mapped_arrays_cannot_be_written(plain):
@@ -63,34 +64,35 @@ def test_digests_are_those_that_sha256sum_prints(plain):
         ["sha256sum", *sorted(digests)], cwd=version.path, capture_output=True, text=True, check=True
     )
     assert dict(line.split("  ")[::-1] for line in printed.stdout.splitlines()) == digests
-    assert {p.name for p in version.path.iterdir()} == {*digests, "manifest.json"}
+    found = {str(p.relative_to(version.path)) for p in version.path.rglob("*") if p.is_file()}
+    assert found == {*digests, "manifest.json"}
     assert plain.verify(version) == digests
 
 
 def test_one_flipped_bit_is_found_and_named(plain):
     version = publish(plain)
-    path = version.path / "consumer.vectors.npy"
+    path = version.path / "consumer/shard-00000/vectors.npy"
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(DamagedVersion, match=r"consumer\.vectors\.npy \(changed\)\. Restore"):
+    with pytest.raises(DamagedVersion, match=r"consumer/shard-00000/vectors\.npy \(changed\)\. Restore"):
         plain.verify(version)
 
 
 def test_a_missing_file_is_found_and_named(plain):
     version = publish(plain)
-    (version.path / "producer.ids.npy").unlink()
-    with pytest.raises(DamagedVersion, match=r"producer\.ids\.npy \(missing\)"):
+    (version.path / "producer/shard-00000/ids.npy").unlink()
+    with pytest.raises(DamagedVersion, match=r"producer/shard-00000/ids\.npy \(missing\)"):
         plain.verify(version)
-    with pytest.raises(DamagedVersion, match=r"producer\.ids\.npy cannot be read"):
+    with pytest.raises(DamagedVersion, match=r"producer/shard-00000/ids\.npy cannot be read"):
         plain.load(version)
 
 
 def test_a_file_cut_short_is_not_mapped(plain):
     version = publish(plain)
-    path = version.path / "consumer.vectors.npy"
+    path = version.path / "consumer/shard-00000/vectors.npy"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(DamagedVersion, match=r"consumer\.vectors\.npy cannot be read"):
+    with pytest.raises(DamagedVersion, match=r"consumer/shard-00000/vectors\.npy cannot be read"):
         plain.load(version)
 
 
@@ -105,7 +107,7 @@ def test_an_edited_manifest_is_refused(plain):
 def test_pickles_are_never_opened(plain):
     """An array of objects would run code on loading."""
     version = publish(plain)
-    np.save(version.path / "consumer.ids.npy", np.array([{}]), allow_pickle=True)
+    np.save(version.path / "consumer/shard-00000/ids.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(DamagedVersion, match="cannot be read"):
         plain.load(version)
 
@@ -123,7 +125,7 @@ BROKEN = {
     r"consumer\.ids must be sorted and unique: b'c0' follows b'c0'": {"ids": "repeated"},
     r"consumer\.ids holds an empty id in row 0": {"ids": "empty"},
     r"consumer\.ids must be UTF-8": {"ids": "not utf-8"},
-    r"consumer\.ids must be a filled array of kind 'S'": {"ids": "texts"},
+    r"consumer\.ids must be an array of kind 'S'": {"ids": "texts"},
     r"consumer\.vectors must be finite: row 4 is not": {"vectors": "nan"},
     r"consumer\.vectors must be float32 of shape \(9, 3\), not float32 of shape \(9, 2\)": {"vectors": "narrow"},
     r"consumer\.counts must be int32 of shape \(9,\), not float64": {"counts": "float"},
@@ -169,4 +171,4 @@ def test_a_lineage_that_json_cannot_say_is_refused(plain):
 
 
 def test_near_ids_are_those_spelt_alike():
-    assert set(vectors(["1195", "1196", "22", "77"]).near("1197")) == {"1195", "1196"}
+    assert set(Index(vectors(["1195", "1196", "22", "77"]).ids).near("1197")) == {"1195", "1196"}

@@ -25,11 +25,11 @@ def test_the_same_content_again_is_the_same_version(registry):
 
 def test_other_content_is_the_next_revision_and_the_old_one_stays(registry):
     first = publish(registry, seed=1)
-    before = {p.name: p.read_bytes() for p in first.path.iterdir()}
+    before = {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file()}
     second = publish(registry, seed=2)
     assert (second.id, registry.version("author", DAY)) == ("author/2022-04-25.r2", second)
     assert registry.version("author", DAY, revision=1) == first
-    assert {p.name: p.read_bytes() for p in first.path.iterdir()} == before
+    assert {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file()} == before
     assert publish(registry, seed=1) == first  # and neither revision is a third
 
 

@@ -168,7 +168,7 @@ def test_a_catalog_that_fails_is_503_in_json_and_as_a_page(client, plain):
 
 
 def test_a_damaged_version_is_500_and_named(client, plain):
-    (plain.version("author").path / "producer.ids.npy").unlink()
+    (plain.version("author").path / "producer/shard-00000/ids.npy").unlink()
     failed = client.get("/api/embeddings/author/vectors?id=producer:p1")
     assert (failed.status_code, failed.json()["error"]) == (500, "DamagedVersion")
 
