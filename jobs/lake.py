@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from jobs.buckets import Part, part_name, spread
 from jobs.errors import NotCommitted
 from jobs.footer import sort_encodings
 
@@ -48,6 +49,10 @@ class Partition:
     def has(self, table: str) -> bool:
         return any(name.startswith(f"{table}/") for name in self.files)
 
+    def parts(self, table: str) -> list[Part]:
+        """The Parquet files of a table, and which bucket each holds."""
+        return [Part.at(self.path / name) for name in sorted(self.files) if name.startswith(f"{table}/")]
+
     def read(self, spark, table: str):
         """The table of this partition as a Spark DataFrame."""
         if not self.has(table):
@@ -65,15 +70,19 @@ class Staging:
     def write(self, df, table: str, keys: list[str], partitions: int = 1) -> None:
         """Write a Spark DataFrame as Parquet, same rows -> same bytes: spread by the first key, sorted by all `keys`.
 
-        `keys` must order the rows totally; files are named part-00000.parquet upwards.
+        `keys` must order the rows totally, the first is a string where there are several partitions. The files' names
+        say which bucket they hold: see `jobs.buckets`.
         """
-        spread = df.repartition(partitions, keys[0]) if partitions > 1 else df.coalesce(1)
         target = self.path / table
-        spread.sortWithinPartitions(*keys).write.mode("overwrite").parquet(str(target))
+        rows = spread(df, keys[0], partitions).sortWithinPartitions(*keys)
+        rows.write.mode("overwrite").parquet(str(target))
         for leftover in [*target.glob(".*.crc"), *target.glob("_SUCCESS")]:
             leftover.unlink()
-        for number, part in enumerate(sorted(target.glob("part-*.parquet"))):
-            sort_encodings(part.rename(target / f"part-{number:05d}.parquet"))
+        for part in target.glob("part-*.parquet"):
+            number = int(
+                part.name.split("-")[1]
+            )  # of the task; one without rows writes no file, unless it is the first
+            sort_encodings(part.rename(target / part_name(number, partitions)))
 
 
 class Lake:
