@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,25 @@ class Block:
         return Block(self.ids[keep], self.engagements[keep], indptr, self.indices[pairs], self.strengths[pairs])
 
 
-FIELDS = tuple(Block.__dataclass_fields__)
+def save_arrays(folder: Path, record: object) -> None:
+    """Every array of a dataclass as a file of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in vars(record).items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def load_arrays(folder: Path, kind: type[T]) -> T:
+    """The arrays of a dataclass, mapped."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names})
 
 
 def save_block(folder: Path, block: Block) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FIELDS:
-        np.save(folder / f"{name}.npy", getattr(block, name), allow_pickle=False)
+    save_arrays(folder, block)
 
 
 def load_block(folder: Path) -> Block:
-    return Block(**{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in FIELDS})
+    return load_arrays(folder, Block)
 
 
 def load_blocks(folder: Path) -> list[Block]:
