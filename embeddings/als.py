@@ -22,8 +22,9 @@ import scipy.sparse as sp
 from embeddings.als_kernels import cg_rows
 from embeddings.group import Group, together
 from embeddings.row_solve import exact_rows
+from embeddings.simd import LANES, empty_aligned
 
-BATCH = 4096  # rows that are turned, solved and turned back while they are in the cache
+BATCH = 4096  # rows that are worked on at once: they fit into a core's cache
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,24 @@ def fit(
     """
     consumers = Side(by_consumer, by_producer.shape[1], cfg, group)
     producers = Side(by_producer, by_consumer.shape[1], cfg, group)
-    producers.rows = initial_rows(producers.start, len(producers.rows), cfg)
-    losses = np.empty(cfg.iterations)
+    producers.rows[:, : cfg.dim] = initial_rows(producers.start, len(producers.rows), cfg)
+    losses, frame = np.empty(cfg.iterations), np.eye(cfg.dim)
     for iteration in range(cfg.iterations):
-        consumers.solve(producers)
-        losses[iteration] = producers.solve(consumers)
+        for side, other in ((consumers, producers), (producers, consumers)):
+            eigenvalues, axes = shared_axes(other.gram(), group)
+            frame = frame @ axes
+            side.turn(axes)
+            other.turn(axes)
+            losses[iteration] = side.solve(other, eigenvalues)
         if progress:
             progress(iteration + 1, losses[iteration])
-    return ALSFactors(consumers.rows, group.gather(producers.rows), producers.gram(), losses)
+    consumers.turn(frame.T)
+    producers.turn(frame.T)
+    return ALSFactors(consumers.own(), group.gather(producers.own()), producers.gram(), losses)
 
 
 class Side:
-    """One member's rows of one side, consumers or producers."""
+    """One member's rows of one side, consumers or producers. They are as wide as the kernels want them."""
 
     def __init__(self, x: sp.csr_matrix, total: int, cfg: ALSConfig, group: Group) -> None:
         """x: (own rows, rows of the other side). total: rows of this side over all members."""
@@ -104,43 +111,50 @@ class Side:
         self.start = int(sizes[: group.rank].sum())
         self.indptr, self.indices = x.indptr, x.indices
         self.strengths = x.data.astype(np.float32, copy=False)
-        self.rows = np.zeros((x.shape[0], cfg.dim), np.float32)
         self.penalties = penalties(np.diff(x.indptr), x.shape[1], cfg)
+        self.rows = empty_aligned(x.shape[0], cfg.dim + -cfg.dim % LANES)
+        self.rows[...] = 0.0
+
+    def own(self) -> np.ndarray:
+        """The rows, (own rows, k)."""
+        return np.ascontiguousarray(self.rows[:, : self.cfg.dim])
 
     def gram(self) -> np.ndarray:
         """Σ v vᵀ over the rows of all members, (k, k) float64."""
         own = np.zeros((self.cfg.dim, self.cfg.dim))
         for batch in batches(len(self.rows)):
-            rows = self.rows[batch].astype(np.float64)
+            rows = self.rows[batch, : self.cfg.dim].astype(np.float64)
             own += rows.T @ rows
         return self.group.sum(own)
+
+    def turn(self, axes: np.ndarray) -> None:
+        """Write the rows in other coordinates: each times the orthogonal axes (k, k)."""
+        wide = np.eye(self.rows.shape[1], dtype=np.float32)
+        wide[: len(axes), : len(axes)] = axes
+        for batch in batches(len(self.rows)):
+            self.rows[batch] = self.rows[batch] @ wide
 
     def penalty(self) -> float:
         """Σ λ_i ‖u_i‖² over the rows of all members."""
         own = self.penalties @ np.einsum("ij,ij->i", self.rows, self.rows)
         return float(self.group.sum(np.array([own]))[0])
 
-    def solve(self, other: Side) -> float:
-        """Solve these rows given the other side's. Returns the whole loss afterwards.
+    def solve(self, other: Side, eigenvalues: np.ndarray) -> float:
+        """Solve these rows given the other side's, in coordinates where the other's Gram matrix is diagonal.
 
-        The vectors are turned into the axes of the other side's Gram matrix and the solutions turned back: see
-        als_kernels.
+        eigenvalues: (k,), that diagonal. Returns the whole loss afterwards.
         """
-        cfg = self.cfg
-        eigenvalues, axes = shared_axes(other.gram(), self.group)
-        turn = axes.astype(np.float32)
-        vectors = self.group.gather(other.rows @ turn)
-        dense = (cfg.unobserved_weight * eigenvalues).astype(np.float32)
+        cfg, vectors = self.cfg, self.group.gather(other.rows)
+        dense = np.zeros(vectors.shape[1], np.float32)
+        dense[: cfg.dim] = cfg.unobserved_weight * eigenvalues
         losses = np.empty(len(self.rows))
         for batch in batches(len(self.rows)):
-            rows = self.rows[batch] @ turn
-            indptr = self.indptr[batch.start : batch.stop + 1]
+            indptr, rows = self.indptr[batch.start : batch.stop + 1], self.rows[batch]
             given = (indptr, self.indices, self.strengths, vectors, dense, self.penalties[batch])
             if cfg.solver == "cg":
                 cg_rows(*given, cfg.cg_steps, rows, losses[batch])
             else:
                 exact_rows(*given, rows, losses[batch])
-            self.rows[batch] = rows @ turn.T
         return float(self.group.sum(np.array([losses.sum()]))[0]) + other.penalty()
 
 

@@ -1,0 +1,136 @@
+"""Sixteen floats at once in numba kernels: what LLVM finds by itself in such loops leaves half of the speed unused.
+
+A `Lanes` value is LLVM's <16 x float>: one register where the processor has AVX-512, two or four where it has not.
+Arrays that are read or written so are C-contiguous float32, a multiple of LANES wide, and best begin where a cache line
+does (`empty_aligned`): a load that straddles two lines costs double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANES = 16
+LINE_BYTES = 64  # a cache line, and sixteen floats
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
+INT32 = ir.IntType(32)
+
+
+@njit(nogil=True, cache=True)
+def empty_aligned(n, k):
+    """(n, k) float32 without values, beginning where a cache line does."""
+    room = np.empty(n * k + LANES, np.float32)
+    start = -room.ctypes.data % LINE_BYTES // 4
+    return room[start : start + n * k].reshape((n, k))
+
+
+class LanesType(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+@register_model(LanesType)
+class LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, lanes_type):
+        super().__init__(manager, lanes_type, VECTOR)
+
+
+lanes = LanesType()
+
+
+def address(context, builder, signature, args):
+    """Where array[at] lies, at being a tuple of the first lane's indices."""
+    array_type, index_types = signature.args[:2]
+    array = context.make_array(array_type)(context, builder, args[0])
+    indices = cgutils.unpack_tuple(builder, args[1])
+    at = [context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)]
+    return cgutils.get_item_pointer(context, builder, array_type, array, at, wraparound=False)
+
+
+def instruction(emit: Callable) -> Any:
+    """numba's intrinsic, as something to call: a type checker would ask for the typing context that numba adds."""
+    return intrinsic(emit)
+
+
+@instruction
+def load(_typing, array, at):
+    """The 16 floats of array from `at` on, a tuple of indices."""
+
+    def code(context, builder, signature, args):
+        loaded = builder.load(builder.bitcast(address(context, builder, signature, args), VECTOR.as_pointer()))
+        loaded.align = 4
+        return loaded
+
+    return lanes(array, at), code
+
+
+@instruction
+def store(_typing, array, at, x):
+    """array from `at` on = x."""
+
+    def code(context, builder, signature, args):
+        where = builder.bitcast(address(context, builder, signature, args), VECTOR.as_pointer())
+        builder.store(args[2], where).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, at, x), code
+
+
+@instruction
+def splat(_typing, x):
+    """x in every lane."""
+
+    def code(_context, builder, _signature, args):
+        nothing = ir.Constant(VECTOR, ir.Undefined)
+        first = builder.insert_element(nothing, args[0], ir.Constant(INT32, 0))
+        return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+
+    return lanes(types.float32), code
+
+
+@instruction
+def fma(_typing, a, b, c):
+    """a b + c in every lane."""
+
+    def code(_context, builder, _signature, args):
+        a, b, c = args
+        return builder.fadd(builder.fmul(a, b, flags=("fast",)), c, flags=("fast",))
+
+    return lanes(a, b, c), code
+
+
+@instruction
+def total(_typing, a):
+    """The sum of the lanes, by halves."""
+
+    def code(_context, builder, _signature, args):
+        rest, width = args[0], LANES
+        while width > 1:
+            width //= 2
+            low, high = (ir.Constant(ir.VectorType(INT32, width), list(range(at, at + width))) for at in (0, width))
+            halves = (builder.shuffle_vector(rest, rest, half) for half in (low, high))
+            rest = builder.fadd(*halves, flags=("fast",))
+        return builder.extract_element(rest, ir.Constant(INT32, 0))
+
+    return types.float32(a), code
+
+
+@instruction
+def prefetch(_typing, array, at):
+    """Begin to fetch the cache line of array[at]."""
+
+    def code(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        where = builder.bitcast(address(context, builder, signature, args), byte)
+        builder.call(fetch, [where, *(ir.Constant(INT32, how) for how in (0, 3, 1))])  # to read, into L1, data
+        return context.get_dummy_value()
+
+    return types.void(array, at), code
