@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embeddings.registry.client import Registry, Version, parse_who
+from embeddings.registry.loaded import GROUP
 from embeddings.registry.versions import LATEST
 
 
@@ -65,6 +66,16 @@ def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]
         "unknown": folded.unknown,
         "vector": folded.vector.tolist(),
     }
+
+
+def lookalike(
+    registry: Registry, version: Version, groups: Sequence[str], candidates: Sequence[str], k: int, by: str
+) -> dict[str, Any]:
+    """Producers for somebody of these groups, and how many consumers stand behind each group."""
+    loaded = registry.load(version)
+    found = loaded.lookalike(groups, candidates, k, by)
+    consumers = dict(zip(groups, loaded.get(GROUP, groups).counts.tolist(), strict=True))
+    return {**_source(version), "groups": consumers, "producers": [vars(producer) for producer in found]}
 
 
 def _source(version: Version) -> dict[str, str]:

@@ -4,79 +4,43 @@ In short:
     registry = Registry(Path("registry"), "sqlite:///registry/catalog.db")
     registry.get("author", "producer", ["1196"]).vectors
     registry.neighbours("author", "producer:1196", k=5)
+    registry.fold_in("author", {"1196": 3.0, "33": 1.0}).vector
     registry.load(registry.version("author"), space="author/2022-04-25").entities["consumer"].rows(ids)
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import scipy.sparse as sp
 
 from embeddings.fold_in import FoldIn as FoldInModel
 from embeddings.fold_in import SVDFoldIn as FoldIn
 from embeddings.registry import files, versions
 from embeddings.registry.catalog import Catalog, VersionRow
-from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch, UnknownEntity, UnknownId, missing
-from embeddings.registry.search import cosine_top_k
+from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
+from embeddings.registry.loaded import FoldedIn, Found, Loaded, Lookalike, Neighbour, parse_who
 from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import LATEST, NAME, Version
 
-__all__ = ["Entity", "FoldIn", "FoldedIn", "Found", "Loaded", "Neighbour", "Registry", "Vectors", "Version"]
+__all__ = [
+    "Entity",
+    "FoldIn",
+    "FoldedIn",
+    "Found",
+    "Loaded",
+    "Lookalike",
+    "Neighbour",
+    "Registry",
+    "Vectors",
+    "Version",
+    "parse_who",
+]
 
 REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A version with its arrays, memory-mapped and read-only."""
-
-    version: Version
-    entities: dict[str, Entity]
-    fold_in: FoldInModel
-
-
-@dataclass(frozen=True)
-class Found:
-    """Vectors as asked for, row by row, and where they come from. Shapes: as in `Vectors`; ids are texts here."""
-
-    version: Version
-    entity: str
-    ids: list[str]
-    vectors: np.ndarray
-    counts: np.ndarray
-    folded: np.ndarray
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """score: cosine, -1 to 1. count: engagements behind the vector. folded: folded in instead of fitted."""
-
-    id: str
-    score: float
-    count: int
-    folded: bool
-
-
-@dataclass(frozen=True)
-class FoldedIn:
-    """A vector made from a history, in the version's space.
-
-    known: interactions that it comes from, one a producer. unknown: producers that the version does not know, left out.
-    """
-
-    version: Version
-    vector: np.ndarray
-    known: int
-    unknown: list[str]
 
 
 class Registry:
@@ -202,12 +166,7 @@ class Registry:
         self, name: str, entity: str, ids: Sequence[str], day: date | None = None, revision: int | None = None
     ) -> Found:
         """The vectors of these ids, the engagements behind them, and their version. Raises NotFound's kin."""
-        loaded = self.load(self.version(name, day, revision))
-        vectors = _entity(loaded, entity)
-        rows = _known_rows(loaded, entity, ids)
-        return Found(
-            loaded.version, entity, list(ids), vectors.vectors[rows], vectors.counts[rows], vectors.folded[rows]
-        )
+        return self._loaded(name, day, revision).get(entity, ids)
 
     def neighbours(
         self,
@@ -223,22 +182,7 @@ class Registry:
         who: 'entity:id', as in 'producer:1196'. among: the entity to search, by default its own.
         Raises BadRequest, NotFound's kin.
         """
-        if k < 1:
-            raise BadRequest(f"k = {k} neighbours cannot be found; ask for at least one.")
-        loaded = self.load(self.version(name, day, revision))
-        entity, id_ = parse_who(who, list(loaded.entities))
-        among = among or entity
-        searched = _entity(loaded, among)
-        asked = _known_rows(loaded, entity, [id_])
-        query = loaded.entities[entity].vectors[asked][0]
-        if not query.any():
-            raise BadRequest(
-                f"'{entity}:{id_}' has a vector of zeros in {loaded.version.id}: no direction, no neighbours."
-            )
-        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, asked[0] if among == entity else -1)
-        ids = (i.decode() for i in searched.ids[rows].tolist())
-        found = zip(ids, scores.tolist(), searched.counts[rows].tolist(), searched.folded[rows].tolist(), strict=True)
-        return [Neighbour(*fields) for fields in found]
+        return self._loaded(name, day, revision).neighbours(who, k, among)
 
     def fold_in(
         self, name: str, strengths: Mapping[str, float], day: date | None = None, revision: int | None = None
@@ -248,23 +192,28 @@ class Registry:
         strengths: producer id -> strength, > 0. Producers that the version does not know are left out and reported;
         raises UnknownId when it knows none, BadRequest for a strength that is none.
         """
-        if bad := {p: s for p, s in strengths.items() if not (math.isfinite(s) and s > 0)}:
-            raise BadRequest(f"Strengths must be finite and above 0; given: {bad}.")
-        loaded = self.load(self.version(name, day, revision))
-        producers = loaded.entities["producer"]
-        ids = list(strengths)
-        rows = _find_rows(producers, ids)
-        known = rows >= 0
-        if not known.any():
-            if not ids:
-                raise BadRequest("A history needs at least one producer and its strength.")
-            _known_rows(loaded, "producer", ids)
-        values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
-        history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=(1, len(producers.ids)))
-        history.sort_indices()
-        vector = loaded.fold_in.fold(history)[0]
-        unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
-        return FoldedIn(loaded.version, vector, int(known.sum()), unknown)
+        return self._loaded(name, day, revision).folded_in(strengths)
+
+    def lookalike(
+        self,
+        name: str,
+        groups: Sequence[str],
+        candidates: Sequence[str] = (),
+        k: int = 10,
+        by: str = "mean",
+        day: date | None = None,
+        revision: int | None = None,
+    ) -> list[Lookalike]:
+        """How much the groups that a newcomer belongs to like each candidate: dot products with their mean consumers.
+
+        groups: as in 'user_active_degree=full_active'. candidates: producer ids, answered in their order; without any,
+        the k producers of the largest `by` (mean, max, median or min over the groups), best first.
+        Raises BadRequest, NotFound's kin; a version of a source without profiles has no groups.
+        """
+        return self._loaded(name, day, revision).lookalike(groups, candidates, k, by)
+
+    def _loaded(self, name: str, day: date | None, revision: int | None) -> Loaded:
+        return self.load(self.version(name, day, revision))
 
     @property
     def _files(self) -> Path:
@@ -272,16 +221,6 @@ class Registry:
 
     def _version(self, row: VersionRow) -> Version:
         return versions.as_version(row, self._files)
-
-
-def parse_who(who: str, entities: Sequence[str]) -> tuple[str, str]:
-    """'producer:1196' -> ('producer', '1196'). Raises BadRequest."""
-    entity, colon, id_ = who.partition(":")
-    if not colon or not entity or not id_:
-        raise BadRequest(
-            f"{who!r} does not say who; write entity:id, as in producer:1196. Entities: {', '.join(entities)}."
-        )
-    return entity, id_
 
 
 def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:
@@ -294,34 +233,3 @@ def _check_published(name: str, space: str, entities: list[str], lineage: dict[s
         json.dumps(lineage, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
-
-
-def _entity(loaded: Loaded, entity: str) -> Entity:
-    if entity not in loaded.entities:
-        raise UnknownEntity(*missing("entity", entity, loaded.entities, of=loaded.version.id))
-    return loaded.entities[entity]
-
-
-def _find_rows(vectors: Entity, ids: Sequence[str]) -> np.ndarray:
-    """Rows of ids that a person typed, -1 where unknown. NumPy drops a trailing NUL, so an id with one is nobody's."""
-    return np.where(["\0" in id_ for id_ in ids], -1, vectors.rows(ids)) if ids else np.empty(0, np.int64)
-
-
-def _known_rows(loaded: Loaded, entity: str, ids: Sequence[str]) -> np.ndarray:
-    """Rows of ids that must all be there; raises UnknownId, which names near misses and where else the id is known."""
-    vectors = _entity(loaded, entity)
-    rows = _find_rows(vectors, ids)
-    if (rows >= 0).all():
-        return rows
-    unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
-    first = unknown[0]
-    elsewhere = [f"{other}:{first}" for other, its in loaded.entities.items() if _find_rows(its, [first])[0] >= 0]
-    near = [f"{entity}:{id_}" for id_ in vectors.near(first)] + elsewhere
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    others = f", nor {len(unknown) - 1} more of the ids asked for" if len(unknown) > 1 else ""
-    some = " and ".join(repr(id_.decode()) for id_ in vectors.ids[:2].tolist())
-    raise UnknownId(
-        f"There is no {entity} {first!r} in {loaded.version.id}{others}.{hint} "
-        f"It has {len(vectors.ids):,} of them, such as {some}.",
-        near,
-    )

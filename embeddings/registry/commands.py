@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from embeddings.lookalike import SUMMARIES
 from embeddings.registry import answers
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, RegistryError
@@ -125,8 +126,34 @@ def fold_in(
     if as_json:
         return _print_json(found)
     left_out = f"; unknown and left out: {', '.join(found['unknown'])}" if found["unknown"] else ""
-    caption = f"{_source(found)}; from {found['known']} producers{left_out}"
+    caption = f"{_source(found)}; from {found['known']} interactions{left_out}"
     return _print_table(("vector",), [(_vector(found["vector"], len(found["vector"])),)], caption)
+
+
+@app.command()
+def lookalike(
+    ctx: typer.Context,
+    name: Name,
+    group: Annotated[list[str], typer.Option(help="COLUMN=VALUE of a profile; several are fine.")],
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="A producer to score; several are fine, none: the best.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", help="How many to print, where no candidate is named.")] = 10,
+    by: Annotated[str, typer.Option(help=f"What ranks them: {', '.join(SUMMARIES)} over the groups.")] = "mean",
+    day: Day = LATEST,
+    as_json: Json = False,
+) -> None:
+    """Score producers for a newcomer by the groups they belong to.
+
+    Example: evergreen registry lookalike author --group user_active_degree=full_active --candidate 123
+    """
+    registry = _registry(ctx)
+    found = answers.lookalike(registry, registry.find(name, day), group, candidate or [], k, by)
+    if as_json:
+        return _print_json(found)
+    rows = ((p["id"], *(f"{p[feature]:.4f}" for feature in SUMMARIES)) for p in found["producers"])
+    behind = ", ".join(f"{count:,} consumers of {its}" for its, count in found["groups"].items())
+    return _print_table(("producer", *SUMMARIES), rows, f"dot products with the mean of {behind}; {_source(found)}")
 
 
 @app.command()

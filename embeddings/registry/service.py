@@ -25,10 +25,13 @@ from embeddings.registry.versions import LATEST
 
 MAX_IDS = 1000  # in one request
 MAX_NEIGHBOURS = 1000
+MAX_GROUPS = 100
 STATUS: dict[type[RegistryError], int] = {NotFound: 404, BadRequest: 422, SpaceMismatch: 409, CatalogError: 503}
 
 Which = Annotated[str, Query(max_length=100, description="a day, a revision (2022-04-25.r1) or an alias")]
 Who = Annotated[str, Query(max_length=1000, description="entity:id, as in producer:1196")]
+Id = Annotated[str, Query(max_length=1000, description="of a producer, as in 1196")]
+Group = Annotated[str, Query(max_length=1000, description="as in user_active_degree=full_active")]
 
 
 class AliasRequest(BaseModel):
@@ -100,6 +103,18 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     @app.post("/api/embeddings/{name}/fold-in")
     def fold_in(name: str, history: History, version: Which = LATEST) -> Response:
         return JSONResponse(answers.fold_in(registry, registry.find(name, version), history.strengths))
+
+    @app.get("/api/embeddings/{name}/lookalike")
+    def lookalike(
+        name: str,
+        group: Annotated[list[Group], Query(min_length=1, max_length=MAX_GROUPS)],
+        candidate: Annotated[list[Id] | None, Query(max_length=MAX_IDS)] = None,
+        k: Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS)] = 10,
+        by: str = "mean",
+        version: Which = LATEST,
+    ) -> Response:
+        found = answers.lookalike(registry, registry.find(name, version), group, candidate or [], k, by)
+        return JSONResponse(found)
 
     @app.post("/api/embeddings/{name}/aliases", dependencies=[Depends(_guard(token))])
     def set_alias(name: str, request: AliasRequest) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 import uvicorn
 from registry_parts import TOKEN, free_port
+from typer.testing import CliRunner
 
 from embeddings.registry.client import Registry
+from embeddings.registry.commands import app
 from embeddings.registry.service import create_app
 
 
@@ -97,8 +100,8 @@ def plain(root) -> Iterator[Registry]:
 def service(root, plain) -> Iterator[str]:
     """The address of a running service on the plain registry."""
     port = free_port()
-    app = create_app(root, f"sqlite:///{root / 'catalog.db'}", TOKEN)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    served = create_app(root, f"sqlite:///{root / 'catalog.db'}", TOKEN)
+    server = uvicorn.Server(uvicorn.Config(served, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
@@ -108,3 +111,16 @@ def service(root, plain) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture
+def run(plain):
+    """Run `evergreen registry ARGUMENTS`; returns the result with exit code, stdout and stderr."""
+    whole = typer.Typer()
+    whole.add_typer(app, name="registry")
+
+    @whole.callback()
+    def main(ctx: typer.Context) -> None:
+        ctx.obj = lambda: plain
+
+    return lambda *arguments: CliRunner().invoke(whole, ["registry", *arguments], env={"COLUMNS": "200"})

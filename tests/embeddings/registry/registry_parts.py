@@ -41,6 +41,13 @@ def publish(registry: Registry, day: date = DAY, seed: int = 0, name: str = "aut
     return registry.publish(name, day, SPACE, entities, fold_in, lineage)
 
 
+def publish_groups(registry: Registry) -> Version:
+    """A version with three groups of consumers, whose vectors are means of those."""
+    entities, fold_in = parts()
+    groups = vectors(["degree=full", "degree=low", "region=north"], seed=7)
+    return registry.publish("author", DAY, SPACE, {**entities, "group": groups}, fold_in, {})
+
+
 def open_and_publish(root: Path, url: str, barrier, seeds: list[int]) -> None:
     """What one of several processes does: open at the same moment, then publish."""
     barrier.wait()

@@ -5,24 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-import typer
 from registry_parts import parts, publish
-from typer.testing import CliRunner
-
-from embeddings.registry.commands import app
-
-
-@pytest.fixture
-def run(plain):
-    """Run `evergreen registry ARGUMENTS`; returns the result with exit code, stdout and stderr."""
-    whole = typer.Typer()
-    whole.add_typer(app, name="registry")
-
-    @whole.callback()
-    def main(ctx: typer.Context) -> None:
-        ctx.obj = lambda: plain
-
-    return lambda *arguments: CliRunner().invoke(whole, ["registry", *arguments], env={"COLUMNS": "200"})
 
 
 def test_an_empty_registry_says_so(run):
@@ -110,6 +93,6 @@ def test_an_id_with_brackets_is_printed_as_it_is(run, plain):
     assert "left out: [red]" in run("fold-in", "author", "p1=1", "[red]=1").stdout
 
 
-@pytest.mark.parametrize("command", ["list", "versions", "show", "get", "neighbours", "fold-in", "verify"])
+@pytest.mark.parametrize("command", ["list", "versions", "show", "get", "neighbours", "fold-in", "lookalike", "verify"])
 def test_every_help_teaches_by_an_example(run, command):
     assert f"Example: evergreen registry {command}" in run(command, "--help").stdout
