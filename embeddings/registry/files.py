@@ -18,7 +18,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -123,30 +123,36 @@ def open_files(home: Path) -> Files:
     """Map a version's arrays; the same object for the same folder, as they never change. Raises DamagedVersion."""
     manifest = read_manifest(home)
     content = manifest["content"]
+    entities = {entity: _open_entity(home, content["files"], entity) for entity in content["entities"]}
+    return Files(manifest, entities, _open_fold_in(home, content))
 
-    def mapped(name: str) -> np.ndarray:
-        try:
-            return map_array(home / name)
-        except (OSError, ValueError) as error:
-            raise DamagedVersion(f"{home / name} cannot be read: {error}. {_REMEDY}") from None
 
-    def entity(its: str) -> Entity:
-        """Its shards; of a version from before there were any, the arrays beside the manifest."""
-        last = re.compile(rf"({its}/shard-\d+/|{its}\.)ids\.npy")
-        prefixes = sorted(found[1] for name in content["files"] if (found := last.fullmatch(name)))
-        shards = [Vectors(*(mapped(f"{prefix}{field}.npy") for field in FIELDS)) for prefix in prefixes]
-        index = Index(mapped(f"{its}/ids.npy"), mapped(f"{its}/rows.npy")) if len(shards) > 1 else None
-        return Entity(shards, index)
+def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
+    """Its shards; of a version from before there were any, the arrays beside the manifest."""
+    last = re.compile(rf"({entity}/shard-\d+/|{entity}\.)ids\.npy")
+    prefixes = sorted(found[1] for name in files if (found := last.fullmatch(name)))
+    shards = [Vectors(*(_mapped(home / f"{prefix}{field}.npy") for field in FIELDS)) for prefix in prefixes]
+    if len(shards) == 1:
+        return Entity(shards)
+    return Entity(shards, Index(_mapped(home / entity / "ids.npy"), _mapped(home / entity / "rows.npy")))
 
-    entities = {its: entity(its) for its in content["entities"]}
+
+def _open_fold_in(home: Path, content: dict[str, Any]) -> FoldIn:
     names = [found[1] for name in content["files"] if (found := re.fullmatch(r"fold_in\.(\w+)\.npy", name))]
+    arrays = {name: _mapped(home / f"fold_in.{name}.npy") for name in names}
     try:
-        fold_in = restore({name: mapped(f"fold_in.{name}.npy") for name in names}, content.get("fold_in", FIRST_KIND))
+        return restore(arrays, content.get("fold_in", FIRST_KIND))
     except (ValueError, TypeError) as error:
         raise DamagedVersion(
             f"The fold-in of {home} cannot be used: {error} Was it made by a newer Evergreen?"
         ) from None
-    return Files(manifest, entities, fold_in)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return map_array(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedVersion(f"{path} cannot be read: {error}. {_REMEDY}") from None
 
 
 def verify_files(home: Path) -> dict[str, str]:

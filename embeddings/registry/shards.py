@@ -44,7 +44,7 @@ def read_shards(folder: Path) -> list[Vectors]:
         raise BadVersion(f"{folder} holds no shards; write them there with embeddings.registry.shards.write_shard.")
     try:
         return [Vectors(*(map_array(home / f"{field}.npy") for field in FIELDS)) for home in homes]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BadVersion(f"A shard of {folder} cannot be read: {error}.") from None
 
 

@@ -59,6 +59,7 @@ class Entity:
 
     def __init__(self, shards: Sequence[Vectors], index: Index | None = None) -> None:
         """index: over all shards; it may be left out where there is one shard."""
+        assert index or len(shards) == 1
         self.shards = tuple(shards)
         self.index = index or Index(self.shards[0].ids)
         self.ids, self.vectors, self.counts, self.folded = (

@@ -96,6 +96,13 @@ def test_a_file_cut_short_is_not_mapped(plain):
         plain.load(version)
 
 
+def test_an_emptied_file_is_not_mapped(plain):
+    version = publish(plain)
+    (version.path / "consumer" / "shard-00000" / "ids.npy").write_bytes(b"")
+    with pytest.raises(DamagedVersion, match=r"shard-00000/ids\.npy cannot be read"):
+        plain.load(version)
+
+
 def test_an_edited_manifest_is_refused(plain):
     version = publish(plain)
     path = version.path / "manifest.json"
