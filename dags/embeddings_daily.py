@@ -41,9 +41,10 @@ def embeddings_daily():
         step("land", spark=True),
         step("validate", spark=True),
         step("matrix", spark=True),
-        step("embed"),
+        step("embed", spark=True),
         step("align"),
         step("fold_in", spark=True),
+        step("lookalike", spark=True),
         step("publish", outlets=[EMBEDDINGS]),
     )
 

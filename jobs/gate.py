@@ -45,7 +45,10 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     test = settings.lake.get("test", day)
     champion, challenger = test.facts.get("champion", ""), test.facts.get("challenger", "")
     interval = compare(settings, test) if champion else None
-    decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
+    if not challenger and (stays := test.facts.get("untested_champion", "")):
+        decision = Decision(stays, test.facts["why"])  # of another space; it serves until a model of this one is tested
+    else:
+        decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
     with settings.lake.writing("gate", day, settings=settings.digest(*SETTINGS), inputs=[test]) as staging:
         staging.facts |= {
             "champion_before": champion,
@@ -71,7 +74,9 @@ def decide(champion: str, challenger: str, interval: Interval | None, label: str
     if not challenger:
         return Decision("", f"{day} is the first day of the chain: there is no model yet to be champion.")
     if not champion or interval is None:
-        return Decision(challenger, f"The model of {challenger} is promoted unopposed: there was no champion.")
+        return Decision(
+            challenger, f"The model of {challenger} is promoted unopposed: there is no champion in its space."
+        )
     if np.isnan(interval.difference):
         return Decision(
             challenger,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import date
 from functools import cache
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embeddings.csr import load_blocks, stack
-from embeddings.registry.client import FoldIn, Registry, Vectors
-from jobs.align import space
+from embeddings.csr import load_blocks
+from embeddings.registry.client import Registry, Vectors
+from jobs.embed import load_fold_in
+from jobs.lookalike import GROUPS
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,35 +24,38 @@ SETTINGS = ("source", "validation", "matrix", "embedding")
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [("fold_in", day)]
+    return [("fold_in", day), ("lookalike", day)]
+
+
+METRICS = re.compile("energy_share|loss|(cosine_to|residual_to|overlap10_with|shared_with)_(anchor|previous)")
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Publish ids, vectors, fold-in matrix, space and lineage. The same result again is the same version."""
+    """Publish ids, vectors, fold-in, space and lineage. The same result again is the same version."""
     lake = settings.lake
-    matrix, align, folded = lake.get("matrix", day), lake.get("align", day), lake.get("fold_in", day)
+    inputs = [lake.get(step, day) for step in ("matrix", "embed", "align", "fold_in", "lookalike")]
+    matrix, embed, align, folded, lookalike = inputs
     producers, order = producer_vectors(matrix.path, align.path)
+    entities: dict[str, Vectors | Path] = {"consumer": folded.path / "consumer", "producer": producers}
+    if lookalike.facts["groups"]:
+        entities[GROUPS] = lookalike.path / GROUPS
     version = open_registry(settings).publish(
         settings.embedding.name,
         day,
-        space(settings),
-        {"consumer": consumer_vectors(matrix.path, align.path, folded.path), "producer": producers},
-        FoldIn(np.load(align.path / "fold_in.npy")[order], np.load(matrix.path / "column_sums.npy")[order]),
+        align.facts["space"],
+        entities,
+        load_fold_in(align.path / "fold_in").in_order(order),
         lineage={
             "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
             "settings": settings.digest(*SETTINGS),
             "commit": code_commit(),
             "mlflow_run": active_mlflow_run(),
-            "inputs": {p.key: p.digest for p in (matrix, align, folded)},
-            "metrics": {
-                name: fact
-                for p in (lake.get("embed", day), align)
-                for name, fact in p.facts.items()
-                if name in ("energy_share", "cosine_to_anchor", "residual")
-            },
+            "inputs": {p.key: p.digest for p in inputs},
+            "method": embed.facts["method"],
+            "metrics": {n: fact for p in (embed, align) for n, fact in p.facts.items() if METRICS.fullmatch(n)},
         },
     )
-    with lake.writing("publish", day, settings=settings.digest(*SETTINGS), inputs=[matrix, align, folded]) as staging:
+    with lake.writing("publish", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
         staging.facts |= {"version": version.id, "space": version.space, "digest": version.digest}
 
 
@@ -58,28 +63,13 @@ def open_registry(settings: Settings) -> Registry:
     return Registry(settings.registry_root, settings.registry_url)
 
 
-def consumer_vectors(matrix: Path, align: Path, folded: Path) -> Vectors:
-    """Fitted and folded consumers together, ids sorted."""
-    fitted, rest = load_blocks(matrix / "fitted"), load_blocks(matrix / "rest")
-    rest_vectors = [np.load(home / "vectors.npy") for home in sorted(folded.glob("block-*"))]
-    ids = np.concatenate([b.ids for b in [*fitted, *rest]])
-    order = np.argsort(ids)
-    n_fitted = sum(len(b.ids) for b in fitted)
-    return Vectors(
-        ids=ids[order],
-        vectors=np.concatenate([np.load(align / "consumers.npy"), *rest_vectors])[order],
-        counts=np.concatenate([b.engagements for b in [*fitted, *rest]])[order],
-        folded=(np.arange(len(ids)) >= n_fitted)[order],
-    )
-
-
 def producer_vectors(matrix: Path, align: Path) -> tuple[Vectors, np.ndarray]:
     """Producers with ids sorted, and the order that sorted them. counts: fitted consumers who engaged with each."""
-    ids = np.load(matrix / "producers.npy")
-    counts = np.diff(stack(load_blocks(matrix / "fitted"), len(ids)).tocsc().indptr).astype(np.int32)
+    ids, vectors = np.load(matrix / "producers.npy"), np.load(align / "producers.npy")
+    blocks = load_blocks(matrix / "fitted")
+    counts = sum((np.bincount(block.indices, minlength=len(ids)) for block in blocks), np.zeros(len(ids), np.int64))
     order = np.argsort(ids)
-    vectors = np.load(align / "producers.npy")
-    return Vectors(ids[order], vectors[order], counts[order], np.zeros(len(ids), dtype=bool)), order
+    return Vectors(ids[order], vectors[order], counts[order].astype(np.int32), np.zeros(len(ids), dtype=bool)), order
 
 
 @cache

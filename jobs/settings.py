@@ -86,7 +86,8 @@ class EdgelistSettings(Section):
 class SparkSettings(Section):
     remote: str = ""  # sc://host:port/;token=... ; empty: a classic session on `master`
     master: str = "local[*]"
-    partitions: int = 2  # output files of a large table, and shuffle partitions
+    partitions: int = 2  # output files of a large table, shuffle partitions, blocks of the matrix
+    members: int = 2  # tasks of the job that factorises, all running at once: at most the cores that Spark has
     driver_memory: str = "2g"
 
 
@@ -108,10 +109,24 @@ class MatrixSettings(Section):
     weights: dict[str, float] = {}  # strength of one engagement by kind; a kind not named counts 1
 
 
+class ALSSettings(Section):
+    """Implicit ALS; see embeddings/als.py for what is minimised."""
+
+    iterations: int = 16
+    unobserved_weight: float = 0.1  # α0, the weight of every pair, engaged or not
+    regularization: float = 0.003  # λ
+    frequency_exponent: float = 1.0  # ν: 0, the same penalty for all; 1, in proportion to a row's engagements
+    solver: Literal["cg", "exact"] = "cg"
+
+
 class EmbeddingSettings(Section):
     name: str = "producer"  # name of the published embedding
-    dim: int = 32  # length of one vector
+    method: Literal["svd", "als"] = "svd"
+    dim: int = Field(default=32, ge=1, le=1000)  # length of one vector
+    tolerance: float = 4e-3  # of the SVD: ‖XᵀXv − σ²v‖ / σ₁² at which a direction is good enough
+    als: ALSSettings = ALSSettings()
     anchor_day: date | None = None  # day whose coordinates the space keeps; default: the first day of the log
+    min_cosine: float = 0.5  # mean cosine to the anchor's vectors; below it the version opens a space of its own
     seed: int = 0
 
 

@@ -23,7 +23,7 @@ from jobs.tracking import step_run
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-EMBEDDING_STEPS = ("land", "validate", "matrix", "embed", "align", "fold_in", "publish")
+EMBEDDING_STEPS = ("land", "validate", "matrix", "embed", "align", "fold_in", "lookalike", "publish")
 RANKER_STEPS = ("examples", "test", "train", "gate", "promote")
 STEPS = EMBEDDING_STEPS + RANKER_STEPS
 

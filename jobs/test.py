@@ -45,14 +45,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Score the day with the models of before it. On the chain's first day there are none: the partition says so."""
     clean_impressions(settings, day)
     examples = settings.lake.get("examples", day)
-    models = contestants(settings, day)
+    invited = contestants(settings, day)
+    models = {role: p for role, p in invited.items() if same_space(p, examples)}
     column = label_column(examples, settings.ranker.primary_label)
     with settings.lake.writing(
         "test", day, settings=settings.digest(*SETTINGS), inputs=[examples, *models.values()]
     ) as staging:
         staging.facts |= {"rows": examples.facts["rows"], **{role: str(p.day) for role, p in models.items()}}
+        if "champion" in invited and "champion" not in models:
+            staging.facts["untested_champion"] = str(invited["champion"].day)
         if not models:
-            staging.facts["why"] = f"{day} is the first day of the chain: there is no older model to test."
+            staging.facts["why"] = why_nobody(invited, examples)
             return
         loaded = load_day(settings, examples)
         scores = {role: score(settings, trained, examples, loaded) for role, trained in models.items()}
@@ -73,6 +76,23 @@ def contestants(settings: Settings, day: date) -> dict[str, Partition]:
     """The models that are tested on `day`, by role: partitions of `train`."""
     days = {"champion": champion_before(settings, day), "challenger": chain.previous(settings, day)}
     return {role: settings.lake.get("train", trained) for role, trained in days.items() if trained}
+
+
+def same_space(trained: Partition, examples: Partition) -> bool:
+    """May the model read the examples' vectors? Where one side has none, it may."""
+    return (
+        not trained.facts["space"] or not examples.facts["space"] or trained.facts["space"] == examples.facts["space"]
+    )
+
+
+def why_nobody(invited: dict[str, Partition], examples: Partition) -> str:
+    if not invited:
+        return f"{examples.day} is the first day of the chain: there is no older model to test."
+    theirs = ", ".join(f"{role} '{trained.facts['space']}'" for role, trained in invited.items())
+    return (
+        f"The vectors of {examples.day} are in the new space '{examples.facts['space']}' and no model reads them yet "
+        f"({theirs}): one is trained on them today, and tested on the next day."
+    )
 
 
 def score(settings: Settings, trained: Partition, examples: Partition, day: Day) -> np.ndarray:

@@ -32,7 +32,7 @@ VIEW = "?workflowType=machine_learning"  # MLflow's pages of training runs; with
 LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # what MLflow's database holds
 HEADLINE = re.compile(
     r"version|space|rows_(impressions|engagements)|bad_(impressions|engagements)|consumers_.*|producers|pairs|energy_share"
-    r"|cosine_to_anchor|residual|champion_after|promoted|difference.*|(champion|challenger)_auc_.*"
+    r"|loss|(cosine|residual)_to_.*|overlap10_with_.*|champion_after|promoted|difference.*|(champion|challenger)_auc_.*"
 )  # facts of a step that stand on the day's own run too
 
 

@@ -18,7 +18,7 @@ from jobs.steps import EMBEDDING_STEPS, RANKER_STEPS
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")
 STEPS = {"embeddings_daily": EMBEDDING_STEPS, "ranker_daily": RANKER_STEPS}
-NEED_SPARK = {"land", "validate", "matrix", "fold_in", "examples"}
+NEED_SPARK = {"land", "validate", "matrix", "embed", "fold_in", "lookalike", "examples"}
 
 PARSE = """
 import json, sys, time

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embeddings.registry.client import FoldIn, Vectors
+from embeddings.fold_in import SVDFoldIn
+from embeddings.registry.client import Vectors
 from jobs.lake import Partition
 from jobs.publish import SETTINGS as PUBLISH_SETTINGS
 from jobs.publish import open_registry
@@ -116,7 +117,7 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
         return Vectors(ids, vectors, np.ones(kept, np.int32), np.zeros(kept, bool))
 
     producers = entity("p", 8, 6)
-    fold_in = FoldIn(producers.vectors, np.ones(6))
+    fold_in = SVDFoldIn(producers.vectors, np.ones(6))
     entities = {"consumer": entity("c", 30, 20), "producer": producers}
     version = open_registry(settings).publish("author", day, space, entities, fold_in, lineage={"days": []})
     with settings.lake.writing("publish", day, settings=settings.digest(*PUBLISH_SETTINGS)) as staging:

@@ -68,6 +68,24 @@ def test_models_are_tested_on_the_day_before_they_see_it(settings):
     assert "first day of the chain" in met[0]["why"]
 
 
+def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
+    """The day's vectors fit no older model: none is tested, the champion stays, and the new space's first is next."""
+    run_chain(settings, DAYS[:3])
+    for day in DAYS[2:4]:
+        publish_version(settings, day, space="author-new")
+    commit_validated(settings, DAYS[4], impressions(DAYS[4], 200))
+    for day in DAYS[3:5]:
+        shutil.rmtree(settings.lake.root / "examples" / f"day={day}", ignore_errors=True)
+        examples.run(spark, settings, day)
+    run_chain(settings, DAYS[3:5])
+    facts = {step: [settings.lake.get(step, day).facts for day in DAYS[2:5]] for step in ("test", "gate")}
+    before, opened, after = facts["gate"]
+    assert "challenger" not in facts["test"][1]
+    assert "new space 'author-new'" in facts["test"][1]["why"]
+    assert opened["champion_after"] == before["champion_after"] != ""
+    assert facts["test"][2]["challenger"] == after["champion_after"] == str(DAYS[3])
+
+
 def test_the_figures_of_a_test_are_those_of_its_predictions(settings):
     """AUC of the stored predictions, and the stored predictions are what the stored model says."""
     run_chain(settings, DAYS[:3])

@@ -1,0 +1,111 @@
+"""One barrier job whose tasks work together on one matrix: Spark starts them all at once, gloo carries what they sum.
+
+Spark moves nothing but each task's small answer; what is large is mapped from the lake and written to it by the tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from embeddings.group import Group
+from jobs.errors import EvergreenError
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark import BarrierTaskContext
+    from pyspark.sql import SparkSession
+
+TIMEOUT = timedelta(minutes=30)  # for one exchange: how long the slowest task may keep the others waiting
+
+
+def run_together(spark: SparkSession, settings: Settings, work: Callable[[Group], dict[str, Any]]) -> list[dict]:
+    """Run `work` in `spark.members` tasks that form a group; what they return (small, JSON), by rank.
+
+    Raises EvergreenError when Spark cannot run that many tasks at the same moment.
+    """
+    members = settings.spark.members
+    seats = spark.range(0, members, 1, members)
+    meeting = settings.lake.root / "_staging" / f"meeting-{uuid.uuid4().hex}"
+    meeting.mkdir(parents=True)
+    try:
+        rows = seats.mapInArrow(member(work, str(meeting)), "rank int, answer string", barrier=True).collect()
+    except Exception as error:
+        if "SPARK-24819" in str(error) or "requires more slots" in str(error):
+            raise EvergreenError(
+                f"Spark cannot run {members} tasks at once, which a barrier job of spark.members = {members} needs. "
+                "Lower spark.members, or give Spark more cores."
+            ) from None
+        raise
+    finally:
+        shutil.rmtree(meeting, ignore_errors=True)
+    return [json.loads(row.answer) for row in sorted(rows, key=lambda row: row.rank)]
+
+
+def member(
+    work: Callable[[Group], dict], meeting: str
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The task: find the others, work with them, answer."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import BarrierTaskContext
+
+        for _ in batches:
+            pass
+        context = BarrierTaskContext.get()
+        with threadpool_limits(1):
+            answer = json.dumps(work(GlooGroup.of(context, meeting)))
+        yield pa.record_batch({"rank": pa.array([context.partitionId()], pa.int32()), "answer": [answer]})
+
+    return run
+
+
+class GlooGroup:
+    """The tasks of a barrier job as a `Group`; sums are made in one order that depends on the size alone."""
+
+    def __init__(self, rank: int, size: int, processes: Any) -> None:
+        self.rank, self.size, self.processes = rank, size, processes
+
+    @classmethod
+    def of(cls, context: BarrierTaskContext, meeting: str) -> GlooGroup:
+        """The group of this task. They meet in a folder that all of them see: Spark's own exchange polls by the second.
+
+        A stage that is tried again meets at a place of its own.
+        """
+        import torch
+        from torch.distributed import FileStore, ProcessGroupGloo
+
+        torch.set_num_threads(1)
+        hosts = {info.address.split(":")[0] for info in context.getTaskInfos()}
+        if hosts <= {"127.0.0.1", "localhost"}:
+            os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        rank, size = context.partitionId(), len(context.getTaskInfos())
+        store = FileStore(str(Path(meeting) / f"{context.stageId()}-{context.attemptNumber()}"), size)
+        return cls(rank, size, ProcessGroupGloo(store, rank, size, TIMEOUT))
+
+    def sum(self, x: np.ndarray) -> np.ndarray:
+        import torch
+
+        total = torch.from_numpy(np.array(x, order="C"))
+        self.processes.allreduce([total]).wait()
+        return total.numpy()
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        import torch
+
+        lengths = self.sum(np.bincount([self.rank], [len(rows)], self.size)).astype(int)
+        mine = torch.zeros((lengths.max(), *rows.shape[1:]), dtype=torch.from_numpy(rows[:0]).dtype)
+        mine[: len(rows)] = torch.from_numpy(np.ascontiguousarray(rows))
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        self.processes.allgather([parts], [mine]).wait()
+        return np.concatenate([part[:n].numpy() for part, n in zip(parts, lengths, strict=True)])
