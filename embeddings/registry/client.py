@@ -17,8 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from embeddings.fold_in import FoldIn as FoldInModel
-from embeddings.fold_in import SVDFoldIn as FoldIn
+from embeddings.fold_in import FoldIn
 from embeddings.registry import files, versions
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
@@ -28,7 +27,6 @@ from embeddings.registry.versions import LATEST, NAME, Version
 
 __all__ = [
     "Entity",
-    "FoldIn",
     "FoldedIn",
     "Found",
     "Loaded",
@@ -68,7 +66,7 @@ class Registry:
         day: date,
         space: str,
         entities: Mapping[str, Vectors | Path],
-        fold_in: FoldInModel,
+        fold_in: FoldIn,
         lineage: dict[str, Any],
     ) -> Version:
         """Publish a version, whole or not at all; 'latest' moves to it unless a newer day has it.
