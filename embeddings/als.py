@@ -59,11 +59,18 @@ class ALSFactors:
     losses: np.ndarray  # (iterations,) float64, the whole loss after each iteration
 
 
-def als(x: sp.csr_matrix, cfg: ALSConfig, threads: int = 1) -> ALSFactors:
+def als(
+    x: sp.csr_matrix, cfg: ALSConfig, threads: int = 1, progress: Callable[[int, float], None] | None = None
+) -> ALSFactors:
     """Fit a matrix in this process. x: (n, m) strengths > 0. Any number of threads gives the same to rounding."""
+
+    def work(group: Group) -> ALSFactors:
+        own, columns_own = mine[group.rank], theirs[group.rank]
+        return fit(x[own], columns[columns_own], cfg, group, progress if group.rank == 0 else None)
+
     columns = x.T.tocsr()
     mine, theirs = even_split(x.indptr, threads), even_split(columns.indptr, threads)
-    parts = together(threads, lambda group: fit(x[mine[group.rank]], columns[theirs[group.rank]], cfg, group))
+    parts = together(threads, work)
     consumers = np.concatenate([part.consumers for part in parts])
     return ALSFactors(consumers, parts[0].producers, parts[0].gram, parts[0].losses)
 
@@ -111,7 +118,8 @@ class Side:
         self.start = int(sizes[: group.rank].sum())
         self.indptr, self.indices = x.indptr, x.indices
         self.strengths = x.data.astype(np.float32, copy=False)
-        self.penalties = penalties(np.diff(x.indptr), x.shape[1], cfg)
+        weights = (cfg.unobserved_weight, cfg.regularization, cfg.frequency_exponent)
+        self.penalties = penalties(np.diff(x.indptr), x.shape[1], *weights)
         self.rows = empty_aligned(x.shape[0], cfg.dim + -cfg.dim % LANES)
         self.rows[...] = 0.0
 
@@ -158,9 +166,11 @@ class Side:
         return float(self.group.sum(np.array([losses.sum()]))[0]) + other.penalty()
 
 
-def penalties(counts: np.ndarray, others: int, cfg: ALSConfig) -> np.ndarray:
+def penalties(
+    counts: np.ndarray, others: int, unobserved_weight: float, regularization: float, frequency_exponent: float
+) -> np.ndarray:
     """λ_i = λ (|S_i| + α0 · others)^ν. counts: (n,), |S_i|. others: rows of the other side. Returns (n,) float32."""
-    return (cfg.regularization * (counts + cfg.unobserved_weight * others) ** cfg.frequency_exponent).astype(np.float32)
+    return (regularization * (counts + unobserved_weight * others) ** frequency_exponent).astype(np.float32)
 
 
 def shared_axes(gram: np.ndarray, group: Group) -> tuple[np.ndarray, np.ndarray]:

@@ -111,16 +111,14 @@ class ALSFoldIn:
                 "both must come from one version."
             )
         indptr, indices, strengths = kernel_rows(x)
-        cfg = ALSConfig(
-            unobserved_weight=self.unobserved_weight,
-            regularization=self.regularization,
-            frequency_exponent=self.frequency_exponent,
-        )
-        own = penalties(np.diff(indptr), len(self.vectors), cfg)
+        rows, losses = np.empty((x.shape[0], len(self.axes)), np.float32), np.empty(x.shape[0])
         dense = (self.unobserved_weight * self.eigenvalues).astype(np.float32)
-        rows, losses = np.empty((x.shape[0], len(dense)), np.float32), np.empty(x.shape[0])
+        weights = (self.unobserved_weight, self.regularization, self.frequency_exponent)
+        own = penalties(np.diff(indptr), len(self.vectors), *weights)
         exact_rows(indptr, indices, strengths, read_only(self.vectors), dense, own, rows, losses)
-        return rows @ self.axes.T
+        vectors = np.empty_like(rows)
+        turn_rows(rows, read_only(self.axes), vectors)
+        return vectors
 
     def rotated(self, rotation: np.ndarray) -> ALSFoldIn:
         return replace(self, axes=(rotation.T @ self.axes).astype(np.float32))
@@ -176,6 +174,18 @@ def svd_rows(indptr, indices, strengths, matrix, column_sums, rows):
                 weight = np.float32(strengths[at] / np.sqrt(total * column_sums[j]))
                 for f in range(k):
                     rows[i, f] += weight * matrix[j, f]
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def turn_rows(rows, axes, out):
+    """out[i] = axes rows[i]. Not by BLAS: the threads that it wakes for a wide row would make one request slow."""
+    n, k = rows.shape
+    for i in range(n):
+        for f in range(k):
+            product = np.float32(0.0)
+            for g in range(k):
+                product += axes[f, g] * rows[i, g]
+            out[i, f] = product
 
 
 def kernel_rows(x: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,8 +3,9 @@
     (D + Σ s_j v_j v_jᵀ) u = Σ s_j v_j,   D diagonal
 
 in the axes where the Gram matrix is diagonal (see als_kernels). A row of n < k interactions needs no k x k system: with
-the row's vectors as V (n, k), Woodbury's identity gives u = D⁻¹ Vᵀ w, where (S⁻¹ + V D⁻¹ Vᵀ) w = 1 is n x n.
-Everything in float64, single-threaded, without BLAS and without Python's lock.
+W = V D^(-1/2) of its n vectors, Woodbury's identity gives u = D^(-1/2) Wᵀ w, where (S⁻¹ + W Wᵀ) w = 1 is n x n.
+Everything in float64, single-threaded, without BLAS (whose threads, once woken, cost a single request more than its
+solution) and without Python's lock.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+BLOCK = 4  # rows and columns of a product that one loop carries
 CHUNK = 256  # interactions of a long row that are taken at once
+APART = 8  # keeps columns of a chunk off each other's cache lines
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -22,93 +25,93 @@ def exact_rows(indptr, indices, strengths, vectors, dense, penalties, rows, loss
     side = 0
     for i in range(n):
         side = max(side, min(indptr[i + 1] - indptr[i], k))
-    system = np.empty((side, side))
-    near = np.empty((max(side, k), max(CHUNK, k)))
-    diagonal, right = np.empty(k), np.empty(max(side, k))
+    system = np.zeros((side + BLOCK, side + BLOCK))
+    near = np.zeros((max(side, k) + BLOCK, max(CHUNK + APART, k)))
+    right, diagonal = np.empty(max(side, k)), np.empty(k)
     for i in range(n):
         start, stop = indptr[i], indptr[i + 1]
-        u = rows[i]
-        losses[i] = 0.0
-        if start == stop:
-            u[:] = 0.0
-            continue
         for f in range(k):
             diagonal[f] = dense[f] + penalties[i]
-        if stop - start < k:
-            short_row(indices[start:stop], strengths[start:stop], vectors, diagonal, near, system, right, u)
-        else:
-            long_row(indices[start:stop], strengths[start:stop], vectors, diagonal, near, system, right, u)
-        for j in range(start, stop):  # at the solution the loss is Σ s (1 - u·v)
-            product = 0.0
-            for f in range(k):
-                product += np.float64(u[f]) * vectors[indices[j], f]
-            losses[i] += strengths[j] * (1.0 - product)
+        solve = (indices[start:stop], strengths[start:stop], vectors, diagonal, near, system, right, rows[i])
+        losses[i] = short_row(*solve) if stop - start < k else long_row(*solve)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def short_row(indices, strengths, vectors, diagonal, near, system, right, u):
-    """u = D⁻¹ Vᵀ w with (S⁻¹ + V D⁻¹ Vᵀ) w = 1, for n < k."""
+def short_row(indices, strengths, vectors, diagonal, near, system, w, u):
+    """u = D^(-1/2) Wᵀ w with (S⁻¹ + W Wᵀ) w = 1, for n < k. Returns the row's loss: Σ s (1 - u·v) = Σ w."""
     n, k = len(indices), len(u)
     for f in range(k):
-        u[f] = 1.0 / np.sqrt(diagonal[f])
+        diagonal[f] = 1.0 / np.sqrt(diagonal[f])
+        u[f] = 0.0
     for j in range(n):
+        v = vectors[indices[j]]
         for f in range(k):
-            near[j, f] = vectors[indices[j], f] / np.sqrt(diagonal[f])
-    for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for f in range(k):
-                total += near[i, f] * near[j, f]
-            system[i, j] = total
-        system[i, i] += 1.0 / strengths[i]
-        right[i] = 1.0
-    solve_in_place(system, right, n)
-    for f in range(k):
-        total = 0.0
-        for j in range(n):
-            total += right[j] * near[j, f]
-        u[f] = total / np.sqrt(diagonal[f])
+            near[j, f] = v[f] * diagonal[f]
+    system[: n + BLOCK, : n + BLOCK] = 0.0
+    add_gram(near, n, k, system)
+    for j in range(n):
+        system[j, j] += 1.0 / strengths[j]
+        w[j] = 1.0
+    solve_in_place(system, w, n)
+    loss = 0.0
+    for j in range(n):
+        loss += w[j]
+        for f in range(k):
+            u[f] += w[j] * near[j, f] * diagonal[f]
+    return loss
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def long_row(indices, strengths, vectors, diagonal, near, system, right, u):
-    """(D + VᵀSV) u = VᵀS 1, for n >= k, some interactions at a time."""
+def long_row(indices, strengths, vectors, diagonal, near, system, u64, u):
+    """(D + VᵀSV) u = VᵀS 1, for n >= k, some interactions at a time. Returns the row's loss: Σ s - uᵀ VᵀS 1."""
     n, k = len(indices), len(u)
-    for f in range(k):
-        system[f, :k] = 0.0
-        system[f, f] = diagonal[f]
-        right[f] = 0.0
+    system[: k + BLOCK, : k + BLOCK] = 0.0
+    right = np.zeros(k)
+    loss = 0.0
     for start in range(0, n, CHUNK):
         count = min(CHUNK, n - start)
         for j in range(count):
-            root = np.sqrt(strengths[start + j])
+            v, root = vectors[indices[start + j]], np.sqrt(strengths[start + j])
+            loss += strengths[start + j]
             for f in range(k):
-                near[f, j] = root * vectors[indices[start + j], f]
+                near[f, j] = root * v[f]
                 right[f] += root * near[f, j]
-        for f in range(k):
-            for g in range(f + 1):
-                total = 0.0
-                for j in range(count):
-                    total += near[f, j] * near[g, j]
-                system[f, g] += total
-    solve_in_place(system, right, k)
+        add_gram(near, k, count, system)
     for f in range(k):
-        u[f] = right[f]
+        system[f, f] += diagonal[f]
+        u64[f] = right[f]
+    solve_in_place(system, u64, k)
+    for f in range(k):
+        loss -= u64[f] * right[f]
+        u[f] = u64[f]
+    return loss
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def add_gram(x, n, width, out):
+    """out += x xᵀ of n rows, its lower triangle; x and out have BLOCK rows more than that."""
+    for i in range(0, n, BLOCK):
+        for j in range(0, i + 1, BLOCK):
+            add_block(x, i, j, width, 1.0, out)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def solve_in_place(a, b, n):
-    """Cholesky: a's lower triangle becomes L with a = L Lᵀ, b becomes a⁻¹ b. a: (n, n) or larger, b: (n,) or longer."""
-    for j in range(n):
-        pivot = a[j, j]
-        for f in range(j):
-            pivot -= a[j, f] * a[j, f]
-        a[j, j] = np.sqrt(pivot)
-        for i in range(j + 1, n):
-            total = a[i, j]
-            for f in range(j):
-                total -= a[i, f] * a[j, f]
-            a[i, j] = total / a[j, j]
+    """Cholesky: a's lower triangle becomes L with a = L Lᵀ, b becomes a⁻¹ b. a is at least n + BLOCK on a side."""
+    for left in range(0, n, BLOCK):
+        for i in range(left, n, BLOCK):
+            add_block(a, i, left, left, -1.0, a)
+        for j in range(left, min(left + BLOCK, n)):
+            pivot = a[j, j]
+            for f in range(left, j):
+                pivot -= a[j, f] * a[j, f]
+            a[j, j] = np.sqrt(pivot)
+            scale = 1.0 / a[j, j]
+            for i in range(j + 1, n):
+                entry = a[i, j]
+                for f in range(left, j):
+                    entry -= a[i, f] * a[j, f]
+                a[i, j] = entry * scale
     for i in range(n):
         for j in range(i):
             b[i] -= a[i, j] * b[j]
@@ -117,3 +120,32 @@ def solve_in_place(a, b, n):
         b[i] /= a[i, i]
         for j in range(i):
             b[j] -= a[i, j] * b[i]
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def add_block(x, i, j, width, sign, out):
+    """out[i:i+4, j:j+4] += sign · x[i:i+4, :width] x[j:j+4, :width]ᵀ: sixteen sums over eight rows at a time."""
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = 0.0
+    s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = 0.0
+    for f in range(width):
+        x0, x1, x2, x3 = x[i, f], x[i + 1, f], x[i + 2, f], x[i + 3, f]
+        y = x[j, f]
+        s00, s10, s20, s30 = s00 + x0 * y, s10 + x1 * y, s20 + x2 * y, s30 + x3 * y
+        y = x[j + 1, f]
+        s01, s11, s21, s31 = s01 + x0 * y, s11 + x1 * y, s21 + x2 * y, s31 + x3 * y
+        y = x[j + 2, f]
+        s02, s12, s22, s32 = s02 + x0 * y, s12 + x1 * y, s22 + x2 * y, s32 + x3 * y
+        y = x[j + 3, f]
+        s03, s13, s23, s33 = s03 + x0 * y, s13 + x1 * y, s23 + x2 * y, s33 + x3 * y
+    add_row(out, i, j, sign, s00, s01, s02, s03)
+    add_row(out, i + 1, j, sign, s10, s11, s12, s13)
+    add_row(out, i + 2, j, sign, s20, s21, s22, s23)
+    add_row(out, i + 3, j, sign, s30, s31, s32, s33)
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def add_row(out, i, j, sign, a, b, c, d):
+    out[i, j] += sign * a
+    out[i, j + 1] += sign * b
+    out[i, j + 2] += sign * c
+    out[i, j + 3] += sign * d

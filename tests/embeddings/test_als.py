@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
@@ -162,6 +162,7 @@ def test_implicit_finds_the_same_under_its_own_parameters():
     np.testing.assert_allclose(peer.item_factors / np.sqrt(1 + a), ours.producers, atol=1e-4)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(
     n=st.integers(1, 20),
     m=st.integers(1, 20),
