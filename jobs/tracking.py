@@ -82,6 +82,9 @@ def step_run(settings: Settings, step: str, day: date) -> Iterator[Callable[[Par
     client = client_of(settings)
     with run_of(settings, dag_of(step), day) as parent:
         run_id = step_run_id(settings, client, parent, step, day)
+        mlflow.set_experiment(
+            experiment_id=parent.info.experiment_id
+        )  # one that the step before left active is refused
         mlflow.start_run(run_id=run_id, nested=True)
         try:
             yield lambda partition: record(settings, client, run_id, parent.info.run_id, partition)

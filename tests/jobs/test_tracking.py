@@ -62,6 +62,16 @@ def runs(client: MlflowClient, dag: str, day: date) -> tuple[list, list]:
     return [run for run in found if run not in nested], nested
 
 
+def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
+    """`evergreen run`: registering a model leaves the ranker's experiment active; the next day's embeddings go to theirs."""
+    first, second = date(2031, 1, 1), date(2031, 1, 2)
+    with tracking.step_run(settings, "train", first):
+        tracking.register_model(settings, commit_model(settings, first))
+    with tracking.step_run(settings, "embed", second):
+        run = mlflow.active_run()
+    assert mlflow.get_experiment(run.info.experiment_id).name == "embeddings"
+
+
 def test_a_retry_continues_the_run(settings, client):
     """Two failures and a success: one parent, one nested run, the last figures, no error left on it."""
     day = date(2030, 1, 1)
