@@ -5,8 +5,9 @@ A row with strengths s_j on the vectors v_j has to solve A u = b with
     A = α0 G + λ_i I + Σ s_j v_j v_jᵀ,   b = Σ s_j v_j,   G = VᵀV over all columns.
 
 The kernels are given the vectors in the axes where G is diagonal: α0 G + λ_i I is then a diagonal d, the same but for
-λ_i in every row. The dense part needs no k x k product in any row, and 1/d is a preconditioner that costs nothing: from
-zero, three steps already come near (plain conjugate gradients need a warm start).
+λ_i in every row. The dense part needs no k x k product in any row, and 1/d is a preconditioner that costs nothing.
+With it, three steps from zero are good enough for a first iteration: on KuaiRand's clicks the loss follows the exact
+solver's to 1 % from there on for α0 >= 0.01 (to 6 % for 0.001; two steps lag behind by 3 % and 23 %).
 Single-threaded and free of Python's lock; whoever wants more cores gives each thread its own rows. k is here a multiple
 of LANES; the columns beyond the true width are zeros in vectors and rows.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
-from embeddings.als import ALSConfig, als
+from embeddings.als import ALSConfig, als, initial_rows
 from jobs.session import spark_session
 from jobs.settings import SparkSettings, load_settings
 from perf.report import Figure, arguments, finish
@@ -112,7 +113,7 @@ def fit_ours(train: sp.csr_matrix, cfg: ALSConfig, laps: Laps) -> tuple[np.ndarr
 
 
 def fit_implicit(train: sp.csr_matrix, cfg: ALSConfig, laps: Laps) -> tuple[np.ndarray, np.ndarray]:
-    """The same loss in `implicit`'s parameters, at strength 1: its factors are √(1 + α0) times ours."""
+    """The same loss in `implicit`'s parameters, from the same producers: its factors are √(1 + α0) times ours."""
     weight = cfg.unobserved_weight
     with threadpool_limits(1, "blas"):  # as it asks for
         model = AlternatingLeastSquares(
@@ -122,6 +123,7 @@ def fit_implicit(train: sp.csr_matrix, cfg: ALSConfig, laps: Laps) -> tuple[np.n
             random_state=cfg.seed,
             num_threads=THREADS,
         )
+        model.item_factors = np.float32(np.sqrt(1 + weight)) * initial_rows(0, train.shape[1], cfg)
         model.fit(train * np.float32(1 + 1 / weight), show_progress=False, callback=laps)
     return model.user_factors, model.item_factors
 
@@ -146,12 +148,12 @@ def mllib_seconds(train: sp.csr_matrix, seed: int) -> float:
     """Wall seconds of one of MLlib's iterations."""
     from pyspark.ml.recommendation import ALS
 
-    spark = spark_session(
-        load_settings().model_copy(update={"spark": SparkSettings(master="local[2]", driver_memory="6g")})
-    )
-    try:
+    settings = load_settings().model_copy(update={"spark": SparkSettings(master="local[2]", driver_memory="4g")})
+    spark = spark_session(settings)
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         rows, columns = train.nonzero()
-        pairs = spark.createDataFrame(pd.DataFrame({"user": rows, "item": columns, "rating": train.data})).cache()
+        pd.DataFrame({"user": rows, "item": columns, "rating": train.data}).to_parquet(file.name)
+        pairs = spark.read.parquet(file.name).repartition(2).cache()
         pairs.count()
         took = {}
         for iterations in track((1, 3), "MLlib"):
@@ -159,8 +161,7 @@ def mllib_seconds(train: sp.csr_matrix, seed: int) -> float:
             started = time.perf_counter()
             model.fit(pairs)
             took[iterations] = time.perf_counter() - started
-    finally:
-        spark.stop()
+    spark.stop()
     return (took[3] - took[1]) / 2
 
 
