@@ -123,7 +123,7 @@ def counter(parts: list[Part], n_buckets: int, cfg: MatrixSettings, home: Path) 
 def read_events(part: Part, bucket: int, n_buckets: int, cfg: MatrixSettings) -> pa.Table:
     """The file's engagements that lie in the bucket and have a strength above 0."""
     ids = ["consumer_id", "producer_id", "kind"]
-    rows = ParquetFile(part.path, read_dictionary=ids, memory_map=True).read([*ids, "value"], use_threads=False)
+    rows = ParquetFile(part.path, read_dictionary=ids).read([*ids, "value"], use_threads=False)
     events = weigh(rows, cfg)
     counts = events["millionths"].to_numpy() > 0
     if not part.within(n_buckets):
