@@ -23,13 +23,15 @@ from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 
 from embeddings.csr import Block, save_block
+from embeddings.group import together
 from embeddings.normalize import normalize
-from embeddings.svd import basis_size, factors, truncated_svd
+from embeddings.svd import TOLERANCE, basis_size, factors, leading, truncated_svd
 from jobs.barrier import run_together
 from jobs.embed import svd_member
+from jobs.plots import figure
 from jobs.session import spark_session
 from jobs.settings import EmbeddingSettings, load_settings
-from perf.report import Figure, arguments, finish
+from perf.report import ROOT, Figure, arguments, finish
 
 K, THREADS, ROUNDS = 100, 2, 5
 GAP, NO_GAP = 100, 2000  # communities
@@ -38,13 +40,15 @@ GAP, NO_GAP = 100, 2000  # communities
 def main() -> int:
     chosen = arguments(__doc__, size="1")
     size, seed = float(chosen.size), chosen.seed
-    figures = []
+    figures, curves = [], {}
     for name, communities, events, bars in (("gap", GAP, 5.3e6, (6, 1e-4)), ("no gap", NO_GAP, 8e6, (3, 1e-3))):
         x = community_matrix(int(200_000 * size), int(20_000 * size), int(events * size), communities, seed)
         print(f"{name}: {x.shape[0]:,} x {x.shape[1]:,}, {x.nnz:,} non-zeros", flush=True)
         figures += beside_scikit_learn(name, normalized(x), seed, *bars)
+        curves[name] = convergence(normalized(x), seed)
         if name == "gap":
             figures += [memory(normalized(x), seed), *on_spark(x, seed, size)]
+    draw(curves, ROOT / "docs" / "pictures" / "svd-convergence.png")
     figures += large(size, seed)
     return finish("svd", figures, seed)
 
@@ -106,6 +110,23 @@ def beside_scikit_learn(name: str, x: sp.csr_matrix, seed: int, speedup: float, 
         Figure(f"{name}: SVD", median(theirs), "s", "ours", median(ours), speedup, at_most=False, bar_on_ratio=True),
         Figure(f"{name}: mean relative error of σ", max(errors), "", "randomized_svd", max(peer_errors), error),
     ]
+
+
+def convergence(x: sp.csr_matrix, seed: int) -> np.ndarray:
+    """(looks, 2): columns multiplied so far, and the largest residual among the k pairs then."""
+    curve: list[tuple[int, float]] = []
+    together(1, lambda group: leading(x, K, group, seed, 1e-4, lambda n, left: curve.append((n, left.max()))))
+    return np.array(curve)
+
+
+def draw(curves: dict[str, np.ndarray], path: Path) -> None:
+    """How the residual falls, with and without a gap after k."""
+    with figure(path, f"Block Lanczos, k = {K}: the largest residual of the wanted pairs", (7, 4)) as axes:
+        for name, curve in curves.items():
+            axes.plot(*curve.T, marker=".", label=name)
+        axes.axhline(TOLERANCE, color="grey", linestyle="--", linewidth=1, label="default tolerance")
+        axes.set(xlabel="columns multiplied by XᵀX", ylabel="‖XᵀXv − σ²v‖ / σ₁²", yscale="log")
+        axes.legend()
 
 
 def memory(x: sp.csr_matrix, seed: int) -> Figure:
