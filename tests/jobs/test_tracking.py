@@ -63,7 +63,7 @@ def runs(client: MlflowClient, dag: str, day: date) -> tuple[list, list]:
 
 
 def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
-    """`evergreen run`: registering a model leaves the ranker's experiment active; the next day's embeddings go to theirs."""
+    """Registering a model leaves the ranker's experiment active; the next day's embeddings go to their own."""
     first, second = date(2031, 1, 1), date(2031, 1, 2)
     with tracking.step_run(settings, "train", first):
         tracking.register_model(settings, commit_model(settings, first))
