@@ -63,7 +63,10 @@ class ALSFactors:
 def als(
     x: sp.csr_matrix, cfg: ALSConfig, threads: int = 1, progress: Callable[[int, float], None] | None = None
 ) -> ALSFactors:
-    """Fit a matrix in this process. x: (n, m) strengths > 0. Any number of threads gives the same to rounding."""
+    """Fit a matrix in this process. x: (n, m) strengths > 0. Any number of threads gives the same to rounding.
+
+    progress, and what is raised: as in `fit`.
+    """
 
     def work(group: Group) -> ALSFactors:
         own, columns_own = mine[group.rank], theirs[group.rank]
@@ -87,7 +90,7 @@ def fit(
 
     by_consumer: (own consumers, m) strengths > 0. by_producer: (own producers, n), the same matrix transposed.
     progress: called with the iterations done and the loss. Raises ValueError when the members' rows do not make up
-    the whole matrix.
+    the whole matrix, or a strength is not above 0.
     """
     consumers = Side(by_consumer, by_producer.shape[1], cfg, group)
     producers = Side(by_producer, by_consumer.shape[1], cfg, group)
@@ -118,7 +121,7 @@ class Side:
         self.cfg, self.group = cfg, group
         self.start = int(sizes[: group.rank].sum())
         self.indptr, self.indices = x.indptr, x.indices
-        self.strengths = x.data.astype(np.float32, copy=False)
+        self.strengths = positive(x.data)
         weights = (cfg.unobserved_weight, cfg.regularization, cfg.frequency_exponent)
         self.penalties = penalties(np.diff(x.indptr), x.shape[1], *weights)
         self.rows = empty_aligned(x.shape[0], cfg.dim + -cfg.dim % LANES)
@@ -168,6 +171,13 @@ class Side:
             else:
                 exact_rows(*given, rows, losses[batch])
         return float(self.group.sum(np.array([losses.sum()]))[0]) + other.penalty()
+
+
+def positive(strengths: np.ndarray) -> np.ndarray:
+    """The strengths as float32. Raises ValueError unless all are above 0, as the row problems need them."""
+    if not (single := strengths.astype(np.float32, copy=False)).all() or single.min(initial=1.0) < 0:
+        raise ValueError("A strength is not above 0: leave out pairs without engagement.")
+    return single
 
 
 def penalties(

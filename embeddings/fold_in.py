@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from embeddings.als import ALSConfig, ALSFactors, penalties
+from embeddings.als import ALSConfig, ALSFactors, penalties, positive
 from embeddings.row_solve import exact_rows
 
 
@@ -20,7 +20,7 @@ class FoldIn(Protocol):
     def fold(self, x: sp.csr_matrix) -> np.ndarray:
         """x: (n, m) raw strengths > 0. Returns (n, k) float32; zeros for a row without any.
 
-        Raises ValueError when x has another number of producers.
+        Raises ValueError when x has another number of producers or, for ALS, a strength that is not above 0.
         """
         ...
 
@@ -115,7 +115,7 @@ class ALSFoldIn:
         dense = (self.unobserved_weight * self.eigenvalues).astype(np.float32)
         weights = (self.unobserved_weight, self.regularization, self.frequency_exponent)
         own = penalties(np.diff(indptr), len(self.vectors), *weights)
-        exact_rows(indptr, indices, strengths, read_only(self.vectors), dense, own, rows, losses)
+        exact_rows(indptr, indices, positive(strengths), read_only(self.vectors), dense, own, rows, losses)
         vectors = np.empty_like(rows)
         turn_rows(rows, read_only(self.axes), vectors)
         return vectors
@@ -152,11 +152,6 @@ def restore(arrays: Mapping[str, np.ndarray], scalars: Mapping[str, str | float]
     if kind not in KINDS:
         raise ValueError(f"There is no fold-in of kind {kind!r}; there are {sorted(KINDS)}.")
     return KINDS[kind](**arrays, **fields)
-
-
-def fold_in(x: sp.csr_matrix, column_sums: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """SVDFoldIn's formula on its parts."""
-    return SVDFoldIn(matrix, column_sums).fold(x)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)

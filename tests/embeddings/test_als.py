@@ -192,6 +192,11 @@ def test_rows_that_do_not_make_up_the_matrix_are_refused():
         fit(x[:119], x.T.tocsr(), CFG, Alone())
 
 
+def test_a_negative_strength_is_refused():
+    with pytest.raises(ValueError, match="not above 0"):
+        als(-tastes(), CFG)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

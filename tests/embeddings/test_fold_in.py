@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.als import ALSConfig, als
-from embeddings.fold_in import ALSFoldIn, SVDFoldIn, fold_in, restore
+from embeddings.fold_in import ALSFoldIn, SVDFoldIn, restore
 from embeddings.normalize import normalize
 from embeddings.svd import factorize
 
@@ -40,7 +40,7 @@ def test_svd_folding_in_a_fitted_consumer_gives_its_fitted_vector():
     x = random_strengths(120, 80, 0.1)
     factors = factorize(normalize(x), k=6)
     column_sums = np.asarray(x.sum(axis=0)).ravel()
-    np.testing.assert_allclose(fold_in(x[:10], column_sums, factors.fold_in), factors.consumers[:10], atol=1e-6)
+    np.testing.assert_allclose(SVDFoldIn(factors.fold_in, column_sums).fold(x[:10]), factors.consumers[:10], atol=1e-6)
 
 
 def test_svd_fold_in_against_a_slow_loop():
@@ -52,18 +52,24 @@ def test_svd_fold_in_against_a_slow_loop():
         for j, strength in enumerate(row):
             if strength and sums[j]:
                 slow[i] += strength / (np.sqrt(row.sum()) * np.sqrt(sums[j])) * matrix[j]
-    np.testing.assert_allclose(fold_in(x, sums, matrix), slow, atol=1e-6)
+    np.testing.assert_allclose(SVDFoldIn(matrix, sums).fold(x), slow, atol=1e-6)
 
 
 def test_parts_of_two_svd_versions_are_refused():
     with pytest.raises(ValueError, match="7 producers, column sums of 6, a fold-in matrix of 7"):
-        fold_in(random_strengths(2, 7, 0.5), np.ones(6), np.ones((7, 3)))
+        SVDFoldIn(np.ones((7, 3), np.float32), np.ones(6)).fold(random_strengths(2, 7, 0.5))
 
 
 def test_a_history_of_another_als_version_is_refused():
     folding = ALSFoldIn.of(als(random_strengths(20, 7, 0.5), CFG), CFG)
     with pytest.raises(ValueError, match="8 producers, a fold-in of 7"):
         folding.fold(random_strengths(2, 8, 0.5))
+
+
+def test_als_refuses_a_strength_of_nothing():
+    folding = ALSFoldIn.of(als(random_strengths(20, 7, 0.5), CFG), CFG)
+    with pytest.raises(ValueError, match="not above 0"):
+        folding.fold(sp.csr_matrix(([0.0], [2], [0, 1]), shape=(1, 7)))
 
 
 def test_als_fold_in_is_one_more_half_step_of_the_fit():
