@@ -1,4 +1,4 @@
-"""Tasks that factorise one matrix together, each holding some of its rows: as threads here, as Spark tasks in `jobs`."""
+"""Tasks that factorise one matrix together, each with some of its rows: threads here, Spark tasks in `jobs`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+
+from embeddings.simd import empty_aligned
 
 T = TypeVar("T")
 
@@ -24,7 +26,10 @@ class Group(Protocol):
         ...
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """The members' rows one after the other, by rank. Lengths may differ, widths and types may not."""
+        """The members' rows one after the other, by rank. Lengths may differ, widths and types may not.
+
+        The members may share what is returned: it is for reading.
+        """
         ...
 
 
@@ -99,6 +104,16 @@ class _Seated:
         table = self.table
         table.slots[self.rank] = rows
         table.barrier.wait()
-        whole = np.concatenate(table.slots)
+        ends = np.cumsum([len(slot) for slot in table.slots])
+        if self.rank == 0:
+            table.result = empty((int(ends[-1]), *rows.shape[1:]), rows.dtype)
+        table.barrier.wait()
+        whole = table.result
+        whole[ends[self.rank] - len(rows) : ends[self.rank]] = rows
         table.barrier.wait()
         return whole
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Rows of vectors begin on a cache line, where the kernels like them."""
+    return empty_aligned(*shape) if len(shape) == 2 and dtype == np.float32 else np.empty(shape, dtype)

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from pyspark import BarrierTaskContext
     from pyspark.sql import SparkSession
 
+FAULT = "fault.txt"  # in the meeting place
 TIMEOUT = timedelta(minutes=30)  # for one exchange: how long the slowest task may keep the others waiting
 
 
 def run_together(spark: SparkSession, settings: Settings, work: Callable[[Group], dict[str, Any]]) -> list[dict]:
     """Run `work` in `spark.members` tasks that form a group; what they return (small, JSON), by rank.
 
-    Raises EvergreenError when Spark cannot run that many tasks at the same moment.
+    Raises EvergreenError when Spark cannot run that many tasks at the same moment, and with the first task's fault.
     """
     members = settings.spark.members
     seats = spark.range(0, members, 1, members)
@@ -46,6 +47,8 @@ def run_together(spark: SparkSession, settings: Settings, work: Callable[[Group]
                 f"Spark cannot run {members} tasks at once, which a barrier job of spark.members = {members} needs. "
                 "Lower spark.members, or give Spark more cores."
             ) from None
+        if (told := meeting / FAULT).exists():
+            raise EvergreenError(f"A task of the barrier job failed with {told.read_text()}") from error
         raise
     finally:
         shutil.rmtree(meeting, ignore_errors=True)
@@ -63,11 +66,24 @@ def member(
         for _ in batches:
             pass
         context = BarrierTaskContext.get()
-        with threadpool_limits(1):
-            answer = json.dumps(work(GlooGroup.of(context, meeting)))
+        try:
+            with threadpool_limits(1):
+                answer = json.dumps(work(GlooGroup.of(context, meeting)))
+        except BaseException as error:
+            tell_fault(Path(meeting) / FAULT, error)
+            raise
         yield pa.record_batch({"rank": pa.array([context.partitionId()], pa.int32()), "answer": [answer]})
 
     return run
+
+
+def tell_fault(path: Path, error: BaseException) -> None:
+    """Write down what failed first; the others then fail as well, of a connection that is closed."""
+    try:
+        with path.open("x") as stream:
+            stream.write(f"{type(error).__name__}: {error}")
+    except OSError:
+        pass  # somebody has told already, or nobody waits any more
 
 
 class GlooGroup:

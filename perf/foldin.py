@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from embeddings.als import ALSConfig, ALSFactors
 from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
 from embeddings.normalize import normalize
+from perf.foldin_spark import end_to_end
 from perf.report import Figure, arguments, finish
 
 K, PRODUCERS, INTERACTIONS, USERS, ONLINE_USERS, ROUNDS = 64, 20_000, 20, 50_000, 5000, 7
@@ -30,7 +31,8 @@ CFG = ALSConfig(dim=K)
 
 def main() -> int:
     chosen = arguments(__doc__, size="1")
-    return finish("foldin", in_process(chosen.seed, int(USERS * float(chosen.size))), chosen.seed)
+    n_users = int(USERS * float(chosen.size))
+    return finish("foldin", [*in_process(chosen.seed, n_users), on_spark(chosen.seed, 10 * n_users)], chosen.seed)
 
 
 def in_process(seed: int, n_users: int) -> list[Figure]:
@@ -49,6 +51,14 @@ def in_process(seed: int, n_users: int) -> list[Figure]:
         Figure("SVD, one user online, p99", p99_ms(x, by_svd), "ms", bar=1.0),
         Figure("ALS: error against dense solves", dense_error(x, producers, by_als), "", bar=1e-5),
     ]
+
+
+def on_spark(seed: int, n_users: int) -> Figure:
+    """The whole step, its partition committed: see foldin_spark."""
+    rng = np.random.default_rng(seed)
+    x = histories(n_users, rng)
+    producers = (0.3 * rng.standard_normal((PRODUCERS, K))).astype(np.float32)
+    return end_to_end(x, SVDFoldIn(producers, np.asarray(x.sum(axis=0)).ravel()))
 
 
 def histories(n_users: int, rng: np.random.Generator) -> sp.csr_matrix:
