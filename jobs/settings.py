@@ -103,7 +103,7 @@ class ValidationSettings(Section):
 class MatrixSettings(Section):
     window_days: int = 14  # trailing days whose engagements count, the day itself included
     producers: int = 5000  # the top N producers span the matrix
-    drop_top: int = Field(0, ge=0)  # the T most popular of all are left out of it; the N come after them
+    drop_top: int = Field(default=0, ge=0)  # the T most popular of all are left out of it; the N come after them
     rank_by: str = ""  # kind that ranks them, such as "follow" where follows are known; empty: any engagement
     min_engagements: int = 2  # a consumer with fewer in the window is folded in, not fitted
     weights: dict[str, float] = {}  # strength of one engagement by kind; a kind not named counts 1
