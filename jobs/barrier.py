@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +23,23 @@ from threadpoolctl import threadpool_limits
 
 from embeddings.group import Group
 from jobs.errors import EvergreenError
+from jobs.lake import replace_text
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark import BarrierTaskContext
     from pyspark.sql import SparkSession
 
-FAULT = "fault.txt"  # in the meeting place
+FAULT, PROGRESS = "fault.txt", "progress.txt"  # in the meeting place
+Tell = Callable[[str], None]
+Work = Callable[[Group, Tell], dict[str, Any]]
 TIMEOUT = timedelta(minutes=30)  # for one exchange: how long the slowest task may keep the others waiting
 
 
-def run_together(spark: SparkSession, settings: Settings, work: Callable[[Group], dict[str, Any]]) -> list[dict]:
+def run_together(spark: SparkSession, settings: Settings, work: Work) -> list[dict]:
     """Run `work` in `spark.members` tasks that form a group; what they return (small, JSON), by rank.
+
+    What the first of them tells is printed here while it goes on.
 
     Raises EvergreenError when Spark cannot run that many tasks at the same moment, and with the first task's fault.
     """
@@ -39,25 +47,47 @@ def run_together(spark: SparkSession, settings: Settings, work: Callable[[Group]
     seats = spark.range(0, members, 1, members)
     meeting = settings.lake.root / "_staging" / f"meeting-{uuid.uuid4().hex}"
     meeting.mkdir(parents=True)
+    job = seats.mapInArrow(member(work, str(meeting)), "rank int, answer string", barrier=True)
     try:
-        rows = seats.mapInArrow(member(work, str(meeting)), "rank int, answer string", barrier=True).collect()
+        with told(meeting / PROGRESS):
+            rows = job.collect()
     except Exception as error:
         if "SPARK-24819" in str(error) or "requires more slots" in str(error):
             raise EvergreenError(
                 f"Spark cannot run {members} tasks at once, which a barrier job of spark.members = {members} needs. "
                 "Lower spark.members, or give Spark more cores."
             ) from None
-        if (told := meeting / FAULT).exists():
-            raise EvergreenError(f"A task of the barrier job failed with {told.read_text()}") from error
+        if (fault := meeting / FAULT).exists():
+            raise EvergreenError(f"A task of the barrier job failed with {fault.read_text()}") from error
         raise
     finally:
         shutil.rmtree(meeting, ignore_errors=True)
     return [json.loads(row.answer) for row in sorted(rows, key=lambda row: row.rank)]
 
 
-def member(
-    work: Callable[[Group], dict], meeting: str
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Print what the file says, each time that it says something else, for as long as the block runs."""
+    done = threading.Event()
+
+    def watch() -> None:
+        last = ""
+        while not done.wait(1.0):
+            text = path.read_text() if path.exists() else ""
+            if text != last:
+                print(text, file=sys.stderr, flush=True)
+            last = text
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def member(work: Work, meeting: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The task: find the others, work with them, answer."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -66,9 +96,14 @@ def member(
         for _ in batches:
             pass
         context = BarrierTaskContext.get()
+
+        def teller(text: str) -> None:
+            if context.partitionId() == 0:
+                replace_text(Path(meeting) / PROGRESS, text)
+
         try:
             with threadpool_limits(1):
-                answer = json.dumps(work(GlooGroup.of(context, meeting)))
+                answer = json.dumps(work(GlooGroup.of(context, meeting), teller))
         except BaseException as error:
             tell_fault(Path(meeting) / FAULT, error)
             raise

@@ -9,7 +9,6 @@ singular_values.npy           of the SVD
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn, restore
 from embeddings.group import Group
 from embeddings.normalize import normalize
 from embeddings.svd import factors, leading
-from jobs.barrier import run_together
+from jobs.barrier import Tell, Work, run_together
 from jobs.settings import EmbeddingSettings, Settings
 
 if TYPE_CHECKING:
@@ -53,17 +52,21 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         plot_spectrum(sigma, report / "singular_values.png", f"{day}: {energy:.1%} of the energy")
 
 
-def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Callable[[Group], dict[str, Any]]:
+def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
     """The task of one member of the group: its rows' part of the SVD, and their vectors."""
 
-    def work(group: Group) -> dict[str, Any]:
+    def work(group: Group, tell: Tell) -> dict[str, Any]:
         column_sums = np.load(Path(matrix) / "column_sums.npy")
         blocks = own_blocks(Path(matrix), group, len(column_sums))
         x = stacked([normalize(block, column_sums, np.float32) for block in blocks.values()], len(column_sums))
         curve: Curve = []
-        sigma, v = leading(
-            x, cfg.dim, group, cfg.seed, cfg.tolerance, lambda n, residuals: curve.append([n, float(residuals.max())])
-        )
+
+        def progress(columns: int, residuals: np.ndarray) -> None:
+            curve.append([columns, float(residuals.max())])
+            good = int(np.sum(residuals <= cfg.tolerance))
+            tell(f"SVD: {columns} columns multiplied, {good} of {cfg.dim} directions good enough")
+
+        sigma, v = leading(x, cfg.dim, group, cfg.seed, cfg.tolerance, progress)
         energy = float(group.sum(np.array([np.vdot(x.data, x.data)], np.float64))[0])
         found = factors(x, sigma, v)
         save_consumers(Path(home), blocks, found.consumers)
@@ -82,18 +85,21 @@ def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Callable[[Grou
     return work
 
 
-def als_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Callable[[Group], dict[str, Any]]:
+def als_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
     """The task of one member of the group: its consumers and its producers in every half step, and their vectors."""
     als = ALSConfig(dim=cfg.dim, seed=cfg.seed, **cfg.als.model_dump())
 
-    def work(group: Group) -> dict[str, Any]:
+    def work(group: Group, tell: Tell) -> dict[str, Any]:
         m = len(np.load(Path(matrix) / "column_sums.npy", mmap_mode="r"))
         blocks = own_blocks(Path(matrix), group, m)
         by_consumer = stacked([block.astype(np.float32) for block in blocks.values()], m)
         curve: Curve = []
-        found = fit(
-            by_consumer, own_producers(Path(matrix), group, m), als, group, lambda n, loss: curve.append([n, loss])
-        )
+
+        def progress(iteration: int, loss: float) -> None:
+            curve.append([iteration, loss])
+            tell(f"ALS: {iteration} of {als.iterations} iterations, loss {loss:.6g}")
+
+        found = fit(by_consumer, own_producers(Path(matrix), group, m), als, group, progress)
         save_consumers(Path(home), blocks, found.consumers)
         if group.rank == 0:
             np.save(Path(home) / "producers.npy", found.producers)

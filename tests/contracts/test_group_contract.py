@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -21,7 +22,8 @@ def run(request, tmp_path) -> Run:
     if request.param == "threads":
         return partial(together, SIZE)
     settings = request.getfixturevalue("settings")
-    return partial(run_together, request.getfixturevalue("spark"), settings)
+    spark = request.getfixturevalue("spark")
+    return lambda work: run_together(spark, settings, lambda group, _: work(group))
 
 
 def test_every_member_knows_its_place(run):
@@ -83,3 +85,16 @@ def test_alone_is_a_group_of_one():
     assert together(1, lambda group: (group.sum(np.ones(2)).tolist(), group.gather(np.ones((2, 1))).tolist())) == [
         ([1, 1], [[1], [1]])
     ]
+
+
+def test_what_the_first_task_tells_is_printed_meanwhile(spark, settings, capsys):
+    def work(group: Group, tell) -> dict:
+        for step in range(3):
+            tell(f"task {group.rank}, step {step}")
+            time.sleep(1.3)
+        return {}
+
+    run_together(spark, settings, work)
+    printed = capsys.readouterr().err
+    assert "task 0, step 1" in printed
+    assert "task 1" not in printed
