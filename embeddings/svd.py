@@ -21,7 +21,7 @@ Multiply = Callable[[np.ndarray], np.ndarray]
 Draw = Callable[[], np.ndarray]
 Progress = Callable[[int, np.ndarray], None]  # columns multiplied so far, relative residuals (k,) descending by value
 
-TOLERANCE = 4e-3  # ‖XᵀXv − σ²v‖ / σ₁²; a singular value's own error is of the order of its square
+TOLERANCE = 5e-3  # ‖XᵀXv − σ²v‖ / σ₁²; a singular value's own error is of the order of its square
 BLOCK = 16  # columns multiplied at a time: a gathered row is one cache line
 NOISE = 1e-3  # of σ₁: float32 tells σ² to 1e-7 of σ₁², so nothing below this is known
 
@@ -51,7 +51,8 @@ def factors(x: sp.csr_matrix, sigma: np.ndarray, v: np.ndarray) -> Factors:
     root = np.sqrt(sigma)
     inverse_root = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
     fold_in = (v * inverse_root).astype(np.float32)
-    return Factors(np.asarray(x.astype(np.float32) @ fold_in), (v * root).astype(np.float32), fold_in, sigma)
+    consumers = np.asarray(x.astype(np.float32, copy=False) @ fold_in)
+    return Factors(consumers, (v * root).astype(np.float32), fold_in, sigma)
 
 
 def truncated_svd(
@@ -62,9 +63,16 @@ def truncated_svd(
     bounds = [0, *cuts.tolist(), x.shape[0]]
 
     def work(group: Group) -> tuple[np.ndarray, np.ndarray]:
-        return leading(x[bounds[group.rank] : bounds[group.rank + 1]], k, group, seed, tolerance)
+        return leading(rows_of(x, bounds[group.rank], bounds[group.rank + 1]), k, group, seed, tolerance)
 
     return together(threads, work)[0]
+
+
+def rows_of(x: sp.csr_matrix, start: int, stop: int) -> sp.csr_matrix:
+    """x[start:stop] without a copy of its entries."""
+    entries = slice(x.indptr[start], x.indptr[stop])
+    indptr = x.indptr[start : stop + 1] - x.indptr[start]
+    return sp.csr_matrix((x.data[entries], x.indices[entries], indptr), shape=(stop - start, x.shape[1]))
 
 
 def leading(
@@ -75,7 +83,7 @@ def leading(
     tolerance: float = TOLERANCE,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest singular values, descending, and their right vectors: σ (k,) float64 and V (m, k) float64.
+    """The k largest singular values, descending, and their right vectors: σ (k,) float64 and V (m, k) float32.
 
     x: this member's rows; together the members' rows are the matrix, (n, m). Stops when every wanted pair has
     ‖XᵀXv − σ²v‖ <= tolerance · σ₁². Where the matrix has fewer than k directions the rest are zero columns, so the
@@ -83,19 +91,25 @@ def leading(
     is seeded: same input and group size, same result. Every member returns the same.
     """
     m = x.shape[1]
+    mine = slice(m * group.rank // group.size, m * (group.rank + 1) // group.size)
     multiply = gram_of(x, group)
     if m <= basis_size(k):  # the basis would span everything
-        theta, v = np.linalg.eigh(multiply(np.eye(m)))
-        theta, v = theta[::-1][:k], v[:, ::-1][:, :k]
+        theta, vectors = np.linalg.eigh(multiply(np.eye(m)))
+        theta, own = theta[::-1][:k], vectors[mine, ::-1][:, :k].astype(np.float32)
     else:
-        theta, v = lanczos(multiply, m, k, group, seed, tolerance, progress)
+        theta, own = lanczos(multiply, m, mine, k, group, seed, tolerance, progress)
     sigma = np.sqrt(np.maximum(theta, 0.0))
-    negligible = sigma <= NOISE * max(sigma.max(initial=0.0), 1e-300)
-    signs = np.sign(v[np.abs(v).argmax(axis=0), np.arange(v.shape[1])])
-    signs[negligible] = 0.0
-    sigma[negligible] = 0.0
-    missing = (0, k - len(sigma))
-    return np.pad(sigma, missing), np.pad(v * signs, ((0, 0), missing))
+    known = sigma > NOISE * max(sigma.max(initial=0.0), 1e-300)
+    own *= (signs(own, group) * known).astype(np.float32)
+    v, missing = group.gather(own), k - len(sigma)
+    return np.pad(sigma * known, (0, missing)), np.pad(v, ((0, 0), (0, missing))) if missing else v
+
+
+def signs(own: np.ndarray, group: Group) -> np.ndarray:
+    """±1 a column, which makes its largest entry positive. own: (rows, k), this member's rows of it."""
+    largest = own[np.abs(own).argmax(axis=0), np.arange(own.shape[1])] if len(own) else np.zeros(own.shape[1])
+    every = group.gather(largest[None].astype(np.float32))
+    return np.where(every[np.abs(every).argmax(axis=0), np.arange(own.shape[1])] < 0, -1.0, 1.0)
 
 
 def basis_size(k: int) -> int:
@@ -104,14 +118,20 @@ def basis_size(k: int) -> int:
 
 
 def lanczos(
-    multiply: Multiply, m: int, k: int, group: Group, seed: int, tolerance: float, progress: Progress | None
+    multiply: Multiply,
+    m: int,
+    mine: slice,
+    k: int,
+    group: Group,
+    seed: int,
+    tolerance: float,
+    progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues (k,) of the operator A behind `multiply`, descending, and their vectors (m, k).
+    """The k largest eigenvalues (k,) of the operator A behind `multiply`, descending, and `mine` of their vectors' rows.
 
     Block Lanczos with full re-orthogonalisation: A Q = Q H + W Eᵀ, H = QᵀAQ kept whole, W orthogonal to Q. A Ritz pair
     (θ, Q y) then has the residual ‖W y_last‖. A full basis is restarted from its best Ritz vectors, followed by W.
     """
-    mine = slice(m * group.rank // group.size, m * (group.rank + 1) // group.size)
     rng = np.random.default_rng(seed)
 
     def draw() -> np.ndarray:  # the same everywhere
@@ -137,7 +157,7 @@ def lanczos(
         if progress:
             progress(multiplied, residuals)
         if residuals.max() <= tolerance:
-            return theta[:k], group.gather(basis[:, :filled] @ y[:, :k].astype(np.float32)).astype(np.float64)
+            return theta[:k], basis[:, :filled] @ y[:, :k].astype(np.float32)
         if full:
             kept = k + BLOCK
             basis[:, :kept] = basis[:, :filled] @ y[:, :kept].astype(np.float32)
