@@ -127,7 +127,7 @@ def lanczos(
     tolerance: float,
     progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues (k,) of the operator A behind `multiply`, descending, and `mine` of their vectors' rows.
+    """The k largest eigenvalues (k,) of the operator A behind `multiply`, descending, and rows `mine` of their vectors.
 
     Block Lanczos with full re-orthogonalisation: A Q = Q H + W Eᵀ, H = QᵀAQ kept whole, W orthogonal to Q. A Ritz pair
     (θ, Q y) then has the residual ‖W y_last‖. A full basis is restarted from its best Ritz vectors, followed by W.
