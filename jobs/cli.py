@@ -140,5 +140,46 @@ def run(
     raise typer.Exit(1 if board.failed() else 0)
 
 
+experiment = typer.Typer(no_args_is_help=True, help="Measure anew what the claims about the embeddings rest on.")
+app.add_typer(experiment, name="experiment")
+
+Seed = Annotated[int, typer.Option(help="Of splits, solvers, rankers and intervals.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of tables and pictures; default: reports/experiments of home.")]
+
+
+@experiment.command("fold-in")
+def fold_in(
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="EVERGREEN_DATA", help="Where Last.fm and MovieLens lie; default: ../shared/data."),
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """How many consumers need to be fitted, and what folding in the others costs.
+
+    Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
+    """
+    from jobs.experiments.data import default_folder
+    from jobs.experiments.fold_in import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data or default_folder(), seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@experiment.command()
+def alignment(seed: Seed = 0, out: Out = None) -> None:
+    """A ranker that is not retrained, served aligned, unaligned and frozen vectors.
+
+    Example: evergreen experiment alignment --out /tmp/alignment
+    """
+    from jobs.experiments.alignment import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 if __name__ == "__main__":
     app()
