@@ -15,14 +15,16 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from embeddings.group import Group, together
+from embeddings.group import Group, empty, together
+from embeddings.simd import LANES, fma, load, splat, store
 
 Multiply = Callable[[np.ndarray], np.ndarray]
 Draw = Callable[[], np.ndarray]
 Progress = Callable[[int, np.ndarray], None]  # columns multiplied so far, relative residuals (k,) descending by value
 
 TOLERANCE = 5e-3  # ‖XᵀXv − σ²v‖ / σ₁²; a singular value's own error is of the order of its square
-BLOCK = 16  # columns multiplied at a time: a gathered row is one cache line
+BLOCK = LANES  # columns multiplied at a time: a gathered row is one cache line
+ZERO, ONE = np.float32(0), np.float32(1)
 NOISE = 1e-3  # of σ₁: float32 tells σ² to 1e-7 of σ₁², so nothing below this is known
 
 
@@ -139,15 +141,17 @@ def lanczos(
 
     basis = np.empty((mine.stop - mine.start, basis_size(k)), dtype=np.float32, order="F")
     h = np.zeros((basis.shape[1], basis.shape[1]))
-    filled = multiplied = 0
-    w, length, look_at, pause = draw(), 0.0, k, max(BLOCK, k // 10)
+    filled = multiplied = coupled = 0  # coupled: A's new block is orthogonal to what lies before it, but for rounding
+    w, length, look_at, pause = draw(), 0.0, k, max(2 * BLOCK, k // 10)
     while True:
         block = orthonormal(w, basis[:, :filled], group, NOISE**2 * length, draw)
         w = multiply(group.gather(block))[mine]
         new, filled, multiplied = slice(filled, filled + BLOCK), filled + BLOCK, multiplied + BLOCK
         basis[:, new] = block
-        h[:filled, new] = project_out(w, basis[:, :filled], group)
-        h[new, :filled] = h[:filled, new].T
+        near = slice(coupled, filled)
+        h[near, new] = project_out(w, basis[:, near], group)
+        h[new, near] = h[near, new].T
+        coupled = new.start
         length = max(length, h.diagonal().max())
         full = filled + BLOCK > basis.shape[1]
         if filled < look_at and not full:
@@ -163,6 +167,7 @@ def lanczos(
             basis[:, :kept] = basis[:, :filled] @ y[:, :kept].astype(np.float32)
             h[:], filled = 0.0, kept
             h[np.arange(kept), np.arange(kept)] = theta[:kept]
+            coupled = 0
         look_at = filled + pause
 
 
@@ -172,31 +177,47 @@ def residuals_of(last: np.ndarray, overlap: np.ndarray) -> np.ndarray:
 
 
 def gram_of(x: sp.csr_matrix, group: Group) -> Multiply:
-    """q (m, b) -> XᵀX q (m, b) in the type of q, summed over the members' rows."""
+    """q (m, b) -> XᵀX q (m, b) in the type of q, summed over the members' rows. float32 comes in blocks of BLOCK."""
 
     def multiply(q: np.ndarray) -> np.ndarray:
-        partial = np.zeros_like(q)
-        add_gram_product(x.indptr, x.indices, x.data.astype(q.dtype, copy=False), q, partial)
+        partial = empty(q.shape, q.dtype)
+        partial[:] = 0
+        add = add_gram_block if q.dtype == np.float32 else add_gram_product
+        add(x.indptr, x.indices, x.data.astype(q.dtype, copy=False), q, partial)
         return group.sum(partial)
 
     return multiply
 
 
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def add_gram_block(indptr, indices, values, q, out):
+    """out += Xᵀ(X q) for q (m, LANES) float32: a row's product never leaves its register."""
+    for i in range(len(indptr) - 1):
+        start, stop = indptr[i], indptr[i + 1]
+        even, odd = splat(ZERO), splat(ZERO)
+        for t in range(start, stop - 1, 2):
+            even = fma(splat(values[t]), load(q, (indices[t], 0)), even)
+            odd = fma(splat(values[t + 1]), load(q, (indices[t + 1], 0)), odd)
+        if (stop - start) % 2:
+            even = fma(splat(values[stop - 1]), load(q, (indices[stop - 1], 0)), even)
+        product = fma(splat(ONE), odd, even)
+        for t in range(start, stop):
+            store(out, (indices[t], 0), fma(splat(values[t]), product, load(out, (indices[t], 0))))
+
+
 @njit(nogil=True, fastmath=True, cache=True)
 def add_gram_product(indptr, indices, values, q, out):
-    """out += Xᵀ(X q), row by row: a row's product stays in the nearest cache between its two uses."""
+    """The same for any width and type, of small matrices."""
     width = q.shape[1]
     product = np.empty(width, q.dtype)
     for i in range(len(indptr) - 1):
         product[:] = 0
         for t in range(indptr[i], indptr[i + 1]):
-            j, value = indices[t], values[t]
             for c in range(width):
-                product[c] += value * q[j, c]
+                product[c] += values[t] * q[indices[t], c]
         for t in range(indptr[i], indptr[i + 1]):
-            j, value = indices[t], values[t]
             for c in range(width):
-                out[j, c] += value * product[c]
+                out[indices[t], c] += values[t] * product[c]
 
 
 def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:

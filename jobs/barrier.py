@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from embeddings.group import Group
+from embeddings.group import Group, empty
 from jobs.errors import EvergreenError
 from jobs.lake import replace_text
 from jobs.settings import Settings
@@ -159,4 +159,5 @@ class GlooGroup:
         mine[: len(rows)] = torch.from_numpy(np.ascontiguousarray(rows))
         parts = [torch.empty_like(mine) for _ in range(self.size)]
         self.processes.allgather([parts], [mine]).wait()
-        return np.concatenate([part[:n].numpy() for part, n in zip(parts, lengths, strict=True)])
+        whole = empty((int(lengths.sum()), *rows.shape[1:]), rows.dtype)
+        return np.concatenate([part[:n].numpy() for part, n in zip(parts, lengths, strict=True)], out=whole)

@@ -88,7 +88,9 @@ def folded_consumers(block: Path, model: FoldIn) -> Vectors | None:
 
 
 def merged(parts: list[Vectors]) -> Vectors:
-    """One table of these, ids sorted."""
+    """One table of these, ids sorted, as those of each part are."""
+    if len(parts) == 1:
+        return parts[0]
     order = np.argsort(np.concatenate([part.ids for part in parts]))
     fields = ("ids", "vectors", "counts", "folded")
     return Vectors(*(np.concatenate([getattr(part, field) for part in parts])[order] for field in fields))

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import svds
 
 from embeddings.group import together
 from embeddings.normalize import normalize
-from embeddings.svd import add_gram_product, basis_size, factorize, leading, truncated_svd
+from embeddings.svd import BLOCK, add_gram_block, add_gram_product, basis_size, factorize, leading, truncated_svd
 
 
 def random_counts(n: int, m: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -35,6 +35,17 @@ def test_the_gram_product_is_xt_x_q():
     out = np.zeros_like(q)
     add_gram_product(x.indptr, x.indices, x.data, q, out)
     np.testing.assert_allclose(out, x.T @ (x @ q))
+
+
+@given(st.integers(0, 60), st.integers(0, 1000))
+@settings(deadline=None, max_examples=30)
+def test_the_register_kernel_agrees_with_scipy(n, seed):
+    """Rows of any length, empty and odd ones too."""
+    x = random_counts(n, 40, 0.1, seed).astype(np.float32)
+    q = np.random.default_rng(seed).normal(size=(40, BLOCK)).astype(np.float32)
+    out = np.zeros_like(q)
+    add_gram_block(x.indptr, x.indices, x.data, q, out)
+    np.testing.assert_allclose(out, x.T @ (x @ q), rtol=1e-4, atol=1e-3)
 
 
 def test_the_largest_singular_value_of_a_normalised_matrix_is_one():
