@@ -135,4 +135,4 @@ def draw(path: Path, rows: list[Row]) -> None:
             one.axhline(0, color="black", linewidth=1, label=NONE)
             one.set(xlabel="age of the ranker, days", xticks=[row["age"] for row in chosen])
         axes[0].set_ylabel("AUC of the next day, above no vectors")
-        axes[0].legend(fontsize=8)
+        axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))

@@ -146,4 +146,4 @@ def draw(path: Path, rows: list[Row]) -> None:
                 one.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
             one.set(xlabel="most active consumers that are fitted, %", ylim=(0, None))
         axes[0].set_ylabel("NDCG@20 of held-out engagements")
-        axes[0].legend(fontsize=8)
+        axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))

@@ -145,7 +145,7 @@ def draw(path: Path, by_ndcg: list[Row], by_auc: list[Row]) -> None:
             one.axhline(1, color="black", linewidth=1)
             one.set(xlabel="engagements of the consumer", xticks=range(len(names)), xticklabels=names, ylim=SHOWN)
         axes[0].set_ylabel("share of the gain that is kept")
-        axes[0].legend(fontsize=8)
+        axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
 def data_sets(rows: list[Row]) -> list[str]:

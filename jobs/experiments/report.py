@@ -40,7 +40,7 @@ def panels(path: Path, titles: list[str], height: float = 3.6) -> Iterator[list]
     """Axes side by side with one scale, one a title; saved as a PNG when the block ends."""
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(1 + 3.6 * len(titles), height), layout="constrained")
+    picture = Figure(figsize=(2 + 3.4 * len(titles), height), layout="constrained")
     axes = picture.subplots(1, len(titles), sharey=True, squeeze=False)[0]
     for one, title in zip(axes, titles, strict=True):
         one.set_title(title)
