@@ -52,6 +52,7 @@ def run(settings: Settings, data: Path, seed: int, folder: Path | None = None) -
     for data_set in hidden.data_sets(curve):
         draw(report.picture(data_set), [row for row in curve if row["data"] == data_set])
     hidden.draw(report.picture("hidden"), kept, by_auc)
+    report.figures |= headlines(optima, kept, by_auc)
     report.track()
     return report
 
@@ -129,6 +130,16 @@ def optimum_row(data: str, name: str, points: list[Point], seed: int) -> Row:
     row: Row = {"data": data, "method": name, "best_percent": best.percent}
     row |= {"everybody_at_best": float(best.values.mean()), "everybody_at_100": float(whole.values.mean())}
     return row | mean_estimate(best.values - whole.values, seed).fields("difference")
+
+
+def headlines(optima: list[Row], kept: list[Row], by_auc: list[Row]) -> dict[str, float]:
+    """What stands on the run: the best N and what it wins over all, and what folding in keeps of the gain."""
+    told = {
+        f"{row['data']}_{row['method']}_{name}": row[name] for row in optima for name in ("best_percent", "difference")
+    }
+    told |= {f"{row['data']}_{row['method']}_ndcg_share": row["share"] for row in kept if row["engagements"] == "all"}
+    told |= {f"{row['method']}_auc_share": row["share"] for row in by_auc if row["engagements"] == "all"}
+    return {name: float(value) for name, value in told.items()}
 
 
 def draw(path: Path, rows: list[Row]) -> None:

@@ -418,6 +418,8 @@ def test_fold_in_from_end_to_end(small_settings, few, tmp_path, capsys):
     assert all(row["fitted"] == row["everybody"] for row in whole)
     assert {row["engagements"] for row in rows_of(report.folder / "fold-in-hidden-auc.csv")} >= {"all"}
     assert {f.name for f in report.folder.glob("*.png")} == {"fold-in-edgelist.png", "fold-in-hidden.png"}
+    assert {name for name in report.figures if name.startswith("als")} == {"als_auc_share"}
+    assert report.figures["edgelist_svd_best_percent"] in (50, 100)
     assert "lastfm left out" in capsys.readouterr().err
 
 
