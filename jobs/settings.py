@@ -112,7 +112,7 @@ class MatrixSettings(Section):
 class ALSSettings(Section):
     """Implicit ALS; see embeddings/als.py for what is minimised."""
 
-    iterations: int = 16
+    iterations: int = 32  # two seeds then agree to a mean cosine of 0.95 between their producers, with 16 to 0.91
     unobserved_weight: float = 0.1  # α0, the weight of every pair, engaged or not
     regularization: float = 0.003  # λ
     frequency_exponent: float = 1.0  # ν: 0, the same penalty for all; 1, in proportion to a row's engagements
