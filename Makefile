@@ -37,7 +37,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "" --hypothesis-profile=search
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -237,16 +237,27 @@ def orthonormal(w: np.ndarray, known: np.ndarray, group: Group, floor: float, dr
 
     w: (rows, b), this member's rows, orthogonal to known but for rounding. floor: a shorter direction is rounding.
     """
-    for last in (False, True):
-        squares, directions = agreed_eigen(group.sum(inner(w, w)), group)
-        dead = squares <= floor**2
-        w = w @ (directions / np.sqrt(np.where(dead, np.inf, squares))).astype(np.float32)
-        if dead.any():
-            w[:, dead] = draw()[:, dead]
-        floor = 0.0
-        if not last:
-            project_out(w, known, group)  # twice is enough: the first time was before
+    w, _ = stretched(w, group, floor, draw)
+    for _ in range(2):
+        project_out(w, known, group)
+        w, shortest = stretched(w, group, NOISE, draw)
+        if shortest > 0.7:  # hardly anything of it lay in known; else what is left is rounded too coarsely
+            break
     return w
+
+
+def stretched(w: np.ndarray, group: Group, floor: float, draw: Draw) -> tuple[np.ndarray, float]:
+    """Orthonormal columns that span w, drawn ones for directions up to `floor` long; and the shortest length found.
+
+    Lengths may lie a millionfold apart, so the products of w (rows, b) are summed in float64.
+    """
+    double = w.astype(np.float64)
+    squares, directions = agreed_eigen(group.sum(double.T @ double), group)
+    dead = squares <= floor**2
+    w = (double @ (directions / np.sqrt(np.where(dead, np.inf, squares)))).astype(np.float32)
+    if dead.any():
+        w[:, dead] = draw()[:, dead]
+    return w, float(np.sqrt(max(squares[-1], 0.0)))
 
 
 def agreed_eigen(a: np.ndarray, group: Group) -> tuple[np.ndarray, np.ndarray]:

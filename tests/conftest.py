@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+# The suite says the same of the same commit; `make test-all` looks further, at other examples each time.
+hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("search", max_examples=1000, deadline=None)
+hypothesis_settings.load_profile("steady")
 
 KUAIRAND = Path(__file__).parent.parent / "data" / "kuairand-pure"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
@@ -162,7 +162,6 @@ def test_implicit_finds_the_same_under_its_own_parameters():
     np.testing.assert_allclose(peer.item_factors / np.sqrt(1 + a), ours.producers, atol=1e-4)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     n=st.integers(1, 20),
     m=st.integers(1, 20),
@@ -170,11 +169,11 @@ def test_implicit_finds_the_same_under_its_own_parameters():
     density=st.floats(0, 1),
     solver=st.sampled_from(["cg", "exact"]),
 )
-def test_any_shape_ends_below_where_nothing_is_learned(n, m, dim, density, solver):
-    """Zero vectors have the loss Σ s; whoever has no engagements has zeros; nothing is infinite."""
+def test_no_iteration_makes_it_worse_whatever_the_shape(n, m, dim, density, solver):
+    """Whoever has no engagements has zeros, and nothing is infinite."""
     x = sp.random(n, m, density, "csr", random_state=np.random.default_rng(n * m))
-    factors = als(x, replace(CFG, dim=dim, iterations=3, solver=solver))
-    assert factors.losses[-1] <= x.data.sum() * (1 + 1e-6)
+    factors = als(x, replace(CFG, dim=dim, iterations=5, solver=solver))
+    assert (np.diff(factors.losses) <= 1e-5 * x.data.sum()).all()
     assert np.isfinite(factors.consumers).all()
     assert not factors.consumers[np.diff(x.indptr) == 0].any()
     assert not factors.producers[np.diff(x.tocsc().indptr) == 0].any()

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.counting import Pairs, count_pairs, relabel, row_sums, sort_by_row
@@ -23,7 +23,6 @@ def count(events: list[tuple[int, int, int, bool]]) -> Pairs:
     return count_pairs(*(np.array(c, t) for c, t in zip(columns, types, strict=True)), (N, M))
 
 
-@settings(deadline=None)  # the first call compiles
 @given(EVENTS)
 def test_pairs_are_counted_as_a_counter_counts_them(events):
     pairs = count(events)
@@ -39,7 +38,6 @@ def test_pairs_are_counted_as_a_counter_counts_them(events):
     assert len(keys) == len(set(keys))
 
 
-@settings(deadline=None)  # the first call compiles
 @given(EVENTS, st.permutations(range(M)), st.integers(0, M))
 def test_relabelled_rows_are_the_chosen_columns_of_the_sum_that_scipy_makes(events, order, n_columns):
     """Columns chosen and permuted out of a dense sum, and read back as sorted CSR."""
@@ -57,7 +55,6 @@ def test_relabelled_rows_are_the_chosen_columns_of_the_sum_that_scipy_makes(even
     assert [a.dtype for a in (indptr, indices, millionths, numbers)] == [np.int64, np.int32, np.int64, np.int32]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.integers(0, N - 1), max_size=40))
 def test_the_counting_sort_keeps_the_order_of_a_rows_events(rows):
     starts, order = sort_by_row(np.array(rows, np.int32), N)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.als import ALSConfig, als
@@ -141,7 +141,6 @@ def test_nobody_without_a_history_gets_a_direction(kind):
     assert both_kinds(x)[kind].fold(x[:0]).shape == (0, 6)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     n=st.integers(0, 12),
     m=st.integers(1, 40),

@@ -38,7 +38,7 @@ def test_the_gram_product_is_xt_x_q():
 
 
 @given(st.integers(0, 60), st.integers(0, 1000))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_register_kernel_agrees_with_scipy(n, seed):
     """Rows of any length, empty and odd ones too."""
     x = random_counts(n, 40, 0.1, seed).astype(np.float32)
@@ -119,7 +119,7 @@ def test_another_seed_finds_the_same_directions():
     np.testing.assert_allclose(a, b, atol=1e-2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 400), st.integers(1, 40), st.integers(0, 100))
 def test_fewer_directions_than_asked_for_are_padded_with_zeros(n, m, k, seed):
     """A quiet day has the same width as a loud one; what is there is right, whatever the shape."""

@@ -22,7 +22,7 @@ from embeddings.registry.vectors import Index
 ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(ID, min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 100))
 def test_what_is_published_is_what_is_mapped(ids, dim, seed):
     """Every array comes back bit for bit, whatever the ids are."""

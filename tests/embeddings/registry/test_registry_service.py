@@ -123,7 +123,7 @@ def test_latest_cannot_be_moved_by_hand(client):
     assert (refused.status_code, "publishing alone" in refused.json()["detail"]) == (422, True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=30), k=st.text(max_size=5))
 def test_no_text_breaks_the_service(client, text, k):
     """Whatever is typed is found, unknown or refused; never a failure of the server."""
