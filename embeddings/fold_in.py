@@ -52,7 +52,8 @@ class SVDFoldIn:
     """
 
     matrix: np.ndarray  # (m, k) float32, V Σ^(-1/2)
-    column_sums: np.ndarray  # (m,) float64, of the fitted matrix
+    column_sums: np.ndarray  # (m,) float64, of the fitted matrix, as they were divided by
+    row_extra: float = 0.0  # what was added to every row sum
 
     def fold(self, x: sp.csr_matrix) -> np.ndarray:
         if not x.shape[1] == len(self.column_sums) == len(self.matrix):
@@ -61,7 +62,7 @@ class SVDFoldIn:
                 f"a fold-in matrix of {len(self.matrix)}: all three must come from one version."
             )
         rows = np.empty((x.shape[0], self.matrix.shape[1]), np.float32)
-        svd_rows(*kernel_rows(x), read_only(self.matrix), read_only(self.column_sums), rows)
+        svd_rows(*kernel_rows(x), read_only(self.matrix), read_only(self.column_sums), self.row_extra, rows)
         return rows
 
     def rotated(self, rotation: np.ndarray) -> SVDFoldIn:
@@ -78,7 +79,7 @@ class SVDFoldIn:
         return {"matrix": self.matrix, "column_sums": self.column_sums}
 
     def scalars(self) -> dict[str, str | float]:
-        return {"kind": "svd"}
+        return {"kind": "svd", "row_extra": self.row_extra}
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,12 @@ def restore(arrays: Mapping[str, np.ndarray], scalars: Mapping[str, str | float]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def svd_rows(indptr, indices, strengths, matrix, column_sums, rows):
-    """rows[i] = Σ_j s_ij / (√row sum · √column sum) · matrix[j]; a column that the fit saw empty counts nothing."""
+def svd_rows(indptr, indices, strengths, matrix, column_sums, row_extra, rows):
+    """rows[i] = Σ_j s_ij / (√(row sum + row_extra) · √column sum) · matrix[j]; columns without a sum count nothing."""
     n, k = rows.shape
     for i in range(n):
         rows[i] = 0.0
-        total = 0.0
+        total = row_extra
         for at in range(indptr[i], indptr[i + 1]):
             total += strengths[at]
         for at in range(indptr[i], indptr[i + 1]):

@@ -20,7 +20,7 @@ from embeddings.als import ALSConfig, even_split, fit
 from embeddings.csr import load_block
 from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn, restore
 from embeddings.group import Group
-from embeddings.normalize import normalize
+from embeddings.normalize import normalize, smoothed
 from embeddings.svd import factors, leading
 from jobs.barrier import Tell, Work, run_together
 from jobs.settings import EmbeddingSettings, Settings
@@ -58,7 +58,9 @@ def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
     def work(group: Group, tell: Tell) -> dict[str, Any]:
         column_sums = np.load(Path(matrix) / "column_sums.npy")
         blocks = own_blocks(Path(matrix), group, len(column_sums))
-        x = stacked([normalize(block, column_sums, np.float32) for block in blocks.values()], len(column_sums))
+        rows = int(group.sum(np.array([sum(block.shape[0] for block in blocks.values())]))[0])
+        raised, row_extra = smoothed(column_sums, rows, cfg.smoothing)
+        x = stacked([normalize(block, raised, row_extra, np.float32) for block in blocks.values()], len(raised))
         curve: Curve = []
 
         def progress(columns: int, residuals: np.ndarray) -> None:
@@ -73,7 +75,7 @@ def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
         if group.rank == 0:
             np.save(Path(home) / "producers.npy", found.producers)
             np.save(Path(home) / "singular_values.npy", sigma)
-            save_fold_in(Path(home) / "fold_in", SVDFoldIn(found.fold_in, column_sums))
+            save_fold_in(Path(home) / "fold_in", SVDFoldIn(found.fold_in, raised, row_extra))
         facts = {
             "largest_singular_value": float(sigma[0]),
             "smallest_singular_value": float(sigma[-1]),

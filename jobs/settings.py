@@ -124,6 +124,7 @@ class EmbeddingSettings(Section):
     method: Literal["svd", "als"] = "svd"
     dim: int = Field(default=32, ge=1, le=1000)  # length of one vector
     tolerance: float = 5e-3  # of the SVD: ‖XᵀXv − σ²v‖ / σ₁² at which a direction is good enough
+    smoothing: float = Field(default=1.0, ge=0)  # of the SVD: what is added to row and column sums, in their means
     als: ALSSettings = ALSSettings()
     anchor_day: date | None = None  # day whose coordinates the space keeps; default: the first day of the log
     min_cosine: float = 0.5  # mean cosine to the anchor's vectors; below it the version opens a space of its own

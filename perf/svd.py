@@ -150,7 +150,7 @@ def on_spark(x: sp.csr_matrix, seed: int, size: float) -> list[Figure]:
         spark = spark_session(settings)
         matrix = Path(home) / "matrix"
         write_blocks(matrix, x)
-        cfg = EmbeddingSettings(dim=K, seed=seed)
+        cfg = EmbeddingSettings(dim=K, seed=seed, smoothing=0.0)
 
         def job() -> None:
             with tempfile.TemporaryDirectory(dir=home) as out:

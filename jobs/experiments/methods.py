@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from embeddings.als import ALSConfig, als
-from embeddings.fold_in import ALSFoldIn, SVDFoldIn
-from embeddings.normalize import normalize
+from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
+from embeddings.normalize import normalize, smoothed
 from embeddings.svd import factorize
 
 THREADS = 2  # of a fit; another number may round differently
-
-
-class Folds(Protocol):
-    def fold(self, x: sp.csr_matrix) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Model:
 
     consumers: np.ndarray
     producers: np.ndarray
-    fold_in: Folds
+    fold_in: FoldIn
     heights: np.ndarray  # (m,), what a product of vectors is to be multiplied by to stand for strengths
 
     @property
@@ -38,12 +34,7 @@ class Model:
 
 @dataclass(frozen=True)
 class SVD:
-    """Truncated SVD of x_ij / √((row sum + τ · mean row sum) · (column sum + τ · mean column sum)), τ the smoothing.
-
-    Without it the strongest directions are small islands, σ = 1: a few consumers with a few producers that nobody else
-    has. Source: Qin & Rohe 2013, "Regularized Spectral Clustering under the Degree-Corrected Stochastic Blockmodel",
-    arXiv:1309.4111, where τ = 1.
-    """
+    """Truncated SVD of the normalised matrix, its sums smoothed or, with 0, not."""
 
     dim: int = 32
     smoothing: float = 0.0
@@ -54,31 +45,11 @@ class SVD:
 
     def fit(self, x: sp.csr_matrix, seed: int) -> Model:
         """x: (n, m) strengths > 0."""
-        extra = self.smoothing * x.sum() / np.count_nonzero(np.diff(x.indptr))
         sums = np.asarray(x.sum(axis=0), dtype=np.float64).ravel()
-        sums += self.smoothing * sums[sums > 0].mean()
-        damped = sp.diags(damping(x, extra)) @ normalize(x, sums)
-        factors = factorize(damped.tocsr(), self.dim, seed, threads=THREADS)
-        fold_in = SmoothedFoldIn(SVDFoldIn(factors.fold_in, sums), extra)
+        sums, row_extra = smoothed(sums, np.count_nonzero(np.diff(x.indptr)), self.smoothing)
+        factors = factorize(normalize(x, sums, row_extra), self.dim, seed, threads=THREADS)
+        fold_in = SVDFoldIn(factors.fold_in, sums, row_extra)
         return Model(factors.consumers, factors.producers, fold_in, np.sqrt(sums))
-
-
-@dataclass(frozen=True)
-class SmoothedFoldIn:
-    """The SVD's fold-in of rows whose sums are smoothed as in the fit. extra: what was added to every row sum."""
-
-    plain: SVDFoldIn
-    extra: float
-
-    def fold(self, x: sp.csr_matrix) -> np.ndarray:
-        """x: (n, m) strengths > 0. Returns (n, k) float32."""
-        return self.plain.fold(x) * damping(x, self.extra)[:, None].astype(np.float32)
-
-
-def damping(x: sp.csr_matrix, extra: float) -> np.ndarray:
-    """√(row sum / (row sum + extra)), 0 for an empty row: what smoothing makes of a normalised row, (n,)."""
-    sums = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
-    return np.sqrt(np.divide(sums, sums + extra, out=np.zeros_like(sums), where=sums > 0))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embeddings.als import ALSConfig, als
 from embeddings.fold_in import ALSFoldIn, SVDFoldIn, restore
-from embeddings.normalize import normalize
+from embeddings.normalize import normalize, smoothed
 from embeddings.svd import factorize
 
 CFG = ALSConfig(dim=6, iterations=5, unobserved_weight=0.2, regularization=0.01, solver="exact")
@@ -31,16 +31,17 @@ def random_rotation(k: int, seed: int = 0) -> np.ndarray:
 
 def both_kinds(x: sp.csr_matrix) -> list[SVDFoldIn | ALSFoldIn]:
     """The two fold-ins of a fit of x."""
-    column_sums = np.asarray(x.sum(axis=0)).ravel()
-    return [SVDFoldIn(factorize(normalize(x), k=6).fold_in, column_sums), ALSFoldIn.of(als(x, CFG), CFG)]
+    sums = smoothed(np.asarray(x.sum(axis=0)).ravel(), x.shape[0], 1.0)
+    return [SVDFoldIn(factorize(normalize(x, *sums), k=6).fold_in, *sums), ALSFoldIn.of(als(x, CFG), CFG)]
 
 
-def test_svd_folding_in_a_fitted_consumer_gives_its_fitted_vector():
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_svd_folding_in_a_fitted_consumer_gives_its_fitted_vector(smoothing):
     """The identity behind fold-in: x̂ V Σ^(-1/2) = U √Σ for a row of the fitted matrix."""
     x = random_strengths(120, 80, 0.1)
-    factors = factorize(normalize(x), k=6)
-    column_sums = np.asarray(x.sum(axis=0)).ravel()
-    np.testing.assert_allclose(SVDFoldIn(factors.fold_in, column_sums).fold(x[:10]), factors.consumers[:10], atol=1e-6)
+    sums = smoothed(np.asarray(x.sum(axis=0)).ravel(), x.shape[0], smoothing)
+    factors = factorize(normalize(x, *sums), k=6)
+    np.testing.assert_allclose(SVDFoldIn(factors.fold_in, *sums).fold(x[:10]), factors.consumers[:10], atol=1e-6)
 
 
 def test_svd_fold_in_against_a_slow_loop():
@@ -51,8 +52,8 @@ def test_svd_fold_in_against_a_slow_loop():
     for i, row in enumerate(x.toarray()):
         for j, strength in enumerate(row):
             if strength and sums[j]:
-                slow[i] += strength / (np.sqrt(row.sum()) * np.sqrt(sums[j])) * matrix[j]
-    np.testing.assert_allclose(SVDFoldIn(matrix, sums).fold(x), slow, atol=1e-6)
+                slow[i] += strength / (np.sqrt(row.sum() + 2.5) * np.sqrt(sums[j])) * matrix[j]
+    np.testing.assert_allclose(SVDFoldIn(matrix, sums, 2.5).fold(x), slow, atol=1e-6)
 
 
 def test_parts_of_two_svd_versions_are_refused():

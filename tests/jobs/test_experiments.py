@@ -220,14 +220,6 @@ def test_folding_in_fitted_consumers_gives_their_vectors(method):
     assert relative_residual(folded, model.consumers) < 0.03
 
 
-def test_smoothing_takes_islands_out_of_the_strongest_directions():
-    """Two consumers with a producer of their own: σ = 1 and an axis alone without smoothing, weak with it."""
-    crowd = random_matrix(200, 40, 0.3, 2)
-    x = sp.block_diag([crowd, np.ones((2, 1))], format="csr")
-    plain, smooth = (SVD(3, smoothing).fit(x, 0).consumers[-1] for smoothing in (0.0, 3.0))
-    assert np.linalg.norm(plain) > 5 * np.linalg.norm(smooth)
-
-
 # Data
 
 

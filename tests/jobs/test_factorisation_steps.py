@@ -114,6 +114,20 @@ def test_online_fold_in_equals_the_batch(spark, settings):
     assert (online.known, online.version.space) == (len(history), version.version.space)
 
 
+def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(spark, svd_settings):
+    """Of all blocks together, not of each its own."""
+    commit_days(svd_settings)
+    for step in (matrix, embed):
+        step.run(spark, svd_settings, DAYS[0])
+    home, kept = (svd_settings.lake.get(step, DAYS[0]).path for step in ("matrix", "embed"))
+    blocks = list(load_blocks(home / "fitted"))
+    sums, n = np.load(home / "column_sums.npy"), sum(len(block.ids) for block in blocks)
+    assert len(blocks) > 1
+    folding = embed.load_fold_in(kept / "fold_in")
+    assert folding.row_extra == pytest.approx(sum(block.strengths.sum() for block in blocks) / n)
+    np.testing.assert_allclose(folding.column_sums, sums + sums.sum() / np.count_nonzero(sums))
+
+
 def test_one_task_finds_what_two_find(spark, settings, tmp_path):
     """Sharing the rows changes nothing but the last bits."""
     found = []
