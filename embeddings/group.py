@@ -25,12 +25,28 @@ class Group(Protocol):
         """Σ of the members' arrays, added in rank order. One shape and type everywhere; returns a new array."""
         ...
 
-    def gather(self, rows: np.ndarray) -> np.ndarray:
+    def sum_own(self, x: np.ndarray) -> np.ndarray:
+        """This member's rows `own(len(x), group)` of the sum."""
+        ...
+
+    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
         """The members' rows one after the other, by rank. Lengths may differ, widths and types may not.
 
+        total: where each member has its `own(total, group)`; saves telling each other how many rows there are.
         The members may share what is returned: it is for reading.
         """
         ...
+
+
+def bounds(total: int, size: int) -> np.ndarray:
+    """Where the members' shares of `total` rows begin, and where the last ends: (size + 1,)."""
+    return total * np.arange(size + 1) // size
+
+
+def own(total: int, group: Group) -> slice:
+    """Which of `total` rows are this member's, where they are shared out evenly."""
+    first, last = bounds(total, group.size)[group.rank :][:2]
+    return slice(int(first), int(last))
 
 
 class Alone:
@@ -41,7 +57,10 @@ class Alone:
     def sum(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def gather(self, rows: np.ndarray) -> np.ndarray:
+    def sum_own(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
         return rows
 
 
@@ -87,29 +106,31 @@ class _Seated:
         self.table, self.rank, self.size = table, rank, table.size
 
     def sum(self, x: np.ndarray) -> np.ndarray:
-        table, flat = self.table, np.ascontiguousarray(x).reshape(-1)
-        table.slots[self.rank] = flat
-        if self.rank == 0:
-            table.result = np.empty_like(flat)
-        table.barrier.wait()
-        result = table.result
-        mine = slice(len(flat) * self.rank // self.size, len(flat) * (self.rank + 1) // self.size)
-        result[mine] = table.slots[0][mine]
-        for other in table.slots[1:]:
-            result[mine] += other[mine]
-        table.barrier.wait()
-        return result.reshape(np.shape(x)).copy()  # nobody changes what another may still be reading
+        flat = np.ascontiguousarray(x).reshape(-1)
+        total = self.gather(self.sum_own(flat), len(flat))
+        return total.reshape(np.shape(x)).copy()  # nobody changes what another may still be reading
 
-    def gather(self, rows: np.ndarray) -> np.ndarray:
+    def sum_own(self, x: np.ndarray) -> np.ndarray:
+        table, mine = self.table, own(len(x), self)
+        table.slots[self.rank] = x
+        table.barrier.wait()
+        total = table.slots[0][mine].copy()
+        for other in table.slots[1:]:
+            total += other[mine]
+        table.barrier.wait()
+        return total
+
+    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
         table = self.table
         table.slots[self.rank] = rows
-        table.barrier.wait()
-        ends = np.cumsum([len(slot) for slot in table.slots])
+        if total is None:
+            table.barrier.wait()
+            total = sum(len(slot) for slot in table.slots)
         if self.rank == 0:
-            table.result = empty((int(ends[-1]), *rows.shape[1:]), rows.dtype)
+            table.result = empty((total, *rows.shape[1:]), rows.dtype)
         table.barrier.wait()
-        whole = table.result
-        whole[ends[self.rank] - len(rows) : ends[self.rank]] = rows
+        whole, start = table.result, sum(len(slot) for slot in table.slots[: self.rank])
+        whole[start : start + len(rows)] = rows
         table.barrier.wait()
         return whole
 

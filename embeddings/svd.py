@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from embeddings.group import Group, empty, together
+from embeddings.group import Group, empty, own, together
 from embeddings.simd import LANES, fma, load, splat, store
 
 Multiply = Callable[[np.ndarray], np.ndarray]
@@ -93,25 +93,25 @@ def leading(
     is seeded: same input and group size, same result. Every member returns the same.
     """
     m = x.shape[1]
-    mine = slice(m * group.rank // group.size, m * (group.rank + 1) // group.size)
-    multiply = gram_of(x, group)
+    mine, multiply = own(m, group), gram_of(x, group)
     if m <= basis_size(k):  # the basis would span everything
-        theta, vectors = np.linalg.eigh(multiply(np.eye(m)))
-        theta, own = theta[::-1][:k], vectors[mine, ::-1][:, :k].astype(np.float32)
+        theta, vectors = agreed_eigen(group.gather(multiply(np.eye(m)), m), group)
+        theta, rows = theta[:k], vectors[mine, :k].astype(np.float32)
     else:
-        theta, own = lanczos(multiply, m, mine, k, group, seed, tolerance, progress)
+        theta, rows = lanczos(multiply, m, mine, k, group, seed, tolerance, progress)
     sigma = np.sqrt(np.maximum(theta, 0.0))
     known = sigma > NOISE * max(sigma.max(initial=0.0), 1e-300)
-    own *= (signs(own, group) * known).astype(np.float32)
-    v, missing = group.gather(own), k - len(sigma)
+    rows *= (signs(rows, group) * known).astype(np.float32)
+    v, missing = group.gather(rows, m), k - len(sigma)
     return np.pad(sigma * known, (0, missing)), np.pad(v, ((0, 0), (0, missing))) if missing else v
 
 
-def signs(own: np.ndarray, group: Group) -> np.ndarray:
-    """±1 a column, which makes its largest entry positive. own: (rows, k), this member's rows of it."""
-    largest = own[np.abs(own).argmax(axis=0), np.arange(own.shape[1])] if len(own) else np.zeros(own.shape[1])
-    every = group.gather(largest[None].astype(np.float32))
-    return np.where(every[np.abs(every).argmax(axis=0), np.arange(own.shape[1])] < 0, -1.0, 1.0)
+def signs(rows: np.ndarray, group: Group) -> np.ndarray:
+    """±1 a column, which makes its largest entry positive. rows: (own producers, k)."""
+    k = np.arange(rows.shape[1])
+    largest = rows[np.abs(rows).argmax(axis=0), k] if len(rows) else np.zeros(len(k))
+    every = group.gather(largest[None].astype(np.float32), group.size)
+    return np.where(every[np.abs(every).argmax(axis=0), k] < 0, -1.0, 1.0)
 
 
 def basis_size(k: int) -> int:
@@ -136,8 +136,8 @@ def lanczos(
     """
     rng = np.random.default_rng(seed)
 
-    def draw() -> np.ndarray:  # the same everywhere
-        return rng.standard_normal((m, BLOCK), dtype=np.float32)[mine]
+    def draw() -> np.ndarray:  # the same everywhere, of a length around 1
+        return rng.standard_normal((m, BLOCK), dtype=np.float32)[mine] / np.float32(np.sqrt(m))
 
     basis = np.empty((mine.stop - mine.start, basis_size(k)), dtype=np.float32, order="F")
     h = np.zeros((basis.shape[1], basis.shape[1]))
@@ -145,7 +145,7 @@ def lanczos(
     w, length, look_at, pause = draw(), 0.0, k, max(2 * BLOCK, k // 10)
     while True:
         block = orthonormal(w, basis[:, :filled], group, NOISE**2 * length, draw)
-        w = multiply(group.gather(block))[mine]
+        w = multiply(group.gather(block, m))
         new, filled, multiplied = slice(filled, filled + BLOCK), filled + BLOCK, multiplied + BLOCK
         basis[:, new] = block
         near = slice(coupled, filled)
@@ -177,14 +177,14 @@ def residuals_of(last: np.ndarray, overlap: np.ndarray) -> np.ndarray:
 
 
 def gram_of(x: sp.csr_matrix, group: Group) -> Multiply:
-    """q (m, b) -> XᵀX q (m, b) in the type of q, summed over the members' rows. float32 comes in blocks of BLOCK."""
+    """q (m, b) -> this member's rows of XᵀX q, (own, b) in the type of q. float32 comes in blocks of BLOCK."""
 
     def multiply(q: np.ndarray) -> np.ndarray:
         partial = empty(q.shape, q.dtype)
         partial[:] = 0
         add = add_gram_block if q.dtype == np.float32 else add_gram_product
         add(x.indptr, x.indices, x.data.astype(q.dtype, copy=False), q, partial)
-        return group.sum(partial)
+        return group.sum_own(partial)
 
     return multiply
 
@@ -236,28 +236,40 @@ def orthonormal(w: np.ndarray, known: np.ndarray, group: Group, floor: float, dr
     """Orthonormal columns that span w and are orthogonal to known; new ones where w has run out of directions.
 
     w: (rows, b), this member's rows, orthogonal to known but for rounding. floor: a shorter direction is rounding.
+    Source: Carson et al. 2021, "The stability of block variants of classical Gram-Schmidt", SIAM J. Matrix Anal. 42,
+    where the products among w's columns after the projection follow from those before it.
     """
-    w, _ = stretched(w, group, floor, draw)
-    for _ in range(2):
-        project_out(w, known, group)
-        w, shortest = stretched(w, group, NOISE, draw)
+    columns = known.shape[1]
+    w, _ = stretched(w, group.sum(gram(w)), floor, draw)
+    for _ in range(3):
+        products = group.sum(np.concatenate([inner(known, w), gram(w)]))
+        taken = products[:columns]
+        w -= known @ taken.astype(np.float32)
+        w, shortest = stretched(w, products[columns:] - taken.T @ taken, NOISE, draw)
         if shortest > 0.7:  # hardly anything of it lay in known; else what is left is rounded too coarsely
             break
     return w
 
 
-def stretched(w: np.ndarray, group: Group, floor: float, draw: Draw) -> tuple[np.ndarray, float]:
-    """Orthonormal columns that span w, drawn ones for directions up to `floor` long; and the shortest length found.
+def stretched(w: np.ndarray, products: np.ndarray, floor: float, draw: Draw) -> tuple[np.ndarray, float]:
+    """w (wᵀw)^(-1/2): orthonormal columns that span w (rows, b). Drawn ones instead of directions up to `floor` long.
 
-    Lengths may lie a millionfold apart, so the products of w (rows, b) are summed in float64.
+    products: (b, b), wᵀw. Also returns the shortest length. Lengths may lie a millionfold apart: computed in float64.
+    The root is symmetric, so it does not depend on which eigenvectors a processor finds for equal eigenvalues.
     """
-    double = w.astype(np.float64)
-    squares, directions = agreed_eigen(group.sum(double.T @ double), group)
+    squares, directions = np.linalg.eigh(products)
     dead = squares <= floor**2
-    w = (double @ (directions / np.sqrt(np.where(dead, np.inf, squares)))).astype(np.float32)
+    root = (directions / np.sqrt(np.where(dead, np.inf, squares))) @ directions.T
+    w = (w.astype(np.float64) @ root).astype(np.float32)
     if dead.any():
-        w[:, dead] = draw()[:, dead]
-    return w, float(np.sqrt(max(squares[-1], 0.0)))
+        w += draw() @ (directions[:, dead] @ directions[:, dead].T).astype(np.float32)
+    return w, float(np.sqrt(max(squares[0], 0.0)))
+
+
+def gram(w: np.ndarray) -> np.ndarray:
+    """wᵀw in float64, (b, b)."""
+    double = w.astype(np.float64)
+    return double.T @ double
 
 
 def agreed_eigen(a: np.ndarray, group: Group) -> tuple[np.ndarray, np.ndarray]:

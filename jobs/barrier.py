@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from embeddings.group import Group, empty
+from embeddings.group import Group, bounds, empty
 from jobs.errors import EvergreenError
 from jobs.lake import replace_text
 from jobs.settings import Settings
@@ -151,13 +151,33 @@ class GlooGroup:
         self.processes.allreduce([total]).wait()
         return total.numpy()
 
-    def gather(self, rows: np.ndarray) -> np.ndarray:
+    def sum_own(self, x: np.ndarray) -> np.ndarray:
         import torch
 
-        lengths = self.sum(np.bincount([self.rank], [len(rows)], self.size)).astype(int)
-        mine = torch.zeros((lengths.max(), *rows.shape[1:]), dtype=torch.from_numpy(rows[:0]).dtype)
-        mine[: len(rows)] = torch.from_numpy(np.ascontiguousarray(rows))
-        parts = [torch.empty_like(mine) for _ in range(self.size)]
-        self.processes.allgather([parts], [mine]).wait()
-        whole = empty((int(lengths.sum()), *rows.shape[1:]), rows.dtype)
-        return np.concatenate([part[:n].numpy() for part, n in zip(parts, lengths, strict=True)], out=whole)
+        lengths = np.diff(bounds(len(x), self.size))
+        parts = torch.empty((self.size, lengths[self.rank], *x.shape[1:]), dtype=torch.from_numpy(x[:0]).dtype)
+        given = torch.from_numpy(np.ascontiguousarray(x))
+        received = parts.flatten(0, 1)
+        self.processes.alltoall_base(received, given, [int(lengths[self.rank])] * self.size, lengths.tolist()).wait()
+        return parts.numpy().sum(axis=0, dtype=x.dtype)
+
+    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
+        import torch
+
+        if total is None:
+            lengths = self.sum(np.bincount([self.rank], [len(rows)], self.size)).astype(int)
+        else:
+            lengths = np.diff(bounds(total, self.size))
+        longest = int(lengths.max())
+        mine, received = padded(rows, longest), empty((self.size * longest, *rows.shape[1:]), rows.dtype)
+        self.processes.allgather([list(torch.from_numpy(received).chunk(self.size))], [torch.from_numpy(mine)]).wait()
+        if lengths.min() == longest:
+            return received
+        parts = [part[:n] for part, n in zip(np.split(received, self.size), lengths, strict=True)]
+        return np.concatenate(parts, out=empty((int(lengths.sum()), *rows.shape[1:]), rows.dtype))
+
+
+def padded(rows: np.ndarray, n: int) -> np.ndarray:
+    """The rows, C-contiguous, and zeros below them up to n."""
+    missing = n - len(rows)
+    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing else np.ascontiguousarray(rows)

@@ -46,7 +46,7 @@ class SVD:
     def fit(self, x: sp.csr_matrix, seed: int) -> Model:
         """x: (n, m) strengths > 0."""
         sums = np.asarray(x.sum(axis=0), dtype=np.float64).ravel()
-        sums, row_extra = smoothed(sums, np.count_nonzero(np.diff(x.indptr)), self.smoothing)
+        sums, row_extra = smoothed(sums, int(np.count_nonzero(np.diff(x.indptr))), self.smoothing)
         factors = factorize(normalize(x, sums, row_extra), self.dim, seed, threads=THREADS)
         fold_in = SVDFoldIn(factors.fold_in, sums, row_extra)
         return Model(factors.consumers, factors.producers, fold_in, np.sqrt(sums))

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from embeddings.group import Group, together
+from embeddings.group import Group, own, together
 from jobs.barrier import run_together
 
 SIZE = 2
@@ -43,6 +43,22 @@ def test_a_sum_is_everybodys(run, dtype):
 
     for rank, answer in enumerate(run(work)):
         assert answer == {"total": [[3, 3]] * 3, "dtype": dtype, "mine": [[rank + 1] * 2] * 3}
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_everybody_gets_its_own_rows_of_a_sum(run, rows):
+    """Shared out as `own` says, and gathered again without a word about their number."""
+
+    def work(group: Group) -> dict:
+        mine = group.sum_own(np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2) * (group.rank + 1))
+        share = own(rows, group)
+        return {"mine": mine.tolist(), "share": [share.start, share.stop], "all": group.gather(mine, rows).tolist()}
+
+    total = (np.arange(2.0 * rows).reshape(rows, 2) * 3).tolist()
+    for rank, answer in enumerate(run(work)):
+        start, stop = answer["share"]
+        assert [start, stop] == [rows * rank // SIZE, rows * (rank + 1) // SIZE]
+        assert answer == {"mine": total[start:stop], "share": [start, stop], "all": total}
 
 
 def test_rows_are_gathered_by_rank_whatever_their_number(run):
