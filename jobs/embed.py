@@ -75,6 +75,7 @@ def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
         if group.rank == 0:
             np.save(Path(home) / "producers.npy", found.producers)
             np.save(Path(home) / "singular_values.npy", sigma)
+        if group.rank == group.size - 1:  # as much to write as the first has
             save_fold_in(Path(home) / "fold_in", SVDFoldIn(found.fold_in, raised, row_extra))
         facts = {
             "largest_singular_value": float(sigma[0]),
