@@ -34,7 +34,8 @@ def spark_session(settings: Settings) -> SparkSession:
 
 def classic_conf(settings: Settings) -> dict[str, str]:
     """What a Spark driver of ours is started with, here or as a Connect server: quiet, on loopback, UTC."""
-    patience = {"spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "1"}  # no core will come by waiting
+    check = "spark.scheduler.barrier.maxConcurrentTasksCheck"
+    patience = {f"{check}.maxFailures": "1", f"{check}.interval": "1s"}  # no core will come by waiting
     return {
         **(patience if settings.spark.master.startswith("local") else {}),
         "spark.driver.bindAddress": "127.0.0.1",
