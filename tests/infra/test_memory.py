@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from jobs.memory import PeakMemory, process_bytes
+from jobs.memory import process_bytes
 
 HUNDRED_MB = "x = bytearray(100 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\nprint(1, flush=True); input()"
 
