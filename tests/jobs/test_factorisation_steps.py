@@ -24,7 +24,21 @@ STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "publish")
 
 @pytest.fixture(params=["svd", "als"])
 def settings(request, tmp_path):
-    return changed(engagement_settings(tmp_path), embedding={"method": request.param, "min_cosine": -1.0})
+    return near(tmp_path, request.param)
+
+
+@pytest.fixture(scope="module", params=["svd", "als"])
+def published(request, tmp_path_factory, spark):
+    """Settings of three days that went through all steps; for looking at."""
+    settings = near(tmp_path_factory.mktemp(request.param), request.param)
+    commit_days(settings)
+    run_all(spark, settings)
+    return settings
+
+
+def near(home: Path, method: str) -> Settings:
+    """Of a log whose days are never too far from each other for one space."""
+    return changed(engagement_settings(home), embedding={"method": method, "min_cosine": -1.0})
 
 
 @pytest.fixture
@@ -51,29 +65,22 @@ def run_all(spark, settings, days=DAYS) -> None:
             step.run(spark, settings, day)
 
 
-def test_days_in_any_order_give_the_same_bytes(spark, settings, tmp_path):
+def test_days_in_any_order_give_the_same_bytes(spark, published, tmp_path):
     """Which space a day is in depends on the days, not on the order in which they are asked for."""
-    forwards, backwards = (
-        settings.model_copy(
-            update={"home": tmp_path / name, "mlflow": settings.mlflow.model_copy(update={"uri": "off"})}
-        )
-        for name in ("forwards", "backwards")
-    )
-    for each, days in ((forwards, DAYS), (backwards, [DAYS[2], DAYS[0], DAYS[1]])):
-        commit_days(each)
-        for day in days:
-            ensure(each, "publish", day, lambda: spark)
+    untracked = published.mlflow.model_copy(update={"uri": "off"})
+    backwards = published.model_copy(update={"home": tmp_path, "mlflow": untracked})
+    commit_days(backwards)
+    for day in (DAYS[2], DAYS[0], DAYS[1]):
+        ensure(backwards, "publish", day, lambda: spark)
     for step in STEPS[:-1]:
-        assert [forwards.lake.get(step, d).digest for d in DAYS] == [backwards.lake.get(step, d).digest for d in DAYS]
-    digests = [[v.digest for v in publish.open_registry(s).versions("author")] for s in (forwards, backwards)]
+        assert [published.lake.get(step, d).digest for d in DAYS] == [backwards.lake.get(step, d).digest for d in DAYS]
+    digests = [[v.digest for v in publish.open_registry(s).versions("author")] for s in (published, backwards)]
     assert sorted(digests[0]) == sorted(digests[1])
 
 
-def test_alignment_changes_no_dot_product(spark, settings):
-    commit_days(settings)
-    run_all(spark, settings)
-    raw, aligned, folded = (settings.lake.get(step, DAYS[2]).path for step in ("embed", "align", "fold_in"))
-    ids = np.concatenate([block.ids for block in load_blocks(settings.lake.get("matrix", DAYS[2]).path / "fitted")])
+def test_alignment_changes_no_dot_product(published):
+    raw, aligned, folded = (published.lake.get(step, DAYS[2]).path for step in ("embed", "align", "fold_in"))
+    ids = np.concatenate([block.ids for block in load_blocks(published.lake.get("matrix", DAYS[2]).path / "fitted")])
     consumers = np.concatenate([np.load(file) for file in sorted((raw / "consumers").glob("*.npy"))])
     published = open_shards(folded / "consumer")
     before = consumers @ np.load(raw / "producers.npy").T
@@ -81,13 +88,11 @@ def test_alignment_changes_no_dot_product(spark, settings):
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
-def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(spark, settings):
-    days = commit_days(settings)
-    run_all(spark, settings)
-    registry = publish.open_registry(settings)
+def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(published):
+    registry = publish.open_registry(published)
     version = registry.load(registry.version("author", DAYS[2]))
     top = {p.decode() for p in version.entities["producer"].ids}
-    expected = Counter(c for c, p, _ in days[1] + days[2] if p in top)
+    expected = Counter(c for c, p, _ in random_day(1) + random_day(2) if p in top)
     consumers = version.entities["consumer"]
     every = np.arange(len(consumers.ids))
     counts = consumers.counts[every]
@@ -95,13 +100,11 @@ def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(spark, 
     np.testing.assert_array_equal(consumers.folded[every], counts < 3)
 
 
-def test_online_fold_in_equals_the_batch(spark, settings):
+def test_online_fold_in_equals_the_batch(published):
     """A left-out consumer asked for through the registry gets the vector that the nightly job published."""
-    commit_days(settings)
-    run_all(spark, settings)
-    registry = publish.open_registry(settings)
+    registry = publish.open_registry(published)
     version = registry.load(registry.version("author", DAYS[2]))
-    partition = settings.lake.get("matrix", DAYS[2])
+    partition = published.lake.get("matrix", DAYS[2])
     producers = np.load(partition.path / "producers.npy")
     block = load_blocks(partition.path / "rest")[0]
     row = slice(block.indptr[0], block.indptr[1])
@@ -164,21 +167,17 @@ def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(sp
     assert f"{DAYS[2]} OPENS" not in caplog.text
 
 
-def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(spark, svd_settings):
-    commit_days(svd_settings)
-    run_all(spark, changed(svd_settings, embedding={"min_cosine": -1.0}))
-    first, last = (publish.open_registry(svd_settings).version("author", day) for day in (DAYS[0], DAYS[2]))
+def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
+    first, last = (publish.open_registry(published).version("author", day) for day in (DAYS[0], DAYS[2]))
     assert first.lineage["metrics"]["cosine_to_anchor"] == pytest.approx(1.0)
     assert first.lineage["metrics"]["overlap10_with_anchor"] == 1.0
     for figure in ("cosine_to", "residual_to", "overlap10_with", "shared_with"):
         assert {f"{figure}_anchor", f"{figure}_previous"} <= last.lineage["metrics"].keys()
 
 
-def test_the_figures_of_alignment_by_hand(spark, svd_settings):
+def test_the_figures_of_alignment_by_hand(published):
     """Residual and cosine of the producers in common, from the published vectors alone."""
-    commit_days(svd_settings)
-    run_all(spark, changed(svd_settings, embedding={"min_cosine": -1.0}))
-    registry = publish.open_registry(svd_settings)
+    registry = publish.open_registry(published)
     tables = [registry.load(registry.version("author", day)).entities["producer"] for day in (DAYS[0], DAYS[2])]
     anchor, mine = (dict(zip(t.ids[:], t.vectors[:], strict=True)) for t in tables)
     common = sorted(anchor.keys() & mine.keys())
