@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.airflow_api import Airflow
-from jobs.session import classic_conf
 from jobs.settings import DEFAULT_FILE, Settings
 from jobs.sources import open_source
 from jobs.supervisor import Service, Supervisor, read_procfile
@@ -71,10 +70,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "port": ports.spark_port,
         "password": keys["spark"],
     }
-    spark_conf = classic_conf(settings) | {
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": str(ports.spark_port),
-    }
     last_day = {} if ports.live else {"EVERGREEN_LAST_DAY": str(open_source(settings).span()[1])}
     return os.environ | last_day | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -89,9 +84,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_SUBMIT_OPTS": os.environ.get("SPARK_SUBMIT_OPTS", SMALL_JVM),
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": keys["spark"],
-        "SPARK_MASTER": settings.spark.master,
-        "SPARK_MEMORY": settings.spark.driver_memory,
-        "SPARK_CONF": " ".join(f"--conf {key}={value}" for key, value in spark_conf.items()),
         "PYSPARK_PYTHON": sys.executable,
         # mlflow, registry
         "MLFLOW_PORT": str(ports.mlflow_port),

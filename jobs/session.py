@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from jobs.settings import Settings
@@ -16,8 +17,8 @@ else:
     SessionType = object
 
 
-def spark_session(settings: Settings) -> SparkSession:
-    """A session on the configured master, or on a Spark Connect server where `spark.remote` names one."""
+def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """A session on the configured master, with further options; or on the server that `spark.remote` names."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     from pyspark.sql import SparkSession
@@ -27,7 +28,7 @@ def spark_session(settings: Settings) -> SparkSession:
         builder = builder.remote(settings.spark.remote)
     else:
         builder = builder.master(settings.spark.master).config("spark.driver.memory", settings.spark.driver_memory)
-        for key, value in classic_conf(settings).items():
+        for key, value in {**classic_conf(settings), **(conf or {})}.items():
             builder = builder.config(key, value)
     return builder.getOrCreate()
 

@@ -26,7 +26,6 @@ from engagement_lake import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from test_validate_on_connect import connect  # noqa: F401
 
 from embeddings.csr import load_blocks, stack
 from jobs import matrix
@@ -251,7 +250,7 @@ matrix.run(spark, chosen, date(2024, 1, 3))
 """
 
 
-def test_a_connect_session_lays_out_the_same_bytes(spark, settings, three_days, connect):  # noqa: F811
+def test_a_connect_session_lays_out_the_same_bytes(spark, settings, three_days, connect):
     matrix.run(spark, settings, DAYS[2])
     expected = settings.lake.get("matrix", DAYS[2])
     shutil.rmtree(expected.path.parent)

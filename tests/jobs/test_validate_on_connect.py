@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import pyspark
 import pytest
 from small_logs import DAYS, kuairand_log, write_kuairand
 
 from jobs import land, validate
-from jobs.session import classic_conf
 from jobs.settings import KuaiRandSettings, Settings, SparkSettings
 
-TOKEN = "for-a-test"
 LAND_AND_VALIDATE = """
 import sys
 from datetime import date
@@ -37,39 +30,6 @@ try:
 except BadInput as error:
     print(error)
 """
-
-
-@pytest.fixture
-def connect(settings):
-    """The address of a Spark Connect server on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    conf = classic_conf(settings) | {
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": str(port),
-    }
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2]"]
-    command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
-    command += [part for key, value in conf.items() for part in ("--conf", f"{key}={value}")]
-    environment = os.environ | {"SPARK_CONNECT_AUTHENTICATE_TOKEN": TOKEN, "PYSPARK_PYTHON": sys.executable}
-    server = subprocess.Popen([*command, "spark-internal"], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port, server)
-        yield f"sc://localhost:{port}/;token={TOKEN}"
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def wait_for(port: int, server: subprocess.Popen, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.3)
-    pytest.fail(f"Spark Connect did not listen on {port} within {seconds:g} s (exit code {server.poll()})")
 
 
 @pytest.mark.slow
