@@ -87,7 +87,9 @@ class SparkSettings(Section):
     remote: str = ""  # sc://host:port/;token=... ; empty: a classic session on `master`
     master: str = "local[*]"
     partitions: int = 2  # output files of a large table, shuffle partitions, blocks of the matrix
-    members: int = 2  # tasks of the job that factorises, all running at once: at most the cores that Spark has
+    members: int = Field(  # tasks of the job that factorises, all running at once: at most the cores that Spark has
+        default_factory=lambda: min(2, os.cpu_count() or 1), ge=1
+    )
     driver_memory: str = "2g"
 
 
