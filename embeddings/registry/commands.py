@@ -151,7 +151,7 @@ def lookalike(
     found = answers.lookalike(registry, registry.find(name, day), group, candidate or [], k, by)
     if as_json:
         return _print_json(found)
-    rows = ((p["id"], *(f"{p[feature]:.4f}" for feature in SUMMARIES)) for p in found["producers"])
+    rows = ((p["id"], *(f"{p[feature]:.4g}" for feature in SUMMARIES)) for p in found["producers"])
     behind = ", ".join(f"{count:,} consumers of {its}" for its, count in found["groups"].items())
     return _print_table(("producer", *SUMMARIES), rows, f"dot products with the mean of {behind}; {_source(found)}")
 
