@@ -7,60 +7,38 @@ begin with # are passed over. This is how SNAP and KONECT publish temporal netwo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.schema import ENGAGEMENT_TABLE
 from jobs.settings import EdgelistSettings
 from jobs.sources import reading
-from jobs.sources.reading import Span, day_bounds_ms, day_of_ms
+from jobs.sources.files import FileLog
+from jobs.sources.reading import Span, day_of_ms
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
 
-class Edgelist:
+class Edgelist(FileLog):
     name = "edgelist"
-    slack_h = 0.0
+    table_name = ENGAGEMENT_TABLE
 
     def __init__(self, settings: EdgelistSettings) -> None:
-        self.settings = settings
-        self.timezone = settings.timezone
-
-    def span(self) -> Span:
-        return reading.whole_span(span for span, _ in self._spans.values())
-
-    def tables(self, day: date) -> tuple[str, ...]:
-        first, last = self.span()
-        return (ENGAGEMENT_TABLE,) if first <= day <= last else ()
+        super().__init__(settings.path, settings.timezone)
 
     def absent(self, table: str) -> frozenset[str]:
         return frozenset({"item_id"})
 
-    def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
-        from pyspark.sql import functions as F
-
-        start, end = day_bounds_ms(day, self.timezone)
-        lines = spark.read.text([str(file) for file in self._spans])
-        return engagements(lines).where(F.col("time_ms").between(start, end - 1))
-
-    def notes(self, day: date) -> dict[str, int | str]:
-        undated = sum(undated for _, undated in self._spans.values())
-        return {"undated_rows_in_log": undated} if undated else {}
-
-    @cached_property
-    def _spans(self) -> dict[Path, tuple[Span, int]]:
-        """Every file with its span and the lines in it that have no readable time."""
-        return {file: self._span(file) for file in reading.find_files(self.settings.path)}
-
-    def _span(self, file: Path) -> tuple[Span, int]:
+    def span_of(self, file: Path) -> tuple[Span, int]:
         times = (reading.times_to_ms(batch, "s", self.timezone) for batch in third_fields(file))
         return reading.span_of(
             file, times, lambda ms: day_of_ms(int(ms), self.timezone), "the third field of `src dst unix_time [kind]`"
         )
+
+    def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
+        return engagements(spark.read.text([str(file) for file in files]))
 
 
 def engagements(lines: DataFrame) -> DataFrame:

@@ -222,5 +222,6 @@ def span_of(file: Path, batches: Iterable[pd.Series], to_day: Callable[[float], 
 
 
 def whole_span(spans: Iterable[Span]) -> Span:
-    spans = list(spans)
-    return min(first for first, _ in spans), max(last for _, last in spans)
+    """From the first of all days to the last."""
+    firsts, lasts = zip(*spans, strict=True)
+    return min(firsts), max(lasts)

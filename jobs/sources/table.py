@@ -5,15 +5,14 @@ With `source.labels` a row is an impression, without them an engagement. A day's
 
 from __future__ import annotations
 
-from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.settings import TableSettings
 from jobs.sources import reading
-from jobs.sources.reading import Span, day_bounds_ms, day_of_ms, whole_number
+from jobs.sources.files import FileLog
+from jobs.sources.reading import Span, day_of_ms, whole_number
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -22,40 +21,27 @@ ENGAGEMENT_COLUMNS = ("consumer_id", "producer_id", "item_id", "kind", "value", 
 IMPRESSION_COLUMNS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
 
 
-class Table:
+class Table(FileLog):
     name = "table"
-    slack_h = 0.0
 
     def __init__(self, settings: TableSettings) -> None:
+        super().__init__(settings.path, settings.timezone)
         self.settings = settings
-        self.timezone = settings.timezone
-
-    def span(self) -> Span:
-        return reading.whole_span(span for span, _ in self._spans.values())
-
-    def tables(self, day: date) -> tuple[str, ...]:
-        first, last = self.span()
-        return (self._table,) if first <= day <= last else ()
+        self.table_name = IMPRESSION_TABLE if settings.labels else ENGAGEMENT_TABLE
 
     def absent(self, table: str) -> frozenset[str]:
         return frozenset({"item_id", "dwell_ms"} - self.settings.columns.keys())
 
-    def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
-        from pyspark.sql import functions as F
+    def span_of(self, file: Path) -> tuple[Span, int]:
+        time, unit = self.settings.columns["time"], self.settings.time_unit
+        reading.require_columns(file, self._header(file), self._wanted())
+        read = reading.parquet_column(file, time) if is_parquet(file) else self._csv_column(file, time)
+        times = (reading.times_to_ms(batch, unit, self.timezone) for batch in read)
+        what = f"column '{time}', read as source.time_unit = '{unit}'"
+        return reading.span_of(file, times, lambda ms: day_of_ms(int(ms), self.timezone), what)
 
-        spans = self._spans
-        files = [file for file, ((first, last), _) in spans.items() if first <= day <= last] or list(spans)[:1]
-        start, end = day_bounds_ms(day, self.timezone)
-        rows = reading.union([self._select(self._rows(spark, file)) for file in files])
-        return rows.where(F.col("time_ms").between(start, end - 1))
-
-    def notes(self, day: date) -> dict[str, int | str]:
-        undated = sum(undated for _, undated in self._spans.values())
-        return {"undated_rows_in_log": undated} if undated else {}
-
-    @property
-    def _table(self) -> str:
-        return IMPRESSION_TABLE if self.settings.labels else ENGAGEMENT_TABLE
+    def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
+        return reading.union([self._select(self._rows(spark, file)) for file in files])
 
     def _rows(self, spark: SparkSession, file: Path) -> DataFrame:
         if is_parquet(file):
@@ -72,7 +58,7 @@ class Table:
 
         time_ms = self._time_ms(rows).alias("time_ms")
         ids = [theirs(name).alias(name) for name in ("consumer_id", "producer_id", "item_id")]
-        if self._table == ENGAGEMENT_TABLE:
+        if self.table_name == ENGAGEMENT_TABLE:
             kind, value = (
                 theirs("kind", "engagement").alias("kind"),
                 theirs("value", 1.0).try_cast("double").alias("value"),
@@ -90,19 +76,6 @@ class Table:
             return F.unix_millis(quoted(time))
         unit = "iso" if dict(rows.dtypes)[time] in ("timestamp_ntz", "date") else self.settings.time_unit
         return reading.time_in_ms(quoted(time).cast("string"), unit, self.timezone)
-
-    @cached_property
-    def _spans(self) -> dict[Path, tuple[Span, int]]:
-        """Every file with its span and the rows in it that have no readable time."""
-        return {file: self._span(file) for file in reading.find_files(self.settings.path)}
-
-    def _span(self, file: Path) -> tuple[Span, int]:
-        time, unit = self.settings.columns["time"], self.settings.time_unit
-        reading.require_columns(file, self._header(file), self._wanted())
-        read = reading.parquet_column(file, time) if is_parquet(file) else self._csv_column(file, time)
-        times = (reading.times_to_ms(batch, unit, self.timezone) for batch in read)
-        what = f"column '{time}', read as source.time_unit = '{unit}'"
-        return reading.span_of(file, times, lambda ms: day_of_ms(int(ms), self.timezone), what)
 
     def _csv_column(self, file: Path, column: str):
         return reading.csv_column(file, column, self.settings.separator)
