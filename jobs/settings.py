@@ -91,6 +91,7 @@ class SparkSettings(Section):
         default_factory=lambda: min(2, os.cpu_count() or 1), ge=1
     )
     driver_memory: str = "2g"
+    conf: dict[str, str] = {}  # further options of Spark's own; over ours, such as an address that a cluster can reach
 
 
 class ValidationSettings(Section):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import SettingsError
+from jobs.session import classic_conf
 from jobs.settings import days_between, load_settings
 
 MINIMAL = '[source]\nkind = "kuairand"\npath = "data"\n'
@@ -38,6 +39,13 @@ def test_a_variable_wins_over_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("EVERGREEN_EMBEDDING__DIM", "8")
     settings = load_settings(written(tmp_path, MINIMAL + '[embedding]\ndim = 16\nname = "kept"'))
     assert (settings.embedding.dim, settings.embedding.name) == (8, "kept")
+
+
+def test_a_spark_option_of_the_users_wins_over_ours(tmp_path):
+    conf = '[spark.conf]\n"spark.driver.host" = "10.0.0.7"\n"spark.executor.memory" = "8g"'
+    given = classic_conf(load_settings(written(tmp_path, MINIMAL + conf)))
+    assert given | {"spark.driver.host": "10.0.0.7", "spark.executor.memory": "8g"} == given
+    assert given["spark.driver.bindAddress"] == "127.0.0.1"
 
 
 def test_the_digest_sees_what_shapes_the_result_and_nothing_else(tmp_path):
