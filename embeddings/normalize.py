@@ -13,7 +13,7 @@ def inv_sqrt(degree: np.ndarray) -> np.ndarray:
 
 
 def smoothed(column_sums: np.ndarray, n_rows: int, smoothing: float) -> tuple[np.ndarray, float]:
-    """The column sums (m,) raised by `smoothing` times their mean, and what every row sum is to be raised by.
+    """Column sums (m,), all but zeros raised by `smoothing` times their mean, and what is to be added to every row sum.
 
     n_rows: rows of the matrix that are not empty. Without it the strongest directions of a normalised matrix are small
     islands, σ = 1: a few consumers with a few producers that nobody else has. Source: Qin & Rohe 2013, "Regularized
@@ -21,7 +21,7 @@ def smoothed(column_sums: np.ndarray, n_rows: int, smoothing: float) -> tuple[np
     """
     total = column_sums.sum()
     per_column, per_row = total / max(np.count_nonzero(column_sums), 1), total / max(n_rows, 1)
-    return column_sums + smoothing * per_column, float(smoothing * per_row)
+    return np.where(column_sums > 0, column_sums + smoothing * per_column, 0.0), float(smoothing * per_row)
 
 
 def normalize(

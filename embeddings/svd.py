@@ -22,10 +22,12 @@ Multiply = Callable[[np.ndarray], np.ndarray]
 Draw = Callable[[], np.ndarray]
 Progress = Callable[[int, np.ndarray], None]  # columns multiplied so far, relative residuals (k,) descending by value
 
-TOLERANCE = 5e-3  # ‖XᵀXv − σ²v‖ / σ₁²; a singular value's own error is of the order of its square
+TOLERANCE = 5e-3  # ‖XᵀXv − σ²v‖ / σ₁²; where σ² is well above it, its own error is of the order of the square
+FINEST = 1e-7  # a smaller residual may not be reached in float32
 BLOCK = LANES  # columns multiplied at a time: a gathered row is one cache line
 ZERO, ONE = np.float32(0), np.float32(1)
 NOISE = 1e-3  # of σ₁: float32 tells σ² to 1e-7 of σ₁², so nothing below this is known
+CLUSTER = 1e-3  # of σ₁²: values that lie nearer to each other may be copies of one
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,11 @@ def leading(
     x: this member's rows; together the members' rows are the matrix, (n, m). Stops when every wanted pair has
     ‖XᵀXv − σ²v‖ <= tolerance · σ₁². Where the matrix has fewer than k directions the rest are zero columns, so the
     width never depends on the day. Signs are fixed (the largest entry of each column of V is positive) and the start
-    is seeded: same input and group size, same result. Every member returns the same.
+    is seeded: same input and group size, same result. Every member returns the same. Raises ValueError for a tolerance
+    below FINEST and for entries that are not finite or so large that their squares are not.
     """
+    if tolerance < FINEST:
+        raise ValueError(f"A tolerance of {tolerance:g} cannot be kept in float32; take at least {FINEST:g}.")
     m = x.shape[1]
     mine, multiply = own(m, group), gram_of(x, group)
     if m <= basis_size(k):  # the basis would span everything
@@ -102,6 +107,9 @@ def leading(
     sigma = np.sqrt(np.maximum(theta, 0.0))
     known = sigma > NOISE * max(sigma.max(initial=0.0), 1e-300)
     rows *= (signs(rows, group) * known).astype(np.float32)
+    engaged = np.zeros(m, np.float32)
+    engaged[x.indices[x.data != 0]] = 1
+    rows[group.sum_own(engaged) == 0] = 0  # of a producer that nobody has, only the random start is left
     v, missing = group.gather(rows, m), k - len(sigma)
     return np.pad(sigma * known, (0, missing)), np.pad(v, ((0, 0), (0, missing))) if missing else v
 
@@ -133,6 +141,8 @@ def lanczos(
 
     Block Lanczos with full re-orthogonalisation: A Q = Q H + W Eᵀ, H = QᵀAQ kept whole, W orthogonal to Q. A Ritz pair
     (θ, Q y) then has the residual ‖W y_last‖. A full basis is restarted from its best Ritz vectors, followed by W.
+    Of one value a block meets as many copies as it has columns: where that many values lie close together, the search
+    goes on from a new random block until it finds no more of them.
     """
     rng = np.random.default_rng(seed)
 
@@ -143,6 +153,7 @@ def lanczos(
     h = np.zeros((basis.shape[1], basis.shape[1]))
     filled = multiplied = coupled = 0  # coupled: A's new block is orthogonal to what lies before it, but for rounding
     w, length, look_at, pause = draw(), 0.0, k, max(2 * BLOCK, k // 10)
+    found = np.full(k, np.inf)  # the values that were known when the search went on
     while True:
         block = orthonormal(w, basis[:, :filled], group, NOISE**2 * length, draw)
         w = multiply(group.gather(block, m))
@@ -157,18 +168,27 @@ def lanczos(
         if filled < look_at and not full:
             continue
         theta, y = agreed_eigen(h[:filled, :filled], group)
-        residuals = residuals_of(y[-BLOCK:, :k], group.sum(inner(w, w))) / max(theta[0], 1e-300)
+        residuals = residuals_of(y[-BLOCK:, :k], group.sum(gram(w))) / max(theta[0], 1e-300)
         if progress:
             progress(multiplied, residuals)
-        if residuals.max() <= tolerance:
+        search = clustered(theta[:k]) and np.abs(theta[:k] - found).max() > CLUSTER * theta[0]
+        converged = residuals.max() <= (tolerance / 4 if search else tolerance)
+        if converged and not search:
             return theta[:k], basis[:, :filled] @ y[:, :k].astype(np.float32)
-        if full:
-            kept = k + BLOCK
+        if converged:  # W goes, and with it a residual that later looks do not see: it was small
+            found, w = theta[:k], draw()
+        if full or converged:
+            kept = k if converged else k + BLOCK
             basis[:, :kept] = basis[:, :filled] @ y[:, :kept].astype(np.float32)
             h[:], filled = 0.0, kept
             h[np.arange(kept), np.arange(kept)] = theta[:kept]
             coupled = 0
         look_at = filled + pause
+
+
+def clustered(theta: np.ndarray) -> bool:
+    """Whether as many values lie close together as a block has columns. theta: (k,), descending."""
+    return bool((theta[: 1 - BLOCK] - theta[BLOCK - 1 :] <= CLUSTER * theta[0]).any())
 
 
 def residuals_of(last: np.ndarray, overlap: np.ndarray) -> np.ndarray:
@@ -184,7 +204,10 @@ def gram_of(x: sp.csr_matrix, group: Group) -> Multiply:
         partial[:] = 0
         add = add_gram_block if q.dtype == np.float32 else add_gram_product
         add(x.indptr, x.indices, x.data.astype(q.dtype, copy=False), q, partial)
-        return group.sum_own(partial)
+        mine = group.sum_own(partial)
+        if not np.isfinite(mine).all():
+            raise ValueError("Entries are not finite, or so large that their squares are not: normalise the matrix.")
+        return mine
 
     return multiply
 

@@ -1,6 +1,6 @@
 """matrix: the trailing window's engagements -> consumer x producer strengths, as CSR blocks by consumer.
 
-    producers.npy, column_sums.npy     who spans the columns, most popular first, and the sums that normalise them
+    producers.npy, column_sums.npy     who spans the columns, most popular first, and their sums
     fitted/block-00000/...             the consumers that the factorisation is fitted on
     rest/block-00000/...               those with too few engagements: they are folded in later
 

@@ -91,7 +91,7 @@ class SparkSettings(Section):
         default_factory=lambda: min(2, os.cpu_count() or 1), ge=1
     )
     driver_memory: str = "2g"
-    conf: dict[str, str] = {}  # further options of Spark's own; over ours, such as an address that a cluster can reach
+    conf: dict[str, str] = {}  # Spark's own options, over ours, for a driver of ours: `master`, not `remote`
 
 
 class ValidationSettings(Section):
@@ -126,7 +126,9 @@ class EmbeddingSettings(Section):
     name: str = "producer"  # name of the published embedding
     method: Literal["svd", "als"] = "svd"
     dim: int = Field(default=32, ge=1, le=1000)  # length of one vector
-    tolerance: float = 5e-3  # of the SVD: ‖XᵀXv − σ²v‖ / σ₁² at which a direction is good enough
+    tolerance: float = Field(
+        default=5e-3, ge=1e-7
+    )  # of the SVD: ‖XᵀXv − σ²v‖ / σ₁² at which a direction is good enough
     smoothing: float = Field(default=1.0, ge=0)  # of the SVD: what is added to row and column sums, in their means
     als: ALSSettings = ALSSettings()
     anchor_day: date | None = None  # day whose coordinates the space keeps; default: the first day of the log

@@ -14,24 +14,35 @@ import threading
 from jobs.session import spark_session
 from jobs.settings import load_settings
 
-CONNECT = {
-    "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-    "spark.sql.artifact.isolation.enabled": "false",
-    "spark.connect.grpc.binding.address": "127.0.0.1",
-}
+PLUGIN = "org.apache.spark.sql.connect.SparkConnectPlugin"
 
 
 def main() -> int:
     """Serve until told to stop. The token is SPARK_CONNECT_AUTHENTICATE_TOKEN's, which Spark reads itself."""
     settings = load_settings()
     here = settings.model_copy(update={"spark": settings.spark.model_copy(update={"remote": ""})})
+    port = {"spark.connect.grpc.binding.port": str(settings.services.spark_port)}
+    session = spark_session(here, plugged(settings.spark.conf) | port)
     told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):  # only now: PySpark puts a handler of its own
         signal.signal(number, lambda *_: told.set())
-    session = spark_session(here, CONNECT | {"spark.connect.grpc.binding.port": str(settings.services.spark_port)})
-    told.wait()
+    jvm = session.sparkContext._gateway.proc  # type: ignore[union-attr]
+    while not told.wait(1.0):
+        if jvm.poll() is not None:
+            print(f"The JVM ended by itself, with exit code {jvm.returncode}.", file=sys.stderr)
+            return 1
     session.stop()
     return 0
+
+
+def plugged(conf: dict[str, str]) -> dict[str, str]:
+    """The options of a Connect server, with whatever plugins the settings name beside its own."""
+    plugins = [PLUGIN, *filter(None, [conf.get("spark.plugins")])]
+    return {
+        "spark.plugins": ",".join(plugins),
+        "spark.sql.artifact.isolation.enabled": "false",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+    }
 
 
 if __name__ == "__main__":

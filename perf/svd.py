@@ -217,14 +217,15 @@ def mllib_seconds(spark, x: sp.csr_matrix, in_jvm: bool, limit_s: float) -> floa
     matrix = RowMatrix(given, x.shape[0], x.shape[1])
     if in_jvm:
         matrix._java_matrix_wrapper._java_model.rows().cache().count()
-    alarm = threading.Timer(limit_s, spark.sparkContext.cancelAllJobs)
+    late = threading.Event()
+    alarm = threading.Timer(limit_s, lambda: (late.set(), spark.sparkContext.cancelAllJobs()))
     alarm.start()
     try:
         return seconds(lambda: matrix.computeSVD(K, computeU=False, rCond=1e-9))[0]
     except Py4JJavaError:
-        if alarm.is_alive():
-            raise  # not by us
-        return limit_s
+        if late.is_set():
+            return limit_s
+        raise
     finally:
         alarm.cancel()
 

@@ -132,6 +132,37 @@ def test_fewer_directions_than_asked_for_are_padded_with_zeros(n, m, k, seed):
     assert not v[:, sigma == 0].any()
 
 
+@pytest.mark.parametrize("tolerance", [5e-3, 1e-4])
+def test_more_copies_of_a_value_than_a_block_has_columns_are_all_found(tolerance):
+    """80 islands, each a direction with σ = 1, beside a crowd whose own are weak but for the first."""
+    crowd = normalize(random_counts(3000, 2000, 0.01))
+    x = sp.block_diag([crowd, *[normalize(sp.csr_matrix(np.ones((2, 1))))] * 80], format="csr")
+    sigma, v = truncated_svd(x, 100, tolerance=tolerance)
+    assert np.sum(sigma > 0.99) == 81
+    dense = np.linalg.svd(x.toarray(), compute_uv=False)[:100]
+    np.testing.assert_allclose(sigma, dense, atol=tolerance)
+    residuals = np.linalg.norm(x.T @ (x @ v) - v * sigma**2, axis=0)
+    assert residuals.max() <= tolerance
+
+
+def test_a_producer_of_nobody_has_no_direction():
+    """Not even what is left of the random start: somebody folded in by it alone would point there."""
+    x = sp.csr_matrix(random_counts(400, 300, 0.05).multiply(np.arange(300) % 3 > 0))
+    _, v = truncated_svd(x, 20)
+    assert not v[::3].any()
+    assert (np.abs(v).sum(axis=1) > 0).sum() == 200
+
+
+def test_entries_whose_squares_are_not_numbers_are_refused():
+    with pytest.raises(ValueError, match="normalise the matrix"):
+        truncated_svd(random_counts(400, 300, 0.05) * 1e25, 20)
+
+
+def test_a_tolerance_that_cannot_be_kept_is_refused():
+    with pytest.raises(ValueError, match="at least 1e-07"):
+        truncated_svd(random_counts(40, 30, 0.05), 5, tolerance=1e-9)
+
+
 def test_progress_tells_falling_residuals():
     x = communities(3000, 1500, 300)
     told = []

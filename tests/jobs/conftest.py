@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +20,20 @@ TOKEN = "for-a-test"
 @pytest.fixture(scope="session")
 def connect(tmp_path_factory):
     """Its address, on loopback."""
+    with serving(tmp_path_factory.mktemp("connect")) as (server, address):
+        yield address
+        server.send_signal(signal.SIGINT)  # as the supervisor does first
+        assert server.wait(60) == 0
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The process and its address; killed afterwards where it is still there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        "EVERGREEN_HOME": str(tmp_path_factory.mktemp("connect")),
+        "EVERGREEN_HOME": str(home),
         "EVERGREEN_SERVICES__SPARK_PORT": str(port),
         "EVERGREEN_SPARK__MASTER": "local[2]",
         "EVERGREEN_SPARK__DRIVER_MEMORY": "1g",
@@ -30,10 +43,10 @@ def connect(tmp_path_factory):
     server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         wait_for(port, server)
-        yield f"sc://localhost:{port}/;token={TOKEN}"
+        yield server, f"sc://localhost:{port}/;token={TOKEN}"
     finally:
-        server.terminate()
-        assert server.wait(60) == 0
+        server.kill()
+        server.wait()
 
 
 def wait_for(port: int, server: subprocess.Popen, seconds: float = 120) -> None:

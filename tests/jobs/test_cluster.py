@@ -53,10 +53,13 @@ def cluster(tmp_path):
         deadline = time.monotonic() + 60
         while log.read_text().count("Registering worker") < 2 and time.monotonic() < deadline:
             time.sleep(0.3)
-        yield address
-        for process in reversed(processes):
-            process.terminate()
-            process.wait(30)
+        try:
+            assert log.read_text().count("Registering worker") == 2, log.read_text()[-2000:]
+            yield address
+        finally:
+            for process in reversed(processes):
+                process.kill()
+                process.wait()
 
 
 def versions_by(settings: Settings) -> tuple[str, list[str]]:

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 
+import psutil
+from conftest import serving
+
 from jobs.settings import Settings, SparkSettings
 
 WORKERS = """
@@ -42,3 +45,11 @@ def test_a_session_without_the_token_is_refused(settings, connect):
     stranger = ask(settings, connect.replace("for-a-test", "guessed"))
     assert stranger.returncode != 0
     assert "token" in stranger.stderr.lower()
+
+
+def test_a_server_whose_jvm_dies_ends_too(tmp_path):
+    """Else nobody would hear of it: the supervisor watches this process."""
+    with serving(tmp_path) as (server, _):
+        (jvm,) = [child for child in psutil.Process(server.pid).children() if "java" in child.name()]
+        jvm.kill()
+        assert server.wait(30) == 1
