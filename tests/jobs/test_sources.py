@@ -213,6 +213,22 @@ def test_a_line_of_an_edge_list_is_an_engagement(spark, tmp_path):
     ]
 
 
+def test_a_day_is_read_from_every_file_that_can_hold_it_and_from_no_other(spark, tmp_path):
+    """One file ends in the day, one lies in it, one comes after it and is gone by then. Between files there are no rows."""
+    first, second = (midnight_ms(day, "UTC") // 1000 for day in (DAYS[0], DAYS[2]))
+    for name, times in {"a": (first - 5, first), "b": (first + 5,), "c": (second, second + 1)}.items():
+        (tmp_path / f"{name}.txt").write_text("".join(f"1 {name} {time}\n" for time in times))
+    source = Edgelist(EdgelistSettings(kind="edgelist", path=tmp_path))
+    assert source.span()[1] == DAYS[2]
+    (tmp_path / "c.txt").unlink()
+    rows = source.table(spark, "engagements", DAYS[0]).collect()
+    assert sorted((row["producer_id"], row["time_ms"]) for row in rows) == [
+        ("a", first * 1000),
+        ("b", first * 1000 + 5000),
+    ]
+    assert source.table(spark, "engagements", DAYS[1]).count() == 0
+
+
 def test_lines_without_a_time_are_counted_and_too_many_of_them_are_refused(spark, tmp_path):
     second, file = midnight_ms(DAYS[0], "UTC") // 1000, tmp_path / "edges.txt.gz"
     settings = EdgelistSettings(kind="edgelist", path=file)
