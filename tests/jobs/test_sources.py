@@ -214,7 +214,7 @@ def test_a_line_of_an_edge_list_is_an_engagement(spark, tmp_path):
 
 
 def test_a_day_is_read_from_every_file_that_can_hold_it_and_from_no_other(spark, tmp_path):
-    """One file ends in the day, one lies in it, one comes after it and is gone by then. Between files there are no rows."""
+    """One file ends in the day, one lies in it, one comes after it and is gone by then. Between files are no rows."""
     first, second = (midnight_ms(day, "UTC") // 1000 for day in (DAYS[0], DAYS[2]))
     for name, times in {"a": (first - 5, first), "b": (first + 5,), "c": (second, second + 1)}.items():
         (tmp_path / f"{name}.txt").write_text("".join(f"1 {name} {time}\n" for time in times))
