@@ -168,7 +168,7 @@ def on_spark(x: sp.csr_matrix, seed: int, size: float) -> list[Figure]:
 
         for _ in range(WARM):
             job()
-        pairs = [(seconds(job)[0], seconds(in_process)[0]) for _ in track(range(2 * ROUNDS), "Spark beside in process")]
+        pairs = [(seconds(job)[0], seconds(in_process)[0]) for _ in track(range(4 * ROUNDS), "Spark beside in process")]
         jobs, alone = (median(times) for times in zip(*pairs, strict=True))
         in_jvm = mllib_seconds(spark, normalized(x), in_jvm=True, limit_s=600)
         plain = mllib_seconds(spark, normalized(x), in_jvm=False, limit_s=2 * MLLIB_BAR * jobs)
