@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import psutil
-from conftest import serving
+from connect_server import serving
 
 from jobs.settings import Settings, SparkSettings
 
