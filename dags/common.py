@@ -47,10 +47,11 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
 
     from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-    from jobs import steps, tracking
     from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
-    from jobs.session import LazySession
+    from jobs.pipeline import plan as steps
+    from jobs.pipeline import tracking
     from jobs.settings import load_settings
+    from jobs.spark.session import LazySession
 
     if dag_run.partition_key is None:
         raise AirflowFailException(

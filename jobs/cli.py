@@ -67,7 +67,7 @@ def open_registry():
 @app.command()
 def doctor() -> None:
     """Tell whether this machine can run Evergreen, and the remedy for what is missing.  Example: evergreen doctor"""
-    from jobs.doctor import examine, show
+    from jobs.local.doctor import examine, show
     from jobs.settings import load_settings
 
     findings = examine(load_settings())
@@ -78,7 +78,7 @@ def doctor() -> None:
 @app.command()
 def up() -> None:
     """Run the services until Ctrl-C, to browse what is there.  Example: evergreen up"""
-    from jobs.demo import serve
+    from jobs.local.demo import serve
     from jobs.settings import load_settings
 
     serve(load_settings())
@@ -87,7 +87,7 @@ def up() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def airflow(ctx: typer.Context) -> None:
     """Run Airflow's own command line on this home.  Example: evergreen airflow dags list"""
-    from jobs.services import environment
+    from jobs.local.services import environment
     from jobs.settings import load_settings
 
     env = environment(load_settings())
@@ -101,7 +101,7 @@ def demo(
     ] = None,
 ) -> None:
     """Take the log's days through Airflow and show what came of them.  Example: evergreen demo --days 4"""
-    from jobs.demo import demo as run_demo
+    from jobs.local.demo import demo as run_demo
     from jobs.settings import load_settings
 
     raise typer.Exit(0 if run_demo(load_settings(), days).ok else 1)
@@ -113,9 +113,9 @@ def step(
     day: Annotated[datetime, typer.Option(formats=DAY, help="The partition.")],
 ) -> None:
     """Run one step of one day, and first what it needs.  Example: evergreen step matrix --day 2022-04-25"""
-    from jobs import steps
-    from jobs.session import LazySession
+    from jobs.pipeline import plan as steps
     from jobs.settings import load_settings
+    from jobs.spark.session import LazySession
 
     settings = load_settings()
     steps.module(name)
@@ -131,7 +131,7 @@ def run(
     last: Annotated[datetime, typer.Option("--to", formats=DAY, help="The last day, included.")],
 ) -> None:
     """Run every step of these days without Airflow.  Example: evergreen run --from 2022-04-24 --to 2022-04-28"""
-    from jobs.loop import run_days
+    from jobs.pipeline.loop import run_days
     from jobs.settings import load_settings
 
     board, reasons = run_days(load_settings(), first.date(), last.date())
@@ -160,8 +160,8 @@ def fold_in(
 
     Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
     """
-    from jobs.experiments.data import default_folder
-    from jobs.experiments.fold_in import run as run_experiment
+    from jobs.reports.datasets import default_folder
+    from jobs.reports.folding_in import run as run_experiment
     from jobs.settings import load_settings
 
     report = run_experiment(load_settings(), data or default_folder(), seed, out)
@@ -174,7 +174,7 @@ def alignment(seed: Seed = 0, out: Out = None) -> None:
 
     Example: evergreen experiment alignment --out /tmp/alignment
     """
-    from jobs.experiments.alignment import run as run_experiment
+    from jobs.reports.alignment import run as run_experiment
     from jobs.settings import load_settings
 
     report = run_experiment(load_settings(), seed, out)

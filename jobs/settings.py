@@ -113,7 +113,7 @@ class MatrixSettings(Section):
 
 
 class ALSSettings(Section):
-    """Implicit ALS; see embeddings/als.py for what is minimised."""
+    """Implicit ALS; see embeddings/embedders/als.py for what is minimised."""
 
     iterations: int = 32  # two seeds then agree to a mean cosine of 0.95 between their producers, with 16 to 0.91
     unobserved_weight: float = 0.1  # α0, the weight of every pair, engaged or not
@@ -197,7 +197,7 @@ class Settings(BaseSettings):
 
     @property
     def lake(self):
-        from jobs.lake import Lake
+        from jobs.lake.store import Lake
 
         return Lake(self.home / "lake")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from embeddings.registry.pieces import Rows
+from embeddings.registry.chunked import Rows
 
 
 class SpaceMismatch(ValueError):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.features import FeatureSpec
-from models.masknet import MaskNet, MaskNetConfig
+from models.rankers.masknet import MaskNet, MaskNetConfig
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 

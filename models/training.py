@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.features import Batch, Day, FeatureSpec, one_space
 from models.losses import label_losses
-from models.masknet import MaskNet, MaskNetConfig
+from models.rankers.masknet import MaskNet, MaskNetConfig
 
 Progress = Callable[[str, int, int, float], None]  # name of the day, rows done, rows in all, running loss
 

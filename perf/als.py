@@ -1,9 +1,10 @@
 """make bench-als: an iteration of ALS, k = 64, beside `implicit`'s conjugate gradients and beside MLlib.
 
 The matrix has 200,000 x 20,000 and some 5 M non-zeros of strength 1, in 100 communities; a tenth is held out. Ours and
-`implicit` minimise the same loss (ν = 0 and `implicit`'s parameters translated: see tests/embeddings/test_als.py) with
-three regularisations each, on all cores, in turn; CPU is of the process, per iteration, medians. Recall@20 is the best
-of the three. MLlib runs on Spark local[2]: the time of three iterations less that of one. SIZE=0.1: a tenth of all.
+`implicit` minimise the same loss (ν = 0 and `implicit`'s parameters translated, as in
+tests/embeddings/embedders/test_als.py) with three regularisations each, on all cores, in turn; CPU is of the process,
+per iteration, medians. Recall@20 is the best of the three. MLlib runs on Spark local[2]: the time of three iterations
+less that of one. SIZE=0.1: a tenth of all.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
-from embeddings.als import ALSConfig, als, initial_rows
-from jobs.session import spark_session
+from embeddings.embedders.als import ALSConfig, als, initial_rows
 from jobs.settings import SparkSettings, load_settings
+from jobs.spark.session import spark_session
 from perf.report import Figure, arguments, finish
 from perf.svd import community_matrix
 

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from jobs.demo import run_demo
+from jobs.local.demo import run_demo
+from jobs.pipeline.plan import STEPS
 from jobs.settings import load_settings
-from jobs.steps import STEPS
 from perf.report import Figure, arguments, finish
 
 MOST_S, OF_DAYS = 480.0, 12

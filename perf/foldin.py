@@ -19,9 +19,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
-from embeddings.als import ALSConfig, ALSFactors
+from embeddings.embedders.als import ALSConfig, ALSFactors
 from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
-from embeddings.normalize import normalize
+from embeddings.kernels.normalize import normalize
 from perf.foldin_spark import end_to_end
 from perf.report import Figure, arguments, finish
 

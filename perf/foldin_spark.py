@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from rich.progress import track
 
-from embeddings.csr import Block, save_block
+from embeddings.embedders.blocks import Block, save_block
 from embeddings.fold_in import SVDFoldIn
-from jobs import fold_in
-from jobs.embed import load_fold_in, save_fold_in
-from jobs.session import spark_session
 from jobs.settings import Settings, load_settings
+from jobs.spark.session import spark_session
+from jobs.steps import fold_in
+from jobs.steps.embed import load_fold_in, save_fold_in
 from perf.report import Figure
 
 DAY, ROUNDS, BLOCKS = date(2024, 1, 1), 5, 2

@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from rich.progress import track
 
-from embeddings.csr import load_blocks, stack
-from jobs import matrix
-from jobs.buckets import Part
-from jobs.schema import ENGAGEMENT_TABLE, ENGAGEMENTS
-from jobs.session import spark_session
+from embeddings.embedders.blocks import load_blocks, stack
+from jobs.lake.buckets import Part
+from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS
 from jobs.settings import EdgelistSettings, MatrixSettings, Settings, SparkSettings
+from jobs.spark.session import spark_session
+from jobs.steps import matrix
 from perf.matrix_peers import duckdb_blocks, duckdb_pairs, group_by
 from perf.report import Figure, arguments, finish
 

@@ -93,7 +93,7 @@ def number(value: float | None) -> str:
 
 def commit() -> str:
     """The commit that was measured, with + when the tree differs from it."""
-    from jobs.publish import code_commit
+    from jobs.steps.publish import code_commit
 
     return code_commit()
 

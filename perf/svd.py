@@ -24,15 +24,15 @@ from rich.progress import track
 from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 
-from embeddings.csr import Block, save_block
-from embeddings.group import together
-from embeddings.normalize import normalize
-from embeddings.svd import TOLERANCE, basis_size, factors, leading, truncated_svd
-from jobs.barrier import run_together
-from jobs.embed import svd_member
+from embeddings.embedders.blocks import Block, save_block
+from embeddings.embedders.svd import TOLERANCE, basis_size, factors, leading, truncated_svd
+from embeddings.kernels.communicator import together
+from embeddings.kernels.normalize import normalize
 from jobs.plots import figure
-from jobs.session import spark_session
 from jobs.settings import EmbeddingSettings, SparkSettings, load_settings
+from jobs.spark.barrier import run_together
+from jobs.spark.session import spark_session
+from jobs.steps.embed import svd_member
 from perf.report import ROOT, Figure, arguments, finish
 
 K, THREADS, ROUNDS = 100, 2, 5

@@ -24,8 +24,8 @@ KUAIRAND = Path(__file__).parent.parent / "data" / "kuairand-pure"
 @pytest.fixture(scope="session")
 def spark():
     """A classic local session, as `evergreen run` has it."""
-    from jobs.session import spark_session
     from jobs.settings import KuaiRandSettings, Settings, SparkSettings
+    from jobs.spark.session import spark_session
 
     source = KuaiRandSettings(kind="kuairand", path=KUAIRAND)
     session = spark_session(Settings(source=source, spark=SparkSettings(master="local[2]", driver_memory="1g")))

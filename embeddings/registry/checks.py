@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from embeddings.fold_in import FoldIn, restore
+from embeddings.registry.chunked import blocks
 from embeddings.registry.errors import BadVersion
-from embeddings.registry.pieces import blocks
 from embeddings.registry.vectors import FIELDS, Vectors
 
 BLOCK = 1 << 16  # rows that are looked at together

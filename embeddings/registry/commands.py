@@ -16,7 +16,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import answers
+from embeddings.registry import responses as answers
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, RegistryError
 from embeddings.registry.versions import LATEST

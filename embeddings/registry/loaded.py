@@ -11,8 +11,8 @@ import scipy.sparse as sp
 
 from embeddings.fold_in import FoldIn
 from embeddings.lookalike import SUMMARIES, products
+from embeddings.registry.chunked import blocks
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
-from embeddings.registry.pieces import blocks
 from embeddings.registry.search import BLOCK, best, cosine_top_k
 from embeddings.registry.vectors import Entity
 from embeddings.registry.versions import Version

@@ -10,10 +10,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
-from embeddings.registry import answers
+from embeddings.registry import responses as answers
+from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
 from embeddings.registry.errors import BadRequest, NotFound
-from embeddings.registry.pieces import parts_of
 from embeddings.registry.search import best
 
 BARS = 30  # versions in the chart

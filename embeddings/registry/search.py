@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from embeddings.registry.pieces import Rows, blocks
+from embeddings.registry.chunked import Rows, blocks
 
 BLOCK = 1 << 18  # rows scored at a time
 

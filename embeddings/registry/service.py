@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from embeddings.registry import answers, pages
+from embeddings.registry import pages
+from embeddings.registry import responses as answers
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, CatalogError, NotFound, RegistryError, SpaceMismatch
 from embeddings.registry.versions import LATEST

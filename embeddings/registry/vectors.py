@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from embeddings.registry.pieces import Rows, joined
+from embeddings.registry.chunked import Rows, joined
 
 NEARBY = 200  # sorted ids on either side among which a near miss is looked for
 FIELDS = ("ids", "vectors", "counts", "folded")

@@ -2,7 +2,7 @@
 
 The LocalExecutor forks its workers from the scheduler, and they fork each task: what is imported here once is there in
 every task, shared and at no cost. A fork keeps only the thread that forks, so nothing in the list may start a thread
-when imported: tests/infra checks it.
+when imported: tests/jobs/local checks it.
 """
 
 import os
@@ -21,7 +21,7 @@ PRELOAD = (
     "mlflow",
     "great_expectations",
     "torch",
-    "jobs.steps",
+    "jobs.pipeline.plan",
 )
 
 if os.environ.get("EVERGREEN_PRELOAD"):

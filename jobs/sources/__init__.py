@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """A daily log, in the columns of jobs/schema.py; a value that cannot be read is null and fails validation later."""
+    """A daily log, in the columns of jobs/lake/schema.py; a value that cannot be read is null and fails validation."""
 
     name: str
     timezone: str  # a day runs from midnight to midnight there

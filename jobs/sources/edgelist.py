@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.schema import ENGAGEMENT_TABLE
+from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.settings import EdgelistSettings
 from jobs.sources import reading
 from jobs.sources.files import FileLog

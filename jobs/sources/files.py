@@ -30,7 +30,7 @@ class FileLog(ABC):
 
     @abstractmethod
     def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
-        """All rows of these files in the columns of jobs/schema.py."""
+        """All rows of these files in the columns of jobs/lake/schema.py."""
 
     def span(self) -> Span:
         return reading.whole_span(span for span, _ in self._files.values())

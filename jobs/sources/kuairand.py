@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import BadInput
-from jobs.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, IMPRESSION_TABLE, ITEM_TABLE
+from jobs.lake.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, IMPRESSION_TABLE, ITEM_TABLE
 from jobs.settings import KuaiRandSettings
 from jobs.sources import reading
 from jobs.sources.reading import HOUR_MS, Span, category, id_of_number, whole_number

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
+from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.settings import TableSettings
 from jobs.sources import reading
 from jobs.sources.files import FileLog

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.services import ROOT
-from jobs.steps import EMBEDDING_STEPS, RANKER_STEPS
+from jobs.local.services import ROOT
+from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")

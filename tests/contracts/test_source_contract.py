@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from small_logs import DAYS, kuairand_log, table_log, write_edges, write_kuairand
 
-from jobs import land, validate
-from jobs.schema import TABLES, expected_columns
+from jobs.lake.schema import TABLES, expected_columns
 from jobs.settings import EdgelistSettings, KuaiRandSettings, Settings, SparkSettings, TableSettings, days_between
 from jobs.sources import open_source
 from jobs.sources.reading import HOUR_MS, day_bounds_ms
+from jobs.steps import land, validate
 
 TABLE = {"consumer_id": "who", "producer_id": "by", "item_id": "post"}
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.airflow_api import Airflow
-from jobs.demo import DAGS, await_dags, follow
-from jobs.services import running_services
+from jobs.local.airflow_client import Airflow
+from jobs.local.demo import DAGS, await_dags, follow
+from jobs.local.services import running_services
+from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.settings import Settings, load_settings
-from jobs.steps import EMBEDDING_STEPS, RANKER_STEPS
-from tests.infra.test_supervisor import free_port
+from tests.jobs.local.test_supervisor import free_port
 from tests.small_logs import DAYS, write_kuairand
 
 pytestmark = pytest.mark.timeout(900)  # a minute and a half on two idle cores

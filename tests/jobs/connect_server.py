@@ -29,7 +29,7 @@ def serving(home: Path) -> Iterator[tuple[subprocess.Popen, str]]:
         "EVERGREEN_SPARK__DRIVER_MEMORY": "1g",
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": TOKEN,
     }
-    command = [sys.executable, "-m", "jobs.spark_server"]
+    command = [sys.executable, "-m", "jobs.spark.connect_server"]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         wait_for(port, server)

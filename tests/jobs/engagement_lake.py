@@ -62,7 +62,7 @@ KILLED = textwrap.dedent("""
     import os, signal, sys
     from datetime import date
     from importlib import import_module
-    from jobs.session import spark_session
+    from jobs.spark.session import spark_session
     from jobs.settings import Settings
     settings = Settings.model_validate_json(sys.argv[1])
     step, module, name = sys.argv[2:5]

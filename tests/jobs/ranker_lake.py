@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from embeddings.fold_in import SVDFoldIn
 from embeddings.registry.client import Vectors
-from jobs.lake import Partition
-from jobs.publish import SETTINGS as PUBLISH_SETTINGS
-from jobs.publish import open_registry
+from jobs.lake.store import Partition
 from jobs.settings import EdgelistSettings, EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
+from jobs.steps.publish import SETTINGS as PUBLISH_SETTINGS
+from jobs.steps.publish import open_registry
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]

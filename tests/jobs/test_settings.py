@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import SettingsError
-from jobs.session import classic_conf
 from jobs.settings import days_between, load_settings
+from jobs.spark.session import classic_conf
 
 MINIMAL = '[source]\nkind = "kuairand"\npath = "data"\n'
 

@@ -10,8 +10,8 @@ import torch
 
 from models.features import Categorical, Day, FeatureSpec, SpaceMismatch, gather
 from models.losses import label_losses
-from models.masknet import MaskNet, MaskNetConfig
 from models.metrics import auc
+from models.rankers.masknet import MaskNet, MaskNetConfig
 from models.store import load, save
 from models.training import TrainingConfig, predict, rate, set_rates, set_statistics, train
 

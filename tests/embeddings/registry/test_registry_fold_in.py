@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 from registry_parts import DAY, SPACE, parts
 
-from embeddings.als import ALSConfig, als
+from embeddings.embedders.als import ALSConfig, als
 from embeddings.fold_in import ALSFoldIn, SVDFoldIn
 from embeddings.registry import files
 from embeddings.registry.errors import BadVersion, DamagedVersion

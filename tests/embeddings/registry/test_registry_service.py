@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry_parts import SPACE, TOKEN, free_port, parts, publish
 from sqlalchemy import text
 
-from embeddings.registry import answers
+from embeddings.registry import responses as answers
 from embeddings.registry.errors import RegistryError
 from embeddings.registry.service import app_from_environment
 

@@ -1,0 +1,47 @@
+"""The daily loop without Airflow: the same steps, one day after the other, in this process."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+
+from embeddings.registry.errors import RegistryError
+from jobs.errors import EvergreenError, Skip
+from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, execute
+from jobs.settings import Settings, days_between
+from jobs.spark.session import LazySession
+from jobs.terminal import Board, live
+
+
+def run_days(settings: Settings, first: date, last: date) -> tuple[Board, dict[tuple[date, str], str]]:
+    """Run every step of every day from first to last. Returns the board and, for each step that did not run, why.
+
+    A step that fails ends its own half of the day (embeddings or ranker); later days go on.
+    """
+    board = Board(days_between(first, last), STEPS)
+    reasons: dict[tuple[date, str], str] = {}
+    with live(board, "evergreen run") as show:
+        for day in board.days:
+            for steps in (EMBEDDING_STEPS, RANKER_STEPS):
+                run_half(settings, day, steps, board, reasons, show)
+    return board, reasons
+
+
+def run_half(settings: Settings, day: date, steps: tuple[str, ...], board: Board, reasons: dict, show) -> None:
+    """The steps of one DAG on one day, in order, until one of them has nothing to work on."""
+    for position, step in enumerate(steps):
+        board.set(day, step, "running")
+        show()
+        started = time.perf_counter()
+        try:
+            execute(settings, step, day, lambda: LazySession(settings))
+        except (Skip, EvergreenError, RegistryError) as reason:
+            state = "skipped" if isinstance(reason, Skip) else "failed"
+            reasons[day, step] = str(reason)
+            board.set(day, step, state)
+            for later in steps[position + 1 :]:
+                board.set(day, later, "skipped")
+            show()
+            return
+        board.set(day, step, "done", time.perf_counter() - started)
+        show()

@@ -1,0 +1,210 @@
+"""iALS, each part by another road: the loss summed pair by pair, dense solves, and `implicit`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from implicit.cpu.als import AlternatingLeastSquares
+from threadpoolctl import threadpool_limits
+
+from embeddings.embedders.als import ALSConfig, als, fit, initial_rows
+from embeddings.kernels.communicator import Alone
+from embeddings.kernels.exact_solve import CHUNK
+
+CFG = ALSConfig(dim=8, iterations=6, unobserved_weight=0.2, regularization=0.01, frequency_exponent=0.7)
+EXACT = replace(CFG, solver="exact")
+
+
+def tastes(n: int = 120, m: int = 60, seed: int = 0) -> sp.csr_matrix:
+    """Consumers of four tastes, each after its own quarter of the producers; strengths 0.5 to 3."""
+    rng = np.random.default_rng(seed)
+    same = rng.integers(0, 4, n)[:, None] == np.arange(m)[None, :] * 4 // m
+    engaged = rng.random((n, m)) < np.where(same, 0.5, 0.03)
+    return sp.csr_matrix(engaged * rng.uniform(0.5, 3.0, (n, m)))
+
+
+def penalties(counts: np.ndarray, others: int, cfg: ALSConfig) -> np.ndarray:
+    return cfg.regularization * (counts + cfg.unobserved_weight * others) ** cfg.frequency_exponent
+
+
+def slow_loss(x: sp.csr_matrix, consumers: np.ndarray, producers: np.ndarray, cfg: ALSConfig) -> float:
+    """The loss of the module's first lines, pair by pair."""
+    dense, total = x.toarray(), 0.0
+    for i, u in enumerate(consumers.astype(np.float64)):
+        for j, v in enumerate(producers.astype(np.float64)):
+            total += dense[i, j] * (u @ v - 1) ** 2 + cfg.unobserved_weight * (u @ v) ** 2
+    n, m = x.shape
+    total += penalties((dense > 0).sum(axis=1), m, cfg) @ (consumers.astype(np.float64) ** 2).sum(axis=1)
+    return total + penalties((dense > 0).sum(axis=0), n, cfg) @ (producers.astype(np.float64) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
+def test_the_loss_told_is_the_loss(cfg):
+    x = tastes()
+    factors = als(x, cfg)
+    assert factors.losses[-1] == pytest.approx(slow_loss(x, factors.consumers, factors.producers, cfg), rel=1e-5)
+
+
+@pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
+def test_every_iteration_lowers_the_loss(cfg):
+    losses = als(tastes(), replace(cfg, iterations=15)).losses
+    assert (np.diff(losses) < 0).all()
+
+
+def test_no_small_move_of_a_producer_lowers_the_loss():
+    """The producers were solved last: along any direction the loss rises on both sides, pair by pair."""
+    x, rng = tastes(40, 20), np.random.default_rng(0)
+    factors = als(x, EXACT)
+    least = slow_loss(x, factors.consumers, factors.producers, EXACT)
+    for _ in range(5):
+        move = rng.normal(size=factors.producers.shape) * 1e-2
+        for sign in (1, -1):
+            assert slow_loss(x, factors.consumers, factors.producers + sign * move, EXACT) > least
+
+
+def dense_half_step(x: sp.csr_matrix, others: np.ndarray, cfg: ALSConfig) -> np.ndarray:
+    """Every row by one dense solve. x: (n, m); others: (m, k)."""
+    v = others.astype(np.float64)
+    counts = np.diff(x.indptr)
+    rows = []
+    for strengths, penalty in zip(x.toarray(), penalties(counts, x.shape[1], cfg), strict=True):
+        system = cfg.unobserved_weight * v.T @ v + (v.T * strengths) @ v + penalty * np.eye(v.shape[1])
+        rows.append(np.linalg.solve(system, v.T @ strengths))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("dim", [1, 8, 100], ids=["k = 1", "n on both sides of k", "n < k"])
+def test_the_exact_solver_agrees_with_dense_solves(dim):
+    x = tastes()
+    factors = als(x, replace(EXACT, dim=dim, iterations=2))
+    expected = dense_half_step(x.T.tocsr(), factors.consumers, EXACT)
+    np.testing.assert_allclose(factors.producers, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_long_row_is_solved_exactly_too():
+    """More interactions than one chunk of the solver takes."""
+    x = tastes(3000, 12)
+    assert np.diff(x.tocsc().indptr).min() > CHUNK
+    factors = als(x, replace(EXACT, dim=4, iterations=2))
+    expected = dense_half_step(x.T.tocsr(), factors.consumers, EXACT)
+    np.testing.assert_allclose(factors.producers, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_many_conjugate_gradients_are_the_exact_solver():
+    x = tastes()
+    many, exact = als(x, replace(CFG, cg_steps=30)), als(x, EXACT)
+    np.testing.assert_allclose(many.consumers @ many.producers.T, exact.consumers @ exact.producers.T, atol=1e-4)
+    np.testing.assert_allclose(many.losses, exact.losses, rtol=1e-5)
+
+
+def test_three_steps_from_zero_come_near():
+    """In the Gram matrix's axes the first iteration needs no solver of its own: its loss is the exact one's to 1 %."""
+    three, exact = als(tastes(), replace(CFG, iterations=1)), als(tastes(), replace(EXACT, iterations=1))
+    assert three.losses[0] == pytest.approx(exact.losses[0], rel=0.01)
+
+
+@pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
+@pytest.mark.parametrize("members", [2, 3])
+def test_a_group_finds_what_one_alone_finds(cfg, members):
+    x = tastes()
+    alone, shared = als(x, cfg), als(x, cfg, threads=members)
+    np.testing.assert_allclose(shared.consumers, alone.consumers, atol=2e-5)
+    np.testing.assert_allclose(shared.producers, alone.producers, atol=2e-5)
+    np.testing.assert_allclose(shared.gram, alone.gram, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-5)
+
+
+def test_more_members_than_rows():
+    x = tastes(5, 3)
+    np.testing.assert_allclose(als(x, EXACT, threads=7).losses, als(x, EXACT).losses, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
+    x = tastes()
+    assert als(x, CFG).consumers.tobytes() == als(x, CFG).consumers.tobytes()
+    assert als(x, CFG).consumers.tobytes() != als(x, replace(CFG, seed=1)).consumers.tobytes()
+
+
+def test_the_start_is_the_papers_and_the_same_however_it_is_shared_out():
+    whole = initial_rows(0, 10_000, CFG)
+    assert whole.std() == pytest.approx(0.1 / np.sqrt(CFG.dim), rel=0.02)
+    shared = np.concatenate([initial_rows(0, 4095, CFG), initial_rows(4095, 5000, CFG), initial_rows(9095, 905, CFG)])
+    np.testing.assert_array_equal(shared, whole)
+
+
+def test_what_is_told_of_the_producers_is_theirs():
+    factors = als(tastes(), CFG)
+    producers = factors.producers.astype(np.float64)
+    np.testing.assert_allclose(factors.gram, producers.T @ producers, atol=1e-6 * np.trace(factors.gram))
+
+
+def test_implicit_finds_the_same_under_its_own_parameters():
+    """Strengths all s, ν = 0. With a = α0/s, implicit's c = 1 + 1/a and λ' = (1 + a) λ/α0 make its factors √(1 + a)
+    times ours: its system is ours over α0 where V' = √(1 + a) V, and its right side is c V' where ours is V/a.
+    """
+    x = (tastes() > 0).astype(np.float64) * 1.5
+    cfg = replace(EXACT, frequency_exponent=0.0, regularization=0.4, iterations=4)
+    a = cfg.unobserved_weight / 1.5
+    ours = als(x, cfg)
+    peer = AlternatingLeastSquares(
+        factors=cfg.dim, regularization=(1 + a) * cfg.regularization / cfg.unobserved_weight,
+        iterations=cfg.iterations, use_cg=False, num_threads=1, dtype=np.float64,
+    )  # fmt: skip
+    peer.item_factors = np.sqrt(1 + a) * initial_rows(0, x.shape[1], cfg).astype(np.float64)
+    with threadpool_limits(1, "blas"):
+        peer.fit((x > 0).astype(np.float64) * (1 + 1 / a), show_progress=False)
+    np.testing.assert_allclose(peer.user_factors / np.sqrt(1 + a), ours.consumers, atol=1e-4)
+    np.testing.assert_allclose(peer.item_factors / np.sqrt(1 + a), ours.producers, atol=1e-4)
+
+
+@given(
+    n=st.integers(1, 20),
+    m=st.integers(1, 20),
+    dim=st.integers(1, 20),
+    density=st.floats(0, 1),
+    solver=st.sampled_from(["cg", "exact"]),
+)
+def test_no_iteration_makes_it_worse_whatever_the_shape(n, m, dim, density, solver):
+    """Whoever has no engagements has zeros, and nothing is infinite."""
+    x = sp.random(n, m, density, "csr", random_state=np.random.default_rng(n * m))
+    factors = als(x, replace(CFG, dim=dim, iterations=5, solver=solver))
+    assert (np.diff(factors.losses) <= 1e-5 * x.data.sum()).all()
+    assert np.isfinite(factors.consumers).all()
+    assert not factors.consumers[np.diff(x.indptr) == 0].any()
+    assert not factors.producers[np.diff(x.tocsc().indptr) == 0].any()
+
+
+def test_progress_tells_each_iteration():
+    x, seen = tastes(), []
+    factors = fit(x, x.T.tocsr(), CFG, Alone(), progress=lambda done, loss: seen.append((done, loss)))
+    assert seen == list(zip(range(1, 7), factors.losses, strict=True))
+
+
+def test_rows_that_do_not_make_up_the_matrix_are_refused():
+    x = tastes()
+    with pytest.raises(ValueError, match="rows are 119; the other side of the matrix has 120 columns"):
+        fit(x[:119], x.T.tocsr(), CFG, Alone())
+
+
+def test_a_negative_strength_is_refused():
+    with pytest.raises(ValueError, match="not above 0"):
+        als(-tastes(), CFG)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"dim": 0}, "at least 1"),
+        ({"regularization": 0.0}, "above 0"),
+        ({"unobserved_weight": -1.0}, "at least 0"),
+        ({"solver": "lu"}, "no solver 'lu'"),
+    ],
+)
+def test_a_wrong_setting_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CFG, **wrong)

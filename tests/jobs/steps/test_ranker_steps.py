@@ -1,0 +1,280 @@
+"""train, test, gate and promote on small days: what they decide, what they refuse, and what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ranker_lake import DAYS, commit_days, commit_validated, impressions, publish_version, ranker_settings
+
+from jobs.errors import EvergreenError, SettingsError, Skip
+from jobs.pipeline import chain
+from jobs.settings import Settings
+from jobs.steps import evaluate as judge
+from jobs.steps import examples, gate, promote, train
+from jobs.steps.gate import decide
+from jobs.steps.publish import open_registry
+from models.metrics import Interval, auc
+from models.store import load
+
+
+@pytest.fixture(scope="module")
+def four_days(spark, tmp_path_factory):
+    """Examples of four days, one after the other."""
+    settings = ranker_settings(tmp_path_factory.mktemp("days") / "home")
+    commit_days(settings, DAYS[:4])
+    for day in DAYS[:4]:
+        examples.run(spark, settings, day)
+    return settings
+
+
+@pytest.fixture
+def settings(four_days, tmp_path):
+    """A copy of the four days, to do with as one likes."""
+    return copied(four_days, tmp_path / "home")
+
+
+def copied(settings: Settings, home: Path) -> Settings:
+    shutil.copytree(settings.home, home)
+    return settings.model_copy(update={"home": home})
+
+
+def run_chain(settings: Settings, days: list[date]) -> None:
+    for day in days:
+        for step in (judge, train, gate, promote):
+            step.run(None, settings, day)
+
+
+# The chain
+
+
+def test_models_are_tested_on_the_day_before_they_see_it(settings):
+    """Who meets whom: on the first day nobody, then yesterday's model alone, then champion and challenger."""
+    run_chain(settings, DAYS[:4])
+    met = [settings.lake.get("evaluate", day).facts for day in DAYS[:4]]
+    roles = [(facts.get("champion"), facts.get("challenger")) for facts in met]
+    first, second, third = map(str, DAYS[:3])
+    assert roles[:3] == [(None, None), (None, first), (first, second)]
+    assert roles[3][1] == third
+    assert "first day of the chain" in met[0]["why"]
+
+
+def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
+    """The day's vectors fit no older model: none is tested, the champion stays, and the new space's first is next."""
+    run_chain(settings, DAYS[:3])
+    for day in DAYS[2:4]:
+        publish_version(settings, day, space="author-new")
+    commit_validated(settings, DAYS[4], impressions(DAYS[4], 200))
+    for day in DAYS[3:5]:
+        shutil.rmtree(settings.lake.root / "examples" / f"day={day}", ignore_errors=True)
+        examples.run(spark, settings, day)
+    run_chain(settings, DAYS[3:5])
+    facts = {step: [settings.lake.get(step, day).facts for day in DAYS[2:5]] for step in ("evaluate", "gate")}
+    before, opened, after = facts["gate"]
+    assert "challenger" not in facts["evaluate"][1]
+    assert "new space 'author-new'" in facts["evaluate"][1]["why"]
+    assert opened["champion_after"] == before["champion_after"] != ""
+    assert facts["evaluate"][2]["challenger"] == after["champion_after"] == str(DAYS[3])
+
+
+def test_the_figures_of_a_test_are_those_of_its_predictions(settings):
+    """AUC of the stored predictions, and the stored predictions are what the stored model says."""
+    run_chain(settings, DAYS[:3])
+    test = settings.lake.get("evaluate", DAYS[2])
+    table = pq.read_table(test.path / "predictions.parquet")
+    for role in ("champion", "challenger"):
+        assert test.facts[f"{role}_auc_click"] == auc(table["label"].to_numpy(), table[role].to_numpy())
+    assert (
+        table["consumer_id"].to_pylist()
+        == pq.read_table(settings.lake.get("examples", DAYS[2]).path / "examples")["consumer_id"].to_pylist()
+    )
+    assert test.facts["challenger_auc_click"] > 0.6  # the small days are learnable
+
+
+def test_the_previous_day_is_the_newest_trusted_one(tmp_path):
+    """A refused day is passed over, and so is one without impressions; before the start there is nothing."""
+    settings = ranker_settings(tmp_path)
+    commit_validated(settings, DAYS[0], impressions(DAYS[0], 5))
+    commit_validated(settings, DAYS[1], None)
+    with settings.lake.writing("validate", DAYS[2], settings="") as staging:
+        staging.facts |= {"trusted": True, "reason": ""}
+    assert chain.previous(settings, DAYS[3]) == DAYS[0]
+    assert chain.previous(settings, DAYS[0]) is None
+    needed = list(chain.needs_of_previous(settings, DAYS[3], ("train", "gate")))
+    assert needed == [("validate", d) for d in reversed(DAYS[:3])] + [("train", DAYS[0]), ("gate", DAYS[0])]
+
+
+def test_every_draw_has_its_own_seed(settings):
+    """By step, day and settings; the same ones every time."""
+    other = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"seed": 1})})
+    seeds = {chain.seed(s, step, day) for s in (settings, other) for step in ("train", "gate") for day in DAYS[:2]}
+    assert len(seeds) == 8
+    assert chain.seed(settings, "train", DAYS[0]) in seeds
+
+
+# Training
+
+
+def test_training_takes_the_window_and_nothing_newer(settings):
+    """Up to the day itself, from the window's first day on."""
+    short = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"window_days": 2})})
+    train.run(None, short, DAYS[2])
+    partition = short.lake.get("train", DAYS[2])
+    assert sorted(partition.inputs) == [f"examples/{day}" for day in DAYS[1:3]]
+    assert (partition.facts["rows"], partition.facts["first_day"]) == (400, str(DAYS[1]))
+
+
+def test_training_twice_is_the_same_partition(settings):
+    train.run(None, settings, DAYS[2])
+    first = settings.lake.get("train", DAYS[2])
+    shutil.rmtree(settings.lake.root / "train")
+    train.run(None, settings, DAYS[2])
+    assert settings.lake.get("train", DAYS[2]) == first
+
+
+def test_a_day_of_another_space_is_left_out_and_told(spark, settings):
+    """Vectors of two spaces are never mixed: the newest day's space counts, the facts name the other."""
+    publish_version(settings, DAYS[2], space="author-new")
+    settings.lake.root.joinpath("examples", f"day={DAYS[3]}").rename(settings.home / "aside")
+    examples.run(spark, settings, DAYS[3])
+    train.run(None, settings, DAYS[3])
+    facts = settings.lake.get("train", DAYS[3]).facts
+    assert facts["space"] == "author-new"
+    assert facts["days"] == 2  # its own, and the first, which has no vectors
+    why = f"its vectors are in space 'author-s', those of {DAYS[3]} in 'author-new'"
+    assert facts["left_out"] == "; ".join(f"{day}: {why}" for day in DAYS[1:3])
+
+
+def test_a_day_without_examples_trains_nothing(settings):
+    commit_validated(settings, DAYS[4], None)
+    with pytest.raises(Skip, match="no trusted impressions"):
+        train.run(None, settings, DAYS[4])
+
+
+KILLED_AT = {
+    "the first batch": "import jobs.steps.train as m; m.Printer.__call__ = lambda *a: os.kill(os.getpid(), 9)",
+    "the commit": "import jobs.lake.store as m; m.Lake._commit = lambda *a: os.kill(os.getpid(), signal.SIGKILL)",
+}
+TRAIN = """
+import os, signal, sys
+from datetime import date
+from jobs.settings import Settings
+from jobs.steps import train
+{sabotage}
+train.run(None, Settings.model_validate_json(sys.argv[1]), date.fromisoformat(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", KILLED_AT)
+def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(four_days, settings, tmp_path, moment):
+    """kill -9, then again undisturbed: no partition after the first, the undisturbed one after the second."""
+
+    def attempt(sabotage: str) -> int:
+        arguments = [settings.model_dump_json(), str(DAYS[3])]
+        code = TRAIN.format(sabotage=sabotage)
+        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, env=os.environ).returncode
+
+    assert attempt(KILLED_AT[moment]) == -signal.SIGKILL
+    assert settings.lake.find("train", DAYS[3]) is None
+    assert attempt("") == 0
+    undisturbed = copied(four_days, tmp_path / "undisturbed")
+    train.run(None, undisturbed, DAYS[3])
+    assert settings.lake.get("train", DAYS[3]).digest == undisturbed.lake.get("train", DAYS[3]).digest
+
+
+# Testing
+
+
+def test_a_model_of_other_features_is_refused(settings):
+    """A model meets examples whose columns have changed: an error that names both days and the remedy."""
+    run_chain(settings, DAYS[:1])
+    partition = settings.lake.get("examples", DAYS[1])
+    spec = json.loads((partition.path / "features.json").read_text())
+    spec["numeric"] = spec["numeric"][:-1]
+    (partition.path / "features.json").write_text(json.dumps(spec))
+    with pytest.raises(
+        EvergreenError, match=f"{DAYS[0]} reads other features than the examples of {DAYS[1]}.*start_day"
+    ):
+        judge.run(None, settings, DAYS[1])
+
+
+def test_a_primary_label_that_does_not_exist_is_named(settings):
+    wrong = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"primary_label": "buy"})})
+    with pytest.raises(SettingsError, match=r"primary_label is 'buy'.*\['click', 'like'\]"):
+        judge.run(None, wrong, DAYS[0])
+
+
+# The gate
+
+
+def interval(difference: float, low: float, high: float) -> Interval:
+    return Interval(difference, low, high, np.array([low, difference, high]))
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "found", "winner", "words"),
+    [
+        ("", "", None, "", "first day of the chain"),
+        ("", "B", None, "B", "unopposed"),
+        ("A", "B", interval(0.02, 0.01, 0.03), "B", "better beyond doubt"),
+        ("A", "B", interval(0.0, 0.0, 0.0), "B", "not worse"),
+        ("A", "B", interval(-0.001, -0.01, 0.008), "B", "not worse"),
+        ("A", "B", interval(-0.001, -0.002, 0.0), "B", "not worse"),
+        ("A", "B", interval(-0.02, -0.03, -0.01), "A", "worse beyond doubt"),
+        ("A", "B", interval(np.nan, np.nan, np.nan), "B", "one outcome only"),
+    ],
+)
+def test_the_challenger_wins_unless_it_is_worse_beyond_doubt(champion, challenger, found, winner, words):
+    decision = decide(champion, challenger, found, "click", DAYS[2])
+    assert decision.champion == winner
+    assert words in decision.why
+
+
+@pytest.mark.parametrize(("noise", "promoted"), [(0.0, 1), (3.0, 0)])
+def test_the_gate_reads_the_predictions(settings, noise, promoted):
+    """The same scores are promoted, much noisier ones are not, with the figures in the facts."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600).astype(np.int8)
+    champion = labels + rng.normal(size=600)
+    table = {"consumer_id": [f"c{c}" for c in rng.integers(0, 60, 600)], "label": labels, "champion": champion}
+    with settings.lake.writing("evaluate", DAYS[2], settings="") as staging:
+        staging.facts |= {"champion": str(DAYS[0]), "challenger": str(DAYS[1]), "rows": 600}
+        table["challenger"] = champion + noise * rng.normal(size=600)
+        pq.write_table(pa.table(table), staging.path / "predictions.parquet")
+    gate.run(None, settings, DAYS[2])
+    facts = settings.lake.get("gate", DAYS[2]).facts
+    assert facts["promoted"] == promoted
+    assert facts["champion_after"] == str(DAYS[1] if promoted else DAYS[0])
+    assert (facts["difference_high"] < 0) == (not promoted)
+    assert (settings.report("gate", DAYS[2]) / "bootstrap.png").stat().st_size > 1000
+
+
+# Promotion
+
+
+def test_the_registry_alias_follows_the_champion_and_never_goes_back(settings):
+    """After the third day it points at what that champion saw; promoting the second day again does not move it."""
+    run_chain(settings, DAYS[:4])
+    champion = date.fromisoformat(settings.lake.get("gate", DAYS[3]).facts["champion_after"])
+    expected = settings.lake.get("examples", champion).facts["version"]
+    assert open_registry(settings).alias("author", "champion").id == expected
+    promote.run(None, settings, DAYS[2])
+    assert open_registry(settings).alias("author", "champion").id == expected
+
+
+def test_the_receipt_is_the_same_every_time(settings):
+    run_chain(settings, DAYS[:3])
+    first = settings.lake.get("promote", DAYS[2])
+    promote.run(None, settings, DAYS[2])
+    assert settings.lake.get("promote", DAYS[2]) == first
+    assert load(settings.lake.get("train", DAYS[2]).path).space == "author-s"
