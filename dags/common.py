@@ -9,7 +9,9 @@ from airflow.sdk import Asset, BaseOperatorLink, task
 
 EMBEDDINGS = Asset("embeddings")  # partition D: the version of day D is in the registry
 START = datetime(1970, 1, 1)  # any day of any log may be asked for
-LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # a log that is closed has one; after it nothing runs by itself
+LAST_DAY = os.environ.get(
+    "EVERGREEN_LAST_DAY"
+)  # a log that is closed has one; after it nothing runs by itself
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(seconds=5)}
 
 

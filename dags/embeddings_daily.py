@@ -24,7 +24,9 @@ from airflow.sdk import CronPartitionTimetable, chain, dag
 from dags.common import DEFAULTS, EMBEDDINGS, LAST_DAY, START, step
 
 # The run of midnight is for the day that has just ended: the partition lies one tick before it.
-AFTER_THE_DAY = CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
+AFTER_THE_DAY = CronPartitionTimetable(
+    "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
+)
 
 
 @dag(

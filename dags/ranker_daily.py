@@ -23,7 +23,9 @@ from dags.common import DEFAULTS, EMBEDDINGS, START, step
     doc_md=__doc__,
 )
 def ranker_daily():
-    chain(step("examples", spark=True), step("evaluate"), step("train"), step("gate"), step("promote"))
+    chain(
+        step("examples", spark=True), step("evaluate"), step("train"), step("gate"), step("promote")
+    )
 
 
 ranker_daily()

@@ -12,7 +12,9 @@ from threadpoolctl import threadpool_limits
 TIE = 1e-5  # cosines this near to each other are the same
 
 
-def procrustes(vectors: np.ndarray, anchor: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def procrustes(
+    vectors: np.ndarray, anchor: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
     """The orthogonal R (k, k) that minimises Σ_i w_i ‖vectors_i R − anchor_i‖².
 
     vectors, anchor: (n, k), the same entities in the same order. weights: (n,) >= 0, by default ones. With the SVD
@@ -50,7 +52,9 @@ def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
     """Mean cosine of the paired rows that are zero on neither side; 0 where there is none. a, b: (n, k)."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     there = norms > 0
-    return float(np.mean(np.sum(a[there] * b[there], axis=1) / norms[there])) if there.any() else 0.0
+    return (
+        float(np.mean(np.sum(a[there] * b[there], axis=1) / norms[there])) if there.any() else 0.0
+    )
 
 
 def relative_residual(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,10 +13,17 @@ import numpy as np
 from numba import njit
 
 # The features of a candidate: its products with a newcomer's groups, summed up along the last axis.
-SUMMARIES: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max, "median": np.median, "min": np.min}
+SUMMARIES: dict[str, Callable[..., np.ndarray]] = {
+    "mean": np.mean,
+    "max": np.max,
+    "median": np.median,
+    "min": np.min,
+}
 
 
-def group_sums(vectors: np.ndarray, groups: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+def group_sums(
+    vectors: np.ndarray, groups: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The vectors summed by group. vectors: (n, k) float32. groups: (n,) int64, the group of each, -1 for none.
 
     A vector of zeros is nobody's opinion and is left out. Returns sums (n_groups, k) float64 and how many are in each,

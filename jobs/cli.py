@@ -84,7 +84,13 @@ def up() -> None:
     serve(load_settings())
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
 def airflow(ctx: typer.Context) -> None:
     """Run Airflow's own command line on this home.  Example: evergreen airflow dags list"""
     from jobs.local.services import environment
@@ -97,7 +103,8 @@ def airflow(ctx: typer.Context) -> None:
 @app.command()
 def demo(
     days: Annotated[
-        int | None, typer.Option(help="How many days after day zero; default: all that are bundled.", min=1)
+        int | None,
+        typer.Option(help="How many days after day zero; default: all that are bundled.", min=1),
     ] = None,
 ) -> None:
     """Take the log's days through Airflow and show what came of them.  Example: evergreen demo --days 4"""
@@ -109,7 +116,9 @@ def demo(
 
 @app.command()
 def step(
-    name: Annotated[str, typer.Argument(help="One of land … promote; a wrong one is answered with the list.")],
+    name: Annotated[
+        str, typer.Argument(help="One of land … promote; a wrong one is answered with the list.")
+    ],
     day: Annotated[datetime, typer.Option(formats=DAY, help="The partition.")],
 ) -> None:
     """Run one step of one day, and first what it needs.  Example: evergreen step matrix --day 2022-04-25"""
@@ -136,22 +145,34 @@ def run(
 
     board, reasons = run_days(load_settings(), first.date(), last.date())
     for (day, name), reason in reasons.items():
-        typer.secho(f"{day} {name}: {reason}", fg="red" if board.cell(day, name).state == "failed" else None, err=True)
+        typer.secho(
+            f"{day} {name}: {reason}",
+            fg="red" if board.cell(day, name).state == "failed" else None,
+            err=True,
+        )
     raise typer.Exit(1 if board.failed() else 0)
 
 
-experiment = typer.Typer(no_args_is_help=True, help="Measure anew what the claims about the embeddings rest on.")
+experiment = typer.Typer(
+    no_args_is_help=True, help="Measure anew what the claims about the embeddings rest on."
+)
 app.add_typer(experiment, name="experiment")
 
 Seed = Annotated[int, typer.Option(help="Of splits, solvers, rankers and intervals.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of tables and pictures; default: reports/experiments of home.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of tables and pictures; default: reports/experiments of home."),
+]
 
 
 @experiment.command("fold-in")
 def fold_in(
     data: Annotated[
         Path | None,
-        typer.Option(envvar="EVERGREEN_DATA", help="Where Last.fm and MovieLens lie; default: ../shared/data."),
+        typer.Option(
+            envvar="EVERGREEN_DATA",
+            help="Where Last.fm and MovieLens lie; default: ../shared/data.",
+        ),
     ] = None,
     seed: Seed = 0,
     out: Out = None,

@@ -38,7 +38,9 @@ def known_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError("no such time zone; expected a name such as 'UTC' or 'Europe/Paris'") from None
+        raise ValueError(
+            "no such time zone; expected a name such as 'UTC' or 'Europe/Paris'"
+        ) from None
     return name
 
 
@@ -50,13 +52,15 @@ class TableSettings(Section):
 
     kind: Literal["table"]
     path: Path  # a file, a folder, or a glob; .csv, .csv.gz or .parquet
-    columns: dict[str, str]  # ours -> theirs: consumer_id, producer_id, time (and item_id, kind, value, dwell_ms)
-    labels: dict[str, str] = {}  # label -> 0/1 column; with labels the rows are impressions, without engagements
+    columns: dict[
+        str, str
+    ]  # ours -> theirs: consumer_id, producer_id, time (and item_id, kind, value, dwell_ms)
+    labels: dict[
+        str, str
+    ] = {}  # label -> 0/1 column; with labels the rows are impressions, without engagements
     context: list[str] = []  # further categorical columns known when the item is shown
     time_unit: Literal["s", "ms", "iso"] = "s"
-    timezone: Timezone = (
-        "UTC"  # a day runs from midnight to midnight there; iso times without an offset are meant there
-    )
+    timezone: Timezone = "UTC"  # a day runs from midnight to midnight there; iso times without an offset are meant there
     separator: str = ","  # between the fields of a CSV line
 
     @model_validator(mode="after")
@@ -64,9 +68,15 @@ class TableSettings(Section):
         needed = {"consumer_id", "producer_id", "time"}
         optional = {"item_id", "dwell_ms"} if self.labels else {"item_id", "kind", "value"}
         if missing := sorted(needed - self.columns.keys()):
-            raise ValueError(f"columns lacks {missing}: name the log's column for each of {sorted(needed)}")
+            raise ValueError(
+                f"columns lacks {missing}: name the log's column for each of {sorted(needed)}"
+            )
         if unknown := sorted(self.columns.keys() - needed - optional):
-            what = "impressions (labels are given)" if self.labels else "engagements (no labels are given)"
+            what = (
+                "impressions (labels are given)"
+                if self.labels
+                else "engagements (no labels are given)"
+            )
             raise ValueError(
                 f"columns has {unknown}, which {what} do not have; they may have {sorted(needed | optional)}"
             )
@@ -91,14 +101,14 @@ class SparkSettings(Section):
         default_factory=lambda: min(2, os.cpu_count() or 1), ge=1
     )
     driver_memory: str = "2g"
-    conf: dict[str, str] = {}  # Spark's own options, over ours, for a driver of ours: `master`, not `remote`
+    conf: dict[
+        str, str
+    ] = {}  # Spark's own options, over ours, for a driver of ours: `master`, not `remote`
 
 
 class ValidationSettings(Section):
     max_bad_share: float = 0.05  # more bad rows than this, and the day is not trusted
-    min_rows_share: float = (
-        0.5  # of the trailing median; fewer rows, and the day is not trusted. 0: quiet days are normal
-    )
+    min_rows_share: float = 0.5  # of the trailing median; fewer rows, and the day is not trusted. 0: quiet days are normal
     median_days: int = 7  # length of the trailing median
     median_min_days: int = 3  # with fewer days behind it, the row count is not judged
 
@@ -106,8 +116,12 @@ class ValidationSettings(Section):
 class MatrixSettings(Section):
     window_days: int = 14  # trailing days whose engagements count, the day itself included
     producers: int = 5000  # the top N producers span the matrix
-    drop_top: int = Field(default=0, ge=0)  # the T most popular of all are left out of it; the N come after them
-    rank_by: str = ""  # kind that ranks them, such as "follow" where follows are known; empty: any engagement
+    drop_top: int = Field(
+        default=0, ge=0
+    )  # the T most popular of all are left out of it; the N come after them
+    rank_by: str = (
+        ""  # kind that ranks them, such as "follow" where follows are known; empty: any engagement
+    )
     min_engagements: int = 2  # a consumer with fewer in the window is folded in, not fitted
     weights: dict[str, float] = {}  # strength of one engagement by kind; a kind not named counts 1
 
@@ -115,10 +129,14 @@ class MatrixSettings(Section):
 class ALSSettings(Section):
     """Implicit ALS; see embeddings/embedders/als.py for what is minimised."""
 
-    iterations: int = 32  # two seeds then agree to a mean cosine of 0.95 between their producers, with 16 to 0.91
+    iterations: int = (
+        32  # two seeds then agree to a mean cosine of 0.95 between their producers, with 16 to 0.91
+    )
     unobserved_weight: float = 0.1  # α0, the weight of every pair, engaged or not
     regularization: float = 0.003  # λ
-    frequency_exponent: float = 1.0  # ν: 0, the same penalty for all; 1, in proportion to a row's engagements
+    frequency_exponent: float = (
+        1.0  # ν: 0, the same penalty for all; 1, in proportion to a row's engagements
+    )
     solver: Literal["cg", "exact"] = "cg"
 
 
@@ -129,10 +147,16 @@ class EmbeddingSettings(Section):
     tolerance: float = Field(
         default=5e-3, ge=1e-7
     )  # of the SVD: ‖XᵀXv − σ²v‖ / σ₁² at which a direction is good enough
-    smoothing: float = Field(default=1.0, ge=0)  # of the SVD: what is added to row and column sums, in their means
+    smoothing: float = Field(
+        default=1.0, ge=0
+    )  # of the SVD: what is added to row and column sums, in their means
     als: ALSSettings = ALSSettings()
-    anchor_day: date | None = None  # day whose coordinates the space keeps; default: the first day of the log
-    min_cosine: float = 0.5  # mean cosine to the anchor's vectors; below it the version opens a space of its own
+    anchor_day: date | None = (
+        None  # day whose coordinates the space keeps; default: the first day of the log
+    )
+    min_cosine: float = (
+        0.5  # mean cosine to the anchor's vectors; below it the version opens a space of its own
+    )
     seed: int = 0
 
 
@@ -144,7 +168,9 @@ class RankerSettings(Section):
     batch_size: int = 512
     learning_rate: float = 2e-3
     field_width: int = 8  # length of one feature's vector inside the ranker
-    threads: int = 1  # of torch on a CPU; more are quicker on an idle machine and much slower on a busy one
+    threads: int = (
+        1  # of torch on a CPU; more are quicker on an idle machine and much slower on a busy one
+    )
     bootstrap: int = 200  # resamples of users in the gate's interval
     seed: int = 0
 
@@ -166,7 +192,9 @@ class ServiceSettings(Section):
     live: bool = True  # the log grows: every midnight the day that has just ended is run. False: only days asked for
 
 
-SourceSettings = Annotated[KuaiRandSettings | TableSettings | EdgelistSettings, Field(discriminator="kind")]
+SourceSettings = Annotated[
+    KuaiRandSettings | TableSettings | EdgelistSettings, Field(discriminator="kind")
+]
 
 
 class Settings(BaseSettings):
@@ -221,7 +249,9 @@ class Settings(BaseSettings):
 
     def digest(self, *sections: str) -> str:
         """Digest of the named sections: the settings that shape a step's result."""
-        chosen = {name: getattr(self, name).model_dump(mode="json", exclude={"path"}) for name in sections}
+        chosen = {
+            name: getattr(self, name).model_dump(mode="json", exclude={"path"}) for name in sections
+        }
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -231,20 +261,25 @@ def load_settings(path: Path | str | None = None) -> Settings:
     try:
         raw = tomllib.loads(file.read_text())
     except FileNotFoundError:
-        raise SettingsError(f"No settings file at {file}. Name one with --settings or EVERGREEN_SETTINGS.") from None
+        raise SettingsError(
+            f"No settings file at {file}. Name one with --settings or EVERGREEN_SETTINGS."
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is not valid TOML: {error}.") from None
     try:
         settings = Settings(**raw)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})"
+            for e in error.errors()
         )
         raise SettingsError(
             f"{file}: {faults}. The options and their defaults are listed in jobs/settings.py."
         ) from None
     source = settings.source.model_copy(update={"path": file.parent / settings.source.path})
-    return settings.model_copy(update={"home": (file.parent / settings.home).resolve(), "source": source})
+    return settings.model_copy(
+        update={"home": (file.parent / settings.home).resolve(), "source": source}
+    )
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -12,7 +12,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-STYLES = {"running": "yellow", "done": "green", "skipped": "dim", "failed": "bold red", "waiting": "dim"}
+STYLES = {
+    "running": "yellow",
+    "done": "green",
+    "skipped": "dim",
+    "failed": "bold red",
+    "waiting": "dim",
+}
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,23 @@ class Board:
     def seconds(self, step: str) -> list[float]:
         """The seconds of the days on which this step ran to its end."""
         return [
-            c.seconds for (_, s), c in self.cells.items() if s == step and c.state == "done" and c.seconds is not None
+            c.seconds
+            for (_, s), c in self.cells.items()
+            if s == step and c.state == "done" and c.seconds is not None
         ]
 
     def failed(self) -> list[tuple[date, str]]:
         return [where for where, cell in self.cells.items() if cell.state == "failed"]
 
     def table(self, title: str = "") -> Table:
-        table = Table("day", *self.steps, title=title, header_style="bold", pad_edge=False, collapse_padding=True)
+        table = Table(
+            "day",
+            *self.steps,
+            title=title,
+            header_style="bold",
+            pad_edge=False,
+            collapse_padding=True,
+        )
         for column in table.columns[1:]:
             column.justify = "right"
         for day in self.days:
@@ -65,7 +80,11 @@ class Board:
 
     def finished_days(self) -> list[date]:
         """Days whose every step has ended, in order, each told once: the lines where there is no terminal."""
-        over = [d for d in self.days if all(self.cell(d, s).state not in ("waiting", "running") for s in self.steps)]
+        over = [
+            d
+            for d in self.days
+            if all(self.cell(d, s).state not in ("waiting", "running") for s in self.steps)
+        ]
         fresh = [d for d in over if d not in self._told]
         self._told.update(fresh)
         return fresh

@@ -59,7 +59,9 @@ class Batch:
 
     categories: np.ndarray  # (B, C) int64 bucket numbers
     numbers: np.ndarray  # (B, N) float32, NaN where unknown
-    vectors: np.ndarray  # (B, 2, V) float32 published vectors of consumer and producer, zeros where there is none
+    vectors: (
+        np.ndarray
+    )  # (B, 2, V) float32 published vectors of consumer and producer, zeros where there is none
     labels: np.ndarray  # (B, L) float32 0/1
 
 
@@ -82,7 +84,13 @@ class Day:
 
     @classmethod
     def from_table(
-        cls, name: str, table: pa.Table, spec: FeatureSpec, space: str, consumers: Rows, producers: Rows
+        cls,
+        name: str,
+        table: pa.Table,
+        spec: FeatureSpec,
+        space: str,
+        consumers: Rows,
+        producers: Rows,
     ) -> Day:
         """Take the columns of `spec` out of a table of examples; KeyError names a column that is not there."""
         return cls(

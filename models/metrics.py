@@ -15,11 +15,15 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
     order = np.argsort(scores, kind="stable")
     weights = np.ones((len(scores),)) if weights is None else np.asarray(weights)
     sorted_scores, positive = scores[order], labels[order] > 0
-    starts = np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])  # of each run of equal scores
+    starts = np.flatnonzero(
+        np.r_[True, sorted_scores[1:] != sorted_scores[:-1]]
+    )  # of each run of equal scores
     sorted_weights = weights[..., order].astype(np.float64)
     positives = np.add.reduceat(sorted_weights * positive, starts, axis=-1)  # (..., runs)
     negatives = np.add.reduceat(sorted_weights * ~positive, starts, axis=-1)
-    below = np.cumsum(negatives, axis=-1) - negatives / 2  # negatives below a run, and half of those in it
+    below = (
+        np.cumsum(negatives, axis=-1) - negatives / 2
+    )  # negatives below a run, and half of those in it
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
     with np.errstate(invalid="ignore"):
         return np.where(pairs > 0, (positives * below).sum(axis=-1) / pairs, np.nan)[()]
@@ -39,10 +43,14 @@ def relative_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> flo
     rate = float(np.mean(labels > 0))
     if rate in (0.0, 1.0):
         return float("nan")
-    return 100 * (1 - log_loss(labels, probabilities) / log_loss(labels, np.full(len(labels), rate)))
+    return 100 * (
+        1 - log_loss(labels, probabilities) / log_loss(labels, np.full(len(labels), rate))
+    )
 
 
-def metrics_by_label(labels: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+def metrics_by_label(
+    labels: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]
+) -> dict[str, float]:
     """auc_<label>, log_loss_<label> and rce_<label> of each column; what is not defined is left out."""
     found: dict[str, float] = {}
     for column, name in enumerate(names):
@@ -84,7 +92,9 @@ def paired_bootstrap(
     rng = np.random.default_rng(seed)
     differences = []
     for start in range(0, resamples, 50):  # fifty at a time: memory is 50 · n
-        draws = rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=min(50, resamples - start))
+        draws = rng.multinomial(
+            n_users, np.full(n_users, 1 / n_users), size=min(50, resamples - start)
+        )
         weights = draws[:, row_user]  # (<= 50, n)
         differences.append(auc(labels, new, weights) - auc(labels, old, weights))
     drawn = np.concatenate(differences)

@@ -30,9 +30,13 @@ class Ranker(PythonModel):
     def load_context(self, context: Any) -> None:
         self.saved = load(Path(context.artifacts[ARTIFACT]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         spec = self.saved.model.spec
-        scores = predict(self.saved.model, as_day(model_input, spec, self.saved.space), self.saved.space)
+        scores = predict(
+            self.saved.model, as_day(model_input, spec, self.saved.space), self.saved.space
+        )
         return pd.DataFrame(scores, columns=list(spec.labels), index=model_input.index)
 
 

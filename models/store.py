@@ -26,7 +26,9 @@ class Saved:
 def save(home: Path, model: MaskNet, space: str) -> None:
     """Write model.safetensors and model.json below `home`: the same model is the same bytes."""
     home.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, home / WEIGHTS)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, home / WEIGHTS
+    )
     content = {"spec": json.loads(model.spec.to_json()), "net": asdict(model.cfg), "space": space}
     (home / DESCRIPTION).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
@@ -35,7 +37,9 @@ def load(home: Path) -> Saved:
     """Read what `save` wrote."""
     content = json.loads((home / DESCRIPTION).read_text())
     net = content["net"] | {"hidden": tuple(content["net"]["hidden"])}
-    with torch.random.fork_rng():  # the fresh weights are overwritten: they must not cost the caller its random state
+    with (
+        torch.random.fork_rng()
+    ):  # the fresh weights are overwritten: they must not cost the caller its random state
         model = MaskNet(FeatureSpec.from_json(json.dumps(content["spec"])), MaskNetConfig(**net))
     model.load_state_dict(load_file(home / WEIGHTS))
     return Saved(model.eval(), content["space"])

@@ -15,14 +15,18 @@ from models.features import Batch, Day, FeatureSpec, one_space
 from models.losses import label_losses
 from models.rankers.masknet import MaskNet, MaskNetConfig
 
-Progress = Callable[[str, int, int, float], None]  # name of the day, rows done, rows in all, running loss
+Progress = Callable[
+    [str, int, int, float], None
+]  # name of the day, rows done, rows in all, running loss
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     batch_size: int = 512  # rows a step
     learning_rate: float = 2e-3  # of Adam, at its peak
-    warmup_share: float = 0.05  # of the steps, in which the rate climbs to its peak; then it falls linearly to zero
+    warmup_share: float = (
+        0.05  # of the steps, in which the rate climbs to its peak; then it falls linearly to zero
+    )
     threads: int = 1  # of torch on a CPU; another number may round differently
     seed: int = 0
 
@@ -37,7 +41,11 @@ class Trained:
 
 
 def train(
-    days: list[Day], spec: FeatureSpec, net: MaskNetConfig, cfg: TrainingConfig, progress: Progress | None = None
+    days: list[Day],
+    spec: FeatureSpec,
+    net: MaskNetConfig,
+    cfg: TrainingConfig,
+    progress: Progress | None = None,
 ) -> Trained:
     """Fit a MaskNet by one pass of Adam over the days' rows. Raises SpaceMismatch when they mix two spaces.
 
@@ -53,7 +61,9 @@ def train(
         set_rates(model, days)
         model.to(device())
         optimizer = torch.optim.Adam(model.parameters(), lr=cfg.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps, cfg.warmup_share))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate(step, steps, cfg.warmup_share)
+        )
         step = done = 0
         for day in days:
             for batch in day.batches(cfg.batch_size):
@@ -66,17 +76,29 @@ def train(
                 losses[step] = losses_L.detach().cpu()
                 step, done = step + 1, done + len(labels_BL)
                 if progress:
-                    progress(day.name, done, rows, float(losses[max(0, step - 50) : step].sum(axis=1).mean()))
+                    progress(
+                        day.name,
+                        done,
+                        rows,
+                        float(losses[max(0, step - 50) : step].sum(axis=1).mean()),
+                    )
     return Trained(model.cpu().eval(), space, losses)
 
 
-def predict(model: MaskNet, day: Day, space: str, batch_size: int = 4096, threads: int = 1) -> np.ndarray:
+def predict(
+    model: MaskNet, day: Day, space: str, batch_size: int = 4096, threads: int = 1
+) -> np.ndarray:
     """Probability of every label for every row, (n, L). Raises SpaceMismatch where the day's vectors are of another."""
     one_space({"the model": space, day.name: day.space})
     with reproducible(seed=0, threads=threads), torch.inference_mode():
         model = model.to(device()).eval()
-        parts = [torch.sigmoid(model(*tensors(batch)[0])).cpu().numpy() for batch in day.batches(batch_size)]
-    return np.concatenate(parts) if parts else np.zeros((0, len(model.spec.labels)), dtype=np.float32)
+        parts = [
+            torch.sigmoid(model(*tensors(batch)[0])).cpu().numpy()
+            for batch in day.batches(batch_size)
+        ]
+    return (
+        np.concatenate(parts) if parts else np.zeros((0, len(model.spec.labels)), dtype=np.float32)
+    )
 
 
 def device() -> torch.device:
@@ -86,7 +108,9 @@ def device() -> torch.device:
 def tensors(batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
     """(inputs of the model, labels) on the device."""
     to = device()
-    inputs = tuple(torch.from_numpy(x).to(to) for x in (batch.categories, batch.numbers, batch.vectors))
+    inputs = tuple(
+        torch.from_numpy(x).to(to) for x in (batch.categories, batch.numbers, batch.vectors)
+    )
     return inputs, torch.from_numpy(batch.labels).to(to)  # type: ignore[return-value]
 
 
@@ -101,7 +125,9 @@ def set_statistics(model: MaskNet, days: list[Day]) -> None:
     n = sum((~np.isnan(day.numbers)).sum(axis=0) for day in days)
     known = np.maximum(n, 1)
     mean = sum(np.nansum(day.numbers, axis=0, dtype=np.float64) for day in days) / known
-    variance = sum(np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64) for day in days) / known
+    variance = (
+        sum(np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64) for day in days) / known
+    )
     std = np.sqrt(variance)
     model.fields.mean_N.copy_(torch.from_numpy(mean))
     model.fields.std_N.copy_(torch.from_numpy(np.where(std > 1e-6, std, np.inf)))
@@ -118,7 +144,9 @@ def set_rates(model: MaskNet, days: list[Day]) -> None:
 @contextmanager
 def reproducible(seed: int, threads: int) -> Iterator[None]:
     """A fixed seed, thread count and choice of kernels, for this block only."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs to add in one order
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # what CUDA needs to add in one order
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -48,9 +48,20 @@ def main() -> int:
     mllib = mllib_seconds(train, seed)
     wall = median(ours.wall_s)
     figures = [
-        Figure("CPU of an iteration", median(theirs.cpu_s), "core-s", "ours", median(ours.cpu_s), 3.0, False, True),
+        Figure(
+            "CPU of an iteration",
+            median(theirs.cpu_s),
+            "core-s",
+            "ours",
+            median(ours.cpu_s),
+            3.0,
+            False,
+            True,
+        ),
         Figure("wall time of an iteration", median(theirs.wall_s), "s", "ours", wall),
-        Figure("Recall@20 less `implicit`'s", best(ours) - best(theirs), "", bar=-0.002, at_most=False),
+        Figure(
+            "Recall@20 less `implicit`'s", best(ours) - best(theirs), "", bar=-0.002, at_most=False
+        ),
         Figure("Recall@20", best(ours), "", "implicit", best(theirs)),
         Figure("wall time of an iteration of MLlib", mllib, "s", "ours", wall, 15.0, False, True),
         Figure("exact solver: error against dense solves", exact_error(train, seed), "", bar=1e-5),
@@ -62,7 +73,10 @@ def split(x: sp.csr_matrix, seed: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Nine tenths of the pairs, and the rest."""
     held = np.random.default_rng([seed, 1]).random(x.nnz) < 0.1
     rows, columns = x.nonzero()
-    parts = (sp.csr_matrix((x.data[part], (rows[part], columns[part])), shape=x.shape) for part in (~held, held))
+    parts = (
+        sp.csr_matrix((x.data[part], (rows[part], columns[part])), shape=x.shape)
+        for part in (~held, held)
+    )
     return next(parts), next(parts)
 
 
@@ -100,7 +114,9 @@ def beside_implicit(train: sp.csr_matrix, held_out: sp.csr_matrix, seed: int) ->
     for regularization in track(REGULARIZATIONS, "beside implicit"):
         for fit, run in zip(fits, runs, strict=True):
             laps = Laps()
-            consumers, producers = fit(train, replace(CFG, regularization=regularization, seed=seed), laps)
+            consumers, producers = fit(
+                train, replace(CFG, regularization=regularization, seed=seed), laps
+            )
             for cpu_s, wall_s in laps.seconds().tolist():
                 run.cpu_s.append(cpu_s)
                 run.wall_s.append(wall_s)
@@ -130,7 +146,11 @@ def fit_implicit(train: sp.csr_matrix, cfg: ALSConfig, laps: Laps) -> tuple[np.n
 
 
 def recall(
-    train: sp.csr_matrix, held_out: sp.csr_matrix, consumers: np.ndarray, producers: np.ndarray, seed: int
+    train: sp.csr_matrix,
+    held_out: sp.csr_matrix,
+    consumers: np.ndarray,
+    producers: np.ndarray,
+    seed: int,
 ) -> float:
     """Recall@20: of what was held out from a consumer (of 20 at most), the share in the 20 best. The mean."""
     someone = np.flatnonzero(np.diff(held_out.indptr))
@@ -149,7 +169,9 @@ def mllib_seconds(train: sp.csr_matrix, seed: int) -> float:
     """Wall seconds of one of MLlib's iterations."""
     from pyspark.ml.recommendation import ALS
 
-    settings = load_settings().model_copy(update={"spark": SparkSettings(master="local[2]", driver_memory="4g")})
+    settings = load_settings().model_copy(
+        update={"spark": SparkSettings(master="local[2]", driver_memory="4g")}
+    )
     spark = spark_session(settings)
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         rows, columns = train.nonzero()
@@ -158,7 +180,14 @@ def mllib_seconds(train: sp.csr_matrix, seed: int) -> float:
         pairs.count()
         took = {}
         for iterations in track((1, 3), "MLlib"):
-            model = ALS(rank=CFG.dim, maxIter=iterations, implicitPrefs=True, alpha=10.0, regParam=0.01, seed=seed)
+            model = ALS(
+                rank=CFG.dim,
+                maxIter=iterations,
+                implicitPrefs=True,
+                alpha=10.0,
+                regParam=0.01,
+                seed=seed,
+            )
             started = time.perf_counter()
             model.fit(pairs)
             took[iterations] = time.perf_counter() - started
@@ -176,7 +205,9 @@ def exact_error(train: sp.csr_matrix, seed: int) -> float:
     for j in np.random.default_rng([seed, 3]).permutation(columns.shape[0])[:ROWS_SOLVED]:
         near = u[columns.indices[columns.indptr[j] : columns.indptr[j + 1]]]
         expected = np.linalg.solve(dense + near.T @ near, near.sum(axis=0))
-        errors.append(np.linalg.norm(factors.producers[j] - expected) / max(np.linalg.norm(expected), 1e-30))
+        errors.append(
+            np.linalg.norm(factors.producers[j] - expected) / max(np.linalg.norm(expected), 1e-30)
+        )
     return float(max(errors))
 
 

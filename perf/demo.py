@@ -36,7 +36,11 @@ def main() -> int:
         Figure("peak memory of all processes", outcome.peak_bytes / 2**30, "GiB", bar=MOST_GIB),
     ]
     for step in STEPS:
-        spent = [task.end - task.start for task in outcome.tasks if task.step == step and task.state == "done"]
+        spent = [
+            task.end - task.start
+            for task in outcome.tasks
+            if task.step == step and task.state == "done"
+        ]
         figures += [
             Figure(f"{step}: median of {len(spent)} days", median(spent), "s"),
             Figure(f"{step}: longest", max(spent), "s"),

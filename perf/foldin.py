@@ -32,7 +32,11 @@ CFG = ALSConfig(dim=K)
 def main() -> int:
     chosen = arguments(__doc__, size="1")
     n_users = int(USERS * float(chosen.size))
-    return finish("foldin", [*in_process(chosen.seed, n_users), on_spark(chosen.seed, 10 * n_users)], chosen.seed)
+    return finish(
+        "foldin",
+        [*in_process(chosen.seed, n_users), on_spark(chosen.seed, 10 * n_users)],
+        chosen.seed,
+    )
 
 
 def in_process(seed: int, n_users: int) -> list[Figure]:
@@ -45,8 +49,12 @@ def in_process(seed: int, n_users: int) -> list[Figure]:
     normalized = normalize(x, by_svd.column_sums).astype(np.float32)
     svd, svd_peer = users_per_core_s(x, by_svd.fold, lambda _: normalized @ producers)
     return [
-        Figure("ALS exact, batch", als, "users/core-s", "implicit", als_peer, 100_000, at_most=False),
-        Figure("SVD, batch", svd, "users/core-s", "SciPy's product", svd_peer, 1_300_000, at_most=False),
+        Figure(
+            "ALS exact, batch", als, "users/core-s", "implicit", als_peer, 100_000, at_most=False
+        ),
+        Figure(
+            "SVD, batch", svd, "users/core-s", "SciPy's product", svd_peer, 1_300_000, at_most=False
+        ),
         Figure("ALS, one user online, p99", p99_ms(x, by_als), "ms", bar=1.0),
         Figure("SVD, one user online, p99", p99_ms(x, by_svd), "ms", bar=1.0),
         Figure("ALS: error against dense solves", dense_error(x, producers, by_als), "", bar=1e-5),
@@ -86,7 +94,9 @@ def implicit_fold(producers: np.ndarray) -> Callable[[sp.csr_matrix], np.ndarray
 
 
 def users_per_core_s(
-    x: sp.csr_matrix, ours: Callable[[sp.csr_matrix], np.ndarray], peer: Callable[[sp.csr_matrix], np.ndarray]
+    x: sp.csr_matrix,
+    ours: Callable[[sp.csr_matrix], np.ndarray],
+    peer: Callable[[sp.csr_matrix], np.ndarray],
 ) -> tuple[float, float]:
     """Medians over runs in turn, on one core."""
     rates: tuple[list[float], list[float]] = ([], [])
@@ -119,7 +129,9 @@ def dense_error(x: sp.csr_matrix, producers: np.ndarray, folding: ALSFoldIn) -> 
     for user, found in enumerate(folding.fold(x[:200])):
         near = v[x[user].indices]
         penalty = CFG.regularization * (len(near) + CFG.unobserved_weight * PRODUCERS)
-        system = CFG.unobserved_weight * v.T @ v + (near.T * x[user].data) @ near + penalty * np.eye(K)
+        system = (
+            CFG.unobserved_weight * v.T @ v + (near.T * x[user].data) @ near + penalty * np.eye(K)
+        )
         expected = np.linalg.solve(system, near.T @ x[user].data)
         errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     return float(max(errors))

@@ -41,7 +41,9 @@ def end_to_end(x: sp.csr_matrix, model: SVDFoldIn) -> Figure:
 
         def naive() -> None:
             saved = settings.lake.get("align", DAY).path / "fold_in"
-            found = spark.read.parquet(str(rows)).mapInArrow(folder(str(saved)), "id binary, vector array<float>")
+            found = spark.read.parquet(str(rows)).mapInArrow(
+                folder(str(saved)), "id binary, vector array<float>"
+            )
             found.write.mode("overwrite").parquet(str(target))
 
         seconds(ours), seconds(naive)  # workers started, kernels compiled
@@ -77,7 +79,9 @@ def commit_inputs(settings: Settings, x: sp.csr_matrix, model: SVDFoldIn) -> Non
         for number, rows in enumerate(np.array_split(np.arange(x.shape[0]), BLOCKS)):
             part = x[rows[0] : rows[-1] + 1]
             counts, indptr = np.diff(part.indptr).astype(np.int32), part.indptr.astype(np.int64)
-            block = Block(ids(x.shape[0])[rows], counts, indptr, part.indices, part.data.astype(np.float64))
+            block = Block(
+                ids(x.shape[0])[rows], counts, indptr, part.indices, part.data.astype(np.float64)
+            )
             save_block(staging.path / "rest" / f"block-{number:05d}", block)
     with settings.lake.writing("embed", DAY, settings=""):
         pass
@@ -93,8 +97,13 @@ def write_rows(home: Path, x: sp.csr_matrix) -> None:
     for number, rows in enumerate(np.array_split(np.arange(x.shape[0]), BLOCKS)):
         part = x[rows[0] : rows[-1] + 1]
         offsets = pa.array(part.indptr, pa.int32())
-        columns = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in (part.indices, part.data)]
-        table = pa.table({"id": pa.array(every[rows].tolist()), "producers": columns[0], "strengths": columns[1]})
+        columns = [
+            pa.ListArray.from_arrays(offsets, pa.array(values))
+            for values in (part.indices, part.data)
+        ]
+        table = pa.table(
+            {"id": pa.array(every[rows].tolist()), "producers": columns[0], "strengths": columns[1]}
+        )
         pq.write_table(table, home / f"part-{number:05d}.parquet")
 
 
@@ -109,7 +118,9 @@ def folder(saved: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Recor
             values = (strengths.flatten().to_numpy(), producers.flatten().to_numpy(), indptr)
             vectors = model.fold(sp.csr_matrix(values, shape=(len(batch), model.n_producers)))
             offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
-            yield pa.record_batch([batch["id"], pa.ListArray.from_arrays(offsets, vectors.ravel())], ["id", "vector"])
+            yield pa.record_batch(
+                [batch["id"], pa.ListArray.from_arrays(offsets, vectors.ravel())], ["id", "vector"]
+            )
 
     return fold
 

@@ -64,7 +64,15 @@ def main() -> int:
     per_event = CORES * peak / (EVENTS * size)
     name = "a week's files -> blocks"
     figures = [
-        Figure(name, ours, "s", "Spark groupBy -> the same", spark_s, MOST_OF_GROUP_BY, bar_on_ratio=True),
+        Figure(
+            name,
+            ours,
+            "s",
+            "Spark groupBy -> the same",
+            spark_s,
+            MOST_OF_GROUP_BY,
+            bar_on_ratio=True,
+        ),
         Figure(name, ours, "s", "DuckDB -> the same", duckdb_s, MOST_OF_DUCKDB, bar_on_ratio=True),
         Figure(name, ours, "s", "DuckDB's group-by alone", pairs_s),
         Figure("a task's peak memory, an engagement of its bucket", per_event, "B"),
@@ -84,11 +92,20 @@ def write_days(spark: SparkSession, settings: Settings, size: float, seed: int) 
     for day in track(DAYS, "days"):
         pq.write_table(random_day(int(EVENTS * size) // len(DAYS), consumers, producers, rng), raw)
         with settings.lake.writing("validate", day, settings="bench") as staging:
-            staging.write(spark.read.parquet(str(raw)), ENGAGEMENT_TABLE, list(ENGAGEMENTS), settings.spark.partitions)
-    return [part for day in DAYS for part in settings.lake.get("validate", day).parts(ENGAGEMENT_TABLE)]
+            staging.write(
+                spark.read.parquet(str(raw)),
+                ENGAGEMENT_TABLE,
+                list(ENGAGEMENTS),
+                settings.spark.partitions,
+            )
+    return [
+        part for day in DAYS for part in settings.lake.get("validate", day).parts(ENGAGEMENT_TABLE)
+    ]
 
 
-def random_day(n: int, consumers: np.ndarray, producers: np.ndarray, rng: np.random.Generator) -> pa.Table:
+def random_day(
+    n: int, consumers: np.ndarray, producers: np.ndarray, rng: np.random.Generator
+) -> pa.Table:
     """n engagements: activity falls with the square root of the rank, popularity nearly with the rank itself."""
     columns = {
         "consumer_id": consumers[zipf_ranks(len(consumers), 0.5, n, rng)],
@@ -110,7 +127,9 @@ def zipf_ranks(size: int, exponent: float, n: int, rng: np.random.Generator) -> 
 # The contestants
 
 
-def contestants(spark: SparkSession, parts: list[Part], cfg: MatrixSettings) -> dict[str, Callable[[Path], None]]:
+def contestants(
+    spark: SparkSession, parts: list[Part], cfg: MatrixSettings
+) -> dict[str, Callable[[Path], None]]:
     """Each writes the matrix below a folder; the last one stops before, with its pairs in memory."""
     files = [part.path for part in parts]
 
@@ -157,7 +176,10 @@ def by_id(home: Path, name: str) -> list[np.ndarray]:
     blocks, n_producers = load_blocks(home / name), len(np.load(home / "producers.npy"))
     if not blocks:
         return []
-    ids, engagements = (np.concatenate([getattr(block, field) for block in blocks]) for field in ("ids", "engagements"))
+    ids, engagements = (
+        np.concatenate([getattr(block, field) for block in blocks])
+        for field in ("ids", "engagements")
+    )
     order = np.argsort(ids)
     x: sp.csr_matrix = stack(blocks, n_producers)[order]
     return [ids[order], engagements[order], x.indptr, x.indices, x.data]

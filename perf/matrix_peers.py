@@ -30,7 +30,9 @@ def save_blocks(home: Path, number: int, block: Block, min_engagements: int) -> 
 # Spark: two shuffles, of the engagements and of their pairs
 
 
-def group_by(spark: SparkSession, files: list[str], cfg: MatrixSettings, n_blocks: int, home: Path) -> None:
+def group_by(
+    spark: SparkSession, files: list[str], cfg: MatrixSettings, n_blocks: int, home: Path
+) -> None:
     """The step as it was before the rows lay spread by consumer."""
     pairs = strengths(spark.read.parquet(*files), cfg).cache()
     producers = top_producers(pairs, cfg)
@@ -46,9 +48,13 @@ def strengths(engagements: DataFrame, cfg: MatrixSettings) -> DataFrame:
     weight = F.lit(1.0)
     for kind, w in sorted(cfg.weights.items()):
         weight = F.when(F.col("kind") == kind, F.lit(w)).otherwise(weight)
-    weighed = engagements.withColumn("millionths", F.round(F.col("value") * weight * 1e6).cast("long"))
+    weighed = engagements.withColumn(
+        "millionths", F.round(F.col("value") * weight * 1e6).cast("long")
+    )
     sums = weighed.where(F.col("millionths") > 0).groupBy("consumer_id", "producer_id")
-    return sums.agg((F.sum("millionths") / 1e6).alias("strength"), F.count("*").alias("engagements"))
+    return sums.agg(
+        (F.sum("millionths") / 1e6).alias("strength"), F.count("*").alias("engagements")
+    )
 
 
 def top_producers(pairs: DataFrame, cfg: MatrixSettings) -> list[str]:
@@ -60,12 +66,19 @@ def top_producers(pairs: DataFrame, cfg: MatrixSettings) -> list[str]:
 
 
 def write_blocks(
-    spark: SparkSession, pairs: DataFrame, producers: list[str], min_engagements: int, home: Path, n_blocks: int
+    spark: SparkSession,
+    pairs: DataFrame,
+    producers: list[str],
+    min_engagements: int,
+    home: Path,
+    n_blocks: int,
 ) -> None:
     """Each task lays out the consumers of one bucket and writes its blocks below `home` itself."""
     from pyspark.sql import functions as F
 
-    columns = pd.DataFrame({"producer_id": producers, "producer_row": np.arange(len(producers), dtype=np.int32)})
+    columns = pd.DataFrame(
+        {"producer_id": producers, "producer_row": np.arange(len(producers), dtype=np.int32)}
+    )
     placed = pairs.join(F.broadcast(spark.createDataFrame(columns)), "producer_id").select(
         F.pmod(F.xxhash64("consumer_id"), F.lit(n_blocks)).cast("int").alias("block"),
         "consumer_id",
@@ -73,7 +86,9 @@ def write_blocks(
         "strength",
         "engagements",
     )
-    placed.groupBy("block").applyInArrow(block_writer(home, min_engagements), "consumers long").collect()
+    placed.groupBy("block").applyInArrow(
+        block_writer(home, min_engagements), "consumers long"
+    ).collect()
 
 
 def block_writer(home: Path, min_engagements: int) -> Callable[[pa.Table], pa.Table]:
@@ -88,7 +103,9 @@ def block_writer(home: Path, min_engagements: int) -> Callable[[pa.Table], pa.Ta
 def to_block(pairs: pa.Table) -> Block:
     """(consumer_id, producer_row, strength, engagements) in any order -> CSR rows by consumer id, columns ascending."""
     pairs = pairs.sort_by([("consumer_id", "ascending"), ("producer_row", "ascending")])
-    ids = pairs["consumer_id"].combine_chunks().dictionary_encode()  # in order of appearance, which is sorted
+    ids = (
+        pairs["consumer_id"].combine_chunks().dictionary_encode()
+    )  # in order of appearance, which is sorted
     rows = ids.indices.to_numpy(zero_copy_only=False)
     n = len(ids.dictionary)
     counts = np.bincount(rows, pairs["engagements"].to_numpy(), minlength=n).astype(np.int32)
@@ -135,9 +152,15 @@ def duckdb_blocks(files: list[str], cfg: MatrixSettings, threads: int, home: Pat
             """select rows.number as row, columns.number as column, millionths, engagements
             from pairs join columns using (producer_id) join rows using (consumer_id)"""
         ).fetchnumpy()
-        ids = connection.execute("select consumer_id from rows order by number").fetchnumpy()["consumer_id"]
-        producers = connection.execute("select producer_id from columns order by number").fetchnumpy()["producer_id"]
-    x = sp.coo_matrix((found["millionths"], (found["row"], found["column"])), (len(ids), len(producers))).tocsr()
+        ids = connection.execute("select consumer_id from rows order by number").fetchnumpy()[
+            "consumer_id"
+        ]
+        producers = connection.execute(
+            "select producer_id from columns order by number"
+        ).fetchnumpy()["producer_id"]
+    x = sp.coo_matrix(
+        (found["millionths"], (found["row"], found["column"])), (len(ids), len(producers))
+    ).tocsr()
     x.sort_indices()
     engagements = np.bincount(found["row"], found["engagements"]).astype(np.int32)
     names = np.array([i.encode() for i in ids], dtype=np.bytes_)

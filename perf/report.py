@@ -51,7 +51,9 @@ class Figure:
 
 def arguments(description: str | None, size: str = "") -> argparse.Namespace:
     """--seed and --size, as `make bench-NAME SEED= SIZE=` gives them. size: the default."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", default=size)
     return parser.parse_args()
@@ -73,17 +75,32 @@ def document(figures: list[Figure], seed: int) -> dict:
     spec = sys.modules["__main__"].__spec__  # None where the file itself was run
     command = " ".join(["python", "-m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"command": command, "commit": commit(), "machine": machine(), "seed": seed, "date": when, "figures": rows}
+    return {
+        "command": command,
+        "commit": commit(),
+        "machine": machine(),
+        "seed": seed,
+        "date": when,
+        "figures": rows,
+    }
 
 
 def table(title: str, figures: list[Figure]) -> Table:
     shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     for column in ("figure", "value", "unit", "peer", "peer's", "ratio", "bar", "met"):
-        shown.add_column(column, justify="left" if column in ("figure", "unit", "peer") else "right")
+        shown.add_column(
+            column, justify="left" if column in ("figure", "unit", "peer") else "right"
+        )
     for f in figures:
-        bar = "" if f.bar is None else f"{'≤' if f.at_most else '≥'} {f.bar:g}{' ×' if f.bar_on_ratio else ''}"
+        bar = (
+            ""
+            if f.bar is None
+            else f"{'≤' if f.at_most else '≥'} {f.bar:g}{' ×' if f.bar_on_ratio else ''}"
+        )
         met = {None: "", True: "[green]yes[/]", False: "[bold red]no[/]"}[f.met]
-        shown.add_row(f.name, number(f.value), f.unit, f.peer, number(f.peer_value), number(f.ratio), bar, met)
+        shown.add_row(
+            f.name, number(f.value), f.unit, f.peer, number(f.peer_value), number(f.ratio), bar, met
+        )
     return shown
 
 
@@ -108,6 +125,10 @@ def machine() -> str:
 def cpu_model() -> str:
     try:
         told = subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
-        return next(line.split(":", 1)[1].strip() for line in told.splitlines() if line.startswith("Model name"))
+        return next(
+            line.split(":", 1)[1].strip()
+            for line in told.splitlines()
+            if line.startswith("Model name")
+        )
     except (OSError, subprocess.CalledProcessError, StopIteration):
         return platform.machine()

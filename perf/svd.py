@@ -45,8 +45,13 @@ def main() -> int:
     chosen = arguments(__doc__, size="1")
     size, seed = float(chosen.size), chosen.seed
     figures, curves = [], {}
-    for name, communities, events, bars in (("gap", GAP, 5.3e6, (6, 1e-4)), ("no gap", NO_GAP, 8e6, (3, 1e-3))):
-        x = community_matrix(int(200_000 * size), int(20_000 * size), int(events * size), communities, seed)
+    for name, communities, events, bars in (
+        ("gap", GAP, 5.3e6, (6, 1e-4)),
+        ("no gap", NO_GAP, 8e6, (3, 1e-3)),
+    ):
+        x = community_matrix(
+            int(200_000 * size), int(20_000 * size), int(events * size), communities, seed
+        )
         print(f"{name}: {x.shape[0]:,} x {x.shape[1]:,}, {x.nnz:,} non-zeros", flush=True)
         figures += beside_scikit_learn(name, normalized(x), seed, *bars)
         curves[name] = convergence(normalized(x), seed)
@@ -60,7 +65,9 @@ def main() -> int:
 # Matrices
 
 
-def community_matrix(n: int, m: int, events: int, communities: int, seed: int, inside: float = 0.8) -> sp.csr_matrix:
+def community_matrix(
+    n: int, m: int, events: int, communities: int, seed: int, inside: float = 0.8
+) -> sp.csr_matrix:
     """Counts of consumers who take 4 of 5 producers from their own community, the others from all; both by Zipf's law.
 
     Producers are numbered by popularity, as the step `matrix` does.
@@ -68,9 +75,15 @@ def community_matrix(n: int, m: int, events: int, communities: int, seed: int, i
     rng = np.random.default_rng(seed)
     rows = np.repeat(np.arange(n, dtype=np.int32), rng.poisson(events / n, n))
     width = m // communities
-    at_home = rng.integers(0, communities, n, dtype=np.int32)[rows] * width + zipf(width, len(rows), rng)
-    columns = np.where(rng.random(len(rows)) < inside, at_home, rng.permutation(m)[zipf(m, len(rows), rng)])
-    x = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns.astype(np.int32))), shape=(n, m))
+    at_home = rng.integers(0, communities, n, dtype=np.int32)[rows] * width + zipf(
+        width, len(rows), rng
+    )
+    columns = np.where(
+        rng.random(len(rows)) < inside, at_home, rng.permutation(m)[zipf(m, len(rows), rng)]
+    )
+    x = sp.csr_matrix(
+        (np.ones(len(rows), np.float32), (rows, columns.astype(np.int32))), shape=(n, m)
+    )
     popularity = np.bincount(x.indices, minlength=m)
     rank = np.empty(m, np.int32)
     rank[np.argsort(-popularity, kind="stable")] = np.arange(m)
@@ -98,8 +111,12 @@ def seconds(work: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - started, found
 
 
-def beside_scikit_learn(name: str, x: sp.csr_matrix, seed: int, speedup: float, error: float) -> list[Figure]:
-    truth = np.sort(svds(x.astype(np.float64), k=K, return_singular_vectors=False, random_state=seed))[::-1]
+def beside_scikit_learn(
+    name: str, x: sp.csr_matrix, seed: int, speedup: float, error: float
+) -> list[Figure]:
+    truth = np.sort(
+        svds(x.astype(np.float64), k=K, return_singular_vectors=False, random_state=seed)
+    )[::-1]
     truncated_svd(x[:1000], K, threads=THREADS)  # compiled
     ours, theirs, errors, peer_errors = [], [], [], []
     for round_ in track(range(ROUNDS), f"{name}, beside scikit-learn"):
@@ -107,28 +124,55 @@ def beside_scikit_learn(name: str, x: sp.csr_matrix, seed: int, speedup: float, 
         more, _ = seconds(lambda: factors(x, sigma, v))  # noqa: B023  # the left side, which the peer returns as well
         ours.append(took + more)
         errors.append(float(np.mean(np.abs(sigma - truth) / truth)))
-        took, (_, sigma, _) = seconds(lambda: randomized_svd(x, K, n_iter="auto", random_state=seed + round_))  # noqa: B023
+        took, (_, sigma, _) = seconds(
+            lambda: randomized_svd(x, K, n_iter="auto", random_state=seed + round_)
+        )
         theirs.append(took)
         peer_errors.append(float(np.mean(np.abs(sigma - truth) / truth)))
     return [
-        Figure(f"{name}: SVD", median(theirs), "s", "ours", median(ours), speedup, at_most=False, bar_on_ratio=True),
-        Figure(f"{name}: mean relative error of σ", max(errors), "", "randomized_svd", max(peer_errors), error),
+        Figure(
+            f"{name}: SVD",
+            median(theirs),
+            "s",
+            "ours",
+            median(ours),
+            speedup,
+            at_most=False,
+            bar_on_ratio=True,
+        ),
+        Figure(
+            f"{name}: mean relative error of σ",
+            max(errors),
+            "",
+            "randomized_svd",
+            max(peer_errors),
+            error,
+        ),
     ]
 
 
 def convergence(x: sp.csr_matrix, seed: int) -> np.ndarray:
     """(looks, 2): columns multiplied so far, and the largest residual among the k pairs then."""
     curve: list[tuple[int, float]] = []
-    together(1, lambda group: leading(x, K, group, seed, 1e-4, lambda n, left: curve.append((n, left.max()))))
+    together(
+        1,
+        lambda group: leading(
+            x, K, group, seed, 1e-4, lambda n, left: curve.append((n, left.max()))
+        ),
+    )
     return np.array(curve)
 
 
 def draw(curves: dict[str, np.ndarray], path: Path) -> None:
     """How the residual falls, with and without a gap after k."""
-    with figure(path, f"Block Lanczos, k = {K}: the largest residual of the wanted pairs", (7, 4)) as axes:
+    with figure(
+        path, f"Block Lanczos, k = {K}: the largest residual of the wanted pairs", (7, 4)
+    ) as axes:
         for name, curve in curves.items():
             axes.plot(*curve.T, marker=".", label=name)
-        axes.axhline(TOLERANCE, color="grey", linestyle="--", linewidth=1, label="default tolerance")
+        axes.axhline(
+            TOLERANCE, color="grey", linestyle="--", linewidth=1, label="default tolerance"
+        )
         axes.set(xlabel="columns multiplied by XᵀX", ylabel="‖XᵀXv − σ²v‖ / σ₁²", yscale="log")
         axes.legend()
 
@@ -143,14 +187,22 @@ def memory(x: sp.csr_matrix, seed: int) -> Figure:
     tracemalloc.stop()
     mib = 2**20
     return Figure(
-        "peak memory", (matrix + peak) / mib, "MiB", "2 x matrix + basis", allowed / mib, 1.0, bar_on_ratio=True
+        "peak memory",
+        (matrix + peak) / mib,
+        "MiB",
+        "2 x matrix + basis",
+        allowed / mib,
+        1.0,
+        bar_on_ratio=True,
     )
 
 
 def on_spark(x: sp.csr_matrix, seed: int, size: float) -> list[Figure]:
     """The barrier job on blocks in a lake, vectors written, beside the same in process; then MLlib."""
     with tempfile.TemporaryDirectory(prefix="evergreen-bench-") as home:
-        settings = load_settings().model_copy(update={"home": Path(home), "spark": SparkSettings(driver_memory="6g")})
+        settings = load_settings().model_copy(
+            update={"home": Path(home), "spark": SparkSettings(driver_memory="6g")}
+        )
         spark = spark_session(settings)
         matrix = Path(home) / "matrix"
         write_blocks(matrix, x)
@@ -168,7 +220,10 @@ def on_spark(x: sp.csr_matrix, seed: int, size: float) -> list[Figure]:
 
         for _ in range(WARM):
             job()
-        pairs = [(seconds(job)[0], seconds(in_process)[0]) for _ in track(range(4 * ROUNDS), "Spark beside in process")]
+        pairs = [
+            (seconds(job)[0], seconds(in_process)[0])
+            for _ in track(range(4 * ROUNDS), "Spark beside in process")
+        ]
         jobs, alone = (median(times) for times in zip(*pairs, strict=True))
         in_jvm = mllib_seconds(spark, normalized(x), in_jvm=True, limit_s=600)
         plain = mllib_seconds(spark, normalized(x), in_jvm=False, limit_s=2 * MLLIB_BAR * jobs)
@@ -176,7 +231,16 @@ def on_spark(x: sp.csr_matrix, seed: int, size: float) -> list[Figure]:
     return [
         Figure("one barrier job", jobs, "s", "in process", alone, 1.3, bar_on_ratio=True),
         *(
-            Figure(name, took, "s", "our barrier job", jobs, MLLIB_BAR, at_most=False, bar_on_ratio=True)
+            Figure(
+                name,
+                took,
+                "s",
+                "our barrier job",
+                jobs,
+                MLLIB_BAR,
+                at_most=False,
+                bar_on_ratio=True,
+            )
             for name, took in (
                 ("MLlib computeSVD, rows in the JVM", in_jvm),
                 ("MLlib computeSVD, rows cached by PySpark; stopped at twice the bar", plain),
@@ -193,7 +257,9 @@ def write_blocks(home: Path, x: sp.csr_matrix) -> None:
         part = x[rows[0] : rows[-1] + 1]
         ids = np.array([b"%08d" % row for row in rows])
         counts = np.diff(part.indptr).astype(np.int32)
-        block = Block(ids, counts, part.indptr.astype(np.int64), part.indices, part.data.astype(np.float64))
+        block = Block(
+            ids, counts, part.indptr.astype(np.int64), part.indices, part.data.astype(np.float64)
+        )
         save_block(home / "fitted" / f"block-{number:05d}", block)
 
 
@@ -234,12 +300,17 @@ def large(size: float, seed: int) -> list[Figure]:
     """Seconds and multiplied columns at a quarter, a half and the whole of 31 M non-zeros, in one shape."""
     took, non_zeros = [], []
     for share in track((0.25, 0.5, 1.0), "1,000,000 x 100,000"):
-        x = normalized(community_matrix(int(1e6 * size), int(1e5 * size), int(34e6 * size * share), GAP, seed))
+        x = normalized(
+            community_matrix(int(1e6 * size), int(1e5 * size), int(34e6 * size * share), GAP, seed)
+        )
         took.append(seconds(lambda: truncated_svd(x, K, seed, THREADS))[0])  # noqa: B023
         non_zeros.append(x.nnz)
     growth = (took[-1] / took[0]) / (non_zeros[-1] / non_zeros[0])
     return [
-        *(Figure(f"{nnz / 1e6:.1f} M non-zeros", t, "s") for nnz, t in zip(non_zeros, took, strict=True)),
+        *(
+            Figure(f"{nnz / 1e6:.1f} M non-zeros", t, "s")
+            for nnz, t in zip(non_zeros, took, strict=True)
+        ),
         Figure("growth of time / growth of non-zeros", growth, "", bar=1.0),
     ]
 

@@ -28,7 +28,9 @@ def spark():
     from jobs.spark.session import spark_session
 
     source = KuaiRandSettings(kind="kuairand", path=KUAIRAND)
-    session = spark_session(Settings(source=source, spark=SparkSettings(master="local[2]", driver_memory="1g")))
+    session = spark_session(
+        Settings(source=source, spark=SparkSettings(master="local[2]", driver_memory="1g"))
+    )
     yield session
     session.stop()
 

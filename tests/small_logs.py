@@ -14,7 +14,16 @@ import pyarrow.parquet as pq
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
 ROWS = 100  # a day
 USERS, VIDEOS, AUTHORS = 20, 10, 4
-LABELS = ["is_click", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter"]
+LABELS = [
+    "is_click",
+    "is_like",
+    "is_follow",
+    "is_comment",
+    "is_forward",
+    "is_hate",
+    "long_view",
+    "is_profile_enter",
+]
 
 
 def author_of(video: int) -> int:
@@ -31,10 +40,19 @@ def kuairand_log(days: list[date] = DAYS, rows: int = ROWS) -> pd.DataFrame:
     for day in days:
         for n in range(rows):
             clicked = int(n % 3 == 0)
-            labels = dict.fromkeys(LABELS, 0) | {"is_click": clicked, "long_view": clicked, "is_like": int(n % 9 == 0)}
+            labels = dict.fromkeys(LABELS, 0) | {
+                "is_click": clicked,
+                "long_view": clicked,
+                "is_like": int(n % 9 == 0),
+            }
             time_ms = midnight_ms(day) + n * 14 * 60_000
             table.append(
-                {"user_id": n % USERS, "video_id": n % VIDEOS, "date": f"{day:%Y%m%d}", "hourmin": n * 14 // 60 * 100}
+                {
+                    "user_id": n % USERS,
+                    "video_id": n % VIDEOS,
+                    "date": f"{day:%Y%m%d}",
+                    "hourmin": n * 14 // 60 * 100,
+                }
                 | {"time_ms": time_ms, **labels, "play_time_ms": 1000 * n, "duration_ms": 60_000}
                 | {"profile_stay_time": 0, "comment_stay_time": 0, "is_rand": 0, "tab": n % 5}
             )
@@ -43,14 +61,18 @@ def kuairand_log(days: list[date] = DAYS, rows: int = ROWS) -> pd.DataFrame:
 
 def users() -> pd.DataFrame:
     numbers = {f"{name}_user_num": range(USERS) for name in ("follow", "fans", "friend")}
-    onehot = {f"onehot_feat{n}": [f"{u % 2}.0" if u else "" for u in range(USERS)] for n in range(18)}
+    onehot = {
+        f"onehot_feat{n}": [f"{u % 2}.0" if u else "" for u in range(USERS)] for n in range(18)
+    }
     flags = {
         "user_active_degree": "full_active",
         "is_lowactive_period": 0,
         "is_live_streamer": -124,
         "is_video_author": 1,
     }
-    return pd.DataFrame({"user_id": range(USERS), **numbers, "register_days": range(USERS), **onehot}).assign(**flags)
+    return pd.DataFrame(
+        {"user_id": range(USERS), **numbers, "register_days": range(USERS), **onehot}
+    ).assign(**flags)
 
 
 def videos() -> pd.DataFrame:
@@ -72,9 +94,16 @@ def write_kuairand(folder: Path, log: pd.DataFrame | None = None, history: bool 
     if history:
         (folder / "derived").mkdir(exist_ok=True)
         sequences = pa.table(
-            {"user_id": [0, 1], "watch_seq": [[1], [2]], "long_watch_seq": [[3], []], "like_seq": [[4], []]}
+            {
+                "user_id": [0, 1],
+                "watch_seq": [[1], [2]],
+                "long_watch_seq": [[3], []],
+                "like_seq": [[4], []],
+            }
         )
-        pq.write_table(sequences, folder / "derived" / "history_2_10_to_2_29.user_sequences.parquet")
+        pq.write_table(
+            sequences, folder / "derived" / "history_2_10_to_2_29.user_sequences.parquet"
+        )
     return folder
 
 
@@ -82,10 +111,22 @@ def table_log() -> pd.DataFrame:
     """The same impressions as somebody else would write them down, in Paris time."""
     log = kuairand_log()
     unix_ms = log.time_ms - midnight_ms(DAYS[0]) + midnight_ms(DAYS[0], "Europe/Paris")
-    clock = pd.to_datetime(unix_ms, unit="ms", utc=True).dt.tz_convert("Europe/Paris").dt.strftime("%Y-%m-%d %H:%M:%S")
-    ids = {"who": "u" + log.user_id.astype(str), "by": "a" + (log.video_id % AUTHORS).astype(str), "post": log.video_id}
+    clock = (
+        pd.to_datetime(unix_ms, unit="ms", utc=True)
+        .dt.tz_convert("Europe/Paris")
+        .dt.strftime("%Y-%m-%d %H:%M:%S")
+    )
+    ids = {
+        "who": "u" + log.user_id.astype(str),
+        "by": "a" + (log.video_id % AUTHORS).astype(str),
+        "post": log.video_id,
+    }
     times = {"shown at": clock, "unix": unix_ms // 1000}
-    return pd.DataFrame(ids | times | {"clicked": log.is_click, "where": log.tab, "seconds": log.play_time_ms / 1000})
+    return pd.DataFrame(
+        ids
+        | times
+        | {"clicked": log.is_click, "where": log.tab, "seconds": log.play_time_ms / 1000}
+    )
 
 
 def write_edges(file: Path) -> Path:
@@ -95,7 +136,9 @@ def write_edges(file: Path) -> Path:
     start = midnight_ms(DAYS[0], "UTC") - midnight_ms(DAYS[0])
     lines = [
         f"{user}\t{author_of(video)}   {(time_ms + start) // 1000}{' reply' if user % 2 else ''}"
-        for user, video, time_ms in zip(clicks.user_id, clicks.video_id, clicks.time_ms, strict=True)
+        for user, video, time_ms in zip(
+            clicks.user_id, clicks.video_id, clicks.time_ms, strict=True
+        )
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(gzip.compress("\n".join(["# from to when", "", *lines, ""]).encode()))

@@ -24,7 +24,9 @@ from embeddings.kernels.conjugate_gradients import cg_rows
 from embeddings.kernels.exact_solve import exact_rows
 from embeddings.kernels.simd import LANES, empty_aligned
 
-BATCH = 1024  # rows that are worked on at once: with what comes of them they fit into a core's cache
+BATCH = (
+    1024  # rows that are worked on at once: with what comes of them they fit into a core's cache
+)
 DRAWN = 4096  # rows of the start that share a seed
 
 
@@ -36,7 +38,9 @@ class ALSConfig:
     iterations: int = 16
     unobserved_weight: float = 0.1  # α0, the weight of every pair, engaged or not
     regularization: float = 0.003  # λ
-    frequency_exponent: float = 1.0  # ν; 0: the same penalty for all, 1: in proportion to a row's engagements
+    frequency_exponent: float = (
+        1.0  # ν; 0: the same penalty for all, 1: in proportion to a row's engagements
+    )
     solver: Literal["cg", "exact"] = "cg"
     cg_steps: int = 3
     seed: int = 0
@@ -45,7 +49,9 @@ class ALSConfig:
         if self.dim < 1 or self.iterations < 1 or self.cg_steps < 1:
             raise ValueError(f"dim, iterations and cg_steps must be at least 1: {self}.")
         if self.regularization <= 0 or self.unobserved_weight < 0:
-            raise ValueError(f"regularization must be above 0 and unobserved_weight at least 0: {self}.")
+            raise ValueError(
+                f"regularization must be above 0 and unobserved_weight at least 0: {self}."
+            )
         if self.solver not in ("cg", "exact"):
             raise ValueError(f"There is no solver {self.solver!r}; take 'cg' or 'exact'.")
 
@@ -61,7 +67,10 @@ class ALSFactors:
 
 
 def als(
-    x: sp.csr_matrix, cfg: ALSConfig, threads: int = 1, progress: Callable[[int, float], None] | None = None
+    x: sp.csr_matrix,
+    cfg: ALSConfig,
+    threads: int = 1,
+    progress: Callable[[int, float], None] | None = None,
 ) -> ALSFactors:
     """Fit a matrix in this process. x: (n, m) strengths > 0. Any number of threads gives the same to rounding.
 
@@ -117,7 +126,9 @@ class Side:
         """x: (own rows, rows of the other side). total: rows of this side over all members."""
         sizes = group.gather(np.array([x.shape[0]]))
         if sizes.sum() != total:
-            raise ValueError(f"The group's rows are {sizes.sum()}; the other side of the matrix has {total} columns.")
+            raise ValueError(
+                f"The group's rows are {sizes.sum()}; the other side of the matrix has {total} columns."
+            )
         self.cfg, self.group = cfg, group
         self.start = int(sizes[: group.rank].sum())
         self.indptr, self.indices = x.indptr, x.indices
@@ -175,21 +186,32 @@ class Side:
 
 def positive(strengths: np.ndarray) -> np.ndarray:
     """The strengths as float32. Raises ValueError unless all are above 0, as the row problems need them."""
-    if not (single := strengths.astype(np.float32, copy=False)).all() or single.min(initial=1.0) < 0:
+    if (
+        not (single := strengths.astype(np.float32, copy=False)).all()
+        or single.min(initial=1.0) < 0
+    ):
         raise ValueError("A strength is not above 0: leave out pairs without engagement.")
     return single
 
 
 def penalties(
-    counts: np.ndarray, others: int, unobserved_weight: float, regularization: float, frequency_exponent: float
+    counts: np.ndarray,
+    others: int,
+    unobserved_weight: float,
+    regularization: float,
+    frequency_exponent: float,
 ) -> np.ndarray:
     """λ_i = λ (|S_i| + α0 · others)^ν. counts: (n,), |S_i|. others: rows of the other side. Returns (n,) float32."""
-    return (regularization * (counts + unobserved_weight * others) ** frequency_exponent).astype(np.float32)
+    return (regularization * (counts + unobserved_weight * others) ** frequency_exponent).astype(
+        np.float32
+    )
 
 
 def shared_axes(gram: np.ndarray, group: Group) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues (k,) >= 0 and eigenvectors (k, k) of a Gram matrix: the first member's, so that all have the same."""
-    eigenvalues, axes = np.linalg.eigh(gram) if group.rank == 0 else (np.zeros(len(gram)), np.zeros_like(gram))
+    eigenvalues, axes = (
+        np.linalg.eigh(gram) if group.rank == 0 else (np.zeros(len(gram)), np.zeros_like(gram))
+    )
     return group.sum(np.maximum(eigenvalues, 0.0)), group.sum(axes)
 
 
@@ -197,7 +219,9 @@ def initial_rows(start: int, count: int, cfg: ALSConfig) -> np.ndarray:
     """Rows start … start + count of N(0, (0.1/√k)²), (count, k) float32: the same rows however they are shared out."""
     first = start - start % DRAWN
     seeds = [[cfg.seed, row // DRAWN] for row in range(first, max(start + count, first + 1), DRAWN)]
-    drawn = [np.random.default_rng(seed).standard_normal((DRAWN, cfg.dim), np.float32) for seed in seeds]
+    drawn = [
+        np.random.default_rng(seed).standard_normal((DRAWN, cfg.dim), np.float32) for seed in seeds
+    ]
     return np.concatenate(drawn)[start - first :][:count] * np.float32(0.1 / np.sqrt(cfg.dim))
 
 

@@ -23,14 +23,22 @@ class Block:
     strengths: np.ndarray  # (nnz,) float64
 
     def matrix(self, n_columns: int) -> sp.csr_matrix:
-        return sp.csr_matrix((self.strengths, self.indices, self.indptr), shape=(len(self.ids), n_columns))
+        return sp.csr_matrix(
+            (self.strengths, self.indices, self.indptr), shape=(len(self.ids), n_columns)
+        )
 
     def rows(self, keep: np.ndarray) -> Block:
         """The block of the chosen consumers. keep: (n,) bool."""
         lengths = np.diff(self.indptr)
         pairs = np.repeat(keep, lengths)
         indptr = np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64)
-        return Block(self.ids[keep], self.engagements[keep], indptr, self.indices[pairs], self.strengths[pairs])
+        return Block(
+            self.ids[keep],
+            self.engagements[keep],
+            indptr,
+            self.indices[pairs],
+            self.strengths[pairs],
+        )
 
 
 def save_arrays(folder: Path, record: object) -> None:
@@ -43,7 +51,12 @@ def save_arrays(folder: Path, record: object) -> None:
 def load_arrays(folder: Path, kind: type[T]) -> T:
     """The arrays of a dataclass, mapped."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names})
+    return kind(
+        **{
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in names
+        }
+    )
 
 
 def save_block(folder: Path, block: Block) -> None:

@@ -20,7 +20,9 @@ from embeddings.kernels.simd import LANES, fma, load, splat, store
 
 Multiply = Callable[[np.ndarray], np.ndarray]
 Draw = Callable[[], np.ndarray]
-Progress = Callable[[int, np.ndarray], None]  # columns multiplied so far, relative residuals (k,) descending by value
+Progress = Callable[
+    [int, np.ndarray], None
+]  # columns multiplied so far, relative residuals (k,) descending by value
 
 TOLERANCE = 5e-3  # ‖XᵀXv − σ²v‖ / σ₁²; where σ² is well above it, its own error is of the order of the square
 FINEST = 1e-7  # a smaller residual may not be reached in float32
@@ -40,7 +42,9 @@ class Factors:
     singular_values: np.ndarray  # (k,) float64, descending
 
 
-def factorize(x: sp.csr_matrix, k: int, seed: int = 0, threads: int = 1, tolerance: float = TOLERANCE) -> Factors:
+def factorize(
+    x: sp.csr_matrix, k: int, seed: int = 0, threads: int = 1, tolerance: float = TOLERANCE
+) -> Factors:
     """Embed both sides, consumers U√Σ and producers V√Σ: their dot product approximates x. V Σ^(-1/2) folds in.
 
     x: (n_consumers, n_producers), normalised. Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with
@@ -67,7 +71,9 @@ def truncated_svd(
     bounds = [0, *cuts.tolist(), x.shape[0]]
 
     def work(group: Group) -> tuple[np.ndarray, np.ndarray]:
-        return leading(rows_of(x, bounds[group.rank], bounds[group.rank + 1]), k, group, seed, tolerance)
+        return leading(
+            rows_of(x, bounds[group.rank], bounds[group.rank + 1]), k, group, seed, tolerance
+        )
 
     return together(threads, work)[0]
 
@@ -76,7 +82,9 @@ def rows_of(x: sp.csr_matrix, start: int, stop: int) -> sp.csr_matrix:
     """x[start:stop] without a copy of its entries."""
     entries = slice(x.indptr[start], x.indptr[stop])
     indptr = x.indptr[start : stop + 1] - x.indptr[start]
-    return sp.csr_matrix((x.data[entries], x.indices[entries], indptr), shape=(stop - start, x.shape[1]))
+    return sp.csr_matrix(
+        (x.data[entries], x.indices[entries], indptr), shape=(stop - start, x.shape[1])
+    )
 
 
 def leading(
@@ -96,7 +104,9 @@ def leading(
     below FINEST and for entries that are not finite or so large that their squares are not.
     """
     if tolerance < FINEST:
-        raise ValueError(f"A tolerance of {tolerance:g} cannot be kept in float32; take at least {FINEST:g}.")
+        raise ValueError(
+            f"A tolerance of {tolerance:g} cannot be kept in float32; take at least {FINEST:g}."
+        )
     m = x.shape[1]
     mine, multiply = own(m, group), gram_of(x, group)
     if m <= basis_size(k):  # the basis would span everything
@@ -109,7 +119,9 @@ def leading(
     rows *= (signs(rows, group) * known).astype(np.float32)
     engaged = np.zeros(m, np.float32)
     engaged[x.indices[x.data != 0]] = 1
-    rows[group.sum_own(engaged) == 0] = 0  # of a producer that nobody has, only the random start is left
+    rows[group.sum_own(engaged) == 0] = (
+        0  # of a producer that nobody has, only the random start is left
+    )
     v, missing = group.gather(rows, m), k - len(sigma)
     return np.pad(sigma * known, (0, missing)), np.pad(v, ((0, 0), (0, missing))) if missing else v
 
@@ -151,7 +163,9 @@ def lanczos(
 
     basis = np.empty((mine.stop - mine.start, basis_size(k)), dtype=np.float32, order="F")
     h = np.zeros((basis.shape[1], basis.shape[1]))
-    filled = multiplied = coupled = 0  # coupled: A's new block is orthogonal to what lies before it, but for rounding
+    filled = multiplied = coupled = (
+        0  # coupled: A's new block is orthogonal to what lies before it, but for rounding
+    )
     w, length, look_at, pause = draw(), 0.0, k, max(2 * BLOCK, k // 10)
     found = np.full(k, np.inf)  # the values that were known when the search went on
     while True:
@@ -206,7 +220,9 @@ def gram_of(x: sp.csr_matrix, group: Group) -> Multiply:
         add(x.indptr, x.indices, x.data.astype(q.dtype, copy=False), q, partial)
         mine = group.sum_own(partial)
         if not np.isfinite(mine).all():
-            raise ValueError("Entries are not finite, or so large that their squares are not: normalise the matrix.")
+            raise ValueError(
+                "Entries are not finite, or so large that their squares are not: normalise the matrix."
+            )
         return mine
 
     return multiply
@@ -255,7 +271,9 @@ def project_out(w: np.ndarray, known: np.ndarray, group: Group) -> np.ndarray:
     return taken
 
 
-def orthonormal(w: np.ndarray, known: np.ndarray, group: Group, floor: float, draw: Draw) -> np.ndarray:
+def orthonormal(
+    w: np.ndarray, known: np.ndarray, group: Group, floor: float, draw: Draw
+) -> np.ndarray:
     """Orthonormal columns that span w and are orthogonal to known; new ones where w has run out of directions.
 
     w: (rows, b), this member's rows, orthogonal to known but for rounding. floor: a shorter direction is rounding.
@@ -269,12 +287,16 @@ def orthonormal(w: np.ndarray, known: np.ndarray, group: Group, floor: float, dr
         taken = products[:columns]
         w -= known @ taken.astype(np.float32)
         w, shortest = stretched(w, products[columns:] - taken.T @ taken, NOISE, draw)
-        if shortest > 0.7:  # hardly anything of it lay in known; else what is left is rounded too coarsely
+        if (
+            shortest > 0.7
+        ):  # hardly anything of it lay in known; else what is left is rounded too coarsely
             break
     return w
 
 
-def stretched(w: np.ndarray, products: np.ndarray, floor: float, draw: Draw) -> tuple[np.ndarray, float]:
+def stretched(
+    w: np.ndarray, products: np.ndarray, floor: float, draw: Draw
+) -> tuple[np.ndarray, float]:
     """w (wᵀw)^(-1/2): orthonormal columns that span w (rows, b). Drawn ones instead of directions up to `floor` long.
 
     products: (b, b), wᵀw. Also returns the shortest length. Lengths may lie a millionfold apart: computed in float64.

@@ -62,7 +62,13 @@ class SVDFoldIn:
                 f"a fold-in matrix of {len(self.matrix)}: all three must come from one version."
             )
         rows = np.empty((x.shape[0], self.matrix.shape[1]), np.float32)
-        svd_rows(*kernel_rows(x), read_only(self.matrix), read_only(self.column_sums), self.row_extra, rows)
+        svd_rows(
+            *kernel_rows(x),
+            read_only(self.matrix),
+            read_only(self.column_sums),
+            self.row_extra,
+            rows,
+        )
         return rows
 
     def rotated(self, rotation: np.ndarray) -> SVDFoldIn:
@@ -92,7 +98,9 @@ class ALSFoldIn:
 
     vectors: np.ndarray  # (m, k) float32, V Q with G = Q Λ Qᵀ
     eigenvalues: np.ndarray  # (k,) float64, Λ
-    axes: np.ndarray  # (k, k) float32, Q, turned into the version's coordinates: u = axes · (u in the axes of G)
+    axes: (
+        np.ndarray
+    )  # (k, k) float32, Q, turned into the version's coordinates: u = axes · (u in the axes of G)
     unobserved_weight: float  # α0
     regularization: float  # λ
     frequency_exponent: float  # ν
@@ -116,7 +124,9 @@ class ALSFoldIn:
         dense = (self.unobserved_weight * self.eigenvalues).astype(np.float32)
         weights = (self.unobserved_weight, self.regularization, self.frequency_exponent)
         own = penalties(np.diff(indptr), len(self.vectors), *weights)
-        exact_rows(indptr, indices, positive(strengths), read_only(self.vectors), dense, own, rows, losses)
+        exact_rows(
+            indptr, indices, positive(strengths), read_only(self.vectors), dense, own, rows, losses
+        )
         vectors = np.empty_like(rows)
         turn_rows(rows, read_only(self.axes), vectors)
         return vectors

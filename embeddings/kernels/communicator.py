@@ -78,7 +78,9 @@ def together(size: int, work: Callable[[Group], T]) -> list[T]:
             futures = [pool.submit(table.seat, work, rank) for rank in range(size)]
         errors = [error for future in futures if (error := future.exception())]
         if errors:
-            raise next((e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0])
+            raise next(
+                (e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0]
+            )
         return [future.result() for future in futures]
 
 
@@ -137,4 +139,6 @@ class _Seated:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Rows of vectors begin on a cache line, where the kernels like them."""
-    return empty_aligned(*shape) if len(shape) == 2 and dtype == np.float32 else np.empty(shape, dtype)
+    return (
+        empty_aligned(*shape) if len(shape) == 2 and dtype == np.float32 else np.empty(shape, dtype)
+    )

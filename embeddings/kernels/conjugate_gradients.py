@@ -19,7 +19,9 @@ from numba import njit
 
 from embeddings.kernels.simd import LANES, empty_aligned, fma, load, prefetch, splat, store, total
 
-AT_ONCE = 4  # vectors that one loop carries: written out below, so that no sum waits for the one before
+AT_ONCE = (
+    4  # vectors that one loop carries: written out below, so that no sum waits for the one before
+)
 AHEAD = 8  # vectors between the one that is used and the one that is fetched from memory
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 NOTHING_LEFT = np.float32(1e-30)  # residualᵀ d⁻¹ residual of a row that is solved
@@ -90,7 +92,12 @@ def start(indices, weights, vectors, u, near, out):
     n, k, loss = len(indices), len(u), ZERO
     last = n - 1
     for j in range(0, n, AT_ONCE):
-        i0, i1, i2, i3 = indices[j], indices[min(j + 1, last)], indices[min(j + 2, last)], indices[min(j + 3, last)]
+        i0, i1, i2, i3 = (
+            indices[j],
+            indices[min(j + 1, last)],
+            indices[min(j + 2, last)],
+            indices[min(j + 3, last)],
+        )
         ahead = min(j + AHEAD, last)
         p0, p1 = indices[ahead], indices[min(ahead + 1, last)]
         p2, p3 = indices[min(ahead + 2, last)], indices[min(ahead + 3, last)]
@@ -107,9 +114,19 @@ def start(indices, weights, vectors, u, near, out):
             store(near, (j + 1, f), v1)
             store(near, (j + 2, f), v2)
             store(near, (j + 3, f), v3)
-            sum0, sum1, sum2, sum3 = fma(v0, x, sum0), fma(v1, x, sum1), fma(v2, x, sum2), fma(v3, x, sum3)
+            sum0, sum1, sum2, sum3 = (
+                fma(v0, x, sum0),
+                fma(v1, x, sum1),
+                fma(v2, x, sum2),
+                fma(v3, x, sum3),
+            )
         d0, d1, d2, d3 = ONE - total(sum0), ONE - total(sum1), ONE - total(sum2), ONE - total(sum3)
-        w0, w1, w2, w3 = weights[j] * d0, weights[j + 1] * d1, weights[j + 2] * d2, weights[j + 3] * d3
+        w0, w1, w2, w3 = (
+            weights[j] * d0,
+            weights[j + 1] * d1,
+            weights[j + 2] * d2,
+            weights[j + 3] * d3,
+        )
         loss += w0 * d0 + w1 * d1 + w2 * d2 + w3 * d3
         add_four(near, j, w0, w1, w2, w3, out)
     return loss

@@ -25,7 +25,11 @@ class Pairs:
 
 
 def count_pairs(
-    consumers: np.ndarray, producers: np.ndarray, millionths: np.ndarray, ranks: np.ndarray, shape: tuple[int, int]
+    consumers: np.ndarray,
+    producers: np.ndarray,
+    millionths: np.ndarray,
+    ranks: np.ndarray,
+    shape: tuple[int, int],
 ) -> Pairs:
     """Sum the events of every pair.
 
@@ -75,7 +79,9 @@ def merge_rows(starts, order, columns, millionths, ranks, n_columns):
     return indptr, indices[:end], sums[:end], events[:end], ranked[:end]
 
 
-def relabel(pairs: Pairs, columns: np.ndarray, n_columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def relabel(
+    pairs: Pairs, columns: np.ndarray, n_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The pairs whose producer has a column, by their columns, ascending in every row.
 
     columns: (n_producers,) int32 below n_columns, −1: none. Returns indptr (n + 1,) int64, indices (kept,) int32,
@@ -84,7 +90,9 @@ def relabel(pairs: Pairs, columns: np.ndarray, n_columns: int) -> tuple[np.ndarr
     labels = columns[pairs.indices]
     kept = labels >= 0
     indptr = np.concatenate([[0], np.cumsum(row_sums(kept, pairs.indptr))])
-    x = sp.csr_matrix((pairs.millionths[kept], labels[kept], indptr), shape=(len(indptr) - 1, n_columns))
+    x = sp.csr_matrix(
+        (pairs.millionths[kept], labels[kept], indptr), shape=(len(indptr) - 1, n_columns)
+    )
     x.sort_indices()
     events = row_sums(kept * pairs.events, pairs.indptr)
     return indptr, x.indices.astype(np.int32, copy=False), x.data, events.astype(np.int32)

@@ -32,7 +32,16 @@ def exact_rows(indptr, indices, strengths, vectors, dense, penalties, rows, loss
         start, stop = indptr[i], indptr[i + 1]
         for f in range(k):
             diagonal[f] = dense[f] + penalties[i]
-        solve = (indices[start:stop], strengths[start:stop], vectors, diagonal, near, system, right, rows[i])
+        solve = (
+            indices[start:stop],
+            strengths[start:stop],
+            vectors,
+            diagonal,
+            near,
+            system,
+            right,
+            rows[i],
+        )
         losses[i] = short_row(*solve) if stop - start < k else long_row(*solve)
 
 

@@ -21,11 +21,16 @@ def smoothed(column_sums: np.ndarray, n_rows: int, smoothing: float) -> tuple[np
     """
     total = column_sums.sum()
     per_column, per_row = total / max(np.count_nonzero(column_sums), 1), total / max(n_rows, 1)
-    return np.where(column_sums > 0, column_sums + smoothing * per_column, 0.0), float(smoothing * per_row)
+    return np.where(column_sums > 0, column_sums + smoothing * per_column, 0.0), float(
+        smoothing * per_row
+    )
 
 
 def normalize(
-    x: sp.csr_matrix, column_sums: np.ndarray | None = None, row_extra: float = 0.0, dtype: type = np.float64
+    x: sp.csr_matrix,
+    column_sums: np.ndarray | None = None,
+    row_extra: float = 0.0,
+    dtype: type = np.float64,
 ) -> sp.csr_matrix:
     """Damp heavy consumers and popular producers: x̂_ij = x_ij / (√(row sum + row_extra) · √column sum).
 

@@ -49,7 +49,9 @@ def address(context, builder, signature, args):
     array_type, index_types = signature.args[:2]
     array = context.make_array(array_type)(context, builder, args[0])
     indices = cgutils.unpack_tuple(builder, args[1])
-    at = [context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)]
+    at = [
+        context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)
+    ]
     return cgutils.get_item_pointer(context, builder, array_type, array, at, wraparound=False)
 
 
@@ -63,7 +65,9 @@ def load(_typing, array, at):
     """The 16 floats of array from `at` on, a tuple of indices."""
 
     def code(context, builder, signature, args):
-        loaded = builder.load(builder.bitcast(address(context, builder, signature, args), VECTOR.as_pointer()))
+        loaded = builder.load(
+            builder.bitcast(address(context, builder, signature, args), VECTOR.as_pointer())
+        )
         loaded.align = 4
         return loaded
 
@@ -89,7 +93,9 @@ def splat(_typing, x):
     def code(_context, builder, _signature, args):
         nothing = ir.Constant(VECTOR, ir.Undefined)
         first = builder.insert_element(nothing, args[0], ir.Constant(INT32, 0))
-        return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+        return builder.shuffle_vector(
+            first, nothing, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
+        )
 
     return lanes(types.float32), code
 
@@ -113,7 +119,10 @@ def total(_typing, a):
         rest, width = args[0], LANES
         while width > 1:
             width //= 2
-            low, high = (ir.Constant(ir.VectorType(INT32, width), list(range(at, at + width))) for at in (0, width))
+            low, high = (
+                ir.Constant(ir.VectorType(INT32, width), list(range(at, at + width)))
+                for at in (0, width)
+            )
             halves = (builder.shuffle_vector(rest, rest, half) for half in (low, high))
             rest = builder.fadd(*halves, flags=("fast",))
         return builder.extract_element(rest, ir.Constant(INT32, 0))
@@ -130,7 +139,9 @@ def prefetch(_typing, array, at):
         kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         where = builder.bitcast(address(context, builder, signature, args), byte)
-        builder.call(fetch, [where, *(ir.Constant(INT32, how) for how in (0, 3, 1))])  # to read, into L1, data
+        builder.call(
+            fetch, [where, *(ir.Constant(INT32, how) for how in (0, 3, 1))]
+        )  # to read, into L1, data
         return context.get_dummy_value()
 
     return types.void(array, at), code

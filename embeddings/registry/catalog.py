@@ -54,7 +54,10 @@ class VersionRow(Base):
     """One published version. entities: rows, folded and engagements of each. lineage: what it was made from."""
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("name", "day", "revision"), UniqueConstraint("name", "day", "digest"))
+    __table_args__ = (
+        UniqueConstraint("name", "day", "revision"),
+        UniqueConstraint("name", "day", "digest"),
+    )
 
     key: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
@@ -65,7 +68,9 @@ class VersionRow(Base):
     dim: Mapped[int]
     entities: Mapped[dict[str, dict[str, int]]] = mapped_column(JSON)
     lineage: Mapped[dict[str, Any]] = mapped_column(JSON)
-    published_at: Mapped[datetime] = mapped_column(DateTime)  # UTC; for people, nothing is decided by it
+    published_at: Mapped[datetime] = mapped_column(
+        DateTime
+    )  # UTC; for people, nothing is decided by it
 
 
 class AliasRow(Base):
@@ -163,7 +168,9 @@ def _engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
+        )
 
     return engine
 
@@ -186,7 +193,9 @@ def _upgrade(engine: Engine, writer: Engine) -> None:
         return
     if engine.dialect.name == "sqlite":
         with closing(engine.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA journal_mode = WAL")  # outside of a transaction; the file remembers it
+            raw.cursor().execute(
+                "PRAGMA journal_mode = WAL"
+            )  # outside of a transaction; the file remembers it
     from alembic import command
     from alembic.config import Config
 

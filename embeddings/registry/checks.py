@@ -33,7 +33,9 @@ def checked_as_written(name: str, given: Vectors, dim: int | None = None) -> Vec
     for field in FIELDS:
         its, expected = getattr(given, field), getattr(stored, field)
         if its.dtype != expected.dtype or not its.flags.c_contiguous:
-            raise BadVersion(f"{name}.{field} is stored as {its.dtype}, not as {expected.dtype}; use write_shard.")
+            raise BadVersion(
+                f"{name}.{field} is stored as {its.dtype}, not as {expected.dtype}; use write_shard."
+            )
     return given
 
 
@@ -41,7 +43,9 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
     """The arrays of a fold-in as they are stored, by name. It must take histories of these producers to (n, dim)."""
     arrays, scalars = model.arrays(), model.scalars()
     if model.n_producers != producers:
-        raise BadVersion(f"The fold-in speaks of {model.n_producers} producers, the version has {producers}.")
+        raise BadVersion(
+            f"The fold-in speaks of {model.n_producers} producers, the version has {producers}."
+        )
     for name, array in arrays.items():
         if any(side not in (producers, dim) for side in array.shape):
             raise BadVersion(
@@ -50,7 +54,9 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
             )
         arrays[name] = _checked(f"fold_in.{name}", array, array.shape, f"<f{array.dtype.itemsize}")
     if bad := {
-        name: value for name, value in scalars.items() if not isinstance(value, str) and not math.isfinite(value)
+        name: value
+        for name, value in scalars.items()
+        if not isinstance(value, str) and not math.isfinite(value)
     }:
         raise BadVersion(f"The fold-in's scalars must be finite; given: {bad}.")
     try:
@@ -58,17 +64,23 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
     except (ValueError, TypeError) as error:
         raise BadVersion(f"The fold-in cannot be used: {error}") from None
     if rows.shape != (0, dim):
-        raise BadVersion(f"The fold-in makes vectors of length {rows.shape[1]}, the version's are of length {dim}.")
+        raise BadVersion(
+            f"The fold-in makes vectors of length {rows.shape[1]}, the version's are of length {dim}."
+        )
     return arrays
 
 
 def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
     """Ids in the narrowest 'S' that holds them, so that the same ids are the same bytes."""
     if ids.dtype.kind != "S" or ids.ndim != 1:
-        raise BadVersion(f"{name} must be an array of kind 'S', not {ids.dtype} of shape {ids.shape}.")
+        raise BadVersion(
+            f"{name} must be an array of kind 'S', not {ids.dtype} of shape {ids.shape}."
+        )
     if len(falls := np.flatnonzero(ids[1:] <= ids[:-1])):
         before, after = ids[falls[0] : falls[0] + 2].tolist()
-        raise BadVersion(f"{name} must be sorted and unique: {after!r} follows {before!r} in row {falls[0] + 1}.")
+        raise BadVersion(
+            f"{name} must be sorted and unique: {after!r} follows {before!r} in row {falls[0] + 1}."
+        )
     if len(ids) and not ids[0]:
         raise BadVersion(f"{name} holds an empty id in row 0.")
     try:
@@ -84,7 +96,9 @@ def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], kind: str) ->
     """A finite array of this shape, as this type."""
     dtype = np.dtype(kind)
     if array.shape != shape or not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise BadVersion(f"{name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}.")
+        raise BadVersion(
+            f"{name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}."
+        )
     for number, block in enumerate(blocks(array, BLOCK)):
         if not np.isfinite(block).all():
             row = number * BLOCK + int(np.argwhere(~np.isfinite(block))[0][0])

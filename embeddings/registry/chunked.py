@@ -22,14 +22,22 @@ class Pieces:
 
     def __getitem__(self, chosen: np.ndarray | slice) -> np.ndarray:
         """The chosen rows, copied. chosen: row numbers >= 0 (m,), a mask (n,), or a slice. Raises IndexError."""
-        rows = np.arange(*chosen.indices(len(self))) if isinstance(chosen, slice) else np.asarray(chosen)
+        rows = (
+            np.arange(*chosen.indices(len(self)))
+            if isinstance(chosen, slice)
+            else np.asarray(chosen)
+        )
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"Rows {rows.min()} to {rows.max()} were asked for; there are 0 to {len(self) - 1}.")
+            raise IndexError(
+                f"Rows {rows.min()} to {rows.max()} were asked for; there are 0 to {len(self) - 1}."
+            )
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
         bounds = np.searchsorted(rows, self.starts, sorter=order)
-        for part, start, first, last in zip(self.parts, self.starts, bounds, bounds[1:], strict=False):
+        for part, start, first, last in zip(
+            self.parts, self.starts, bounds, bounds[1:], strict=False
+        ):
             if first < last:
                 mine = order[first:last]
                 out[mine] = part[rows[mine] - start]

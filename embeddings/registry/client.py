@@ -81,7 +81,9 @@ class Registry:
         with self.catalog.writing() as session:
             return self._version(versions.record(session, manifest, day))
 
-    def set_alias(self, name: str, alias: str, version: Version, only_forward: bool = False) -> Version:
+    def set_alias(
+        self, name: str, alias: str, version: Version, only_forward: bool = False
+    ) -> Version:
         """Point an alias at a version; with only_forward never back to an older day. Returns what it points at.
 
         'latest' moves by publishing alone.
@@ -114,7 +116,9 @@ class Registry:
     def aliases(self, name: str) -> dict[str, Version]:
         """Every alias of an embedding, and the version it points at. Raises UnknownName."""
         with self.catalog.reading() as session:
-            return {row.alias: self._version(row.version) for row in versions.aliases(session, name)}
+            return {
+                row.alias: self._version(row.version) for row in versions.aliases(session, name)
+            }
 
     def alias(self, name: str, alias: str) -> Version:
         """The version that an alias points at. Raises UnknownName, UnknownVersion."""
@@ -141,7 +145,9 @@ class Registry:
         try:
             day = date.fromisoformat(match[1])
         except ValueError:
-            raise BadRequest(f"{match[1]!r} is no day of the calendar; write it as 2022-04-25.") from None
+            raise BadRequest(
+                f"{match[1]!r} is no day of the calendar; write it as 2022-04-25."
+            ) from None
         return self.version(name, day, int(match[2]) if match[2] else None)
 
     # Asking
@@ -161,7 +167,12 @@ class Registry:
         return files.verify_files(version.path)
 
     def get(
-        self, name: str, entity: str, ids: Sequence[str], day: date | None = None, revision: int | None = None
+        self,
+        name: str,
+        entity: str,
+        ids: Sequence[str],
+        day: date | None = None,
+        revision: int | None = None,
     ) -> Found:
         """The vectors of these ids, the engagements behind them, and their version. Raises NotFound's kin."""
         return self._loaded(name, day, revision).get(entity, ids)
@@ -183,7 +194,11 @@ class Registry:
         return self._loaded(name, day, revision).neighbours(who, k, among)
 
     def fold_in(
-        self, name: str, strengths: Mapping[str, float], day: date | None = None, revision: int | None = None
+        self,
+        name: str,
+        strengths: Mapping[str, float],
+        day: date | None = None,
+        revision: int | None = None,
     ) -> FoldedIn:
         """A vector for a consumer with this history, by the same formula as the nightly fold-in.
 
@@ -224,7 +239,9 @@ class Registry:
 def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:
     for kind, text in [("name", name), *(("entity", entity) for entity in entities)]:
         if not NAME.fullmatch(text):
-            raise BadVersion(f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -.")
+            raise BadVersion(
+                f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -."
+            )
     if not space or len(space) > 200:
         raise BadVersion(f"{space!r} cannot be a space: it needs 1 to 200 characters.")
     try:

@@ -34,11 +34,16 @@ class Told(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Told, no_args_is_help=True, add_completion=False, help="Look into the registry: embeddings, versions, vectors."
+    cls=Told,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Look into the registry: embeddings, versions, vectors.",
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the embedding, as `list` shows it.")]
-Day = Annotated[str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")]
+Day = Annotated[
+    str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, all of it, for programs.")]
 
 
@@ -49,7 +54,9 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         return _print_json(found)
     columns = ("name", "versions", "first day", "latest", "dim", "consumers", "producers")
-    return _print_table(columns, map(_overview_row, found), "" if found else "Nothing is published yet.")
+    return _print_table(
+        columns, map(_overview_row, found), "" if found else "Nothing is published yet."
+    )
 
 
 @app.command()
@@ -62,7 +69,9 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
         return _print_json(found)
     columns = ("version", "alias", "dim", "consumers", "folded", "producers", "digest")
     spaces = dict.fromkeys(version["space"] for version in found)
-    return _print_table(columns, map(_version_row, found), "of " + name + " in space " + ", then ".join(spaces))
+    return _print_table(
+        columns, map(_version_row, found), "of " + name + " in space " + ", then ".join(spaces)
+    )
 
 
 @app.command()
@@ -80,7 +89,9 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
 def get(
     ctx: typer.Context,
     name: Name,
-    who: Annotated[list[str], typer.Argument(help="entity:id, as in producer:1196; several are fine.")],
+    who: Annotated[
+        list[str], typer.Argument(help="entity:id, as in producer:1196; several are fine.")
+    ],
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +100,10 @@ def get(
     found = answers.vectors(registry, registry.find(name, day), who)
     if as_json:
         return _print_json(found)
-    rows = ((f"{v['entity']}:{v['id']}", v["count"], _folded(v), _vector(v["vector"])) for v in found["vectors"])
+    rows = (
+        (f"{v['entity']}:{v['id']}", v["count"], _folded(v), _vector(v["vector"]))
+        for v in found["vectors"]
+    )
     return _print_table(("id", "engagements", "how", "vector"), rows, _source(found))
 
 
@@ -99,7 +113,9 @@ def neighbours(
     name: Name,
     who: Annotated[str, typer.Argument(help="entity:id, as in producer:1196.")],
     k: Annotated[int, typer.Option("--k", help="How many to print.")] = 10,
-    among: Annotated[str | None, typer.Option(help="The entity to search; by default that of WHO.")] = None,
+    among: Annotated[
+        str | None, typer.Option(help="The entity to search; by default that of WHO.")
+    ] = None,
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
@@ -108,15 +124,22 @@ def neighbours(
     found = answers.neighbours(registry, registry.find(name, day), who, k, among)
     if as_json:
         return _print_json(found)
-    rows = ((f"{found['among']}:{n['id']}", f"{n['score']:.4f}", n["count"], _folded(n)) for n in found["neighbours"])
-    return _print_table(("neighbour", "cosine", "engagements", "how"), rows, f"of {who}, {_source(found)}")
+    rows = (
+        (f"{found['among']}:{n['id']}", f"{n['score']:.4f}", n["count"], _folded(n))
+        for n in found["neighbours"]
+    )
+    return _print_table(
+        ("neighbour", "cosine", "engagements", "how"), rows, f"of {who}, {_source(found)}"
+    )
 
 
 @app.command("fold-in")
 def fold_in(
     ctx: typer.Context,
     name: Name,
-    history: Annotated[list[str], typer.Argument(help="PRODUCER=STRENGTH, as in 1196=3.5; several are fine.")],
+    history: Annotated[
+        list[str], typer.Argument(help="PRODUCER=STRENGTH, as in 1196=3.5; several are fine.")
+    ],
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
@@ -136,10 +159,15 @@ def lookalike(
     name: Name,
     group: Annotated[list[str], typer.Option(help="COLUMN=VALUE of a profile; several are fine.")],
     candidate: Annotated[
-        list[str] | None, typer.Option(help="A producer to score; several are fine, none: the best.")
+        list[str] | None,
+        typer.Option(help="A producer to score; several are fine, none: the best."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", help="How many to print, where no candidate is named.")] = 10,
-    by: Annotated[str, typer.Option(help=f"What ranks them: {', '.join(SUMMARIES)} over the groups.")] = "mean",
+    k: Annotated[
+        int, typer.Option("--k", help="How many to print, where no candidate is named.")
+    ] = 10,
+    by: Annotated[
+        str, typer.Option(help=f"What ranks them: {', '.join(SUMMARIES)} over the groups.")
+    ] = "mean",
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
@@ -153,7 +181,9 @@ def lookalike(
         return _print_json(found)
     rows = ((p["id"], *(f"{p[feature]:.4g}" for feature in SUMMARIES)) for p in found["producers"])
     behind = ", ".join(f"{count:,} consumers of {its}" for its, count in found["groups"].items())
-    return _print_table(("producer", *SUMMARIES), rows, f"dot products with the mean of {behind}; {_source(found)}")
+    return _print_table(
+        ("producer", *SUMMARIES), rows, f"dot products with the mean of {behind}; {_source(found)}"
+    )
 
 
 @app.command()
@@ -164,7 +194,11 @@ def verify(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fa
     digests = registry.verify(version)
     if as_json:
         return _print_json({"version": version.id, "files": digests})
-    return _print_table(("file", "sha256"), digests.items(), f"{version.id}: all {len(digests)} files are as published")
+    return _print_table(
+        ("file", "sha256"),
+        digests.items(),
+        f"{version.id}: all {len(digests)} files are as published",
+    )
 
 
 def _registry(ctx: typer.Context) -> Registry:
@@ -182,7 +216,14 @@ def _strength(text: str) -> tuple[str, float]:
 def _overview_row(entry: dict[str, Any]) -> tuple:
     latest = entry["latest"]
     rows = (f"{entity['rows']:,}" for entity in _entities(latest))
-    return (entry["name"], entry["versions"], entry["first_day"], _reference(latest), latest["dim"], *rows)
+    return (
+        entry["name"],
+        entry["versions"],
+        entry["first_day"],
+        _reference(latest),
+        latest["dim"],
+        *rows,
+    )
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
@@ -199,7 +240,10 @@ def _reference(version: dict[str, Any]) -> str:
 
 
 def _entities(version: dict[str, Any]) -> list[dict[str, int]]:
-    return [version["entities"].get(entity, {"rows": 0, "folded": 0}) for entity in ("consumer", "producer")]
+    return [
+        version["entities"].get(entity, {"rows": 0, "folded": 0})
+        for entity in ("consumer", "producer")
+    ]
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
@@ -228,7 +272,9 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", header: bool = True) -> None:
+def _print_table(
+    columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", header: bool = True
+) -> None:
     """Print a table; cells are plain text, whatever brackets an id has."""
     table, console = Table(*columns, show_header=header), Console()
     for row in rows:

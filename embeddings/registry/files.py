@@ -76,10 +76,16 @@ def publish_files(
             "dim": whole["producer"].vectors.shape[1],
             "entities": {entity: _facts(its) for entity, its in sorted(whole.items())},
             "fold_in": fold_in.scalars(),
-            "files": {str(path.relative_to(staging)): _sealed(path) for path in sorted(staging.rglob("*.npy"))},
+            "files": {
+                str(path.relative_to(staging)): _sealed(path)
+                for path in sorted(staging.rglob("*.npy"))
+            },
         }
         digest = content_digest(content)
-        _write(staging / MANIFEST, _json({"digest": digest, "content": content, "lineage": lineage}).encode())
+        _write(
+            staging / MANIFEST,
+            _json({"digest": digest, "content": content, "lineage": lineage}).encode(),
+        )
         for names in [staging, *filter(Path.is_dir, staging.rglob("*"))]:
             _sync(names)
         home = folder(root, name, day, digest)
@@ -90,7 +96,9 @@ def publish_files(
         _sweep(root / STAGING)
 
 
-def checked(entities: Mapping[str, Vectors | Path], fold_in: FoldIn) -> tuple[dict[str, Entity], dict[str, np.ndarray]]:
+def checked(
+    entities: Mapping[str, Vectors | Path], fold_in: FoldIn
+) -> tuple[dict[str, Entity], dict[str, np.ndarray]]:
     """Every entity, its shards as they are stored, and the arrays of the fold-in by name. Raises BadVersion."""
     if "producer" not in entities:
         raise BadVersion(
@@ -98,7 +106,9 @@ def checked(entities: Mapping[str, Vectors | Path], fold_in: FoldIn) -> tuple[di
         )
     producer = checked_entity("producer", entities["producer"])
     dim = producer.vectors.shape[1]
-    others = {e: checked_entity(e, source, dim) for e, source in entities.items() if e != "producer"}
+    others = {
+        e: checked_entity(e, source, dim) for e, source in entities.items() if e != "producer"
+    }
     return {"producer": producer, **others}, checked_fold_in(fold_in, len(producer.ids), dim)
 
 
@@ -114,7 +124,9 @@ def read_manifest(home: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {_REMEDY}") from None
     if not intact:
-        raise DamagedVersion(f"{home / MANIFEST} does not have the digest that it was published with. {_REMEDY}")
+        raise DamagedVersion(
+            f"{home / MANIFEST} does not have the digest that it was published with. {_REMEDY}"
+        )
     return manifest
 
 
@@ -123,7 +135,9 @@ def open_files(home: Path) -> Files:
     """Map a version's arrays; the same object for the same folder, as they never change. Raises DamagedVersion."""
     manifest = read_manifest(home)
     content = manifest["content"]
-    entities = {entity: _open_entity(home, content["files"], entity) for entity in content["entities"]}
+    entities = {
+        entity: _open_entity(home, content["files"], entity) for entity in content["entities"]
+    }
     return Files(manifest, entities, _open_fold_in(home, content))
 
 
@@ -131,14 +145,23 @@ def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
     """Its shards; of a version from before there were any, the arrays beside the manifest."""
     last = re.compile(rf"({entity}/shard-\d+/|{entity}\.)ids\.npy")
     prefixes = sorted(found[1] for name in files if (found := last.fullmatch(name)))
-    shards = [Vectors(*(_mapped(home / f"{prefix}{field}.npy") for field in FIELDS)) for prefix in prefixes]
+    shards = [
+        Vectors(*(_mapped(home / f"{prefix}{field}.npy") for field in FIELDS))
+        for prefix in prefixes
+    ]
     if len(shards) == 1:
         return Entity(shards)
-    return Entity(shards, Index(_mapped(home / entity / "ids.npy"), _mapped(home / entity / "rows.npy")))
+    return Entity(
+        shards, Index(_mapped(home / entity / "ids.npy"), _mapped(home / entity / "rows.npy"))
+    )
 
 
 def _open_fold_in(home: Path, content: dict[str, Any]) -> FoldIn:
-    names = [found[1] for name in content["files"] if (found := re.fullmatch(r"fold_in\.(\w+)\.npy", name))]
+    names = [
+        found[1]
+        for name in content["files"]
+        if (found := re.fullmatch(r"fold_in\.(\w+)\.npy", name))
+    ]
     arrays = {name: _mapped(home / f"fold_in.{name}.npy") for name in names}
     try:
         return restore(arrays, content.get("fold_in", FIRST_KIND))
@@ -158,9 +181,14 @@ def _mapped(path: Path) -> np.ndarray:
 def verify_files(home: Path) -> dict[str, str]:
     """Read every file of a version and compare digests; returns them. Raises DamagedVersion naming all that differ."""
     expected = read_manifest(home)["content"]["files"]
-    found = {name: file_digest(home / name) if (home / name).is_file() else "missing" for name in expected}
+    found = {
+        name: file_digest(home / name) if (home / name).is_file() else "missing"
+        for name in expected
+    }
     if wrong := sorted(name for name in expected if found[name] != expected[name]):
-        faults = ", ".join(f"{name} ({'missing' if found[name] == 'missing' else 'changed'})" for name in wrong)
+        faults = ", ".join(
+            f"{name} ({'missing' if found[name] == 'missing' else 'changed'})" for name in wrong
+        )
         raise DamagedVersion(f"{home}: {faults}. {_REMEDY}")
     return found
 

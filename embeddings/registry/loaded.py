@@ -17,7 +17,9 @@ from embeddings.registry.search import BLOCK, best, cosine_top_k
 from embeddings.registry.vectors import Entity
 from embeddings.registry.versions import Version
 
-GROUP = "group"  # the entity of lookalike folding-in: a group's vector is the mean of its consumers'
+GROUP = (
+    "group"  # the entity of lookalike folding-in: a group's vector is the mean of its consumers'
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Loaded:
     def get(self, entity: str, ids: Sequence[str]) -> Found:
         """As Registry.get."""
         its, rows = self.entity(entity), self.known_rows(entity, ids)
-        return Found(self.version, entity, list(ids), its.vectors[rows], its.counts[rows], its.folded[rows])
+        return Found(
+            self.version, entity, list(ids), its.vectors[rows], its.counts[rows], its.folded[rows]
+        )
 
     def neighbours(self, who: str, k: int = 10, among: str | None = None) -> list[Neighbour]:
         """As Registry.neighbours."""
@@ -90,9 +94,14 @@ class Loaded:
             raise BadRequest(
                 f"'{entity}:{id_}' has a vector of zeros in {self.version.id}: no direction, no neighbours."
             )
-        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, row[0] if among == entity else -1)
+        rows, scores = cosine_top_k(
+            searched.vectors, searched.norms, query, k, row[0] if among == entity else -1
+        )
         counts, folded = searched.counts[rows].tolist(), searched.folded[rows].tolist()
-        return [Neighbour(*its) for its in zip(texts(searched, rows), scores.tolist(), counts, folded, strict=True)]
+        return [
+            Neighbour(*its)
+            for its in zip(texts(searched, rows), scores.tolist(), counts, folded, strict=True)
+        ]
 
     def folded_in(self, strengths: Mapping[str, float]) -> FoldedIn:
         """As Registry.fold_in."""
@@ -106,7 +115,9 @@ class Loaded:
         if not known.any():
             self.known_rows("producer", ids)
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
-        history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=(1, self.fold_in.n_producers))
+        history = sp.csr_matrix(
+            (values, rows[known], [0, len(values)]), shape=(1, self.fold_in.n_producers)
+        )
         history.sort_indices()
         unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
         return FoldedIn(self.version, self.fold_in.fold(history)[0], len(values), unknown)
@@ -117,9 +128,13 @@ class Loaded:
         """As Registry.lookalike."""
         check_k(k)
         if not groups:
-            raise BadRequest("A newcomer needs at least one group, such as user_active_degree=full_active.")
+            raise BadRequest(
+                "A newcomer needs at least one group, such as user_active_degree=full_active."
+            )
         if by not in SUMMARIES:
-            raise BadRequest(f"Producers cannot be ranked by {by!r}; take one of {', '.join(SUMMARIES)}.")
+            raise BadRequest(
+                f"Producers cannot be ranked by {by!r}; take one of {', '.join(SUMMARIES)}."
+            )
         centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, list(dict.fromkeys(groups)))]
         producers = self.entities["producer"]
         if candidates:
@@ -145,7 +160,11 @@ class Loaded:
             return rows
         unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
         first = unknown[0]
-        elsewhere = [f"{other}:{first}" for other, rest in self.entities.items() if find_rows(rest, [first])[0] >= 0]
+        elsewhere = [
+            f"{other}:{first}"
+            for other, rest in self.entities.items()
+            if find_rows(rest, [first])[0] >= 0
+        ]
         near = [f"{entity}:{id_}" for id_ in its.near(first)] + elsewhere
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         others = f", nor {len(unknown) - 1} more of the ids asked for" if len(unknown) > 1 else ""
@@ -174,7 +193,9 @@ def check_k(k: int) -> None:
 
 def find_rows(its: Entity, ids: Sequence[str]) -> np.ndarray:
     """Rows of ids that a person typed, -1 where unknown. NumPy drops a trailing NUL, so an id with one is nobody's."""
-    return np.where(["\0" in id_ for id_ in ids], -1, its.rows(ids)) if ids else np.empty(0, np.int64)
+    return (
+        np.where(["\0" in id_ for id_ in ids], -1, its.rows(ids)) if ids else np.empty(0, np.int64)
+    )
 
 
 def texts(its: Entity, rows: np.ndarray) -> list[str]:

@@ -89,14 +89,34 @@ def _page(request: Request, template: str, status: int = 200, **context: Any) ->
 
 
 def _search(
-    registry: Registry, version: Version, entity: str = "producer", id_: str = "", among: str = "producer", k: int = 10
+    registry: Registry,
+    version: Version,
+    entity: str = "producer",
+    id_: str = "",
+    among: str = "producer",
+    k: int = 10,
 ) -> dict[str, Any]:
     """What the search form shows: the question, its answer or why there is none, and ids worth trying."""
-    question = {"version": version.id, "entities": sorted(version.entities), "entity": entity, "id": id_}
-    search: dict[str, Any] = {**question, "among": among, "k": k, "error": "", "near": [], "neighbours": []}
+    question = {
+        "version": version.id,
+        "entities": sorted(version.entities),
+        "entity": entity,
+        "id": id_,
+    }
+    search: dict[str, Any] = {
+        **question,
+        "among": among,
+        "k": k,
+        "error": "",
+        "near": [],
+        "neighbours": [],
+    }
     if not id_:
         entities = registry.load(version).entities
-        return {**search, "suggestions": [_link("producer", i) for i in _busiest(entities["producer"])]}
+        return {
+            **search,
+            "suggestions": [_link("producer", i) for i in _busiest(entities["producer"])],
+        }
     try:
         return {**search, **answers.neighbours(registry, version, f"{entity}:{id_}", k, among)}
     except (NotFound, BadRequest) as refusal:
@@ -116,12 +136,18 @@ def _busiest(vectors: Entity, n: int = 8) -> list[str]:
 
 def _metrics(version: dict[str, Any]) -> dict[str, float]:
     metrics = version["lineage"].get("metrics")
-    return {k: v for k, v in metrics.items() if isinstance(v, int | float)} if isinstance(metrics, dict) else {}
+    return (
+        {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        if isinstance(metrics, dict)
+        else {}
+    )
 
 
 def _bars(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One bar a version: consumers fitted below, folded in above, as percentages of the tallest."""
-    consumers = [version["entities"].get("consumer", {"rows": 0, "folded": 0}) for version in versions]
+    consumers = [
+        version["entities"].get("consumer", {"rows": 0, "folded": 0}) for version in versions
+    ]
     tallest = max((c["rows"] for c in consumers), default=0) or 1
     return [
         {

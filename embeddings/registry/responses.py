@@ -16,7 +16,14 @@ def overview(registry: Registry) -> list[dict[str, Any]]:
     for name in registry.names():
         versions, aliases = registry.versions(name), registry.aliases(name)
         days = {"first_day": str(versions[0].day), "last_day": str(versions[-1].day)}
-        found.append({"name": name, "versions": len(versions), **days, "latest": describe(aliases[LATEST], aliases)})
+        found.append(
+            {
+                "name": name,
+                "versions": len(versions),
+                **days,
+                "latest": describe(aliases[LATEST], aliases),
+            }
+        )
     return found
 
 
@@ -44,17 +51,32 @@ def vectors(registry: Registry, version: Version, whos: Sequence[str]) -> dict[s
     for entity in dict(parsed):
         ids = [id_ for its, id_ in parsed if its == entity]
         found = registry.get(version.name, entity, ids, version.day, version.revision)
-        columns = zip(ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True)
+        columns = zip(
+            ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True
+        )
         for id_, count, folded, vector in columns:
-            records[entity, id_] = {"entity": entity, "id": id_, "count": count, "folded": folded, "vector": vector}
+            records[entity, id_] = {
+                "entity": entity,
+                "id": id_,
+                "count": count,
+                "folded": folded,
+                "vector": vector,
+            }
     return {**_source(version), "vectors": [records[key] for key in parsed]}
 
 
-def neighbours(registry: Registry, version: Version, who: str, k: int, among: str | None) -> dict[str, Any]:
+def neighbours(
+    registry: Registry, version: Version, who: str, k: int, among: str | None
+) -> dict[str, Any]:
     """The nearest of one 'entity:id'."""
     found = registry.neighbours(version.name, who, k, version.day, among, version.revision)
     among = among or parse_who(who, list(version.entities))[0]
-    return {**_source(version), "of": who, "among": among, "neighbours": [vars(neighbour) for neighbour in found]}
+    return {
+        **_source(version),
+        "of": who,
+        "among": among,
+        "neighbours": [vars(neighbour) for neighbour in found],
+    }
 
 
 def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]) -> dict[str, Any]:
@@ -69,13 +91,22 @@ def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]
 
 
 def lookalike(
-    registry: Registry, version: Version, groups: Sequence[str], candidates: Sequence[str], k: int, by: str
+    registry: Registry,
+    version: Version,
+    groups: Sequence[str],
+    candidates: Sequence[str],
+    k: int,
+    by: str,
 ) -> dict[str, Any]:
     """Producers for somebody of these groups, and how many consumers stand behind each group."""
     loaded = registry.load(version)
     found = loaded.lookalike(groups, candidates, k, by)
     consumers = dict(zip(groups, loaded.get(GROUP, groups).counts.tolist(), strict=True))
-    return {**_source(version), "groups": consumers, "producers": [vars(producer) for producer in found]}
+    return {
+        **_source(version),
+        "groups": consumers,
+        "producers": [vars(producer) for producer in found],
+    }
 
 
 def _source(version: Version) -> dict[str, str]:

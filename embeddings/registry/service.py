@@ -21,15 +21,28 @@ from starlette.exceptions import HTTPException
 from embeddings.registry import pages
 from embeddings.registry import responses as answers
 from embeddings.registry.client import Registry
-from embeddings.registry.errors import BadRequest, CatalogError, NotFound, RegistryError, SpaceMismatch
+from embeddings.registry.errors import (
+    BadRequest,
+    CatalogError,
+    NotFound,
+    RegistryError,
+    SpaceMismatch,
+)
 from embeddings.registry.versions import LATEST
 
 MAX_IDS = 1000  # in one request
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100
-STATUS: dict[type[RegistryError], int] = {NotFound: 404, BadRequest: 422, SpaceMismatch: 409, CatalogError: 503}
+STATUS: dict[type[RegistryError], int] = {
+    NotFound: 404,
+    BadRequest: 422,
+    SpaceMismatch: 409,
+    CatalogError: 503,
+}
 
-Which = Annotated[str, Query(max_length=100, description="a day, a revision (2022-04-25.r1) or an alias")]
+Which = Annotated[
+    str, Query(max_length=100, description="a day, a revision (2022-04-25.r1) or an alias")
+]
 Who = Annotated[str, Query(max_length=1000, description="entity:id, as in producer:1196")]
 Id = Annotated[str, Query(max_length=1000, description="of a producer, as in 1196")]
 Group = Annotated[str, Query(max_length=1000, description="as in user_active_degree=full_active")]
@@ -37,25 +50,35 @@ Group = Annotated[str, Query(max_length=1000, description="as in user_active_deg
 
 class AliasRequest(BaseModel):
     alias: str = Field(max_length=100)
-    version: str = Field(max_length=100, description="a day, a revision (2022-04-25.r1) or an alias")
+    version: str = Field(
+        max_length=100, description="a day, a revision (2022-04-25.r1) or an alias"
+    )
 
 
 class History(BaseModel):
-    strengths: dict[str, float] = Field(min_length=1, max_length=10_000, description="producer id -> strength, > 0")
+    strengths: dict[str, float] = Field(
+        min_length=1, max_length=10_000, description="producer id -> strength, > 0"
+    )
 
 
 def app_from_environment() -> FastAPI:
     """The service as EVERGREEN_REGISTRY_ROOT, _CATALOG_URL (default: SQLite below the root) and _TOKEN describe it."""
     if not (root := os.environ.get("EVERGREEN_REGISTRY_ROOT")):
-        raise RegistryError("EVERGREEN_REGISTRY_ROOT is not set; it names the folder with the registry's files.")
-    url = os.environ.get("EVERGREEN_REGISTRY_CATALOG_URL") or f"sqlite:///{Path(root) / 'catalog.db'}"
+        raise RegistryError(
+            "EVERGREEN_REGISTRY_ROOT is not set; it names the folder with the registry's files."
+        )
+    url = (
+        os.environ.get("EVERGREEN_REGISTRY_CATALOG_URL") or f"sqlite:///{Path(root) / 'catalog.db'}"
+    )
     return create_app(Path(root), url, os.environ.get("EVERGREEN_REGISTRY_TOKEN", ""))
 
 
 def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     """The service on one registry. token: what a write must carry; without one every write is refused."""
     registry = Registry(root, url)
-    app = FastAPI(title="Evergreen registry", docs_url=None, redoc_url=None)  # their pages load assets from elsewhere
+    app = FastAPI(
+        title="Evergreen registry", docs_url=None, redoc_url=None
+    )  # their pages load assets from elsewhere
     _answer_errors(app)
     pages.add(app, registry)
 
@@ -85,7 +108,9 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         name: str,
         id: Annotated[list[Who], Query(min_length=1, max_length=MAX_IDS)],
         version: Which = LATEST,
-        space: Annotated[str | None, Query(description="the space they will be used in; another is refused")] = None,
+        space: Annotated[
+            str | None, Query(description="the space they will be used in; another is refused")
+        ] = None,
     ) -> Response:
         found = registry.find(name, version)
         registry.load(found, space=space)
@@ -99,11 +124,15 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         among: str | None = None,
         version: Which = LATEST,
     ) -> Response:
-        return JSONResponse(answers.neighbours(registry, registry.find(name, version), id, k, among))
+        return JSONResponse(
+            answers.neighbours(registry, registry.find(name, version), id, k, among)
+        )
 
     @app.post("/api/embeddings/{name}/fold-in")
     def fold_in(name: str, history: History, version: Which = LATEST) -> Response:
-        return JSONResponse(answers.fold_in(registry, registry.find(name, version), history.strengths))
+        return JSONResponse(
+            answers.fold_in(registry, registry.find(name, version), history.strengths)
+        )
 
     @app.get("/api/embeddings/{name}/lookalike")
     def lookalike(
@@ -114,7 +143,9 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         by: str = "mean",
         version: Which = LATEST,
     ) -> Response:
-        found = answers.lookalike(registry, registry.find(name, version), group, candidate or [], k, by)
+        found = answers.lookalike(
+            registry, registry.find(name, version), group, candidate or [], k, by
+        )
         return JSONResponse(found)
 
     @app.post("/api/embeddings/{name}/aliases", dependencies=[Depends(_guard(token))])
@@ -131,11 +162,14 @@ def _guard(token: str):
     def check(authorization: Annotated[str, Header()] = "") -> None:
         if not token:
             raise HTTPException(
-                403, "Writes are refused: the service was started without a token. Set one and restart."
+                403,
+                "Writes are refused: the service was started without a token. Set one and restart.",
             )
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(
-                401, "A write needs the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"}
+                401,
+                "A write needs the header 'Authorization: Bearer TOKEN'.",
+                {"WWW-Authenticate": "Bearer"},
             )
 
     return check
@@ -144,7 +178,9 @@ def _guard(token: str):
 def _answer_errors(app: FastAPI) -> None:
     """Every error as one sentence with its status: JSON below /api, a page elsewhere."""
 
-    def answer(request: Request, status: int, error: str, detail: str, near: list[str], headers=None) -> Response:
+    def answer(
+        request: Request, status: int, error: str, detail: str, near: list[str], headers=None
+    ) -> Response:
         if request.url.path.startswith("/api/"):
             body = {"error": error, "detail": detail, "near": near}
             return JSONResponse(body, status, headers=headers)
@@ -157,12 +193,17 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def bad_request(request: Request, error: RequestValidationError) -> Response:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r:.200})" for e in error.errors())
+        faults = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r:.200})"
+            for e in error.errors()
+        )
         return answer(request, 422, "BadRequest", "; ".join(faults), [])
 
     @app.exception_handler(DBAPIError)
     def no_catalog(request: Request, error: DBAPIError) -> Response:
-        return answer(request, 503, "CatalogError", "The catalog does not answer. Is its server up?", [])
+        return answer(
+            request, 503, "CatalogError", "The catalog does not answer. Is its server up?", []
+        )
 
     @app.exception_handler(HTTPException)
     def other(request: Request, error: HTTPException) -> Response:

@@ -41,7 +41,9 @@ def read_shards(folder: Path) -> list[Vectors]:
     """The shards of a folder, mapped, in the order of their names. Raises BadVersion."""
     homes = sorted(folder.glob("shard-*"))
     if not homes:
-        raise BadVersion(f"{folder} holds no shards; write them there with embeddings.registry.shards.write_shard.")
+        raise BadVersion(
+            f"{folder} holds no shards; write them there with embeddings.registry.shards.write_shard."
+        )
     try:
         return [Vectors(*(map_array(home / f"{field}.npy") for field in FIELDS)) for home in homes]
     except (OSError, ValueError, EOFError) as error:
@@ -57,7 +59,9 @@ def checked_entity(entity: str, source: Vectors | Path, dim: int | None = None) 
         found = as_entity([checked_shard(entity, source, dim)])
     else:
         shards = enumerate(read_shards(source))
-        found = as_entity([checked_as_written(f"{entity}/{shard_name(i)}", shard, dim) for i, shard in shards])
+        found = as_entity(
+            [checked_as_written(f"{entity}/{shard_name(i)}", shard, dim) for i, shard in shards]
+        )
     if not len(found):
         raise BadVersion(f"{entity} has no rows; leave the entity out, or give it at least one.")
     return found
@@ -108,5 +112,7 @@ def index_of(ids: Sequence[np.ndarray]) -> Index:
     order = np.argsort(every, kind="stable")  # finds the sorted runs and merges them
     index = Index(every[order], order)
     if len(twice := np.flatnonzero(index.ids[1:] == index.ids[:-1])):
-        raise BadVersion(f"An id may be in one shard only; {index.ids[twice[0]].decode()!r} is in two.")
+        raise BadVersion(
+            f"An id may be in one shard only; {index.ids[twice[0]].decode()!r} is in two."
+        )
     return index

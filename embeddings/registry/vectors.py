@@ -39,8 +39,12 @@ class Index:
     def find(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """The row of each id, -1 where it has none. ids: (m,) texts or 'S'. Returns (m,) int64."""
         wanted = encode_ids(ids)
-        narrow = wanted.astype(self.ids.dtype)  # against wider ids NumPy would first copy all of ours to that width
-        at = np.minimum(np.searchsorted(self.ids, narrow), len(self.ids) - 1)  # one call, whatever their number
+        narrow = wanted.astype(
+            self.ids.dtype
+        )  # against wider ids NumPy would first copy all of ours to that width
+        at = np.minimum(
+            np.searchsorted(self.ids, narrow), len(self.ids) - 1
+        )  # one call, whatever their number
         return np.where(self.ids[at] == wanted, at if self.rows is None else self.rows[at], -1)
 
     def near(self, wanted: str, n: int = 3) -> list[str]:
@@ -79,7 +83,9 @@ class Entity:
 
     @cached_property
     def norms(self) -> Rows:  # computed at the first search
-        return joined([np.sqrt(np.einsum("ij,ij->i", shard.vectors, shard.vectors)) for shard in self.shards])
+        return joined(
+            [np.sqrt(np.einsum("ij,ij->i", shard.vectors, shard.vectors)) for shard in self.shards]
+        )
 
 
 def encode_ids(ids: Sequence[str] | np.ndarray) -> np.ndarray:

@@ -94,7 +94,10 @@ def point(session: Session, alias: str, row: VersionRow, only_forward: bool) -> 
     if pointer is None:
         session.add(AliasRow(name=row.name, alias=alias, version=row))
         return row
-    if not only_forward or (row.day, row.revision) >= (pointer.version.day, pointer.version.revision):
+    if not only_forward or (row.day, row.revision) >= (
+        pointer.version.day,
+        pointer.version.revision,
+    ):
         pointer.version = row
     return pointer.version
 
@@ -105,7 +108,11 @@ def names(session: Session) -> list[str]:
 
 def every(session: Session, name: str) -> list[VersionRow]:
     """All versions of an embedding, oldest day and first revision first. Raises UnknownName."""
-    return known(session, name, session.scalars(_of(name).order_by(VersionRow.day, VersionRow.revision)).all())
+    return known(
+        session,
+        name,
+        session.scalars(_of(name).order_by(VersionRow.day, VersionRow.revision)).all(),
+    )
 
 
 def aliases(session: Session, name: str) -> list[AliasRow]:
@@ -116,7 +123,11 @@ def aliases(session: Session, name: str) -> list[AliasRow]:
 
 def aliased(session: Session, name: str, alias: str) -> VersionRow:
     """The version that an alias points at. Raises UnknownName, UnknownVersion."""
-    if NAME.fullmatch(name) and NAME.fullmatch(alias) and (found := session.get(AliasRow, (name, alias))) is not None:
+    if (
+        NAME.fullmatch(name)
+        and NAME.fullmatch(alias)
+        and (found := session.get(AliasRow, (name, alias))) is not None
+    ):
         return found.version
     exist = [*_days(every(session, name)), *(row.alias for row in aliases(session, name))]
     raise UnknownVersion(*missing("day or alias", alias, exist, of=name))
@@ -124,7 +135,9 @@ def aliased(session: Session, name: str, alias: str) -> VersionRow:
 
 def of_day(session: Session, name: str, day: date, revision: int | None) -> VersionRow:
     """The last revision of a day, or the one given. Raises UnknownName, UnknownVersion."""
-    rows = session.scalars(_of(name).where(VersionRow.day == day).order_by(VersionRow.revision)).all()
+    rows = session.scalars(
+        _of(name).where(VersionRow.day == day).order_by(VersionRow.revision)
+    ).all()
     if not rows:
         days = _days(every(session, name))
         near = sorted(days, key=lambda other: abs(date.fromisoformat(other) - day))[:2]

@@ -48,8 +48,12 @@ def judge(day: date, tables: list[Evidence], max_bad_share: float) -> Results:
     for name, expectations in suites.items():
         data = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
-        validation = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=data, suite=suite))
-        results[name] = validation.run(batch_parameters={"dataframe": frames[name]}, result_format=COUNTS_ONLY)
+        validation = context.validation_definitions.add(
+            gx.ValidationDefinition(name=name, data=data, suite=suite)
+        )
+        results[name] = validation.run(
+            batch_parameters={"dataframe": frames[name]}, result_format=COUNTS_ONLY
+        )
     return results
 
 
@@ -59,12 +63,17 @@ def column_frame(tables: list[Evidence]) -> pd.DataFrame:
 
 
 def column_names(tables: list[Evidence], which: str) -> list[str]:
-    return [f"{table.table}.{name} {kind}" for table in tables for name, kind in getattr(table, which).items()]
+    return [
+        f"{table.table}.{name} {kind}"
+        for table in tables
+        for name, kind in getattr(table, which).items()
+    ]
 
 
 def columns_expectation(tables: list[Evidence]) -> gxe.Expectation:
     return gxe.ExpectTableColumnsToMatchSet(
-        column_set=column_names(tables, "expected"), description="the columns and their types are those of the schema"
+        column_set=column_names(tables, "expected"),
+        description="the columns and their types are those of the schema",
     )
 
 
@@ -73,7 +82,9 @@ def flag_frame(table: Evidence) -> pd.DataFrame:
     faults, counts = [reason.split() for reason in table.reasons], list(table.reasons.values())
     flags = {rule.fault: [rule.fault in found for found in faults] for rule in table.rules}
     flags[BAD_ROW] = [bool(found) for found in faults]
-    return pd.DataFrame({fault: np.repeat(np.array(flag, dtype=bool), counts) for fault, flag in flags.items()})
+    return pd.DataFrame(
+        {fault: np.repeat(np.array(flag, dtype=bool), counts) for fault, flag in flags.items()}
+    )
 
 
 def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expectation]:
@@ -82,13 +93,18 @@ def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expecta
     texts = {rule.fault: f"{rule.expects}, in {share}" for rule in table.rules}
     texts[BAD_ROW] = f"no rule is broken, in {share}"
     flags: list[gxe.Expectation] = [
-        gxe.ExpectColumnValuesToBeInSet(column=fault, value_set=[False], mostly=mostly, description=text)
+        gxe.ExpectColumnValuesToBeInSet(
+            column=fault, value_set=[False], mostly=mostly, description=text
+        )
         for fault, text in texts.items()
     ]
     if table.min_rows is None:
         return flags
     enough = f"{table.min_rows:,} rows or more ({table.usual})"
-    return [gxe.ExpectTableRowCountToBeBetween(min_value=table.min_rows, description=enough), *flags]
+    return [
+        gxe.ExpectTableRowCountToBeBetween(min_value=table.min_rows, description=enough),
+        *flags,
+    ]
 
 
 def verdict(tables: list[Evidence], results: Results) -> list[str]:
@@ -102,14 +118,18 @@ def verdict(tables: list[Evidence], results: Results) -> list[str]:
         counted = flags.pop("", None)  # the expectation on the table as a whole
         if counted is not None and not counted.success:
             rows = counted.result["observed_value"]
-            failures.append(f"{table.table}: {rows:,} rows, expected {table.min_rows:,} or more ({table.usual}).")
+            failures.append(
+                f"{table.table}: {rows:,} rows, expected {table.min_rows:,} or more ({table.usual})."
+            )
         if not all(flag.success for flag in flags.values()):
             failures.append(bad_rows(table, flags))
     return failures
 
 
 def settings_of(result: ExpectationValidationResult) -> dict:
-    assert result.expectation_config is not None, "Great Expectations returns every result with its expectation"
+    assert result.expectation_config is not None, (
+        "Great Expectations returns every result with its expectation"
+    )
     return result.expectation_config.kwargs
 
 
@@ -121,7 +141,11 @@ def flag_of(result: ExpectationValidationResult) -> str:
 def wrong_columns(result: ExpectationSuiteValidationResult) -> str:
     details = result.results[0].result["details"]["mismatched"]
     lacks, extra = details.get("missing", []), details.get("unexpected", [])
-    parts = [f"{what} {', '.join(names)}" for what, names in (("missing:", lacks), ("not expected:", extra)) if names]
+    parts = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("missing:", lacks), ("not expected:", extra))
+        if names
+    ]
     return f"The columns and their types are not those of the schema; {'; '.join(parts)}."
 
 
@@ -131,7 +155,9 @@ def bad_rows(table: Evidence, flags: dict[str, ExpectationValidationResult]) -> 
     allowed = 100 * (1 - settings_of(total)["mostly"])
     bad, rows = total.result["unexpected_count"], total.result["element_count"]
     counts = {rule: flags[rule.fault].result["unexpected_count"] for rule in table.rules}
-    worst = sorted((rule for rule in table.rules if counts[rule]), key=lambda rule: (-counts[rule], rule.fault))
+    worst = sorted(
+        (rule for rule in table.rules if counts[rule]), key=lambda rule: (-counts[rule], rule.fault)
+    )
     by_fault = ", ".join(f"{rule.fault} {counts[rule]:,} ({rule.expects})" for rule in worst)
     share = f"{bad:,} of {rows:,} rows ({100 * bad / rows:.1f} %)"
     return f"{table.table}: {share} are bad, at most {allowed:g} % may be: {by_fault}."
@@ -145,7 +171,9 @@ def facts(results: Results) -> dict[str, float]:
         for one in result.results:
             if fault := flag_of(one):
                 met[f"gx_{suite}/{fault}"] = int(one.result["unexpected_count"])
-                met[f"gx_{suite}/{fault}_percent"] = round(float(one.result.get("unexpected_percent") or 0.0), 6)
+                met[f"gx_{suite}/{fault}_percent"] = round(
+                    float(one.result.get("unexpected_percent") or 0.0), 6
+                )
     return met
 
 
@@ -157,11 +185,16 @@ def write_report(folder: Path, day: date, reason: str, results: Results) -> None
 
 
 def page(day: date, reason: str, results: Results) -> str:
-    trusted = f"<p class=bad>Not trusted. {html.escape(reason)}</p>" if reason else "<p class=good>Trusted.</p>"
+    trusted = (
+        f"<p class=bad>Not trusted. {html.escape(reason)}</p>"
+        if reason
+        else "<p class=good>Trusted.</p>"
+    )
     suites = list(reversed(results))  # what happened first, the columns last
     links = " · ".join(f"<a href='#{name}'>{name}</a>" for name in suites)
     bodies = "".join(
-        f"<h2 id='{name}'>{name}{how_many(results[name])}</h2>{sections(results[name])}" for name in suites
+        f"<h2 id='{name}'>{name}{how_many(results[name])}</h2>{sections(results[name])}"
+        for name in suites
     )
     head = f"<!doctype html><meta charset=utf-8><title>Data of {day}</title><style>{CSS}</style>"
     return f"{head}<h1>Data of {day}</h1>{trusted}<nav>{links}</nav>{bodies}"
@@ -179,7 +212,9 @@ def sections(result: ExpectationSuiteValidationResult) -> str:
     view = DefaultJinjaSectionView()
     rendered = (
         view.render({"section": section.to_json_dict(), "section_loop": {"index": number}})
-        for number, section in enumerate(document.sections[1:], 1)  # the first tells only when this ran
+        for number, section in enumerate(
+            document.sections[1:], 1
+        )  # the first tells only when this ran
     )
     return "".join(rendered)
 

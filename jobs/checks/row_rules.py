@@ -53,25 +53,44 @@ class Evidence:
     def by_fault(self) -> dict[str, int]:
         """Rows with each fault; a row with two counts for both."""
         return {
-            rule.fault: sum(n for why, n in self.reasons.items() if rule.fault in why.split()) for rule in self.rules
+            rule.fault: sum(n for why, n in self.reasons.items() if rule.fault in why.split())
+            for rule in self.rules
         }
 
 
-def rules_for(table: str, columns: list[str], source: Source, day: date, knows_items: bool) -> list[Rule]:
+def rules_for(
+    table: str, columns: list[str], source: Source, day: date, knows_items: bool
+) -> list[Rule]:
     """The rules of a table with these columns. knows_items: the day has a table of items to compare with."""
     has = present_columns(table, columns, source)
-    rules = [present(column) for column in ("consumer_id", "producer_id", "item_id", "kind") if column in has]
+    rules = [
+        present(column)
+        for column in ("consumer_id", "producer_id", "item_id", "kind")
+        if column in has
+    ]
     if "time_ms" in has:
         rules.append(within_day(source, day))
     if "value" in has:
-        rules.append(Rule("value_not_a_number", "value is a number", "value is null or isnan(value)"))
+        rules.append(
+            Rule("value_not_a_number", "value is a number", "value is null or isnan(value)")
+        )
     if "dwell_ms" in has:
-        rules.append(Rule("dwell_negative", "dwell_ms, where known, is not negative", "coalesce(dwell_ms < 0, false)"))
+        rules.append(
+            Rule(
+                "dwell_negative",
+                "dwell_ms, where known, is not negative",
+                "coalesce(dwell_ms < 0, false)",
+            )
+        )
     rules += [zero_or_one(label) for label in with_prefix(has, "label_")]
     if table == IMPRESSION_TABLE and knows_items:
-        rules.append(Rule("item_unknown", "the item is in the day's table of items", f"not {ITEM_KNOWN}"))
+        rules.append(
+            Rule("item_unknown", "the item is in the day's table of items", f"not {ITEM_KNOWN}")
+        )
     if keys := repeat_keys(table, columns, source):
-        rules.append(Rule("repeat", f"no earlier row has the same {', '.join(keys)}", f"{REPEAT_NUMBER} > 1"))
+        rules.append(
+            Rule("repeat", f"no earlier row has the same {', '.join(keys)}", f"{REPEAT_NUMBER} > 1")
+        )
     return rules
 
 
@@ -80,11 +99,17 @@ def present_columns(table: str, columns: list[str], source: Source) -> list[str]
 
 
 def present(column: str) -> Rule:
-    return Rule(f"{column}_missing", f"{column} is there and can be read", f"{column} is null or trim({column}) = ''")
+    return Rule(
+        f"{column}_missing",
+        f"{column} is there and can be read",
+        f"{column} is null or trim({column}) = ''",
+    )
 
 
 def zero_or_one(label: str) -> Rule:
-    return Rule(f"{label}_not_0_or_1", f"{label} is 0 or 1", f"`{label}` is null or `{label}` not in (0, 1)")
+    return Rule(
+        f"{label}_not_0_or_1", f"{label} is 0 or 1", f"`{label}` is null or `{label}` not in (0, 1)"
+    )
 
 
 def within_day(source: Source, day: date) -> Rule:
@@ -108,10 +133,16 @@ def repeat_keys(table: str, columns: list[str], source: Source) -> list[str]:
         return ["item_id"]
     if "time_ms" not in has:
         return []
-    return [column for column in ("consumer_id", "producer_id", "item_id", "kind", "time_ms") if column in has]
+    return [
+        column
+        for column in ("consumer_id", "producer_id", "item_id", "kind", "time_ms")
+        if column in has
+    ]
 
 
-def with_reason(rows: DataFrame, rules: list[Rule], keys: list[str], known_items: DataFrame | None) -> DataFrame:
+def with_reason(
+    rows: DataFrame, rules: list[Rule], keys: list[str], known_items: DataFrame | None
+) -> DataFrame:
     """The rows with a column `reason`: the faults of a row, separated by spaces, empty for a good row.
 
     keys: the columns that make a repeat; the first in the order of all columns is the one that is kept.
@@ -126,8 +157,12 @@ def with_reason(rows: DataFrame, rules: list[Rule], keys: list[str], known_items
         rows = rows.withColumn(REPEAT_NUMBER, F.row_number().over(same))
     if known_items is not None:
         known = known_items.withColumn(ITEM_KNOWN, F.lit(True))
-        rows = rows.join(known, "item_id", "left").withColumn(ITEM_KNOWN, F.coalesce(ITEM_KNOWN, F.lit(False)))
-    return rows.withColumn("reason", reason(rules)).select(*(f"`{column}`" for column in columns), "reason")
+        rows = rows.join(known, "item_id", "left").withColumn(
+            ITEM_KNOWN, F.coalesce(ITEM_KNOWN, F.lit(False))
+        )
+    return rows.withColumn("reason", reason(rules)).select(
+        *(f"`{column}`" for column in columns), "reason"
+    )
 
 
 def reason(rules: list[Rule]) -> Column:

@@ -25,7 +25,9 @@ ENTITIES = ("consumer", "producer", "item")
 COUNTS = "counts"
 
 
-def count_past(spark: SparkSession, past: list[Partition], labels: tuple[str, ...]) -> DataFrame | None:
+def count_past(
+    spark: SparkSession, past: list[Partition], labels: tuple[str, ...]
+) -> DataFrame | None:
     """One row an (entity, id) that these validated days speak of, whole numbers only; None where they are empty."""
     from pyspark.sql import functions as F
 
@@ -36,7 +38,9 @@ def count_past(spark: SparkSession, past: list[Partition], labels: tuple[str, ..
         events.append(spark.read.parquet(*shown).selectExpr(*ids, "1 shown", "0 engaged", *labels))
     if engaged := [str(p.path / ENGAGEMENT_TABLE) for p in past if p.has(ENGAGEMENT_TABLE)]:
         nothing = [f"0 {label}" for label in labels]
-        events.append(spark.read.parquet(*engaged).selectExpr(*ids, "0 shown", "1 engaged", *nothing))
+        events.append(
+            spark.read.parquet(*engaged).selectExpr(*ids, "0 shown", "1 engaged", *nothing)
+        )
     if not events:
         return None
     both = events[0] if len(events) == 1 else events[0].unionByName(events[1])
@@ -57,7 +61,10 @@ class History:
         """Open counts; without a path nothing had happened to anybody."""
         names = ["entity", "id", "shown", "engaged", *labels]
         if path is None:
-            empty = {name: pa.array([], pa.string() if name in ("entity", "id") else pa.int64()) for name in names}
+            empty = {
+                name: pa.array([], pa.string() if name in ("entity", "id") else pa.int64())
+                for name in names
+            }
             return cls(pa.table(empty), labels)
         return cls(pq.read_table(path, columns=names), labels)
 
@@ -73,8 +80,14 @@ class History:
         much more often than usual, slow to believe a single event.
         """
         known, counts = self._entities[entity]
-        at = pc.fill_null(pc.index_in(ids, value_set=known), len(known)).to_numpy(zero_copy_only=False)
-        shown, engaged, positives = counts[at, 0], counts[at, 1], counts[at, 2:]  # (n,), (n,), (n, labels)
+        at = pc.fill_null(pc.index_in(ids, value_set=known), len(known)).to_numpy(
+            zero_copy_only=False
+        )
+        shown, engaged, positives = (
+            counts[at, 0],
+            counts[at, 1],
+            counts[at, 2:],
+        )  # (n,), (n,), (n, labels)
         expected = shown[:, None] * self._rates
         lifts = np.log((positives + 1) / (expected + 1))
         return np.column_stack([np.log1p(shown), np.log1p(engaged), lifts]).astype(np.float32)
@@ -85,7 +98,9 @@ class History:
         found = {}
         for entity in ENTITIES:
             rows = self.counts.filter(pc.equal(self.counts["entity"], entity))
-            counts = np.column_stack([rows[name].to_numpy() for name in ("shown", "engaged", *self.labels)])
+            counts = np.column_stack(
+                [rows[name].to_numpy() for name in ("shown", "engaged", *self.labels)]
+            )
             found[entity] = (
                 rows["id"].combine_chunks(),
                 np.vstack([counts, np.zeros_like(counts, shape=(1, counts.shape[1]))]),

@@ -28,7 +28,11 @@ def spread(rows: DataFrame, key: str, n: int) -> DataFrame:
     """One partition a bucket, by the same hash computed by Spark. A row without a key goes to the first."""
     from pyspark.sql import functions as F
 
-    return rows.repartitionById(n, F.pmod(F.crc32(F.col(key)), F.lit(n)).cast("int")) if n > 1 else rows.coalesce(1)
+    return (
+        rows.repartitionById(n, F.pmod(F.crc32(F.col(key)), F.lit(n)).cast("int"))
+        if n > 1
+        else rows.coalesce(1)
+    )
 
 
 @dataclass(frozen=True)

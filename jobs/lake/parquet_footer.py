@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
-ENCODINGS = (4, 1, 3, 2)  # FileMetaData.row_groups -> RowGroup.columns -> ColumnChunk.meta_data -> .encodings
+ENCODINGS = (
+    4,
+    1,
+    3,
+    2,
+)  # FileMetaData.row_groups -> RowGroup.columns -> ColumnChunk.meta_data -> .encodings
 
 
 def sort_encodings(file: Path) -> None:
@@ -55,7 +60,9 @@ class _Footer:
         elif kind in (I16, I32, I64):
             self._varint()
         else:
-            self.at += {BYTE: 1, DOUBLE: 8}.get(kind, 0)  # a boolean field is told by its kind alone
+            self.at += {BYTE: 1, DOUBLE: 8}.get(
+                kind, 0
+            )  # a boolean field is told by its kind alone
 
     def _struct(self, path: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         field = 0

@@ -19,7 +19,12 @@ IMPRESSIONS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
 CONSUMERS = ("consumer_id",)
 ITEMS = ("item_id", "producer_id")
 
-ENGAGEMENT_TABLE, IMPRESSION_TABLE, CONSUMER_TABLE, ITEM_TABLE = "engagements", "impressions", "consumers", "items"
+ENGAGEMENT_TABLE, IMPRESSION_TABLE, CONSUMER_TABLE, ITEM_TABLE = (
+    "engagements",
+    "impressions",
+    "consumers",
+    "items",
+)
 
 
 def with_prefix(columns: list[str], prefix: str) -> list[str]:
@@ -34,14 +39,22 @@ TABLES = {
     CONSUMER_TABLE: (CONSUMERS, ("cat_", "num_")),
     ITEM_TABLE: (ITEMS, ("cat_", "num_")),
 }
-TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint"}  # the other fixed columns are strings
+TYPES = {
+    "value": "double",
+    "time_ms": "bigint",
+    "dwell_ms": "bigint",
+}  # the other fixed columns are strings
 PREFIX_TYPES = {"label_": "int", "ctx_": "string", "cat_": "string", "num_": "double"}
 
 
 def expected_columns(table: str, columns: list[str]) -> dict[str, str]:
     """Column -> Spark type, in order: what the table must have, then those of `columns` with one of its prefixes."""
     fixed, prefixes = TABLES[table]
-    free = {column: PREFIX_TYPES[prefix] for prefix in prefixes for column in with_prefix(columns, prefix)}
+    free = {
+        column: PREFIX_TYPES[prefix]
+        for prefix in prefixes
+        for column in with_prefix(columns, prefix)
+    }
     return {column: TYPES.get(column, "string") for column in fixed} | free
 
 
@@ -50,4 +63,6 @@ def in_order(rows: DataFrame, table: str) -> DataFrame:
     from pyspark.sql import functions as F
 
     wanted = expected_columns(table, rows.columns)
-    return rows.select(*(F.col(f"`{column}`").cast(kind).alias(column) for column, kind in wanted.items()))
+    return rows.select(
+        *(F.col(f"`{column}`").cast(kind).alias(column) for column, kind in wanted.items())
+    )

@@ -51,12 +51,16 @@ class Partition:
 
     def parts(self, table: str) -> list[Part]:
         """The Parquet files of a table, and which bucket each holds."""
-        return [Part.at(self.path / name) for name in sorted(self.files) if name.startswith(f"{table}/")]
+        return [
+            Part.at(self.path / name) for name in sorted(self.files) if name.startswith(f"{table}/")
+        ]
 
     def read(self, spark, table: str):
         """The table of this partition as a Spark DataFrame."""
         if not self.has(table):
-            raise NotCommitted(f"Partition {self.key} has no table '{table}'. It has {sorted(self.files)}.")
+            raise NotCommitted(
+                f"Partition {self.key} has no table '{table}'. It has {sorted(self.files)}."
+            )
         return spark.read.parquet(str(self.path / table))
 
 
@@ -94,7 +98,9 @@ class Lake:
     def days(self, step: str) -> list[date]:
         """The committed days of a step, ascending."""
         found = (self.root / step).glob(f"day=*/{MANIFEST}")
-        return sorted(date.fromisoformat(manifest.parent.name.removeprefix("day=")) for manifest in found)
+        return sorted(
+            date.fromisoformat(manifest.parent.name.removeprefix("day=")) for manifest in found
+        )
 
     def find(self, step: str, day: date) -> Partition | None:
         home = self.root / step / f"day={day}"
@@ -114,7 +120,9 @@ class Lake:
         return partition
 
     @contextmanager
-    def writing(self, step: str, day: date, *, settings: str, inputs: Sequence[Partition] = ()) -> Iterator[Staging]:
+    def writing(
+        self, step: str, day: date, *, settings: str, inputs: Sequence[Partition] = ()
+    ) -> Iterator[Staging]:
         """Write the partition of a step and day; it is committed when the block ends without an exception.
 
         settings: digest of the settings that shaped it. inputs: the partitions it was computed from.

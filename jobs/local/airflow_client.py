@@ -30,7 +30,9 @@ class Airflow:
             self._http.headers["Authorization"] = f"Bearer {token}"
             response = self._http.request(method, f"/api/v2{path}", **kwargs)
         if response.is_error:
-            raise AirflowError(f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}")
+            raise AirflowError(
+                f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}"
+            )
         return response.json() if response.content else None
 
     def all(self, path: str, what: str, **params) -> list[dict]:
@@ -67,7 +69,9 @@ class Airflow:
             if backfill["completed_at"] is None:
                 self.call("PUT", f"/backfills/{backfill['id']}/cancel")
         for run in self.runs(dag_id, state=["queued", "running"]):
-            self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}", json={"state": "failed"})
+            self.call(
+                "PATCH", f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}", json={"state": "failed"}
+            )
 
     def backfill(self, dag_id: str, first: date, last: date) -> datetime:
         """Run every day from first to last, one after the other. Returns when that was asked, by Airflow's clock."""
@@ -88,18 +92,25 @@ class Airflow:
         return self.all(f"/dags/{dag_id}/dagRuns", "dag_runs", **params)
 
     def tasks(self, dag_id: str, run_id: str = "~", **params) -> list[dict]:
-        return self.all(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances", **params)
+        return self.all(
+            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances", **params
+        )
 
     def log(self, task: dict, lines: int = 15) -> str:
         """The last lines of a task's last try."""
         run = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
         path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
-        answer = self.call("GET", path, params={"full_content": True}, headers={"Accept": "application/json"})
+        answer = self.call(
+            "GET", path, params={"full_content": True}, headers={"Accept": "application/json"}
+        )
         events = [said(event) for event in answer["content"]]
         return "\n".join([event for event in events if not event.startswith("::")][-lines:])
 
 
 def said(event: dict) -> str:
     """A log event as a line, with the error that it carries."""
-    errors = [f"{error['exc_type']}: {error['exc_value'][:LONGEST_ERROR]}" for error in event.get("error_detail") or []]
+    errors = [
+        f"{error['exc_type']}: {error['exc_value'][:LONGEST_ERROR]}"
+        for error in event.get("error_detail") or []
+    ]
     return "\n".join([event.get("event", ""), *errors])

@@ -53,7 +53,9 @@ class Outcome:
     seconds: float = 0.0
     startup_s: float = 0.0
     tasks: list[TaskRun] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)  # one text a failed run, with the task's last log lines
+    failures: list[str] = field(
+        default_factory=list
+    )  # one text a failed run, with the task's last log lines
     peak_bytes: int = 0
     peak_of_step: dict[str, int] = field(default_factory=dict)
 
@@ -85,7 +87,9 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     outcome.startup_s, outcome.peak_bytes = startup_s, memory.peak()
     for step in STEPS:
         spans = [(task.start, task.end) for task in outcome.tasks if task.step == step]
-        outcome.peak_of_step[step] = max((memory.peak(start, end) for start, end in spans), default=0)
+        outcome.peak_of_step[step] = max(
+            (memory.peak(start, end) for start, end in spans), default=0
+        )
     return outcome
 
 
@@ -104,13 +108,18 @@ def serve(settings: Settings) -> None:
 def addresses(settings: Settings) -> list[str]:
     """What a person may open, one line a service."""
     pages = {"mlflow": f"/#/experiments{VIEW}"}
-    return [f"{s.name:<12} {s.address}{pages.get(s.name, '')}" for s in services(settings) if s.health]
+    return [
+        f"{s.name:<12} {s.address}{pages.get(s.name, '')}" for s in services(settings) if s.health
+    ]
 
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the block, so that what it started is stopped; also where a shell had SIGINT ignored."""
-    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        sign: signal.signal(sign, signal.default_int_handler)
+        for sign in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -147,7 +156,9 @@ def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcom
             if fresh := new_states(airflow, runs, asked, seen):
                 moved = time.monotonic()
                 for day, task in fresh:
-                    outcome.board.set(day, task["task_id"], CELLS.get(task["state"], "waiting"), task["duration"])
+                    outcome.board.set(
+                        day, task["task_id"], CELLS.get(task["state"], "waiting"), task["duration"]
+                    )
                 show()
             if all_over(runs, len(days)):
                 break
@@ -164,10 +175,16 @@ def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcom
 
 def runs_since(airflow: Airflow, dag_id: str, asked: datetime) -> list[dict]:
     """The runs of a DAG that were queued after we asked."""
-    return [r for r in airflow.runs(dag_id) if r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= asked]
+    return [
+        r
+        for r in airflow.runs(dag_id)
+        if r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= asked
+    ]
 
 
-def new_states(airflow: Airflow, runs: dict[str, list[dict]], asked: datetime, seen: dict) -> list[tuple[date, dict]]:
+def new_states(
+    airflow: Airflow, runs: dict[str, list[dict]], asked: datetime, seen: dict
+) -> list[tuple[date, dict]]:
     """The tasks whose state or try has changed since the last look, with their day; `seen` keeps the last look."""
     fresh = []
     for dag_id, of_dag in runs.items():
@@ -176,7 +193,10 @@ def new_states(airflow: Airflow, runs: dict[str, list[dict]], asked: datetime, s
             if (day := day_of.get(task["dag_run_id"])) is None:
                 continue
             before = seen.get((day, task["task_id"]))
-            if before is None or (before["state"], before["try_number"]) != (task["state"], task["try_number"]):
+            if before is None or (before["state"], before["try_number"]) != (
+                task["state"],
+                task["try_number"],
+            ):
                 seen[day, task["task_id"]] = task
                 fresh.append((day, task))
     return fresh
@@ -193,12 +213,15 @@ def all_over(runs: dict[str, list[dict]], n_days: int) -> bool:
 def unfinished(runs: dict[str, list[dict]]) -> str:
     open_runs = [run for of_dag in runs.values() for run in of_dag if run["state"] not in OVER]
     return (
-        ", ".join(f"{run['dag_id']} {run['partition_key']} {run['state']}" for run in open_runs) or "runs are missing"
+        ", ".join(f"{run['dag_id']} {run['partition_key']} {run['state']}" for run in open_runs)
+        or "runs are missing"
     )
 
 
 def task_run(day: date, task: dict) -> TaskRun:
-    start, end = (datetime.fromisoformat(task[name]).timestamp() for name in ("start_date", "end_date"))
+    start, end = (
+        datetime.fromisoformat(task[name]).timestamp() for name in ("start_date", "end_date")
+    )
     return TaskRun(day, task["task_id"], CELLS.get(task["state"], task["state"]), start, end)
 
 
@@ -208,7 +231,9 @@ def failures(airflow: Airflow, runs: dict[str, list[dict]], seen: dict[tuple, di
     for run in (run for of_dag in runs.values() for run in of_dag if run["state"] == "failed"):
         day = date.fromisoformat(run["partition_key"])
         failed = [
-            t for (d, _), t in seen.items() if d == day and t["dag_id"] == run["dag_id"] and t["state"] == "failed"
+            t
+            for (d, _), t in seen.items()
+            if d == day and t["dag_id"] == run["dag_id"] and t["state"] == "failed"
         ]
         told += [
             f"{task['dag_id']} {day}: task {task['task_id']} failed. Its last lines:\n{airflow.log(task)}"

@@ -60,7 +60,9 @@ def examine(settings: Settings) -> list[Finding]:
 def show(findings: list[Finding]) -> None:
     table = Table("", "what", "found", "remedy", header_style="bold", box=None)
     for finding in findings:
-        table.add_row(MARKS[finding.state], *map(escape, (finding.what, finding.found, finding.remedy)))
+        table.add_row(
+            MARKS[finding.state], *map(escape, (finding.what, finding.found, finding.remedy))
+        )
     Console().print(table)
 
 
@@ -82,13 +84,19 @@ def java() -> Finding:
     command = str(Path(home) / "bin" / "java") if home else "java"
     remedy = f"Install Java {JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to one."
     try:
-        told = subprocess.run([command, "-version"], capture_output=True, text=True, timeout=30).stderr
+        told = subprocess.run(
+            [command, "-version"], capture_output=True, text=True, timeout=30
+        ).stderr
     except (OSError, subprocess.TimeoutExpired):
         return Finding("Java", f"{command} does not run", "missing", remedy)
     major = java_major(told)
     if major is None:
         return Finding("Java", f"no version in: {told.strip()[:60]!r}", "missing", remedy)
-    return Finding("Java", str(major)) if major >= JAVA else Finding("Java", str(major), "missing", remedy)
+    return (
+        Finding("Java", str(major))
+        if major >= JAVA
+        else Finding("Java", str(major), "missing", remedy)
+    )
 
 
 def java_major(told: str) -> int | None:
@@ -103,7 +111,9 @@ def packages(constraints: Path) -> Finding:
     if not others:
         return Finding("packages", "as pinned")
     remedy = "rm .venv/.installed && make install, for the set that was tested"
-    return Finding("packages", f"{len(others)} unlike the pinned set: {', '.join(others[:4])}", "note", remedy)
+    return Finding(
+        "packages", f"{len(others)} unlike the pinned set: {', '.join(others[:4])}", "note", remedy
+    )
 
 
 def unlike(constraints: Path) -> Iterator[str]:
@@ -124,7 +134,9 @@ def memory() -> Finding:
     free_gb = psutil.virtual_memory().available / 2**30
     if free_gb >= MEMORY_GB:
         return Finding("memory", f"{free_gb:.0f} GiB available")
-    remedy = f"The demo takes up to {MEMORY_GB:.0f} GiB: close something, or lower spark.driver_memory."
+    remedy = (
+        f"The demo takes up to {MEMORY_GB:.0f} GiB: close something, or lower spark.driver_memory."
+    )
     return Finding("memory", f"{free_gb:.1f} GiB available", "note", remedy)
 
 
@@ -145,7 +157,10 @@ def gpu() -> Finding:
     told = subprocess.run(asked, capture_output=True, text=True, timeout=30)
     if told.returncode != 0:
         return Finding(
-            "GPU", "the driver does not answer; the ranker trains on the CPU", "note", "Run nvidia-smi to see why."
+            "GPU",
+            "the driver does not answer; the ranker trains on the CPU",
+            "note",
+            "Run nvidia-smi to see why.",
         )
     return Finding("GPU", ", ".join(told.stdout.split("\n")).strip(", "))
 
@@ -154,7 +169,9 @@ def log(settings: Settings) -> Finding:
     """The log that the settings point at, and the days it spans."""
     path = settings.source.path
     if "*" not in str(path) and not path.exists():
-        return Finding("log", f"nothing at {path}", "missing", "Correct source.path in the settings file.")
+        return Finding(
+            "log", f"nothing at {path}", "missing", "Correct source.path in the settings file."
+        )
     first, last = open_source(settings).span()
     return Finding("log", f"{settings.source.kind}, {first} to {last}")
 
@@ -164,7 +181,9 @@ def ports(settings: Settings) -> Iterator[Finding]:
     wanted = services(settings)
     taken = taken_ports(wanted)
     if not taken:
-        yield Finding("ports", "free: " + ", ".join(f"{s.port} ({s.name})" for s in wanted if s.port))
+        yield Finding(
+            "ports", "free: " + ", ".join(f"{s.port} ({s.name})" for s in wanted if s.port)
+        )
     for sentence in taken:
         found, remedy = sentence.split(". ", 1)
         yield Finding("ports", found, "missing", remedy)

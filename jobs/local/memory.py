@@ -40,7 +40,10 @@ class PeakMemory(threading.Thread):
 
     def peak(self, start: float = 0.0, end: float = float("inf")) -> int:
         """The largest sample between two moments, the samples just before and after included."""
-        return max((size for when, size in self.samples if start - EVERY_S <= when <= end + EVERY_S), default=0)
+        return max(
+            (size for when, size in self.samples if start - EVERY_S <= when <= end + EVERY_S),
+            default=0,
+        )
 
 
 def tree_bytes(root: psutil.Process) -> int:

@@ -20,7 +20,9 @@ from jobs.settings import DEFAULT_FILE, Settings
 from jobs.sources import open_source
 
 ROOT = Path(__file__).parents[2]
-SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # many short queries, few cores: a quarter less CPU
+SMALL_JVM = (
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # many short queries, few cores: a quarter less CPU
+)
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
 
 
@@ -46,12 +48,16 @@ def services(settings: Settings) -> list[Service]:
 
 
 @contextmanager
-def running_services(settings: Settings, tell: Callable[[str], None] = print) -> Iterator[Supervisor]:
+def running_services(
+    settings: Settings, tell: Callable[[str], None] = print
+) -> Iterator[Supervisor]:
     """All services, healthy, for as long as the block runs."""
     supervisor = Supervisor(services(settings), settings.home / "logs", environment(settings))
     airflow = Airflow(settings.services.airflow_port)
     try:
-        supervisor.start(tell, before={"airflow-scheduler": lambda: airflow.set_pool("spark", SPARK_POOL_SLOTS)})
+        supervisor.start(
+            tell, before={"airflow-scheduler": lambda: airflow.set_pool("spark", SPARK_POOL_SLOTS)}
+        )
         yield supervisor
     finally:
         supervisor.stop()

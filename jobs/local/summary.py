@@ -40,7 +40,9 @@ def quality(settings: Settings, outcome: Outcome) -> Table:
     title = f"Next-day AUC of '{label}': models trained on the days before, tested on the day"
     table = plain_table(title, "day", name, "champion", "AUC", "challenger", "AUC", "promoted")
     for day in outcome.days:
-        published, test, gate = (facts(settings, step, day) for step in ("publish", "evaluate", "gate"))
+        published, test, gate = (
+            facts(settings, step, day) for step in ("publish", "evaluate", "gate")
+        )
         table.add_row(
             str(day),
             published.get("version", "–").rpartition(".")[2],
@@ -57,9 +59,13 @@ def timing(outcome: Outcome) -> Table:
     """Seconds of each step over the days."""
     table = plain_table("Seconds a step", "step", "days", "min", "median", "max", "peak memory")
     for step in STEPS:
-        if spent := [t.end - t.start for t in outcome.tasks if t.step == step and t.state == "done"]:
+        if spent := [
+            t.end - t.start for t in outcome.tasks if t.step == step and t.state == "done"
+        ]:
             peak = f"{outcome.peak_of_step.get(step, 0) / 2**30:.1f} GiB"
-            table.add_row(step, str(len(spent)), *(f"{f(spent):.1f}" for f in (min, median, max)), peak)
+            table.add_row(
+                step, str(len(spent)), *(f"{f(spent):.1f}" for f in (min, median, max)), peak
+            )
     return table
 
 
@@ -85,7 +91,9 @@ def registry_line(settings: Settings) -> str:
     from embeddings.registry.errors import RegistryError
 
     try:
-        versions = Registry(settings.registry_root, settings.registry_url).versions(settings.embedding.name)
+        versions = Registry(settings.registry_root, settings.registry_url).versions(
+            settings.embedding.name
+        )
     except RegistryError as error:
         return str(error)
     ids = [version.id for version in versions]

@@ -61,9 +61,14 @@ class Service:
 
 def read_procfile(path: Path, known: Mapping[str, Mapping]) -> list[Service]:
     """The services of a process file, `name: command` lines, in its order. known: what to add to each, by name."""
-    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")
+    ]
     pairs = [line.split(":", 1) for line in lines]
-    return [Service(name.strip(), command.strip(), **known.get(name.strip(), {})) for name, command in pairs]
+    return [
+        Service(name.strip(), command.strip(), **known.get(name.strip(), {}))
+        for name, command in pairs
+    ]
 
 
 @dataclass
@@ -83,7 +88,10 @@ class Running:
         found = []
         for process in psutil.process_iter():
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
-                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    os.getsid(process.pid) == self.process.pid
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     found.append(process)
         return found
 
@@ -109,7 +117,9 @@ class Supervisor:
         self.running: dict[str, Running] = {}
 
     def start(
-        self, tell: Callable[[str], None] = print, before: Mapping[str, Callable[[], None]] | None = None
+        self,
+        tell: Callable[[str], None] = print,
+        before: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         """Start all and wait until each answers. before: what to do just before a service starts, by its name."""
         if taken := taken_ports(self.services):
@@ -124,7 +134,9 @@ class Supervisor:
             self.running[service.name] = self._spawn(service)
         for service in self.services:
             self.wait(service.name)
-            tell(f"{service.name:<22} {service.address or 'running':<26} {time.monotonic() - began:5.1f} s")
+            tell(
+                f"{service.name:<22} {service.address or 'running':<26} {time.monotonic() - began:5.1f} s"
+            )
 
     def _spawn(self, service: Service) -> Running:
         log = self.logs / f"{service.name}.log"
@@ -188,6 +200,11 @@ def holder(port: int) -> str:
     """Who listens on a port, as far as this user may see."""
     with suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
-            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+            if (
+                found.status == psutil.CONN_LISTEN
+                and found.laddr
+                and found.laddr.port == port
+                and found.pid
+            ):
                 return f"process {found.pid} ({shlex.join(filter(None, psutil.Process(found.pid).cmdline()))[:80]})"
     return "another process"

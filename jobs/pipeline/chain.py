@@ -11,7 +11,13 @@ from jobs.lake.store import Partition
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 
-SETTINGS = ("source", "validation", "matrix", "embedding", "ranker")  # shape the result of every step of the ranker
+SETTINGS = (
+    "source",
+    "validation",
+    "matrix",
+    "embedding",
+    "ranker",
+)  # shape the result of every step of the ranker
 
 
 def start_day(settings: Settings) -> date | None:
@@ -19,7 +25,9 @@ def start_day(settings: Settings) -> date | None:
     if settings.ranker.start_day:
         return settings.ranker.start_day
     source = open_source(settings)
-    return next((d for d in days_between(*source.span()) if IMPRESSION_TABLE in source.tables(d)), None)
+    return next(
+        (d for d in days_between(*source.span()) if IMPRESSION_TABLE in source.tables(d)), None
+    )
 
 
 def days_up_to(settings: Settings, day: date) -> list[date]:
@@ -33,7 +41,9 @@ def rankable(validated: Partition) -> bool:
     return bool(validated.facts["trusted"]) and validated.has(IMPRESSION_TABLE)
 
 
-def needs_of_previous(settings: Settings, day: date, steps: tuple[str, ...]) -> Iterator[tuple[str, date]]:
+def needs_of_previous(
+    settings: Settings, day: date, steps: tuple[str, ...]
+) -> Iterator[tuple[str, date]]:
     """These steps of the previous day of the chain; which that is shows as days are validated, newest first."""
     for earlier in reversed(days_up_to(settings, day - timedelta(days=1))):
         yield ("validate", earlier)

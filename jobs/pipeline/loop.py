@@ -13,7 +13,9 @@ from jobs.spark.session import LazySession
 from jobs.terminal import Board, live
 
 
-def run_days(settings: Settings, first: date, last: date) -> tuple[Board, dict[tuple[date, str], str]]:
+def run_days(
+    settings: Settings, first: date, last: date
+) -> tuple[Board, dict[tuple[date, str], str]]:
     """Run every step of every day from first to last. Returns the board and, for each step that did not run, why.
 
     A step that fails ends its own half of the day (embeddings or ranker); later days go on.
@@ -27,7 +29,9 @@ def run_days(settings: Settings, first: date, last: date) -> tuple[Board, dict[t
     return board, reasons
 
 
-def run_half(settings: Settings, day: date, steps: tuple[str, ...], board: Board, reasons: dict, show) -> None:
+def run_half(
+    settings: Settings, day: date, steps: tuple[str, ...], board: Board, reasons: dict, show
+) -> None:
     """The steps of one DAG on one day, in order, until one of them has nothing to work on."""
     for position, step in enumerate(steps):
         board.set(day, step, "running")

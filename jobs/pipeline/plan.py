@@ -23,7 +23,16 @@ from jobs.sources import open_source
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-EMBEDDING_STEPS = ("land", "validate", "matrix", "embed", "align", "fold_in", "lookalike", "publish")
+EMBEDDING_STEPS = (
+    "land",
+    "validate",
+    "matrix",
+    "embed",
+    "align",
+    "fold_in",
+    "lookalike",
+    "publish",
+)
 RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")
 STEPS = EMBEDDING_STEPS + RANKER_STEPS
 
@@ -66,7 +75,9 @@ def ensure(settings: Settings, step: str, day: date, spark: SparkMaker) -> Parti
     except UntrustedDay:
         if (verdict := current(settings, step, day)) is None:
             raise
-        return verdict  # `validate` commits its refusal: whoever reads the day decides what that means
+        return (
+            verdict  # `validate` commits its refusal: whoever reads the day decides what that means
+        )
 
 
 def execute(settings: Settings, step: str, day: date, spark: SparkMaker) -> Partition:

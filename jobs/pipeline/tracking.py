@@ -57,7 +57,9 @@ def run_of(settings: Settings, dag: str, day: date) -> Iterator[Run]:
     It stays RUNNING until the last step of the part is done; a block that fails leaves it FAILED.
     """
     client = client_of(settings)
-    run = find_or_create(client, experiment_id(settings, client, dag), f"{dag} {day}", {"dag": dag, "day": str(day)})
+    run = find_or_create(
+        client, experiment_id(settings, client, dag), f"{dag} {day}", {"dag": dag, "day": str(day)}
+    )
     client.update_run(run.info.run_id, status="RUNNING")
     try:
         yield run
@@ -118,8 +120,13 @@ def step_run_id(settings: Settings, client: MlflowClient, parent: Run, step: str
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     extra = {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
-    run = find_or_create(client, parent.info.experiment_id, f"{step} {day}", step_tags(settings, step, day), extra)
-    tags = [RunTag(f"{TAG}dag", dag_of(step)), *(RunTag(TAG + k, v) for k, v in airflow_tags(settings).items())]
+    run = find_or_create(
+        client, parent.info.experiment_id, f"{step} {day}", step_tags(settings, step, day), extra
+    )
+    tags = [
+        RunTag(f"{TAG}dag", dag_of(step)),
+        *(RunTag(TAG + k, v) for k, v in airflow_tags(settings).items()),
+    ]
     params = [Param(name, value) for name, value in params_of(settings, step).items()]
     client.log_batch(run.info.run_id, params=params, tags=tags)
     for outcome in ("error", "skipped"):  # of an earlier attempt
@@ -155,7 +162,9 @@ def client_of(settings: Settings) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     if settings.mlflow_uri.startswith("sqlite:///"):
-        Path(settings.mlflow_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        Path(settings.mlflow_uri.removeprefix("sqlite:///")).parent.mkdir(
+            parents=True, exist_ok=True
+        )
     return MlflowClient(settings.mlflow_uri)
 
 
@@ -165,7 +174,9 @@ def experiment_id(settings: Settings, client: MlflowClient, name: str) -> str:
 
     if (found := client.get_experiment_by_name(name)) is None:
         served = settings.mlflow_uri.startswith("http")
-        location = None if served else (settings.home / "mlflow" / "artifacts" / name).resolve().as_uri()
+        location = (
+            None if served else (settings.home / "mlflow" / "artifacts" / name).resolve().as_uri()
+        )
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:  # somebody else was quicker
@@ -179,12 +190,18 @@ def find(client: MlflowClient, experiment: str, tags: dict[str, str]) -> list[Ru
     """The runs that carry all these tags of ours, oldest first."""
     wanted = " and ".join(f"tags.`{TAG}{name}` = '{value}'" for name, value in tags.items())
     return list(
-        client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC", "attributes.run_id ASC"])
+        client.search_runs(
+            [experiment], wanted, order_by=["attributes.start_time ASC", "attributes.run_id ASC"]
+        )
     )
 
 
 def find_or_create(
-    client: MlflowClient, experiment: str, name: str, tags: dict[str, str], extra: dict[str, str] | None = None
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    tags: dict[str, str],
+    extra: dict[str, str] | None = None,
 ) -> Run:
     """The oldest run with these tags, made where it is missing; of two made at once, the younger is deleted."""
     if "step" not in tags:
@@ -204,24 +221,38 @@ def find_or_create(
 # What is recorded
 
 
-def record(settings: Settings, client: MlflowClient, run_id: str, parent_id: str, partition: Partition) -> None:
+def record(
+    settings: Settings, client: MlflowClient, run_id: str, parent_id: str, partition: Partition
+) -> None:
     """The partition's facts and digests, the headlines on the parent too, and what the step itself tracks."""
     from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
     from jobs.pipeline.plan import module
 
-    log_facts(client, run_id, partition.facts, {"digest": partition.digest, "inputs": listed(partition.inputs)})
+    log_facts(
+        client,
+        run_id,
+        partition.facts,
+        {"digest": partition.digest, "inputs": listed(partition.inputs)},
+    )
     if why := partition.facts.get("why"):
         for told in (run_id, parent_id):
             client.set_tag(told, MLFLOW_RUN_NOTE, why)
-    if headlines := {name: fact for name, fact in partition.facts.items() if HEADLINE.fullmatch(name)}:
+    if headlines := {
+        name: fact for name, fact in partition.facts.items() if HEADLINE.fullmatch(name)
+    }:
         log_facts(client, parent_id, headlines)
     if track := getattr(module(partition.step), "track", None):
         track(settings, partition)
 
 
 def record_failure(
-    settings: Settings, client: MlflowClient, run_id: str, step: str, day: date, error: BaseException
+    settings: Settings,
+    client: MlflowClient,
+    run_id: str,
+    step: str,
+    day: date,
+    error: BaseException,
 ) -> None:
     """Why there is no result, and what there is nevertheless."""
     from jobs.pipeline.plan import current
@@ -234,24 +265,32 @@ def record_failure(
         record_reports(settings, client, run_id, step, day)
 
 
-def record_reports(settings: Settings, client: MlflowClient, run_id: str, step: str, day: date) -> None:
+def record_reports(
+    settings: Settings, client: MlflowClient, run_id: str, step: str, day: date
+) -> None:
     """The files that a person reads, as artifacts."""
     folder = settings.report(step, day)
     if any(folder.iterdir()):
         client.log_artifacts(run_id, str(folder), "report")
 
 
-def log_facts(client: MlflowClient, run_id: str, facts: dict[str, Any], tags: dict[str, str] | None = None) -> None:
+def log_facts(
+    client: MlflowClient, run_id: str, facts: dict[str, Any], tags: dict[str, str] | None = None
+) -> None:
     """Numbers as metrics, texts as tags, in one request for each hundred of them."""
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
-    numbers = {name: float(fact) for name, fact in facts.items() if isinstance(fact, bool | int | float)}
+    numbers = {
+        name: float(fact) for name, fact in facts.items() if isinstance(fact, bool | int | float)
+    }
     texts = {name: str(fact) for name, fact in facts.items() if name not in numbers} | (tags or {})
     metrics = [Metric(metric_name(name), value, now, 0) for name, value in numbers.items()]
     run_tags = [RunTag(TAG + metric_name(name), text[:LONGEST_TAG]) for name, text in texts.items()]
     for start in range(0, max(len(metrics), len(run_tags)), 100):
-        client.log_batch(run_id, metrics=metrics[start : start + 100], tags=run_tags[start : start + 100])
+        client.log_batch(
+            run_id, metrics=metrics[start : start + 100], tags=run_tags[start : start + 100]
+        )
 
 
 def metric_name(name: str) -> str:
@@ -267,8 +306,15 @@ def params_of(settings: Settings, step: str) -> dict[str, str]:
     """The options of the sections that shape the step, as section.option."""
     from jobs.pipeline.plan import module
 
-    chosen = {section: getattr(settings, section).model_dump(mode="json") for section in module(step).SETTINGS}
-    flat = {f"{section}.{name}": str(value) for section, options in chosen.items() for name, value in options.items()}
+    chosen = {
+        section: getattr(settings, section).model_dump(mode="json")
+        for section in module(step).SETTINGS
+    }
+    flat = {
+        f"{section}.{name}": str(value)
+        for section, options in chosen.items()
+        for name, value in options.items()
+    }
     return {name: value[:LONGEST_PARAM] for name, value in flat.items()}
 
 
@@ -281,8 +327,14 @@ def airflow_tags(settings: Settings) -> dict[str, str]:
     if not context["dag_run_id"]:
         return {}
     host = f"http://127.0.0.1:{settings.services.airflow_port}"
-    page = f"{host}/dags/{context['dag_id']}/runs/{context['dag_run_id']}/tasks/{context['task_id']}"
-    return {"airflow_run": context["dag_run_id"], "airflow_try": context["try_number"], "airflow_address": page}
+    page = (
+        f"{host}/dags/{context['dag_id']}/runs/{context['dag_run_id']}/tasks/{context['task_id']}"
+    )
+    return {
+        "airflow_run": context["dag_run_id"],
+        "airflow_try": context["try_number"],
+        "airflow_address": page,
+    }
 
 
 # Models
@@ -295,7 +347,9 @@ def register_model(settings: Settings, trained: Partition) -> ModelVersion:
     client = client_of(settings)
     if (version := registered(settings, client, trained)) is None:
         mlflow.set_tracking_uri(settings.mlflow_uri)
-        mlflow.set_experiment(experiment_id=experiment_id(settings, client, RANKER))  # or it goes to MLflow's default
+        mlflow.set_experiment(
+            experiment_id=experiment_id(settings, client, RANKER)
+        )  # or it goes to MLflow's default
         info = log_model(settings, trained)
         version = mlflow.register_model(
             info.model_uri, settings.ranker.name, tags=model_tags(settings, client, trained)
@@ -312,7 +366,9 @@ def registered(settings: Settings, client: MlflowClient, trained: Partition) -> 
 def model_tags(settings: Settings, client: MlflowClient, trained: Partition) -> dict[str, str]:
     """What a version is: bytes, day, space, the embedding whose vectors it saw last, and the day's parent run."""
     parents = find(
-        client, experiment_id(settings, client, RANKER), {"dag": RANKER, "day": str(trained.day), "step": "all"}
+        client,
+        experiment_id(settings, client, RANKER),
+        {"dag": RANKER, "day": str(trained.day), "step": "all"},
     )
     tags = {
         "partition": f"{trained.key}@{trained.digest}",

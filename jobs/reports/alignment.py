@@ -26,7 +26,13 @@ from jobs.reports.versions import Version, aligned, compared, daily_versions
 from jobs.settings import Settings
 
 STARTS = (3, 5, 8)  # days with impressions that the ranker is trained on
-NONE, UNALIGNED, OWN, FROZEN, ALIGNED = WAYS = ("no vectors", "unaligned", "own axes", "frozen", "aligned")
+NONE, UNALIGNED, OWN, FROZEN, ALIGNED = WAYS = (
+    "no vectors",
+    "unaligned",
+    "own axes",
+    "frozen",
+    "aligned",
+)
 SERVED = WAYS[1:]
 COLOURS = {UNALIGNED: "tab:red", OWN: "tab:orange", FROZEN: "tab:blue", ALIGNED: "tab:green"}
 
@@ -40,7 +46,9 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
     methods, n_days = compared(settings), len(days_of(settings))
     ages: list[Row] = []
     gains: list[Row] = []
-    with progress("alignment", n_days + len(STARTS) + len(methods) * (n_days - 1 + len(STARTS))) as tell:
+    with progress(
+        "alignment", n_days + len(STARTS) + len(methods) * (n_days - 1 + len(STARTS))
+    ) as tell:
         course = Course.of(read_log(settings, tell), settings, seed, max(STARTS))
         blind = {}
         for start in STARTS:
@@ -57,7 +65,9 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
             for start in STARTS:
                 tell(f"{method.name}: a ranker frozen on day {start}")
                 judged = ranked_in_all_ways(course, start, served, blind[start])
-                ages += [age_row(method.name, start, age, rows, seed) for age, rows in judged.items()]
+                ages += [
+                    age_row(method.name, start, age, rows, seed) for age, rows in judged.items()
+                ]
                 later.append(Judged.joined([rows for age, rows in judged.items() if age > 1]))
                 gains.append(gain_row(method.name, start, later[-1], seed))
             gains.append(gain_row(method.name, "all", Judged.joined(later), seed))
@@ -67,7 +77,9 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
         draw(report.picture(method.name), [row for row in ages if row["method"] == method.name])
     for row in gains:
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
-        report.figures |= {f"{row['method']}_from_{row['start']}_{name}": value for name, value in figures.items()}
+        report.figures |= {
+            f"{row['method']}_from_{row['start']}_{name}": value for name, value in figures.items()
+        }
     report.track()
     return report
 
@@ -88,10 +100,14 @@ def ranked_in_all_ways(
     ranker, last = course.ranker(start, served[ALIGNED]), course.first + start - 1
     judged = {}
     for number in course.later(start):
-        versions = {way: by_day[number - 1] for way, by_day in served.items()} | {FROZEN: served[ALIGNED][last]}
+        versions = {way: by_day[number - 1] for way, by_day in served.items()} | {
+            FROZEN: served[ALIGNED][last]
+        }
         days = {way: course.day(number, version) for way, version in versions.items()}
         scores = {NONE: blind[number], **{way: ranker.score(day) for way, day in days.items()}}
-        judged[number - last] = Judged(days[FROZEN].consumer_rows, days[FROZEN].labels[:, 0], scores)
+        judged[number - last] = Judged(
+            days[FROZEN].consumer_rows, days[FROZEN].labels[:, 0], scores
+        )
     return judged
 
 
@@ -120,7 +136,10 @@ def gain_row(method: str, start: int | str, judged: Judged, seed: int) -> Row:
 
 def draw(path: Path, rows: list[Row]) -> None:
     """What each way of serving adds to the AUC, by the ranker's age; one panel a start day."""
-    with panels(path, [f"{LABELS[str(rows[0]['method'])]}: ranker frozen on day {start}" for start in STARTS]) as axes:
+    with panels(
+        path,
+        [f"{LABELS[str(rows[0]['method'])]}: ranker frozen on day {start}" for start in STARTS],
+    ) as axes:
         for one, start in zip(axes, STARTS, strict=True):
             chosen = [row for row in rows if row["start"] == start]
             for place, way in enumerate(SERVED):
@@ -130,7 +149,13 @@ def draw(path: Path, rows: list[Row]) -> None:
                 )
                 bars = (gains - low, high - gains)
                 one.errorbar(
-                    ages + 0.1 * (place - 1.5), gains, bars, fmt=".-", capsize=2, label=way, color=COLOURS[way]
+                    ages + 0.1 * (place - 1.5),
+                    gains,
+                    bars,
+                    fmt=".-",
+                    capsize=2,
+                    label=way,
+                    color=COLOURS[way],
                 )
             one.axhline(0, color="black", linewidth=1, label=NONE)
             one.set(xlabel="age of the ranker, days", xticks=[row["age"] for row in chosen])

@@ -25,7 +25,11 @@ from jobs.steps.examples import PROFILES, damped, feature_spec, join_profiles
 from models.features import Day, FeatureSpec
 
 ENTITIES = ("consumer_id", "producer_id")
-OF_IDS = ("consumer", "producer", "item")  # fields that tell who somebody is: they would hide what the vectors tell
+OF_IDS = (
+    "consumer",
+    "producer",
+    "item",
+)  # fields that tell who somebody is: they would hide what the vectors tell
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class LoggedDay:
     day: date
     strengths: sp.csr_matrix
     events: sp.csr_matrix
-    examples: Day | None  # its impressions without vectors, rows numbered as here; None on a day without any
+    examples: (
+        Day | None
+    )  # its impressions without vectors, rows numbered as here; None on a day without any
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,9 @@ class Log:
         Producers beyond the top N have empty columns. Also how many engagements each consumer has in it, (n,).
         """
         days = self.days[max(0, last - cfg.window_days + 1) : last + 1]
-        x, events = (sum(getattr(day, name) for day in days).tocsr() for name in ("strengths", "events"))
+        x, events = (
+            sum(getattr(day, name) for day in days).tocsr() for name in ("strengths", "events")
+        )
         popular = np.argsort(-np.bincount(x.indices, minlength=x.shape[1]), kind="stable")
         kept = np.zeros(x.shape[1])
         kept[popular[: cfg.producers]] = 1
@@ -82,13 +90,24 @@ def read_log(settings: Settings, tell: Callable[[str], None]) -> Log:
         if partition.has(IMPRESSION_TABLE):
             shown, spec = impressions(settings, partition, spark)
         columns = [*ENTITIES, "kind", "value"]
-        tables.append((partition, partition.read(spark, ENGAGEMENT_TABLE).select(*columns).toArrow(), shown))
+        tables.append(
+            (partition, partition.read(spark, ENGAGEMENT_TABLE).select(*columns).toArrow(), shown)
+        )
     if not tables:
-        raise EvergreenError("No day of the log is trusted: nothing to measure. See the reports of `validate`.")
-    ids = [all_ids([table for _, *pair in tables for table in pair if table is not None], name) for name in ENTITIES]
+        raise EvergreenError(
+            "No day of the log is trusted: nothing to measure. See the reports of `validate`."
+        )
+    ids = [
+        all_ids([table for _, *pair in tables for table in pair if table is not None], name)
+        for name in ENTITIES
+    ]
     for partition, engaged, shown in tables:
         strengths, events = day_matrices(engaged, ids, settings.matrix.weights)
-        examples = day_examples(str(partition.day), shown, spec, ids) if shown is not None and spec else None
+        examples = (
+            day_examples(str(partition.day), shown, spec, ids)
+            if shown is not None and spec
+            else None
+        )
         days.append(LoggedDay(partition.day, strengths, events, examples))
     return Log(days, spec)
 
@@ -97,10 +116,16 @@ def days_of(settings: Settings) -> list[date]:
     return days_between(*open_source(settings).span())
 
 
-def impressions(settings: Settings, partition: Partition, spark: LazySession) -> tuple[pa.Table, FeatureSpec]:
+def impressions(
+    settings: Settings, partition: Partition, spark: LazySession
+) -> tuple[pa.Table, FeatureSpec]:
     """The day's impressions with profile and context, in time order, and the columns that a ranker reads."""
     shown = partition.read(spark, IMPRESSION_TABLE)
-    profiles = {entity: partition.read(spark, table) for entity, table in PROFILES.items() if partition.has(table)}
+    profiles = {
+        entity: partition.read(spark, table)
+        for entity, table in PROFILES.items()
+        if partition.has(table)
+    }
     spec = feature_spec(shown, profiles, settings.embedding.dim)
     table = join_profiles(shown, profiles, spec).toArrow()
     order = [(name, "ascending") for name in ("time_ms", "consumer_id", "item_id")]
@@ -127,9 +152,15 @@ def day_matrices(
     """Σ weight(kind) · value and the number of engagements of every pair; what weighs nothing is no engagement."""
     table = engaged.to_pandas().dropna()
     strength = (table["kind"].map(weights).fillna(1.0) * table["value"]).to_numpy()
-    pairs = tuple(index.get_indexer(table[name])[strength > 0] for index, name in zip(ids, ENTITIES, strict=True))
+    pairs = tuple(
+        index.get_indexer(table[name])[strength > 0]
+        for index, name in zip(ids, ENTITIES, strict=True)
+    )
     shape = (len(ids[0]), len(ids[1]))
-    summed = (sp.csr_matrix((v, pairs), shape=shape) for v in (strength[strength > 0], np.ones(len(pairs[0]))))
+    summed = (
+        sp.csr_matrix((v, pairs), shape=shape)
+        for v in (strength[strength > 0], np.ones(len(pairs[0])))
+    )
     return tuple(summed)  # type: ignore[return-value]
 
 
@@ -138,8 +169,13 @@ def day_examples(name: str, shown: pa.Table, spec: FeatureSpec, ids: list[pd.Ind
     for column in spec.numeric:
         position = shown.column_names.index(column)
         shown = shown.set_column(position, column, damped(shown[column].combine_chunks()))
-    rows = (index.get_indexer(shown[entity].to_pandas()) for index, entity in zip(ids, ENTITIES, strict=True))
+    rows = (
+        index.get_indexer(shown[entity].to_pandas())
+        for index, entity in zip(ids, ENTITIES, strict=True)
+    )
     for entity, numbers in zip(ENTITIES, rows, strict=True):
-        shown = shown.append_column(entity.replace("_id", "_row"), pa.array(numbers.astype(np.int64)))
+        shown = shown.append_column(
+            entity.replace("_id", "_row"), pa.array(numbers.astype(np.int64))
+        )
     nothing = np.zeros((0, spec.vector_dim), np.float32)
     return Day.from_table(name, shown, spec, "", nothing, nothing)

@@ -36,7 +36,9 @@ def lastfm(folder: Path) -> Engagements | None:
     if not (file := folder / "hetrec2011-lastfm-2k" / "user_artists.dat.gz").exists():
         return None
     table = pd.read_csv(file, sep="\t")
-    return Engagements("lastfm", matrix(table["userID"], table["artistID"], np.log1p(table["weight"].to_numpy())))
+    return Engagements(
+        "lastfm", matrix(table["userID"], table["artistID"], np.log1p(table["weight"].to_numpy()))
+    )
 
 
 def movielens(folder: Path) -> Engagements | None:
@@ -61,5 +63,7 @@ def measuring_data(folder: Path) -> tuple[list[Engagements], list[str]]:
         if (data := reader(folder)) is not None:
             found.append(data)
         else:
-            missing.append(f"{name} left out: it is not in {folder}. Name its folder with --data or EVERGREEN_DATA.")
+            missing.append(
+                f"{name} left out: it is not in {folder}. Name its folder with --data or EVERGREEN_DATA."
+            )
     return found, missing

@@ -22,7 +22,16 @@ from jobs.reports.report import Report, Row, panels, progress
 from jobs.reports.versions import Tell
 from jobs.settings import Settings
 
-PERCENTS = (5, 10, 20, 40, 60, 80, 90, 100)  # of the consumers, the most active ones, that are fitted
+PERCENTS = (
+    5,
+    10,
+    20,
+    40,
+    60,
+    80,
+    90,
+    100,
+)  # of the consumers, the most active ones, that are fitted
 MOST = 3000  # consumers judged; more are sampled
 GROUPS = {"fitted": "tab:blue", "folded": "tab:orange", "everybody": "black"}
 
@@ -45,9 +54,16 @@ def run(settings: Settings, data: Path, seed: int, folder: Path | None = None) -
                 curve += [point_row(engagements.name, name, point, seed) for point in points]
                 optima.append(optimum_row(engagements.name, name, points, seed))
                 tell(f"{engagements.name}, {name}: hidden consumers")
-                kept += hidden.ndcg_rows(engagements.name, points[-1].method, parts, judged_rows(parts, seed), seed)
+                kept += hidden.ndcg_rows(
+                    engagements.name, points[-1].method, parts, judged_rows(parts, seed), seed
+                )
         by_auc = hidden.auc_rows(log, settings, seed, tell)
-    for name, rows in (("curve", curve), ("optimum", optima), ("hidden", kept), ("hidden-auc", by_auc)):
+    for name, rows in (
+        ("curve", curve),
+        ("optimum", optima),
+        ("hidden", kept),
+        ("hidden-auc", by_auc),
+    ):
         report.table(name, rows)
     for data_set in hidden.data_sets(curve):
         draw(report.picture(data_set), [row for row in curve if row["data"] == data_set])
@@ -72,10 +88,16 @@ class Point:
 def judged_rows(parts: Split, seed: int) -> np.ndarray:
     """The consumers that are judged, the same ones for every N and method."""
     rows = parts.judged
-    return rows if len(rows) <= MOST else np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
+    return (
+        rows
+        if len(rows) <= MOST
+        else np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
+    )
 
 
-def curve_of(data: str, name: str, tried: list[Method], parts: Split, seed: int, tell: Tell) -> list[Point]:
+def curve_of(
+    data: str, name: str, tried: list[Method], parts: Split, seed: int, tell: Tell
+) -> list[Point]:
     """One point a percentage."""
     judged = judged_rows(parts, seed)
     popularity = np.bincount(parts.train.indices, minlength=parts.train.shape[1])
@@ -94,7 +116,9 @@ def curve_of(data: str, name: str, tried: list[Method], parts: Split, seed: int,
         assert best is not None, "no method was tried"
         mean, method, vectors, targets = best
         values = ndcg(vectors, targets, popularity, train + validation, parts.test[judged])
-        points.append(Point(percent, method, float(mean), values, active[judged], int(active.sum())))
+        points.append(
+            Point(percent, method, float(mean), values, active[judged], int(active.sum()))
+        )
     return points
 
 
@@ -115,9 +139,18 @@ def vectors_of(model: Model, active: np.ndarray, parts: Split, rows: np.ndarray)
 
 def point_row(data: str, name: str, point: Point, seed: int) -> Row:
     """NDCG@20 of each group that has FEWEST judged consumers."""
-    row: Row = {"data": data, "method": name, "percent": point.percent, "consumers": point.consumers}
+    row: Row = {
+        "data": data,
+        "method": name,
+        "percent": point.percent,
+        "consumers": point.consumers,
+    }
     row["best"] = options(point.method)
-    groups = {"fitted": point.fitted, "folded": ~point.fitted, "everybody": np.ones(len(point.fitted), bool)}
+    groups = {
+        "fitted": point.fitted,
+        "folded": ~point.fitted,
+        "everybody": np.ones(len(point.fitted), bool),
+    }
     for group, members in groups.items():
         if members.sum() >= FEWEST:
             row |= mean_estimate(point.values[members], seed).fields(group)
@@ -128,17 +161,28 @@ def optimum_row(data: str, name: str, points: list[Point], seed: int) -> Row:
     """Is fitting fewer better? The N that validation prefers against all, on the test part, by the same consumers."""
     best, whole = max(points, key=lambda point: point.validation), points[-1]
     row: Row = {"data": data, "method": name, "best_percent": best.percent}
-    row |= {"everybody_at_best": float(best.values.mean()), "everybody_at_100": float(whole.values.mean())}
+    row |= {
+        "everybody_at_best": float(best.values.mean()),
+        "everybody_at_100": float(whole.values.mean()),
+    }
     return row | mean_estimate(best.values - whole.values, seed).fields("difference")
 
 
 def headlines(optima: list[Row], kept: list[Row], by_auc: list[Row]) -> dict[str, float]:
     """What stands on the run: the best N and what it wins over all, and what folding in keeps of the gain."""
     told = {
-        f"{row['data']}_{row['method']}_{name}": row[name] for row in optima for name in ("best_percent", "difference")
+        f"{row['data']}_{row['method']}_{name}": row[name]
+        for row in optima
+        for name in ("best_percent", "difference")
     }
-    told |= {f"{row['data']}_{row['method']}_ndcg_share": row["share"] for row in kept if row["engagements"] == "all"}
-    told |= {f"{row['method']}_auc_share": row["share"] for row in by_auc if row["engagements"] == "all"}
+    told |= {
+        f"{row['data']}_{row['method']}_ndcg_share": row["share"]
+        for row in kept
+        if row["engagements"] == "all"
+    }
+    told |= {
+        f"{row['method']}_auc_share": row["share"] for row in by_auc if row["engagements"] == "all"
+    }
     return {name: float(value) for name, value in told.items()}
 
 

@@ -21,20 +21,26 @@ SEEDS = 2  # a ranker is the mean of so many networks: one alone differs by 0.00
 class Ranker:
     """MaskNets of several seeds, trained on the same days; their mean probability is the score."""
 
-    def __init__(self, spec: FeatureSpec, days: list[Day], settings: RankerSettings, seed: int) -> None:
+    def __init__(
+        self, spec: FeatureSpec, days: list[Day], settings: RankerSettings, seed: int
+    ) -> None:
         """days: with their vectors, oldest first."""
         from models.rankers.masknet import MaskNetConfig
         from models.training import TrainingConfig, train
 
         net = MaskNetConfig(field_width=settings.field_width)
         cfg = TrainingConfig(settings.batch_size, settings.learning_rate, threads=settings.threads)
-        self.models = [train(days, spec, net, replace(cfg, seed=SEEDS * seed + n)).model for n in range(SEEDS)]
+        self.models = [
+            train(days, spec, net, replace(cfg, seed=SEEDS * seed + n)).model for n in range(SEEDS)
+        ]
 
     def score(self, day: Day) -> np.ndarray:
         """(n,) float64, one for each row of the day."""
         from models.training import predict
 
-        return np.stack([predict(model, day, day.space)[:, 0] for model in self.models]).mean(axis=0, dtype=np.float64)
+        return np.stack([predict(model, day, day.space)[:, 0] for model in self.models]).mean(
+            axis=0, dtype=np.float64
+        )
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ class Course:
     @classmethod
     def of(cls, log: Log, settings: Settings, seed: int, longest: int) -> Course:
         """longest: days that the longest training takes. Raises EvergreenError where fewer than two days follow it."""
-        ranked = [number for number, day in enumerate(log.days) if number > 0 and day.examples is not None]
+        ranked = [
+            number for number, day in enumerate(log.days) if number > 0 and day.examples is not None
+        ]
         if len(ranked) < longest + 2 or ranked[-1] - ranked[0] >= len(ranked):
             raise EvergreenError(
                 f"The log has {len(ranked)} trusted days with impressions and a day before them. Rankers are frozen on "
@@ -61,7 +69,12 @@ class Course:
         """The examples of a day with these vectors."""
         examples = self.log.days[number].examples
         assert examples is not None, "every day from the first one on has impressions"
-        return replace(examples, space="one", consumer_vectors=version.consumers, producer_vectors=version.producers)
+        return replace(
+            examples,
+            space="one",
+            consumer_vectors=version.consumers,
+            producer_vectors=version.producers,
+        )
 
     def later(self, start: int) -> range:
         """Numbers of the days that a ranker frozen on day `start` has not seen."""
@@ -70,7 +83,10 @@ class Course:
     def ranker(self, start: int, versions: list[Version]) -> Ranker:
         """Trained on `start` days, each with the vectors of the day before it. versions: by day number."""
         assert self.log.spec is not None
-        days = [self.day(number, versions[number - 1]) for number in range(self.first, self.first + start)]
+        days = [
+            self.day(number, versions[number - 1])
+            for number in range(self.first, self.first + start)
+        ]
         return Ranker(self.log.spec, days, self.settings.ranker, self.seed)
 
     def blind_scores(self, start: int) -> dict[int, np.ndarray]:
@@ -93,13 +109,19 @@ class Judged:
 
     @classmethod
     def joined(cls, parts: list[Judged]) -> Judged:
-        scores = {way: np.concatenate([part.scores[way] for part in parts]) for way in parts[0].scores}
+        scores = {
+            way: np.concatenate([part.scores[way] for part in parts]) for way in parts[0].scores
+        }
         consumers = np.concatenate([part.consumers for part in parts])
         return cls(consumers, np.concatenate([part.labels for part in parts]), scores)
 
     def where(self, keep: np.ndarray) -> Judged:
         """keep: (n,) bool."""
-        return Judged(self.consumers[keep], self.labels[keep], {way: s[keep] for way, s in self.scores.items()})
+        return Judged(
+            self.consumers[keep],
+            self.labels[keep],
+            {way: s[keep] for way, s in self.scores.items()},
+        )
 
     def aucs(self, seed: int) -> AUCs:
         """The AUC of every way, and of every way on the same resamples of whole consumers.
@@ -113,7 +135,11 @@ class Judged:
             weights = rng.multinomial(n, np.full(n, 1 / n), size=50)[:, row]
             for way, scores in self.scores.items():
                 drawn[way].append(np.asarray(auc(self.labels, scores, weights)))
-        values = {way: float(auc(self.labels, scores)) for way, scores in self.scores.items()} if n else {}
+        values = (
+            {way: float(auc(self.labels, scores)) for way, scores in self.scores.items()}
+            if n
+            else {}
+        )
         return AUCs(values, {way: np.concatenate(parts) for way, parts in drawn.items() if parts})
 
 
@@ -133,7 +159,9 @@ class AUCs:
     def share(self, way: str, whole: str, over: str) -> Estimate:
         """(AUC(way) − AUC(over)) / (AUC(whole) − AUC(over)): how much of a gain is kept."""
         value = (self.values[way] - self.values[over]) / (self.values[whole] - self.values[over])
-        return estimate(value, (self.drawn[way] - self.drawn[over]) / (self.drawn[whole] - self.drawn[over]))
+        return estimate(
+            value, (self.drawn[way] - self.drawn[over]) / (self.drawn[whole] - self.drawn[over])
+        )
 
 
 def by_row(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -59,8 +59,16 @@ def ndcg_rows(data: str, method: Method, parts: Split, judged: np.ndarray, seed:
     for group, members in groups(np.diff(parts.train.indptr)[judged]).items():
         if members.sum() < FEWEST:
             continue
-        row: Row = {"data": data, "method": method.name, "engagements": group, "consumers": int(members.sum())}
-        row |= {way: float(v[members].mean()) for way, v in ((NONE, none), (FITTED, fitted), (FOLDED, folded))}
+        row: Row = {
+            "data": data,
+            "method": method.name,
+            "engagements": group,
+            "consumers": int(members.sum()),
+        }
+        row |= {
+            way: float(v[members].mean())
+            for way, v in ((NONE, none), (FITTED, fitted), (FOLDED, folded))
+        }
         row |= gain_share(none[members], fitted[members], folded[members], seed).fields("share")
         rows.append(row)
     return rows
@@ -88,7 +96,12 @@ def auc_rows(log: Log, settings: Settings, seed: int, tell: Tell) -> list[Row]:
             if consumers < FEWEST:
                 continue
             found = judged.where(members).aucs(seed)
-            row: Row = {"method": method.name, "engagements": group, "rows": int(members.sum()), "consumers": consumers}
+            row: Row = {
+                "method": method.name,
+                "engagements": group,
+                "rows": int(members.sum()),
+                "consumers": consumers,
+            }
             row |= {way: found.values[way] for way in (NONE, FITTED, FOLDED)}
             row |= found.share(FOLDED, FITTED, NONE).fields("share")
             rows.append(row)
@@ -96,7 +109,11 @@ def auc_rows(log: Log, settings: Settings, seed: int, tell: Tell) -> list[Row]:
 
 
 def ranked_hidden(
-    course: Course, method: Method, versions: list[Version], blind: dict[int, np.ndarray], tell: Tell
+    course: Course,
+    method: Method,
+    versions: list[Version],
+    blind: dict[int, np.ndarray],
+    tell: Tell,
 ) -> tuple[Judged, np.ndarray]:
     """The later days' rows of fitted consumers, ranked in three ways, and how many engagements each consumer had.
 
@@ -110,9 +127,18 @@ def ranked_hidden(
     for hidden in range(FOLDS):
         tell(f"{method.name}: hidden consumers, round {hidden + 1} of {FOLDS}")
         for number, day in days.items():
-            left = version(course.log, number - 1, method, course.settings, course.seed + number, fold == hidden)
+            left = version(
+                course.log,
+                number - 1,
+                method,
+                course.settings,
+                course.seed + number,
+                fold == hidden,
+            )
             mine = fold[day.consumer_rows] == hidden
-            folded[number][mine] = ranker.score(course.day(number, left.aligned_to(versions[0])))[mine]
+            folded[number][mine] = ranker.score(course.day(number, left.aligned_to(versions[0])))[
+                mine
+            ]
     parts, engagements = [], []
     for number, day in days.items():
         fitted = by_row(versions[number - 1].fitted, day.consumer_rows) > 0
@@ -128,22 +154,34 @@ def ranked_hidden(
 
 def draw(path: Path, by_ndcg: list[Row], by_auc: list[Row]) -> None:
     """The share of the gain that is kept, by number of engagements; a panel a data set, and one for the ranker."""
-    panel_rows = {f"{name}, NDCG@20": [row for row in by_ndcg if row["data"] == name] for name in data_sets(by_ndcg)}
+    panel_rows = {
+        f"{name}, NDCG@20": [row for row in by_ndcg if row["data"] == name]
+        for name in data_sets(by_ndcg)
+    }
     panel_rows["a ranker's next-day AUC"] = by_auc
     with panels(path, list(panel_rows)) as axes:
         for one, rows in zip(axes, panel_rows.values(), strict=True):
             names = list(dict.fromkeys(str(row["engagements"]) for row in rows))
             for place, (method, label) in enumerate(LABELS.items()):
                 chosen = [row for row in rows if row["method"] == method]
-                x = np.array([names.index(str(row["engagements"])) for row in chosen]) + 0.2 * (place - 1)
+                x = np.array([names.index(str(row["engagements"])) for row in chosen]) + 0.2 * (
+                    place - 1
+                )
                 share, low, high = (
                     np.array([row[name] for row in chosen], dtype=np.float64)
                     for name in ("share", "share_low", "share_high")
                 )
                 dots = one.plot(x, share, "o", markersize=4, label=label)
-                one.vlines(x, low, high, color=dots[0].get_color())  # a ratio's interval need not hold the ratio
+                one.vlines(
+                    x, low, high, color=dots[0].get_color()
+                )  # a ratio's interval need not hold the ratio
             one.axhline(1, color="black", linewidth=1)
-            one.set(xlabel="engagements of the consumer", xticks=range(len(names)), xticklabels=names, ylim=SHOWN)
+            one.set(
+                xlabel="engagements of the consumer",
+                xticks=range(len(names)),
+                xticklabels=names,
+                ylim=SHOWN,
+            )
         axes[0].set_ylabel("share of the gain that is kept")
         axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 

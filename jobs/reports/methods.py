@@ -24,7 +24,9 @@ class Model:
     consumers: np.ndarray
     producers: np.ndarray
     fold_in: FoldIn
-    heights: np.ndarray  # (m,), what a product of vectors is to be multiplied by to stand for strengths
+    heights: (
+        np.ndarray
+    )  # (m,), what a product of vectors is to be multiplied by to stand for strengths
 
     @property
     def targets(self) -> np.ndarray:
@@ -63,7 +65,9 @@ class ALS:
         """x: (n, m) strengths > 0."""
         cfg = replace(self.cfg, seed=seed)
         factors = als(x, cfg, threads=THREADS)
-        return Model(factors.consumers, factors.producers, ALSFoldIn.of(factors, cfg), np.ones(x.shape[1]))
+        return Model(
+            factors.consumers, factors.producers, ALSFoldIn.of(factors, cfg), np.ones(x.shape[1])
+        )
 
 
 Method = SVD | ALS
@@ -73,7 +77,10 @@ def candidates() -> dict[str, list[Method]]:
     """What is tried of each method where its regularisation is tuned."""
     weights, penalties = (0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03)
     dims, smoothings = (16, 32, 64), (0.3, 1.0, 3.0)
-    alss = [ALSConfig(dim=32, unobserved_weight=w, regularization=p) for w, p in product(weights, penalties)]
+    alss = [
+        ALSConfig(dim=32, unobserved_weight=w, regularization=p)
+        for w, p in product(weights, penalties)
+    ]
     return {
         "als": [ALS(cfg) for cfg in alss],
         "svd": [SVD(dim) for dim in dims],

@@ -28,7 +28,9 @@ class Split:
         return np.flatnonzero(np.diff(self.test.indptr))
 
 
-def split(x: sp.csr_matrix, seed: int, test: float = 0.2, validation: float = 0.1, least: int = 5) -> Split:
+def split(
+    x: sp.csr_matrix, seed: int, test: float = 0.2, validation: float = 0.1, least: int = 5
+) -> Split:
     """Hold out a share of every consumer's pairs, drawn at random, at least one of each kind.
 
     x: (n, m). A consumer with fewer than `least` pairs keeps them all and is not judged.
@@ -45,7 +47,9 @@ def split(x: sp.csr_matrix, seed: int, test: float = 0.2, validation: float = 0.
     tests, validations = held_out(test), held_out(validation)
     is_test = place < tests[row]
     is_validation = ~is_test & (place < (tests + validations)[row])
-    return Split(*(part(x, row, keep) for keep in (~is_test & ~is_validation, is_validation, is_test)))
+    return Split(
+        *(part(x, row, keep) for keep in (~is_test & ~is_validation, is_validation, is_test))
+    )
 
 
 def part(x: sp.csr_matrix, row: np.ndarray, keep: np.ndarray) -> sp.csr_matrix:
@@ -74,7 +78,9 @@ def ndcg(
     popular: popularity (m,). seen, relevant: (n, m), non-zero where it is so; what was seen is not ranked. Every
     consumer needs something relevant.
     """
-    discounts = np.concatenate([1 / np.log2(np.arange(2, top + 2)), [0.0]])  # of ranks 0, 1, … and of all beyond
+    discounts = np.concatenate(
+        [1 / np.log2(np.arange(2, top + 2)), [0.0]]
+    )  # of ranks 0, 1, … and of all beyond
     ideal = np.cumsum(discounts)
     found = np.empty(len(consumers))
     for start in range(0, len(consumers), 512):
@@ -86,7 +92,9 @@ def ndcg(
         counts = np.diff(wanted.indptr)
         row = np.repeat(np.arange(len(scores)), counts)
         gained = discounts[np.minimum(ranks(scores, row, wanted.indices), top)]
-        found[rows] = np.bincount(row, gained, minlength=len(scores)) / ideal[np.minimum(counts, top) - 1]
+        found[rows] = (
+            np.bincount(row, gained, minlength=len(scores)) / ideal[np.minimum(counts, top) - 1]
+        )
     return found
 
 
@@ -135,7 +143,9 @@ def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     """Means of consumers drawn with replacement. values: (n,) or (n, columns). Returns (RESAMPLES,) or (…, columns)."""
     n = len(values)
     rng = np.random.default_rng(seed)
-    draws = (rng.multinomial(n, np.full(n, 1 / n), size=50) for _ in range(RESAMPLES // 50))  # fifty: memory is 50 · n
+    draws = (
+        rng.multinomial(n, np.full(n, 1 / n), size=50) for _ in range(RESAMPLES // 50)
+    )  # fifty: memory is 50 · n
     return np.concatenate([drawn @ values / n for drawn in draws])
 
 

@@ -23,14 +23,23 @@ Row = dict[str, str | int | float]
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
     """A bar on a terminal, a line a step elsewhere; the block calls what it is given with what it does next."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total + 1)
 
         def tell(text: str) -> None:
             bar.update(task, advance=1, description=f"{title}: {text}")
             if not bar.console.is_terminal:
-                print(f"{title} {int(bar.tasks[0].completed)}/{total}: {text}", file=sys.stderr, flush=True)
+                print(
+                    f"{title} {int(bar.tasks[0].completed)}/{total}: {text}",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
         yield tell
 
@@ -71,10 +80,17 @@ class Report:
             writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        content = {"experiment": self.name, "seed": self.seed, "commit": code_commit(), "rows": rows}
+        content = {
+            "experiment": self.name,
+            "seed": self.seed,
+            "commit": code_commit(),
+            "rows": rows,
+        }
         path = self.folder / f"{self.name}-{name}.json"
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        Console(width=None if sys.stdout.isatty() else 160).print(shown(f"{self.name}: {name}", header, rows))
+        Console(width=None if sys.stdout.isatty() else 160).print(
+            shown(f"{self.name}: {name}", header, rows)
+        )
 
     def tell(self, lines: list[str]) -> None:
         """What the reader has to know besides the tables."""
@@ -89,7 +105,10 @@ class Report:
             return
         client = tracking.client_of(self.settings)
         experiment = tracking.experiment_id(self.settings, client, EXPERIMENTS)
-        tags = {f"{tracking.TAG}{name}": text for name, text in (("step", "all"), ("commit", code_commit()))}
+        tags = {
+            f"{tracking.TAG}{name}": text
+            for name, text in (("step", "all"), ("commit", code_commit()))
+        }
         run = client.create_run(experiment, tags=tags, run_name=self.name)
         client.log_param(run.info.run_id, "seed", self.seed)
         tracking.log_facts(client, run.info.run_id, self.figures)
@@ -103,7 +122,9 @@ def shown(title: str, header: list[str], rows: list[Row]) -> Table:
     names = [name for name in header if name not in ends]
     table = Table(title=title, title_justify="left")
     for name in names:
-        table.add_column(name, justify="right" if isinstance(rows[0].get(name), int | float) else "left")
+        table.add_column(
+            name, justify="right" if isinstance(rows[0].get(name), int | float) else "left"
+        )
     for row in rows:
         table.add_row(*(cell(row, name) for name in names))
     return table
@@ -112,4 +133,8 @@ def shown(title: str, header: list[str], rows: list[Row]) -> Table:
 def cell(row: Row, name: str) -> str:
     value = row.get(name, "")
     text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return f"{text} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]" if f"{name}_low" in row else text
+    return (
+        f"{text} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
+        if f"{name}_low" in row
+        else text
+    )

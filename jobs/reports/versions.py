@@ -51,7 +51,12 @@ class Version:
 
 
 def version(
-    log: Log, last: int, method: Method, settings: Settings, seed: int, hidden: np.ndarray | None = None
+    log: Log,
+    last: int,
+    method: Method,
+    settings: Settings,
+    seed: int,
+    hidden: np.ndarray | None = None,
 ) -> Version:
     """The vectors after day number `last`, in coordinates of their own.
 
@@ -75,10 +80,14 @@ def version(
 def without_vectors(log: Log, dim: int) -> Version:
     """Nobody has a vector."""
     n, m = log.shape
-    return Version(np.zeros((n, dim), np.float32), np.zeros((m, dim), np.float32), np.zeros(n, bool))
+    return Version(
+        np.zeros((n, dim), np.float32), np.zeros((m, dim), np.float32), np.zeros(n, bool)
+    )
 
 
-def daily_versions(log: Log, method: Method, settings: Settings, seed: int, tell: Tell) -> list[Version]:
+def daily_versions(
+    log: Log, method: Method, settings: Settings, seed: int, tell: Tell
+) -> list[Version]:
     """As each day but the last leaves them: every day's solver has a seed of its own."""
     found = []
     for number, day in enumerate(log.days[:-1]):

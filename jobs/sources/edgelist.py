@@ -34,7 +34,10 @@ class Edgelist(FileLog):
     def span_of(self, file: Path) -> tuple[Span, int]:
         times = (reading.times_to_ms(batch, "s", self.timezone) for batch in third_fields(file))
         return reading.span_of(
-            file, times, lambda ms: day_of_ms(int(ms), self.timezone), "the third field of `src dst unix_time [kind]`"
+            file,
+            times,
+            lambda ms: day_of_ms(int(ms), self.timezone),
+            "the third field of `src dst unix_time [kind]`",
         )
 
     def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:

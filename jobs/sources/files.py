@@ -44,7 +44,9 @@ class FileLog(ABC):
 
         files = [file for file, ((first, last), _) in self._files.items() if first <= day <= last]
         start, end = day_bounds_ms(day, self.timezone)
-        rows = self.rows(spark, files or list(self._files)[:1])  # a day between two files has no rows
+        rows = self.rows(
+            spark, files or list(self._files)[:1]
+        )  # a day between two files has no rows
         return rows.where(F.col("time_ms").between(start, end - 1))
 
     def notes(self, day: date) -> dict[str, int | str]:

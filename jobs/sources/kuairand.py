@@ -57,7 +57,11 @@ USER_NUMBERS = (
 USERS = ("user_id", *USER_CATEGORIES, *USER_NUMBERS)
 
 VIDEO_CATEGORIES = ("video_type", "upload_type", "music_type")
-VIDEO_NUMBERS = {"num_duration_ms": "video_duration", "num_width": "server_width", "num_height": "server_height"}
+VIDEO_NUMBERS = {
+    "num_duration_ms": "video_duration",
+    "num_width": "server_width",
+    "num_height": "server_height",
+}
 VIDEOS = ("video_id", "author_id", "upload_dt", "tag", *VIDEO_CATEGORIES, *VIDEO_NUMBERS.values())
 
 HISTORY_KINDS = {"long_view": "long_watch_seq", "like": "like_seq"}
@@ -91,12 +95,16 @@ class KuaiRand:
         if table == CONSUMER_TABLE:
             return consumers(self._features(spark, "user_features_pure", USERS))
         videos = self._features(spark, "video_features_basic_pure", VIDEOS)
-        return items(videos, day) if table == ITEM_TABLE else self._engagements(spark, authors(videos))
+        return (
+            items(videos, day) if table == ITEM_TABLE else self._engagements(spark, authors(videos))
+        )
 
     def notes(self, day: date) -> dict[str, int | str]:
         """The rows that repeat another one in all columns, once the impressions of the day have been written."""
         observed = self._repeats.get(day)
-        notes: dict[str, int | str] = {"exact_repeats_dropped": observed.get["repeats"] or 0} if observed else {}
+        notes: dict[str, int | str] = (
+            {"exact_repeats_dropped": observed.get["repeats"] or 0} if observed else {}
+        )
         undated = sum(undated for _, undated in self._logs.values())
         return notes | ({"undated_rows_in_log": undated} if undated else {})
 
@@ -108,10 +116,14 @@ class KuaiRand:
         if not files:  # a hole between two files
             files = list(self._logs)[:1]
         log = reading.union([reading.csv_rows(spark, [file]) for file in files])
-        rows = log.where(F.col("date") == f"{day:%Y%m%d}")  # plain, so that the reader itself passes over other days
+        rows = log.where(
+            F.col("date") == f"{day:%Y%m%d}"
+        )  # plain, so that the reader itself passes over other days
         self._repeats[day] = Observation()
         once = (
-            rows.groupBy(*rows.columns).count().observe(self._repeats[day], F.sum(F.col("count") - 1).alias("repeats"))
+            rows.groupBy(*rows.columns)
+            .count()
+            .observe(self._repeats[day], F.sum(F.col("count") - 1).alias("repeats"))
         )
         videos = self._features(spark, "video_features_basic_pure", VIDEOS)
         return impressions(once, authors(videos))
@@ -152,15 +164,15 @@ class KuaiRand:
                 from pyarrow import parquet
 
                 with reading.reading(file):
-                    require(file, ("user_id", *HISTORY_KINDS.values()), parquet.read_schema(file).names)
+                    require(
+                        file, ("user_id", *HISTORY_KINDS.values()), parquet.read_schema(file).names
+                    )
                 return eve, file
         return None
 
 
 def require(file: Path, columns: tuple[str, ...], has: list[str] | None = None) -> None:
-    remedy = (
-        "It is not as KuaiRand-Pure publishes it: fetch it again, or describe your own log with source.kind = 'table'."
-    )
+    remedy = "It is not as KuaiRand-Pure publishes it: fetch it again, or describe your own log with source.kind = 'table'."
     reading.require_columns(file, has or reading.header_of(file), dict.fromkeys(columns, remedy))
 
 
@@ -172,7 +184,10 @@ def log_span(file: Path) -> tuple[Span, int]:
     numbers = (pd.to_numeric(dates, errors="coerce") for dates in reading.csv_column(file, "date"))
     dates = (number.where(number.between(19700101, 99991231)) for number in numbers)
     return reading.span_of(
-        file, dates, lambda n: datetime.strptime(str(int(n)), "%Y%m%d").date(), "column 'date' (YYYYMMDD)"
+        file,
+        dates,
+        lambda n: datetime.strptime(str(int(n)), "%Y%m%d").date(),
+        "column 'date' (YYYYMMDD)",
     )
 
 
@@ -181,9 +196,14 @@ def authors(videos: DataFrame) -> DataFrame:
     from pyspark.sql import functions as F
 
     ids = videos.select(
-        id_of_number(F.col("video_id")).alias("item_id"), id_of_number(F.col("author_id")).alias("producer_id")
+        id_of_number(F.col("video_id")).alias("item_id"),
+        id_of_number(F.col("author_id")).alias("producer_id"),
     )
-    return ids.where("item_id is not null").groupBy("item_id").agg(F.min("producer_id").alias("producer_id"))
+    return (
+        ids.where("item_id is not null")
+        .groupBy("item_id")
+        .agg(F.min("producer_id").alias("producer_id"))
+    )
 
 
 def impressions(log: DataFrame, authors: DataFrame) -> DataFrame:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 HOUR_MS = 3_600_000
-MAX_UNDATED_SHARE = 0.05  # of a file's rows; with more, the column or its unit is not what the settings say
+MAX_UNDATED_SHARE = (
+    0.05  # of a file's rows; with more, the column or its unit is not what the settings say
+)
 OFFSET = r"(?i:Z|[+-]\d\d:?\d\d)$"  # a time that says its own distance from UTC
 
 Span = tuple[date, date]
@@ -31,14 +33,21 @@ Span = tuple[date, date]
 
 def day_bounds_ms(day: date, timezone: str) -> tuple[int, int]:
     """First millisecond of the day in that time zone, and of the next day, since 1970 in UTC."""
-    midnights = (datetime(d.year, d.month, d.day, tzinfo=ZoneInfo(timezone)) for d in (day, day + timedelta(days=1)))
+    midnights = (
+        datetime(d.year, d.month, d.day, tzinfo=ZoneInfo(timezone))
+        for d in (day, day + timedelta(days=1))
+    )
     start, end = (int(midnight.timestamp()) * 1000 for midnight in midnights)
     return start, end
 
 
 def day_of_ms(time_ms: int, timezone: str) -> date:
     """The day of a moment in that time zone. Raises OverflowError or ValueError beyond the year 9999."""
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).astimezone(ZoneInfo(timezone)).date()
+    return (
+        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms))
+        .astimezone(ZoneInfo(timezone))
+        .date()
+    )
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -48,10 +57,18 @@ def find_files(path: Path, setting: str = "source.path") -> list[Path]:
     """A file, all files below a folder, or what a glob matches; sorted. Hidden files and _SUCCESS marks are no data."""
     if path.is_file():
         return [path]
-    found = path.rglob("*") if path.is_dir() else Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-    files = sorted(file for file in found if file.is_file() and not file.name.startswith((".", "_")))
+    found = (
+        path.rglob("*")
+        if path.is_dir()
+        else Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    )
+    files = sorted(
+        file for file in found if file.is_file() and not file.name.startswith((".", "_"))
+    )
     if not files:
-        raise BadInput(f"There is no file at {path}. Set {setting} to a file, a folder with files, or a glob.")
+        raise BadInput(
+            f"There is no file at {path}. Set {setting} to a file, a folder with files, or a glob."
+        )
     return files
 
 
@@ -94,7 +111,9 @@ def naming_the_file() -> Iterator[None]:
         yield
     except Exception as error:
         if (
-            found := re.search(r"FAILED_READ_FILE.*?reading file (?:file:/*(?=/))?(\S+?)\.?\s", str(error), re.S)
+            found := re.search(
+                r"FAILED_READ_FILE.*?reading file (?:file:/*(?=/))?(\S+?)\.?\s", str(error), re.S
+            )
         ) is None:
             raise
         raise BadInput(
@@ -145,8 +164,12 @@ def time_in_ms(column: Column, unit: str, timezone: str) -> Column:
     if unit != "iso":
         return F.round(column.try_cast("double") * (1000 if unit == "s" else 1)).try_cast("bigint")
     text = F.trim(column)
-    clock = F.when(text.rlike(r"^\d{4}-\d\d-\d\d$"), F.concat(text, F.lit("T00:00:00"))).otherwise(text)
-    zoned = F.when(text.rlike(r":.*" + OFFSET), clock).otherwise(F.concat(clock, F.lit(f" {timezone}")))
+    clock = F.when(text.rlike(r"^\d{4}-\d\d-\d\d$"), F.concat(text, F.lit("T00:00:00"))).otherwise(
+        text
+    )
+    zoned = F.when(text.rlike(r":.*" + OFFSET), clock).otherwise(
+        F.concat(clock, F.lit(f" {timezone}"))
+    )
     return F.unix_millis(zoned.try_cast("timestamp"))
 
 
@@ -161,8 +184,12 @@ def csv_column(file: Path, column: str, separator: str = ",") -> Iterator[pd.Ser
     with reading(file):
         stream = csv.open_csv(
             file,
-            parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=lambda _: "skip"),
-            convert_options=csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()}),
+            parse_options=csv.ParseOptions(
+                delimiter=separator, invalid_row_handler=lambda _: "skip"
+            ),
+            convert_options=csv.ConvertOptions(
+                include_columns=[column], column_types={column: pa.string()}
+            ),
         )
         for batch in stream:
             yield batch.column(0).to_pandas()
@@ -176,7 +203,9 @@ def parquet_column(file: Path, column: str) -> Iterator[pd.Series]:
     with reading(file), parquet.ParquetFile(file) as stream:
         for batch in stream.iter_batches(columns=[column]):
             values = batch.column(0)
-            yield (values.cast(pa.timestamp("ms")) if pa.types.is_date(values.type) else values).to_pandas()
+            yield (
+                values.cast(pa.timestamp("ms")) if pa.types.is_date(values.type) else values
+            ).to_pandas()
 
 
 def times_to_ms(times: pd.Series, unit: str, timezone: str) -> pd.Series:
@@ -186,7 +215,10 @@ def times_to_ms(times: pd.Series, unit: str, timezone: str) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(times):
         utc = times.dt.tz_convert("UTC") if times.dt.tz else to_utc(times, timezone)
     elif unit != "iso":
-        return (pd.to_numeric(times, errors="coerce").astype("float64") * (1000.0 if unit == "s" else 1.0)).round()
+        return (
+            pd.to_numeric(times, errors="coerce").astype("float64")
+            * (1000.0 if unit == "s" else 1.0)
+        ).round()
     else:
         text = times.astype("string").str.strip()
         zoned = text.str.contains(r":.*" + OFFSET).fillna(False).astype(bool)
@@ -199,10 +231,14 @@ def times_to_ms(times: pd.Series, unit: str, timezone: str) -> pd.Series:
 def to_utc(local: pd.Series, timezone: str) -> pd.Series:
     """Clock times without an offset, as they stand in that time zone, in UTC."""
     first_of_two = [True] * len(local)  # an hour that a clock change repeats
-    return local.dt.tz_localize(timezone, ambiguous=first_of_two, nonexistent="shift_forward").dt.tz_convert("UTC")
+    return local.dt.tz_localize(
+        timezone, ambiguous=first_of_two, nonexistent="shift_forward"
+    ).dt.tz_convert("UTC")
 
 
-def span_of(file: Path, batches: Iterable[pd.Series], to_day: Callable[[float], date], what: str) -> tuple[Span, int]:
+def span_of(
+    file: Path, batches: Iterable[pd.Series], to_day: Callable[[float], date], what: str
+) -> tuple[Span, int]:
     """First and last day of a file's times (any number that grows with time, NaN: unreadable), and its undated rows.
 
     to_day: from such a number to its day. what: the column and how it was read, for the message of BadInput.

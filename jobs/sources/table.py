@@ -35,7 +35,9 @@ class Table(FileLog):
     def span_of(self, file: Path) -> tuple[Span, int]:
         time, unit = self.settings.columns["time"], self.settings.time_unit
         reading.require_columns(file, self._header(file), self._wanted())
-        read = reading.parquet_column(file, time) if is_parquet(file) else self._csv_column(file, time)
+        read = (
+            reading.parquet_column(file, time) if is_parquet(file) else self._csv_column(file, time)
+        )
         times = (reading.times_to_ms(batch, unit, self.timezone) for batch in read)
         what = f"column '{time}', read as source.time_unit = '{unit}'"
         return reading.span_of(file, times, lambda ms: day_of_ms(int(ms), self.timezone), what)
@@ -54,7 +56,9 @@ class Table(FileLog):
 
         def theirs(ours: str, default: object = None) -> Column:
             mapped = self.settings.columns.get(ours)
-            return F.lit(default).cast("string") if mapped is None else quoted(mapped).cast("string")
+            return (
+                F.lit(default).cast("string") if mapped is None else quoted(mapped).cast("string")
+            )
 
         time_ms = self._time_ms(rows).alias("time_ms")
         ids = [theirs(name).alias(name) for name in ("consumer_id", "producer_id", "item_id")]
@@ -64,9 +68,16 @@ class Table(FileLog):
                 theirs("value", 1.0).try_cast("double").alias("value"),
             )
             return rows.select(*ids, kind, value, time_ms)
-        labels = [label_value(quoted(column)).alias(f"label_{name}") for name, column in self.settings.labels.items()]
-        context = [quoted(column).cast("string").alias(f"ctx_{column}") for column in self.settings.context]
-        return rows.select(*ids, time_ms, whole_number(theirs("dwell_ms")).alias("dwell_ms"), *labels, *context)
+        labels = [
+            label_value(quoted(column)).alias(f"label_{name}")
+            for name, column in self.settings.labels.items()
+        ]
+        context = [
+            quoted(column).cast("string").alias(f"ctx_{column}") for column in self.settings.context
+        ]
+        return rows.select(
+            *ids, time_ms, whole_number(theirs("dwell_ms")).alias("dwell_ms"), *labels, *context
+        )
 
     def _time_ms(self, rows: DataFrame) -> Column:
         from pyspark.sql import functions as F
@@ -74,7 +85,11 @@ class Table(FileLog):
         time = self.settings.columns["time"]
         if dict(rows.dtypes)[time] == "timestamp":
             return F.unix_millis(quoted(time))
-        unit = "iso" if dict(rows.dtypes)[time] in ("timestamp_ntz", "date") else self.settings.time_unit
+        unit = (
+            "iso"
+            if dict(rows.dtypes)[time] in ("timestamp_ntz", "date")
+            else self.settings.time_unit
+        )
         return reading.time_in_ms(quoted(time).cast("string"), unit, self.timezone)
 
     def _csv_column(self, file: Path, column: str):
@@ -90,10 +105,16 @@ class Table(FileLog):
 
     def _wanted(self) -> dict[str, str]:
         """The columns that the settings name, each with the setting that names it."""
-        named = [(column, f"source.columns.{ours}") for ours, column in self.settings.columns.items()]
-        named += [(column, f"source.labels.{label}") for label, column in self.settings.labels.items()]
+        named = [
+            (column, f"source.columns.{ours}") for ours, column in self.settings.columns.items()
+        ]
+        named += [
+            (column, f"source.labels.{label}") for label, column in self.settings.labels.items()
+        ]
         named += [(column, "source.context") for column in self.settings.context]
-        return {column: f"Change {setting}, which asks for it." for column, setting in reversed(named)}
+        return {
+            column: f"Change {setting}, which asks for it." for column, setting in reversed(named)
+        }
 
 
 def is_parquet(file: Path) -> bool:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 FAULT, PROGRESS = "fault.txt", "progress.txt"  # in the meeting place
 Tell = Callable[[str], None]
 Work = Callable[[Group, Tell], dict[str, Any]]
-TIMEOUT = timedelta(minutes=30)  # for one exchange: how long the slowest task may keep the others waiting
+TIMEOUT = timedelta(
+    minutes=30
+)  # for one exchange: how long the slowest task may keep the others waiting
 
 
 def run_together(spark: SparkSession, settings: Settings, work: Work) -> list[dict]:
@@ -58,7 +60,9 @@ def run_together(spark: SparkSession, settings: Settings, work: Work) -> list[di
                 "Lower spark.members, or give Spark more cores."
             ) from None
         if (fault := meeting / FAULT).exists():
-            raise EvergreenError(f"A task of the barrier job failed with {fault.read_text()}") from error
+            raise EvergreenError(
+                f"A task of the barrier job failed with {fault.read_text()}"
+            ) from error
         raise
     finally:
         shutil.rmtree(meeting, ignore_errors=True)
@@ -87,7 +91,9 @@ def told(path: Path) -> Iterator[None]:
         watcher.join()
 
 
-def member(work: Work, meeting: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def member(
+    work: Work, meeting: str
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The task: find the others, work with them, answer."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -107,7 +113,9 @@ def member(work: Work, meeting: str) -> Callable[[Iterator[pa.RecordBatch]], Ite
         except BaseException as error:
             tell_fault(Path(meeting) / FAULT, error)
             raise
-        yield pa.record_batch({"rank": pa.array([context.partitionId()], pa.int32()), "answer": [answer]})
+        yield pa.record_batch(
+            {"rank": pa.array([context.partitionId()], pa.int32()), "answer": [answer]}
+        )
 
     return run
 
@@ -141,7 +149,9 @@ class GlooGroup:
         if hosts <= {"127.0.0.1", "localhost"}:
             os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         rank, size = context.partitionId(), len(context.getTaskInfos())
-        store = FileStore(str(Path(meeting) / f"{context.stageId()}-{context.attemptNumber()}"), size)
+        store = FileStore(
+            str(Path(meeting) / f"{context.stageId()}-{context.attemptNumber()}"), size
+        )
         return cls(rank, size, ProcessGroupGloo(store, rank, size, TIMEOUT))
 
     def sum(self, x: np.ndarray) -> np.ndarray:
@@ -155,10 +165,14 @@ class GlooGroup:
         import torch
 
         lengths = np.diff(bounds(len(x), self.size))
-        parts = torch.empty((self.size, lengths[self.rank], *x.shape[1:]), dtype=torch.from_numpy(x[:0]).dtype)
+        parts = torch.empty(
+            (self.size, lengths[self.rank], *x.shape[1:]), dtype=torch.from_numpy(x[:0]).dtype
+        )
         given = torch.from_numpy(np.ascontiguousarray(x))
         received = parts.flatten(0, 1)
-        self.processes.alltoall_base(received, given, [int(lengths[self.rank])] * self.size, lengths.tolist()).wait()
+        self.processes.alltoall_base(
+            received, given, [int(lengths[self.rank])] * self.size, lengths.tolist()
+        ).wait()
         return parts.numpy().sum(axis=0, dtype=x.dtype)
 
     def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
@@ -169,8 +183,13 @@ class GlooGroup:
         else:
             lengths = np.diff(bounds(total, self.size))
         longest = int(lengths.max())
-        mine, received = padded(rows, longest), empty((self.size * longest, *rows.shape[1:]), rows.dtype)
-        self.processes.allgather([list(torch.from_numpy(received).chunk(self.size))], [torch.from_numpy(mine)]).wait()
+        mine, received = (
+            padded(rows, longest),
+            empty((self.size * longest, *rows.shape[1:]), rows.dtype),
+        )
+        self.processes.allgather(
+            [list(torch.from_numpy(received).chunk(self.size))], [torch.from_numpy(mine)]
+        ).wait()
         if lengths.min() == longest:
             return received
         parts = [part[:n] for part, n in zip(np.split(received, self.size), lengths, strict=True)]
@@ -180,4 +199,8 @@ class GlooGroup:
 def padded(rows: np.ndarray, n: int) -> np.ndarray:
     """The rows, C-contiguous, and zeros below them up to n."""
     missing = n - len(rows)
-    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing else np.ascontiguousarray(rows)
+    return (
+        np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+        if missing
+        else np.ascontiguousarray(rows)
+    )

@@ -27,7 +27,9 @@ def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> 
     if settings.spark.remote:
         builder = builder.remote(settings.spark.remote)
     else:
-        builder = builder.master(settings.spark.master).config("spark.driver.memory", settings.spark.driver_memory)
+        builder = builder.master(settings.spark.master).config(
+            "spark.driver.memory", settings.spark.driver_memory
+        )
         for key, value in {**classic_conf(settings), **(conf or {})}.items():
             builder = builder.config(key, value)
     return builder.getOrCreate()
@@ -36,7 +38,10 @@ def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> 
 def classic_conf(settings: Settings) -> dict[str, str]:
     """What a Spark driver of ours is started with, here or as a Connect server: quiet, on loopback, UTC."""
     check = "spark.scheduler.barrier.maxConcurrentTasksCheck"
-    patience = {f"{check}.maxFailures": "1", f"{check}.interval": "1s"}  # no core will come by waiting
+    patience = {
+        f"{check}.maxFailures": "1",
+        f"{check}.interval": "1s",
+    }  # no core will come by waiting
     return {
         **(patience if settings.spark.master.startswith("local") else {}),
         "spark.driver.bindAddress": "127.0.0.1",

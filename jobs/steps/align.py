@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embeddings.align import canonical_axes, mean_cosine, neighbour_overlap, procrustes, relative_residual
+from embeddings.align import (
+    canonical_axes,
+    mean_cosine,
+    neighbour_overlap,
+    procrustes,
+    relative_residual,
+)
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import anchor_day
 from jobs.settings import Settings, days_between
@@ -51,14 +57,24 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     anchor = before.facts["anchor"] if before else str(anchor_day(settings))
     mine, theirs = factorised(settings, day), factorised(settings, date.fromisoformat(anchor))
     placed = place(mine, theirs, settings.embedding.min_cosine)
-    inputs = [settings.lake.get(step, d) for d in dict.fromkeys([day, theirs.day]) for step in ("matrix", "embed")]
+    inputs = [
+        settings.lake.get(step, d)
+        for d in dict.fromkeys([day, theirs.day])
+        for step in ("matrix", "embed")
+    ]
     inputs += [before] if before else []
-    with settings.lake.writing("align", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
+    with settings.lake.writing(
+        "align", day, settings=settings.digest(*SETTINGS), inputs=inputs
+    ) as staging:
         np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
         np.save(staging.path / "producers.npy", placed.producers.vectors, allow_pickle=False)
         model = load_fold_in(settings.lake.get("embed", day).path / "fold_in")
         save_fold_in(staging.path / "fold_in", model.rotated(placed.rotation))
-        staging.facts |= {"space": space(settings, placed.anchor), "anchor": str(placed.anchor), **placed.facts}
+        staging.facts |= {
+            "space": space(settings, placed.anchor),
+            "anchor": str(placed.anchor),
+            **placed.facts,
+        }
         if before and before.facts["anchor"] == str(placed.anchor):
             staging.facts |= compared(placed.producers, aligned(settings, before), "previous")
     if placed.anchor != theirs.day:
@@ -118,7 +134,9 @@ def place(mine: Producers, anchor: Producers, min_cosine: float) -> Placed:
     """Turn the day to the anchor, which itself lies on its canonical axes; a day too far from it gets its own."""
     theirs = turned(anchor, canonical_axes(anchor.vectors))
     if mine.day == anchor.day:
-        return Placed(theirs, canonical_axes(anchor.vectors), anchor.day, compared(theirs, theirs, "anchor"))
+        return Placed(
+            theirs, canonical_axes(anchor.vectors), anchor.day, compared(theirs, theirs, "anchor")
+        )
     rows, their_rows = shared(mine, theirs)
     rotation = procrustes(mine.vectors[rows], theirs.vectors[their_rows])
     facts = compared(turned(mine, rotation), theirs, "anchor")
@@ -130,7 +148,9 @@ def place(mine: Producers, anchor: Producers, min_cosine: float) -> Placed:
 
 
 def turned(producers: Producers, rotation: np.ndarray) -> Producers:
-    return Producers(producers.day, producers.ids, (producers.vectors @ rotation).astype(np.float32))
+    return Producers(
+        producers.day, producers.ids, (producers.vectors @ rotation).astype(np.float32)
+    )
 
 
 def shared(a: Producers, b: Producers) -> tuple[np.ndarray, np.ndarray]:
@@ -166,6 +186,12 @@ def plot_cosines(placed: Placed, mine: Producers, anchor: Producers, path: Path)
     with figure(path, f"{mine.day} against {anchor.day}") as axes:
         for producers, label in ((mine, "as factorised"), (placed.producers, "aligned")):
             bins = np.linspace(-1, 1, 81)
-            axes.hist(cosines(producers.vectors[rows]), bins=bins, histtype="stepfilled", alpha=0.6, label=label)
+            axes.hist(
+                cosines(producers.vectors[rows]),
+                bins=bins,
+                histtype="stepfilled",
+                alpha=0.6,
+                label=label,
+            )
         axes.set(xlabel="cosine to the anchor's vector of the same producer", ylabel="producers")
         axes.legend()

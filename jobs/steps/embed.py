@@ -40,13 +40,20 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Factorise the day's matrix by `embedding.method`."""
     cfg, matrix = settings.embedding, settings.lake.get("matrix", day)
     member = {"svd": svd_member, "als": als_member}[cfg.method]
-    with settings.lake.writing("embed", day, settings=settings.digest(*SETTINGS), inputs=[matrix]) as staging:
+    with settings.lake.writing(
+        "embed", day, settings=settings.digest(*SETTINGS), inputs=[matrix]
+    ) as staging:
         (staging.path / "consumers").mkdir()
         answer = run_together(spark, settings, member(str(matrix.path), str(staging.path), cfg))[0]
         staging.facts |= {"method": cfg.method, "dim": cfg.dim, **answer["facts"]}
         sigma = np.load(staging.path / "singular_values.npy") if cfg.method == "svd" else None
     report = settings.report("embed", day)
-    plot_convergence(answer["curve"], cfg, report / "convergence.png", f"{day}: {cfg.method.upper()}, k = {cfg.dim}")
+    plot_convergence(
+        answer["curve"],
+        cfg,
+        report / "convergence.png",
+        f"{day}: {cfg.method.upper()}, k = {cfg.dim}",
+    )
     if sigma is not None:
         energy = answer["facts"]["energy_share"]
         plot_spectrum(sigma, report / "singular_values.png", f"{day}: {energy:.1%} of the energy")
@@ -60,7 +67,10 @@ def svd_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
         blocks = own_blocks(Path(matrix), group, len(column_sums))
         rows = int(group.sum(np.array([sum(block.shape[0] for block in blocks.values())]))[0])
         raised, row_extra = smoothed(column_sums, rows, cfg.smoothing)
-        x = stacked([normalize(block, raised, row_extra, np.float32) for block in blocks.values()], len(raised))
+        x = stacked(
+            [normalize(block, raised, row_extra, np.float32) for block in blocks.values()],
+            len(raised),
+        )
         curve: Curve = []
 
         def progress(columns: int, residuals: np.ndarray) -> None:
@@ -107,7 +117,10 @@ def als_member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
         if group.rank == 0:
             np.save(Path(home) / "producers.npy", found.producers)
             save_fold_in(Path(home) / "fold_in", ALSFoldIn.of(found, als))
-        return {"facts": {"loss": float(found.losses[-1]), "iterations": len(found.losses)}, "curve": curve}
+        return {
+            "facts": {"loss": float(found.losses[-1]), "iterations": len(found.losses)},
+            "curve": curve,
+        }
 
     return work
 
@@ -135,7 +148,10 @@ def own_producers(matrix: Path, group: Group, m: int) -> sp.csr_matrix:
     Every member reads all blocks once and keeps its columns.
     """
     homes = sorted((matrix / "fitted").glob("block-*"))
-    counts = sum((np.bincount(load_block(home).indices, minlength=m) for home in homes), np.zeros(m, np.int64))
+    counts = sum(
+        (np.bincount(load_block(home).indices, minlength=m) for home in homes),
+        np.zeros(m, np.int64),
+    )
     mine = even_split(np.concatenate([[0], np.cumsum(counts)]), group.size)[group.rank]
     columns = [load_block(home).matrix(m).astype(np.float32)[:, mine].T.tocsr() for home in homes]
     return sp.hstack(columns, format="csr")
@@ -148,7 +164,11 @@ def save_consumers(home: Path, blocks: dict[str, sp.csr_matrix], vectors: np.nda
     """consumers/<block>.npy of this member's blocks. vectors: (n, k), block after block."""
     start = 0
     for name, block in blocks.items():
-        np.save(home / "consumers" / f"{name}.npy", vectors[start : start + block.shape[0]], allow_pickle=False)
+        np.save(
+            home / "consumers" / f"{name}.npy",
+            vectors[start : start + block.shape[0]],
+            allow_pickle=False,
+        )
         start += block.shape[0]
 
 
@@ -162,7 +182,9 @@ def save_fold_in(folder: Path, model: FoldIn) -> None:
 
 def load_fold_in(folder: Path) -> FoldIn:
     """The model that `save_fold_in` wrote, its arrays mapped."""
-    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in folder.glob("*.npy")}
+    arrays = {
+        file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in folder.glob("*.npy")
+    }
     return restore(arrays, json.loads((folder / "scalars.json").read_text()))
 
 
@@ -179,8 +201,14 @@ def plot_convergence(curve: Curve, cfg: EmbeddingSettings, path: Path, title: st
     with figure(path, title) as axes:
         axes.plot(done, distance, marker=".")
         if cfg.method == "svd":
-            axes.axhline(cfg.tolerance, color="grey", linestyle="--", linewidth=1, label="tolerance")
-            axes.set(xlabel="columns multiplied by XᵀX", ylabel="largest ‖XᵀXv − σ²v‖ / σ₁²", yscale="log")
+            axes.axhline(
+                cfg.tolerance, color="grey", linestyle="--", linewidth=1, label="tolerance"
+            )
+            axes.set(
+                xlabel="columns multiplied by XᵀX",
+                ylabel="largest ‖XᵀXv − σ²v‖ / σ₁²",
+                yscale="log",
+            )
             axes.legend()
         else:
             axes.set(xlabel="iteration", ylabel="loss")

@@ -51,16 +51,24 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     with settings.lake.writing(
         "evaluate", day, settings=settings.digest(*SETTINGS), inputs=[examples, *models.values()]
     ) as staging:
-        staging.facts |= {"rows": examples.facts["rows"], **{role: str(p.day) for role, p in models.items()}}
+        staging.facts |= {
+            "rows": examples.facts["rows"],
+            **{role: str(p.day) for role, p in models.items()},
+        }
         if "champion" in invited and "champion" not in models:
             staging.facts["untested_champion"] = str(invited["champion"].day)
         if not models:
             staging.facts["why"] = why_nobody(invited, examples)
             return
         loaded = load_day(settings, examples)
-        scores = {role: score(settings, trained, examples, loaded) for role, trained in models.items()}
+        scores = {
+            role: score(settings, trained, examples, loaded) for role, trained in models.items()
+        }
         staging.facts |= judged(loaded.labels, spec_of(examples).labels, scores)
-        labels, primary = loaded.labels[:, column], {role: p[:, column] for role, p in scores.items()}
+        labels, primary = (
+            loaded.labels[:, column],
+            {role: p[:, column] for role, p in scores.items()},
+        )
         write_predictions(staging.path / PREDICTIONS, examples, labels, primary)
     draw(settings.report("evaluate", day), labels, primary, settings.ranker.primary_label, day)
 
@@ -81,7 +89,9 @@ def contestants(settings: Settings, day: date) -> dict[str, Partition]:
 def same_space(trained: Partition, examples: Partition) -> bool:
     """May the model read the examples' vectors? Where one side has none, it may."""
     return (
-        not trained.facts["space"] or not examples.facts["space"] or trained.facts["space"] == examples.facts["space"]
+        not trained.facts["space"]
+        or not examples.facts["space"]
+        or trained.facts["space"] == examples.facts["space"]
     )
 
 
@@ -119,33 +129,53 @@ def label_column(examples: Partition, primary: str) -> int:
     return labels.index(primary)
 
 
-def judged(labels: np.ndarray, names: tuple[str, ...], scores: dict[str, np.ndarray]) -> dict[str, float]:
+def judged(
+    labels: np.ndarray, names: tuple[str, ...], scores: dict[str, np.ndarray]
+) -> dict[str, float]:
     """<role>_auc_<label>, <role>_log_loss_<label>, <role>_rce_<label> of every model and label."""
     plain = tuple(name.removeprefix("label_") for name in names)
-    return {f"{role}_{name}": x for role, p in scores.items() for name, x in metrics_by_label(labels, p, plain).items()}
+    return {
+        f"{role}_{name}": x
+        for role, p in scores.items()
+        for name, x in metrics_by_label(labels, p, plain).items()
+    }
 
 
-def write_predictions(path: Path, examples: Partition, labels: np.ndarray, scores: dict[str, np.ndarray]) -> None:
+def write_predictions(
+    path: Path, examples: Partition, labels: np.ndarray, scores: dict[str, np.ndarray]
+) -> None:
     """What the gate needs of each row, in the order of the examples."""
     consumers = pq.read_table(examples.path / "examples", columns=["consumer_id"])["consumer_id"]
-    pq.write_table(pa.table({"consumer_id": consumers, "label": labels.astype(np.int8), **scores}), path)
+    pq.write_table(
+        pa.table({"consumer_id": consumers, "label": labels.astype(np.int8), **scores}), path
+    )
 
 
-def draw(folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date) -> None:
+def draw(
+    folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date
+) -> None:
     """calibration.png and roc.png of the primary label."""
     if labels.min() == labels.max():
         return  # one class only: neither curve exists
-    with figure(folder / "calibration.png", f"Calibration of '{label}' on {day}", (4.4, 4.0)) as axes:
+    with figure(
+        folder / "calibration.png", f"Calibration of '{label}' on {day}", (4.4, 4.0)
+    ) as axes:
         for role, p in scores.items():
             parts = np.array_split(np.argsort(p, kind="stable"), min(BINS, len(p)))
-            axes.plot([p[i].mean() for i in parts], [labels[i].mean() for i in parts], ".-", label=role)
+            axes.plot(
+                [p[i].mean() for i in parts], [labels[i].mean() for i in parts], ".-", label=role
+            )
         axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes.set(xlabel="predicted", ylabel="happened")
         axes.legend()
     with figure(folder / "roc.png", f"ROC of '{label}' on {day}", (4.4, 4.0)) as axes:
         for role, p in scores.items():
             positives = labels[np.argsort(-p, kind="stable")] > 0
-            axes.plot(np.cumsum(~positives) / (~positives).sum(), np.cumsum(positives) / positives.sum(), label=role)
+            axes.plot(
+                np.cumsum(~positives) / (~positives).sum(),
+                np.cumsum(positives) / positives.sum(),
+                label=role,
+            )
         axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes.set(xlabel="false positives, share", ylabel="true positives, share")
         axes.legend()

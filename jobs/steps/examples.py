@@ -63,18 +63,27 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     past = trusted(settings, past_days(settings, day))
     publication, version = version_before(settings, past) or (None, None)
     impressions = clean.read(spark, IMPRESSION_TABLE)
-    profiles = {entity: clean.read(spark, table) for entity, table in PROFILES.items() if clean.has(table)}
+    profiles = {
+        entity: clean.read(spark, table) for entity, table in PROFILES.items() if clean.has(table)
+    }
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
     counts = count_past(spark, past, spec.labels)
     inputs = [clean, *past, *([publication] if publication else [])]
-    with settings.lake.writing("examples", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
+    with settings.lake.writing(
+        "examples", day, settings=settings.digest(*SETTINGS), inputs=inputs
+    ) as staging:
         if counts is not None:
             staging.write(counts, COUNTS, ["entity", "id"])
-        known = Known(str(version.path) if version else "", str(staging.path / COUNTS) if counts is not None else "")
+        known = Known(
+            str(version.path) if version else "",
+            str(staging.path / COUNTS) if counts is not None else "",
+        )
         examples = with_known(join_profiles(impressions, profiles, spec), spec, known)
         context = [c.name for c in spec.categorical if c.field.startswith("ctx_")]
         staging.write(
-            examples, "examples", ["time_ms", "consumer_id", "item_id", "producer_id", *spec.labels, *context]
+            examples,
+            "examples",
+            ["time_ms", "consumer_id", "item_id", "producer_id", *spec.labels, *context],
         )
         (staging.path / SPEC).write_text(spec.to_json() + "\n")
         staging.facts |= {
@@ -91,7 +100,11 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 def past_days(settings: Settings, day: date) -> list[date]:
     """The days of the window before `day`."""
     yesterday = day - timedelta(days=1)
-    return window(settings, yesterday, settings.ranker.window_days) if yesterday >= first_day(settings) else []
+    return (
+        window(settings, yesterday, settings.ranker.window_days)
+        if yesterday >= first_day(settings)
+        else []
+    )
 
 
 def clean_impressions(settings: Settings, day: date) -> Partition:
@@ -121,7 +134,9 @@ def published_version(settings: Settings, version_id: str) -> Version:
 # Features
 
 
-def feature_spec(impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int) -> FeatureSpec:
+def feature_spec(
+    impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int
+) -> FeatureSpec:
     """The columns that these tables give. A field an id and a context; one for all categories of a profile."""
     labels = tuple(with_prefix(impressions.columns, "label_"))
     categorical = [Categorical(f"hash_{entity}", ID_BUCKETS, entity) for entity in ENTITIES]
@@ -130,20 +145,30 @@ def feature_spec(impressions: DataFrame, profiles: dict[str, DataFrame], vector_
     numeric = []
     for entity, table in profiles.items():
         names = with_prefix(table.columns, "cat_")
-        categorical += [Categorical(f"hash_{entity}_{c}", CATEGORY_BUCKETS, f"{entity}_profile") for c in names]
-        numeric += [f"num_{entity}_{c.removeprefix('num_')}" for c in with_prefix(table.columns, "num_")]
-    numeric += [f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(labels)]
+        categorical += [
+            Categorical(f"hash_{entity}_{c}", CATEGORY_BUCKETS, f"{entity}_profile") for c in names
+        ]
+        numeric += [
+            f"num_{entity}_{c.removeprefix('num_')}" for c in with_prefix(table.columns, "num_")
+        ]
+    numeric += [
+        f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(labels)
+    ]
     return FeatureSpec(tuple(categorical), tuple(numeric), labels, vector_dim)
 
 
-def join_profiles(impressions: DataFrame, profiles: dict[str, DataFrame], spec: FeatureSpec) -> DataFrame:
+def join_profiles(
+    impressions: DataFrame, profiles: dict[str, DataFrame], spec: FeatureSpec
+) -> DataFrame:
     """Impressions with their categories hashed, and the profiles' numbers as they are."""
     from pyspark.sql import functions as F
 
     joined = impressions.selectExpr("*", "pmod(floor(time_ms / 3600000), 24) hour")
     for entity, table in profiles.items():
         kept = [c for role in ("cat_", "num_") for c in with_prefix(table.columns, role)]
-        renamed = table.selectExpr(f"{entity}_id", *(f"`{c}` `{profile_column(entity, c)}`" for c in kept))
+        renamed = table.selectExpr(
+            f"{entity}_id", *(f"`{c}` `{profile_column(entity, c)}`" for c in kept)
+        )
         joined = joined.join(F.broadcast(renamed), f"{entity}_id", "left")
     return joined.selectExpr(
         *(f"{entity}_id" for entity in ENTITIES),
@@ -156,12 +181,18 @@ def join_profiles(impressions: DataFrame, profiles: dict[str, DataFrame], spec: 
 
 def profile_column(entity: str, column: str) -> str:
     """What a profile's column is called beside those of the other profile."""
-    return f"num_{entity}_{column.removeprefix('num_')}" if column.startswith("num_") else f"{entity}_{column}"
+    return (
+        f"num_{entity}_{column.removeprefix('num_')}"
+        if column.startswith("num_")
+        else f"{entity}_{column}"
+    )
 
 
 def profile_numbers(spec: FeatureSpec) -> list[str]:
     """The numeric features that come from a profile instead of from the past."""
-    past = {f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(spec.labels)}
+    past = {
+        f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(spec.labels)
+    }
     return [name for name in spec.numeric if name not in past]
 
 
@@ -190,18 +221,28 @@ class Known:
         """Row of each id in the version, -1 unknown."""
         if not self.version:
             return np.full(len(ids), -1)
-        return open_files(Path(self.version)).entities[entity].rows(ids.to_numpy(zero_copy_only=False))
+        return (
+            open_files(Path(self.version)).entities[entity].rows(ids.to_numpy(zero_copy_only=False))
+        )
 
 
 def with_known(joined: DataFrame, spec: FeatureSpec, known: Known) -> DataFrame:
     """Numbers of profile and past, and the rows of the embedding, added to the joined impressions."""
     numbers = profile_numbers(spec)
-    kept = [f"`{f.name}` {f.dataType.simpleString()}" for f in joined.schema.fields if f.name not in numbers]
-    added = [f"`{name}` float" for name in spec.numeric] + [f"{entity}_row long" for entity in EMBEDDED]
+    kept = [
+        f"`{f.name}` {f.dataType.simpleString()}"
+        for f in joined.schema.fields
+        if f.name not in numbers
+    ]
+    added = [f"`{name}` float" for name in spec.numeric] + [
+        f"{entity}_row long" for entity in EMBEDDED
+    ]
     return joined.mapInArrow(lookup(spec, known), ", ".join([*kept, *added]))
 
 
-def lookup(spec: FeatureSpec, known: Known) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def lookup(
+    spec: FeatureSpec, known: Known
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The task: joined impressions in, examples out."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -212,8 +253,13 @@ def lookup(spec: FeatureSpec, known: Known) -> Callable[[Iterator[pa.RecordBatch
             columns |= {name: damped(batch[name]) for name in numbers}
             for entity in ENTITIES:
                 past = history.of(entity, batch[f"{entity}_id"])
-                columns |= {f"num_{entity}_past_{n}": past[:, i] for i, n in enumerate(History.features(spec.labels))}
-            columns |= {f"{entity}_row": known.rows(entity, batch[f"{entity}_id"]) for entity in EMBEDDED}
+                columns |= {
+                    f"num_{entity}_past_{n}": past[:, i]
+                    for i, n in enumerate(History.features(spec.labels))
+                }
+            columns |= {
+                f"{entity}_row": known.rows(entity, batch[f"{entity}_id"]) for entity in EMBEDDED
+            }
             yield pa.RecordBatch.from_pydict(columns)
 
     return run
@@ -236,7 +282,9 @@ def facts_of(table_path: Path, labels: tuple[str, ...]) -> dict[str, float | int
         known = pc.sum(pc.greater_equal(table[f"{entity}_row"], 0)).as_py() or 0
         facts[f"known_{entity}s"] = known / max(rows, 1)
     for label in labels:
-        facts[f"rate_{label.removeprefix('label_')}"] = (pc.sum(table[label]).as_py() or 0) / max(rows, 1)
+        facts[f"rate_{label.removeprefix('label_')}"] = (pc.sum(table[label]).as_py() or 0) / max(
+            rows, 1
+        )
     return facts
 
 

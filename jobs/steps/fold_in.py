@@ -38,9 +38,15 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Write the day's consumers, shard by shard."""
     inputs = [settings.lake.get(step, day) for step in ("matrix", "embed", "align")]
     matrix, embed, align = (partition.path for partition in inputs)
-    names = sorted({home.name for side in ("fitted", "rest") for home in (matrix / side).glob("block-*")})
-    with settings.lake.writing("fold_in", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
-        blocks = spark.createDataFrame([(name,) for name in names], "block string").repartition(len(names))
+    names = sorted(
+        {home.name for side in ("fitted", "rest") for home in (matrix / side).glob("block-*")}
+    )
+    with settings.lake.writing(
+        "fold_in", day, settings=settings.digest(*SETTINGS), inputs=inputs
+    ) as staging:
+        blocks = spark.createDataFrame([(name,) for name in names], "block string").repartition(
+            len(names)
+        )
         write = shard_writer(matrix, embed, align, staging.path / "consumer")
         counts = blocks.mapInArrow(write, "fitted long, folded long, zero long").toArrow()
         staging.facts |= {
@@ -56,13 +62,22 @@ def shard_writer(
     """The task: names of blocks in, their shards written below home, counts out."""
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rotation, model = np.load(align / "rotation.npy").astype(np.float32), load_fold_in(align / "fold_in")
+        rotation, model = (
+            np.load(align / "rotation.npy").astype(np.float32),
+            load_fold_in(align / "fold_in"),
+        )
         for batch in batches:
             for name in batch["block"].to_pylist():
                 with threadpool_limits(1):
-                    fitted = fitted_consumers(matrix / "fitted" / name, embed / "consumers" / f"{name}.npy", rotation)
+                    fitted = fitted_consumers(
+                        matrix / "fitted" / name, embed / "consumers" / f"{name}.npy", rotation
+                    )
                     folded = folded_consumers(matrix / "rest" / name, model)
-                write_shard(home, int(name.removeprefix("block-")), merged([p for p in (fitted, folded) if p]))
+                write_shard(
+                    home,
+                    int(name.removeprefix("block-")),
+                    merged([p for p in (fitted, folded) if p]),
+                )
                 zero = sum(int((~p.vectors.any(axis=1)).sum()) for p in (fitted, folded) if p)
                 sizes = [len(p.ids) if p else 0 for p in (fitted, folded)]
                 yield pa.record_batch({"fitted": sizes[:1], "folded": sizes[1:], "zero": [zero]})
@@ -75,7 +90,9 @@ def fitted_consumers(block: Path, vectors: Path, rotation: np.ndarray) -> Vector
     if not block.exists():
         return None
     rows = load_block(block)
-    return Vectors(rows.ids, np.load(vectors) @ rotation, rows.engagements, np.zeros(len(rows.ids), dtype=bool))
+    return Vectors(
+        rows.ids, np.load(vectors) @ rotation, rows.engagements, np.zeros(len(rows.ids), dtype=bool)
+    )
 
 
 def folded_consumers(block: Path, model: FoldIn) -> Vectors | None:
@@ -93,4 +110,6 @@ def merged(parts: list[Vectors]) -> Vectors:
         return parts[0]
     order = np.argsort(np.concatenate([part.ids for part in parts]))
     fields = ("ids", "vectors", "counts", "folded")
-    return Vectors(*(np.concatenate([getattr(part, field) for part in parts])[order] for field in fields))
+    return Vectors(
+        *(np.concatenate([getattr(part, field) for part in parts])[order] for field in fields)
+    )

@@ -46,10 +46,14 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     champion, challenger = test.facts.get("champion", ""), test.facts.get("challenger", "")
     interval = compare(settings, test) if champion else None
     if not challenger and (stays := test.facts.get("untested_champion", "")):
-        decision = Decision(stays, test.facts["why"])  # of another space; it serves until a model of this one is tested
+        decision = Decision(
+            stays, test.facts["why"]
+        )  # of another space; it serves until a model of this one is tested
     else:
         decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
-    with settings.lake.writing("gate", day, settings=settings.digest(*SETTINGS), inputs=[test]) as staging:
+    with settings.lake.writing(
+        "gate", day, settings=settings.digest(*SETTINGS), inputs=[test]
+    ) as staging:
         staging.facts |= {
             "champion_before": champion,
             "challenger": challenger,
@@ -65,17 +69,26 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 def compare(settings: Settings, test: Partition) -> Interval:
     """AUC of the challenger minus AUC of the champion on the tested day."""
     table = pq.read_table(test.path / PREDICTIONS)
-    users, labels, old, new = (table[name].to_numpy() for name in ("consumer_id", "label", "champion", "challenger"))
-    return paired_bootstrap(users, labels, old, new, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day))
+    users, labels, old, new = (
+        table[name].to_numpy() for name in ("consumer_id", "label", "champion", "challenger")
+    )
+    return paired_bootstrap(
+        users, labels, old, new, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day)
+    )
 
 
-def decide(champion: str, challenger: str, interval: Interval | None, label: str, day: date) -> Decision:
+def decide(
+    champion: str, challenger: str, interval: Interval | None, label: str, day: date
+) -> Decision:
     """Who is champion after `day`. champion, challenger: the days up to which they were trained, '' for nobody."""
     if not challenger:
-        return Decision("", f"{day} is the first day of the chain: there is no model yet to be champion.")
+        return Decision(
+            "", f"{day} is the first day of the chain: there is no model yet to be champion."
+        )
     if not champion or interval is None:
         return Decision(
-            challenger, f"The model of {challenger} is promoted unopposed: there is no champion in its space."
+            challenger,
+            f"The model of {challenger} is promoted unopposed: there is no champion in its space.",
         )
     if np.isnan(interval.difference):
         return Decision(
@@ -85,25 +98,39 @@ def decide(champion: str, challenger: str, interval: Interval | None, label: str
     figures = f"AUC of '{label}' on {day} {interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
     if interval.high < 0:
         return Decision(
-            champion, f"The model of {champion} stays: that of {challenger} is worse beyond doubt, {figures}."
+            champion,
+            f"The model of {champion} stays: that of {challenger} is worse beyond doubt, {figures}.",
         )
     verdict = "better beyond doubt" if interval.low > 0 else "not worse"
-    return Decision(challenger, f"The model of {challenger} is promoted over that of {champion}: {verdict}, {figures}.")
+    return Decision(
+        challenger,
+        f"The model of {challenger} is promoted over that of {champion}: {verdict}, {figures}.",
+    )
 
 
 def interval_facts(interval: Interval) -> dict[str, Any]:
     """The figures of the comparison; what is not defined is left out."""
-    found = {"difference": interval.difference, "difference_low": interval.low, "difference_high": interval.high}
+    found = {
+        "difference": interval.difference,
+        "difference_low": interval.low,
+        "difference_high": interval.high,
+    }
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def draw(path: Path, interval: Interval, decision: Decision, day: date) -> None:
     """The resampled differences, with zero and the interval."""
     with figure(path, f"{day}: challenger - champion, resampled users") as axes:
-        axes.hist(interval.resamples, bins=30, color="tab:green" if interval.high >= 0 else "tab:red", alpha=0.7)
+        axes.hist(
+            interval.resamples,
+            bins=30,
+            color="tab:green" if interval.high >= 0 else "tab:red",
+            alpha=0.7,
+        )
         axes.axvline(0, color="black", linewidth=1)
         for edge in (interval.low, interval.high):
             axes.axvline(edge, color="grey", linestyle="--", linewidth=1)
         axes.set(
-            xlabel=f"difference in AUC (champion from now on: the model of {decision.champion})", ylabel="resamples"
+            xlabel=f"difference in AUC (champion from now on: the model of {decision.champion})",
+            ylabel="resamples",
         )

@@ -37,7 +37,10 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         raise BadInput(
             f"{day} is not in the log: it runs from {first} to {last}. Choose a day of it, or add the day's file."
         )
-    with naming_the_file(), settings.lake.writing("land", day, settings=settings.digest(*SETTINGS)) as staging:
+    with (
+        naming_the_file(),
+        settings.lake.writing("land", day, settings=settings.digest(*SETTINGS)) as staging,
+    ):
         for table in source.tables(day):
             rows = in_order(source.table(spark, table, day), table)
             staging.write(rows, table, keys=rows.columns, partitions=settings.spark.partitions)

@@ -58,9 +58,15 @@ def group_centroids(
     """
     if not profiles:
         return None
-    files = spark.createDataFrame([(str(path),) for path in profiles], "path string").repartition(len(profiles))
-    table = files.mapInArrow(summer(consumers), "path string, id string, consumers long, total array<double>").toArrow()
-    table = table.sort_by([("path", "ascending"), ("id", "ascending")])  # so that they are added in one order
+    files = spark.createDataFrame([(str(path),) for path in profiles], "path string").repartition(
+        len(profiles)
+    )
+    table = files.mapInArrow(
+        summer(consumers), "path string, id string, consumers long, total array<double>"
+    ).toArrow()
+    table = table.sort_by(
+        [("path", "ascending"), ("id", "ascending")]
+    )  # so that they are added in one order
     if not table.num_rows:
         return None
     ids, at = np.unique(encode_ids(table["id"].to_numpy()), return_inverse=True)
@@ -70,7 +76,12 @@ def group_centroids(
     np.add.at(sizes, at, table["consumers"].to_numpy())
     if not (large := sizes >= min_consumers).any():
         return None
-    return Vectors(ids[large], centroids(sums, sizes)[large], sizes[large].astype(np.int32), np.ones(large.sum(), bool))
+    return Vectors(
+        ids[large],
+        centroids(sums, sizes)[large],
+        sizes[large].astype(np.int32),
+        np.ones(large.sum(), bool),
+    )
 
 
 def summer(consumers: Path) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -94,7 +105,9 @@ def summer(consumers: Path) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.
     return run
 
 
-def file_sums(path: str, shards: list[Vectors]) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+def file_sums(
+    path: str, shards: list[Vectors]
+) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
     """For every category of a file of profiles: its groups' ids, and the sums and sizes of their consumers."""
     columns = with_prefix(pq.read_schema(path).names, "cat_")
     table = pq.read_table(path, columns=["consumer_id", *columns])
@@ -108,7 +121,11 @@ def file_sums(path: str, shards: list[Vectors]) -> Iterator[tuple[list[str], np.
             group_sums(shard.vectors, by_row(its, codes, len(shard.ids)), len(ids))
             for its, shard in zip(rows, shards, strict=True)
         ]
-        yield ids, np.sum([sums for sums, _ in found], axis=0), np.sum([sizes for _, sizes in found], axis=0)
+        yield (
+            ids,
+            np.sum([sums for sums, _ in found], axis=0),
+            np.sum([sizes for _, sizes in found], axis=0),
+        )
 
 
 def by_row(rows: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray:

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 SETTINGS = ("source", "validation", "matrix")
 COUNTED = "counted"  # what the first job leaves to the second; never committed
 ID = pa.dictionary(pa.int32(), pa.string())
-EVENTS = pa.schema([("consumer_id", ID), ("producer_id", ID), ("millionths", pa.float64()), ("ranks", pa.bool_())])
+EVENTS = pa.schema(
+    [("consumer_id", ID), ("producer_id", ID), ("millionths", pa.float64()), ("ranks", pa.bool_())]
+)
 POPULARITY = "producer_id binary, ranks long, consumers long"
 FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "engagements")
 LAID_OUT = ", ".join([*(f"{fact} long" for fact in FACTS), "column_sums binary"])
@@ -55,11 +57,21 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         raise UntrustedDay(f"No matrix for {day}: {verdict.facts['reason']}")
     days = trusted(settings, window(settings, day, settings.matrix.window_days))
     parts = [part for partition in days for part in partition.parts(ENGAGEMENT_TABLE)]
-    cfg, n_buckets, where = settings.matrix, settings.spark.partitions, f"in the {len(days)} trusted days up to {day}"
-    with settings.lake.writing("matrix", day, settings=settings.digest(*SETTINGS), inputs=days) as staging:
+    cfg, n_buckets, where = (
+        settings.matrix,
+        settings.spark.partitions,
+        f"in the {len(days)} trusted days up to {day}",
+    )
+    with settings.lake.writing(
+        "matrix", day, settings=settings.digest(*SETTINGS), inputs=days
+    ) as staging:
         producers = count(spark, parts, cfg, n_buckets, staging.path)
         if not len(producers):
-            beyond = f" beyond the {cfg.drop_top} most popular producers (matrix.drop_top)" if cfg.drop_top else ""
+            beyond = (
+                f" beyond the {cfg.drop_top} most popular producers (matrix.drop_top)"
+                if cfg.drop_top
+                else ""
+            )
             raise EvergreenError(f"No engagement {where}{beyond}: nothing to embed.")
         facts = lay_out(spark, cfg.min_engagements, n_buckets, staging.path)
         if not facts["consumers_fitted"]:
@@ -70,7 +82,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         staging.facts |= {"days": len(days), "producers": len(producers), **facts}
 
 
-def count(spark: SparkSession, parts: list[Part], cfg: MatrixSettings, n_buckets: int, home: Path) -> np.ndarray:
+def count(
+    spark: SparkSession, parts: list[Part], cfg: MatrixSettings, n_buckets: int, home: Path
+) -> np.ndarray:
     """The first job: every bucket's pairs below home/counted, and home/producers.npy, which is also returned."""
     task = counter(parts, n_buckets, cfg, home / COUNTED)
     producers = top_producers(each_bucket(spark, n_buckets, task, POPULARITY), cfg)
@@ -78,7 +92,9 @@ def count(spark: SparkSession, parts: list[Part], cfg: MatrixSettings, n_buckets
     return producers
 
 
-def lay_out(spark: SparkSession, min_engagements: int, n_buckets: int, home: Path) -> dict[str, int]:
+def lay_out(
+    spark: SparkSession, min_engagements: int, n_buckets: int, home: Path
+) -> dict[str, int]:
     """The second job: what the first has left -> blocks and column sums. Returns the facts."""
     done = each_bucket(spark, n_buckets, block_writer(min_engagements, home), LAID_OUT).toArrow()
     shutil.rmtree(home / COUNTED)
@@ -87,7 +103,9 @@ def lay_out(spark: SparkSession, min_engagements: int, n_buckets: int, home: Pat
     return {fact: pc.sum(done[fact]).as_py() for fact in FACTS}
 
 
-def each_bucket(spark: SparkSession, n: int, task: Callable[[int], pa.RecordBatch], schema: str) -> DataFrame:
+def each_bucket(
+    spark: SparkSession, n: int, task: Callable[[int], pa.RecordBatch], schema: str
+) -> DataFrame:
     """One Spark task a bucket, which is given the bucket's number; the rows that they return, together."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -108,7 +126,9 @@ class Bucket(Pairs):
     producers: np.ndarray  # bytes, sorted: those that the bucket knows
 
 
-def counter(parts: list[Part], n_buckets: int, cfg: MatrixSettings, home: Path) -> Callable[[int], pa.RecordBatch]:
+def counter(
+    parts: list[Part], n_buckets: int, cfg: MatrixSettings, home: Path
+) -> Callable[[int], pa.RecordBatch]:
     """The task: a bucket's events -> its pairs below home; returns how popular each producer is among them."""
 
     def task(number: int) -> pa.RecordBatch:
@@ -146,7 +166,10 @@ def weigh(rows: pa.Table, cfg: MatrixSettings) -> pa.Table:
 def lies_in(ids: pa.ChunkedArray, bucket: int, n_buckets: int) -> np.ndarray:
     """Which of the ids are in the bucket, (n,) bool."""
     encoded = ids.combine_chunks()
-    inside = [bucket_of(key, n_buckets) == bucket for key in encoded.dictionary.cast(pa.binary()).to_pylist()]
+    inside = [
+        bucket_of(key, n_buckets) == bucket
+        for key in encoded.dictionary.cast(pa.binary()).to_pylist()
+    ]
     return np.array(inside, dtype=bool)[encoded.indices.to_numpy()]
 
 
@@ -156,9 +179,13 @@ def count_events(events: pa.Table) -> Bucket:
     producers, columns = in_order(events["producer_id"])
     millionths = events["millionths"].to_numpy()
     if not millionths.sum() < 2**63:
-        raise BadInput("Engagements are too strong to be added exactly: mend their values, or lower matrix.weights.")
+        raise BadInput(
+            "Engagements are too strong to be added exactly: mend their values, or lower matrix.weights."
+        )
     ranks = events["ranks"].to_numpy()
-    pairs = count_pairs(rows, columns, millionths.astype(np.int64), ranks, (len(consumers), len(producers)))
+    pairs = count_pairs(
+        rows, columns, millionths.astype(np.int64), ranks, (len(consumers), len(producers))
+    )
     return Bucket(**vars(pairs), consumers=consumers, producers=producers)
 
 
@@ -189,8 +216,12 @@ def top_producers(popularity: DataFrame, cfg: MatrixSettings) -> np.ndarray:
     """
     from pyspark.sql import functions as F
 
-    totals = popularity.groupBy("producer_id").agg(F.sum("ranks").alias("ranks"), F.sum("consumers").alias("consumers"))
-    ranked = totals.where("consumers > 0").orderBy(F.desc("ranks"), F.desc("consumers"), "producer_id")
+    totals = popularity.groupBy("producer_id").agg(
+        F.sum("ranks").alias("ranks"), F.sum("consumers").alias("consumers")
+    )
+    ranked = totals.where("consumers > 0").orderBy(
+        F.desc("ranks"), F.desc("consumers"), "producer_id"
+    )
     top = ranked.limit(cfg.drop_top + cfg.producers).toArrow()["producer_id"].slice(cfg.drop_top)
     return np.array(top.to_pylist(), dtype=np.bytes_)
 
@@ -211,7 +242,10 @@ def block_writer(min_engagements: int, home: Path) -> Callable[[int], pa.RecordB
         fitted, rest = (block.rows(group & (engagements > 0)) for group in (enough, ~enough))
         for name, group in (("fitted", fitted), ("rest", rest)):
             if len(group.ids):
-                save_block(home / name / f"block-{number:05d}", replace(group, strengths=group.strengths / 1e6))
+                save_block(
+                    home / name / f"block-{number:05d}",
+                    replace(group, strengths=group.strengths / 1e6),
+                )
         facts = (len(fitted.ids), len(rest.ids), len(fitted.indices), int(engagements.sum()))
         column_sums = fitted.matrix(len(producers)).sum(axis=0).tobytes()
         row = dict(zip(FACTS, facts, strict=True)) | {"column_sums": column_sums}

@@ -44,7 +44,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             if model:
                 tracking.set_alias(settings, alias, model)
     inputs = [gate, challenger, *([champion] if champion else [])]
-    with settings.lake.writing("promote", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
+    with settings.lake.writing(
+        "promote", day, settings=settings.digest(*SETTINGS), inputs=inputs
+    ) as staging:
         staging.facts |= {
             "champion": gate.facts["champion_after"],
             "challenger": str(challenger.day),

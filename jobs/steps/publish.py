@@ -27,7 +27,9 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
     return [("fold_in", day), ("lookalike", day)]
 
 
-METRICS = re.compile("energy_share|loss|(cosine_to|residual_to|overlap10_with|shared_with)_(anchor|previous)")
+METRICS = re.compile(
+    "energy_share|loss|(cosine_to|residual_to|overlap10_with|shared_with)_(anchor|previous)"
+)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -36,7 +38,10 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     inputs = [lake.get(step, day) for step in ("matrix", "embed", "align", "fold_in", "lookalike")]
     matrix, embed, align, folded, lookalike = inputs
     producers, order = producer_vectors(matrix.path, align.path)
-    entities: dict[str, Vectors | Path] = {"consumer": folded.path / "consumer", "producer": producers}
+    entities: dict[str, Vectors | Path] = {
+        "consumer": folded.path / "consumer",
+        "producer": producers,
+    }
     if lookalike.facts["groups"]:
         entities[GROUPS] = lookalike.path / GROUPS
     version = open_registry(settings).publish(
@@ -52,10 +57,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "mlflow_run": active_mlflow_run(),
             "inputs": {p.key: p.digest for p in inputs},
             "method": embed.facts["method"],
-            "metrics": {n: fact for p in (embed, align) for n, fact in p.facts.items() if METRICS.fullmatch(n)},
+            "metrics": {
+                n: fact
+                for p in (embed, align)
+                for n, fact in p.facts.items()
+                if METRICS.fullmatch(n)
+            },
         },
     )
-    with lake.writing("publish", day, settings=settings.digest(*SETTINGS), inputs=inputs) as staging:
+    with lake.writing(
+        "publish", day, settings=settings.digest(*SETTINGS), inputs=inputs
+    ) as staging:
         staging.facts |= {"version": version.id, "space": version.space, "digest": version.digest}
 
 
@@ -67,9 +79,14 @@ def producer_vectors(matrix: Path, align: Path) -> tuple[Vectors, np.ndarray]:
     """Producers with ids sorted, and the order that sorted them. counts: fitted consumers who engaged with each."""
     ids, vectors = np.load(matrix / "producers.npy"), np.load(align / "producers.npy")
     blocks = load_blocks(matrix / "fitted")
-    counts = sum((np.bincount(block.indices, minlength=len(ids)) for block in blocks), np.zeros(len(ids), np.int64))
+    counts = sum(
+        (np.bincount(block.indices, minlength=len(ids)) for block in blocks),
+        np.zeros(len(ids), np.int64),
+    )
     order = np.argsort(ids)
-    return Vectors(ids[order], vectors[order], counts[order].astype(np.int32), np.zeros(len(ids), dtype=bool)), order
+    return Vectors(
+        ids[order], vectors[order], counts[order].astype(np.int32), np.zeros(len(ids), dtype=bool)
+    ), order
 
 
 @cache
@@ -78,10 +95,14 @@ def code_commit() -> str:
     root = Path(__file__).parents[2]
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", root, *args], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", root, *args], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "-uno") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

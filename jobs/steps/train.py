@@ -52,10 +52,20 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     days = [load_day(settings, partition) for partition in partitions]
     spec = spec_of(partitions[-1])
     cfg = training_config(settings.ranker, chain.seed(settings, "train", day))
-    trained = train(days, spec, MaskNetConfig(field_width=settings.ranker.field_width), cfg, Printer(f"train {day}"))
-    with settings.lake.writing("train", day, settings=settings.digest(*SETTINGS), inputs=partitions) as staging:
+    trained = train(
+        days,
+        spec,
+        MaskNetConfig(field_width=settings.ranker.field_width),
+        cfg,
+        Printer(f"train {day}"),
+    )
+    with settings.lake.writing(
+        "train", day, settings=settings.digest(*SETTINGS), inputs=partitions
+    ) as staging:
         save(staging.path, trained.model, trained.space)
-        staging.facts |= facts_of(trained, days, left_out) | {"embedding": partitions[-1].facts["version"]}
+        staging.facts |= facts_of(trained, days, left_out) | {
+            "embedding": partitions[-1].facts["version"]
+        }
     draw_losses(settings.report("train", day) / "loss.png", trained, day)
 
 
@@ -100,20 +110,30 @@ def usable(partitions: list[Partition]) -> tuple[list[Partition], dict[str, str]
 def load_day(settings: Settings, examples: Partition) -> Day:
     """A partition of examples with the vectors of its own version, memory-mapped."""
     spec = spec_of(examples)
-    names = [*(c.name for c in spec.categorical), *spec.numeric, *spec.labels, "consumer_row", "producer_row"]
+    names = [
+        *(c.name for c in spec.categorical),
+        *spec.numeric,
+        *spec.labels,
+        "consumer_row",
+        "producer_row",
+    ]
     table = pq.read_table(examples.path / "examples", columns=names)
     consumers: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
     producers = consumers
     if examples.facts["version"]:
         entities = open_files(published_version(settings, examples.facts["version"]).path).entities
         consumers, producers = entities["consumer"].vectors, entities["producer"].vectors
-    return Day.from_table(str(examples.day), table, spec, examples.facts["space"], consumers, producers)
+    return Day.from_table(
+        str(examples.day), table, spec, examples.facts["space"], consumers, producers
+    )
 
 
 def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
     from models.training import TrainingConfig
 
-    return TrainingConfig(ranker.batch_size, ranker.learning_rate, threads=ranker.threads, seed=seed)
+    return TrainingConfig(
+        ranker.batch_size, ranker.learning_rate, threads=ranker.threads, seed=seed
+    )
 
 
 # What is told
@@ -129,13 +149,21 @@ class Printer:
         tenth = 10 * done // rows
         if tenth > self.told and (tenth == 10 or time.monotonic() - self.at > 1):
             self.told, self.at = tenth, time.monotonic()
-            print(f"{self.title}: {done:,} of {rows:,} rows, at {day}, loss {loss:.4f}", file=sys.stderr, flush=True)
+            print(
+                f"{self.title}: {done:,} of {rows:,} rows, at {day}, loss {loss:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
-def facts_of(trained: Trained, days: list[Day], left_out: dict[str, str]) -> dict[str, int | float | str]:
+def facts_of(
+    trained: Trained, days: list[Day], left_out: dict[str, str]
+) -> dict[str, int | float | str]:
     """Rows, size and final losses; the days left out, with the reason."""
     labels = trained.model.spec.labels
-    last = trained.losses[-max(1, int(LAST_SHARE * len(trained.losses))) :].mean(axis=0, dtype=np.float64)
+    last = trained.losses[-max(1, int(LAST_SHARE * len(trained.losses))) :].mean(
+        axis=0, dtype=np.float64
+    )
     told = "; ".join(f"{day}: {reason}" for day, reason in left_out.items())
     return {
         "rows": sum(len(day) for day in days),
@@ -146,7 +174,10 @@ def facts_of(trained: Trained, days: list[Day], left_out: dict[str, str]) -> dic
         "steps": len(trained.losses),
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "loss": float(last.sum()),
-        **{f"loss_{label.removeprefix('label_')}": float(loss) for label, loss in zip(labels, last, strict=True)},
+        **{
+            f"loss_{label.removeprefix('label_')}": float(loss)
+            for label, loss in zip(labels, last, strict=True)
+        },
     }
 
 

@@ -68,7 +68,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     land = lake.get("land", day)
     before = [lake.get("land", when) for when in days_before(settings, day)]
     with judged_tables(spark, settings, day, land) as tables:
-        evidence = [with_usual(table.evidence, settings.validation, land, before) for table in tables]
+        evidence = [
+            with_usual(table.evidence, settings.validation, land, before) for table in tables
+        ]
         expectations = gx.result()
         results = expectations.judge(day, evidence, settings.validation.max_bad_share)
         reason = " ".join(expectations.verdict(evidence, results))
@@ -114,7 +116,9 @@ class Judged:
 
     @property
     def good(self) -> DataFrame:
-        return self.rows.where("reason = ''").drop("reason") if self.evidence.bad_rows else self.landed
+        return (
+            self.rows.where("reason = ''").drop("reason") if self.evidence.bad_rows else self.landed
+        )
 
     @property
     def bad(self) -> DataFrame:
@@ -122,41 +126,58 @@ class Judged:
 
 
 @contextmanager
-def judged_tables(spark: SparkSession, settings: Settings, day: date, land: Partition) -> Iterator[list[Judged]]:
+def judged_tables(
+    spark: SparkSession, settings: Settings, day: date, land: Partition
+) -> Iterator[list[Judged]]:
     """Every table of the day, its rows judged by the rules; if any has columns that are not the schema's, none is."""
     source = open_source(settings)
     landed = {table: land.read(spark, table) for table in ORDER if land.has(table)}
-    fits = all(dict(rows.dtypes) == expected_columns(table, rows.columns) for table, rows in landed.items())
+    fits = all(
+        dict(rows.dtypes) == expected_columns(table, rows.columns) for table, rows in landed.items()
+    )
     judged: dict[str, Judged] = {}
     try:
         for table, rows in landed.items():
-            items = judged[ITEM_TABLE].good.select("item_id") if fits and ITEM_TABLE in judged else None
+            items = (
+                judged[ITEM_TABLE].good.select("item_id") if fits and ITEM_TABLE in judged else None
+            )
             rules = rules_for(table, rows.columns, source, day, items is not None) if fits else []
-            judged[table] = judge_rows(table, rows, rules, repeat_keys(table, rows.columns, source), items)
+            judged[table] = judge_rows(
+                table, rows, rules, repeat_keys(table, rows.columns, source), items
+            )
         yield list(judged.values())
     finally:
         for found in judged.values():
             found.rows.unpersist()
 
 
-def judge_rows(table: str, landed: DataFrame, rules: list[Rule], keys: list[str], items: DataFrame | None) -> Judged:
+def judge_rows(
+    table: str, landed: DataFrame, rules: list[Rule], keys: list[str], items: DataFrame | None
+) -> Judged:
     """The rows with their reason, and how many there are of each; without rules only the columns are told."""
     evidence = Evidence(table, dict(landed.dtypes), expected_columns(table, landed.columns), rules)
     if not rules:
         return Judged(landed, landed, evidence)
     rows = with_reason(landed, rules, keys, items if table == IMPRESSION_TABLE else None)
-    if table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):  # of profiles and facts hardly a row is ever bad, nor read again
+    if table in (
+        IMPRESSION_TABLE,
+        ENGAGEMENT_TABLE,
+    ):  # of profiles and facts hardly a row is ever bad, nor read again
         rows = rows.persist()
     counts = {row["reason"]: row["count"] for row in rows.groupBy("reason").count().collect()}
     return Judged(landed, rows, replace(evidence, reasons=dict(sorted(counts.items()))))
 
 
-def with_usual(evidence: Evidence, limits: ValidationSettings, land: Partition, before: list[Partition]) -> Evidence:
+def with_usual(
+    evidence: Evidence, limits: ValidationSettings, land: Partition, before: list[Partition]
+) -> Evidence:
     """Add how many rows the day's main table must have at least; the other tables are not counted."""
     if evidence.table != (IMPRESSION_TABLE if land.has(IMPRESSION_TABLE) else ENGAGEMENT_TABLE):
         return evidence
     fact = f"rows_{evidence.table}"
-    counts = [rows for partition in before if (rows := partition.facts.get(fact, 0))]  # an empty day tells nothing
+    counts = [
+        rows for partition in before if (rows := partition.facts.get(fact, 0))
+    ]  # an empty day tells nothing
     if limits.min_rows_share == 0:
         return replace(evidence, min_rows=0, usual="min_rows_share is 0: quiet days are normal")
     if len(counts) < limits.median_min_days:
@@ -171,7 +192,9 @@ def put_aside(staging: Staging, tables: list[Judged]) -> None:
     for table in tables:
         staging.facts[f"bad_{table.name}"] = table.evidence.bad_rows
         staging.facts |= {
-            f"bad_{table.name}/{fault}": rows for fault, rows in table.evidence.by_fault().items() if rows
+            f"bad_{table.name}/{fault}": rows
+            for fault, rows in table.evidence.by_fault().items()
+            if rows
         }
         if table.evidence.bad_rows:
             staging.write(table.bad, table.name, keys=table.bad.columns)

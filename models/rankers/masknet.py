@@ -37,7 +37,9 @@ class MaskBlock(nn.Module):
     def __init__(self, embed_width: int, in_width: int, out_width: int, ratio: float) -> None:
         super().__init__()
         aggregation = int(ratio * in_width)
-        self.mask = nn.Sequential(nn.Linear(embed_width, aggregation), nn.ReLU(), nn.Linear(aggregation, in_width))
+        self.mask = nn.Sequential(
+            nn.Linear(embed_width, aggregation), nn.ReLU(), nn.Linear(aggregation, in_width)
+        )
         self.project = nn.Linear(in_width, out_width, bias=False)
         self.norm = nn.LayerNorm(out_width)
 
@@ -57,14 +59,22 @@ class Fields(nn.Module):
         super().__init__()
         buckets = torch.tensor([c.buckets for c in spec.categorical], dtype=torch.int64)
         fields = [spec.fields.index(c.field) for c in spec.categorical]
-        self.width, self.n_categorical, self.n_numeric = cfg.field_width, len(spec.fields), cfg.number_fields
-        self.table = nn.Embedding(int(buckets.sum()), cfg.field_width)  # all columns' tables, one below the other
+        self.width, self.n_categorical, self.n_numeric = (
+            cfg.field_width,
+            len(spec.fields),
+            cfg.number_fields,
+        )
+        self.table = nn.Embedding(
+            int(buckets.sum()), cfg.field_width
+        )  # all columns' tables, one below the other
         nn.init.normal_(self.table.weight, std=0.01)
         self.numbers = nn.Linear(len(spec.numeric), cfg.number_fields * cfg.field_width)
         self.consumer = nn.Linear(spec.vector_dim, cfg.field_width)
         self.producer = nn.Linear(spec.vector_dim, cfg.field_width)
         self.product = nn.Linear(spec.vector_dim, cfg.field_width)
-        self.unknown = nn.Parameter(torch.zeros(2, spec.vector_dim))  # stands in for a vector of zeros
+        self.unknown = nn.Parameter(
+            torch.zeros(2, spec.vector_dim)
+        )  # stands in for a vector of zeros
         self.register_buffer("mean_N", torch.zeros(len(spec.numeric)))
         self.register_buffer("std_N", torch.ones(len(spec.numeric)))
         self.register_buffer("offset_C", buckets.cumsum(0) - buckets, persistent=False)
@@ -83,8 +93,12 @@ class Fields(nn.Module):
         numeric_BFK = self.numbers(standard_BN).unflatten(1, (self.n_numeric, self.width))
         # Only the direction is taken: the norm tells who is active, and the numbers tell that.
         unit_B2V = F.normalize(vectors_B2V, dim=2) * vectors_B2V.shape[2] ** 0.5
-        u_BV, p_BV = torch.where(vectors_B2V.any(dim=2, keepdim=True), unit_B2V, self.unknown).unbind(1)
-        published_B3K = torch.stack([self.consumer(u_BV), self.producer(p_BV), self.product(u_BV * p_BV)], dim=1)
+        u_BV, p_BV = torch.where(
+            vectors_B2V.any(dim=2, keepdim=True), unit_B2V, self.unknown
+        ).unbind(1)
+        published_B3K = torch.stack(
+            [self.consumer(u_BV), self.producer(p_BV), self.product(u_BV * p_BV)], dim=1
+        )
         return torch.cat([categorical_BFK, numeric_BFK, published_B3K], dim=1)
 
 
@@ -110,7 +124,8 @@ class MaskNet(nn.Module):
         embed_width = self.fields.count * cfg.field_width
         self.norms = FieldNorms(self.fields.count, cfg.field_width)
         self.blocks = nn.ModuleList(
-            MaskBlock(embed_width, embed_width, cfg.block_width, cfg.ratio) for _ in range(cfg.blocks)
+            MaskBlock(embed_width, embed_width, cfg.block_width, cfg.ratio)
+            for _ in range(cfg.blocks)
         )
         widths = [cfg.blocks * cfg.block_width, *cfg.hidden]
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
@@ -120,5 +135,7 @@ class MaskNet(nn.Module):
     def forward(self, categories_BC: Tensor, numbers_BN: Tensor, vectors_B2V: Tensor) -> Tensor:
         fields_BFK = self.fields(categories_BC, numbers_BN, vectors_B2V)
         normed_BE, e_BE = self.norms(fields_BFK).flatten(1), fields_BFK.flatten(1)
-        h_BH = torch.cat([block(normed_BE, e_BE) for block in self.blocks], dim=1)  # H of every block, side by side
+        h_BH = torch.cat(
+            [block(normed_BE, e_BE) for block in self.blocks], dim=1
+        )  # H of every block, side by side
         return self.heads(self.hidden(h_BH))  # (B, L)

@@ -15,7 +15,9 @@ MAY = {  # folder -> what of ours it may import besides itself
     "embeddings": set(),
     "models": {"embeddings.registry"},
 }
-FOREIGN = {"embeddings/registry": {"pyspark", "torch", "airflow", "mlflow"}}  # folder -> libraries it may not import
+FOREIGN = {
+    "embeddings/registry": {"pyspark", "torch", "airflow", "mlflow"}
+}  # folder -> libraries it may not import
 
 
 def imports(file: Path) -> set[str]:

@@ -50,9 +50,15 @@ def test_everybody_gets_its_own_rows_of_a_sum(run, rows):
     """Shared out as `own` says, and gathered again without a word about their number."""
 
     def work(group: Group) -> dict:
-        mine = group.sum_own(np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2) * (group.rank + 1))
+        mine = group.sum_own(
+            np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2) * (group.rank + 1)
+        )
         share = own(rows, group)
-        return {"mine": mine.tolist(), "share": [share.start, share.stop], "all": group.gather(mine, rows).tolist()}
+        return {
+            "mine": mine.tolist(),
+            "share": [share.start, share.stop],
+            "all": group.gather(mine, rows).tolist(),
+        }
 
     total = (np.arange(2.0 * rows).reshape(rows, 2) * 3).tolist()
     for rank, answer in enumerate(run(work)):
@@ -98,9 +104,9 @@ def test_one_members_error_ends_the_work(run):
 
 
 def test_alone_is_a_group_of_one():
-    assert together(1, lambda group: (group.sum(np.ones(2)).tolist(), group.gather(np.ones((2, 1))).tolist())) == [
-        ([1, 1], [[1], [1]])
-    ]
+    assert together(
+        1, lambda group: (group.sum(np.ones(2)).tolist(), group.gather(np.ones((2, 1))).tolist())
+    ) == [([1, 1], [[1], [1]])]
 
 
 def test_what_the_first_task_tells_is_printed_meanwhile(spark, settings, capsys):

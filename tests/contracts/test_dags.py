@@ -48,7 +48,11 @@ def parsed(request, tmp_path_factory) -> dict:
     home = tmp_path_factory.mktemp("airflow")
     env = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "false"}
     told = subprocess.run(
-        [sys.executable, "-c", PARSE, request.param], env=env, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", PARSE, request.param],
+        env=env,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert told.returncode == 0, told.stderr
     return json.loads(told.stdout.splitlines()[-1]) | {"file": request.param}
@@ -74,9 +78,9 @@ def test_every_task_is_tried_again(parsed):
 
 
 def test_the_steps_that_need_spark_share_its_pool(parsed):
-    assert {name for name, task in parsed["tasks"].items() if task["pool"] == "spark"} == NEED_SPARK & set(
-        parsed["tasks"]
-    )
+    assert {
+        name for name, task in parsed["tasks"].items() if task["pool"] == "spark"
+    } == NEED_SPARK & set(parsed["tasks"])
 
 
 def test_days_run_one_after_the_other_and_only_when_asked(parsed):
@@ -103,7 +107,10 @@ def test_the_commands_in_its_prose_exist(parsed, tmp_path):
         code = "import sys; from airflow.cli.cli_parser import get_parser; get_parser().parse_args(sys.argv[1:])"
         env = os.environ | {"AIRFLOW_HOME": str(tmp_path)}
         told = subprocess.run(
-            [sys.executable, "-c", code, *command.split()[1:]], env=env, capture_output=True, text=True
+            [sys.executable, "-c", code, *command.split()[1:]],
+            env=env,
+            capture_output=True,
+            text=True,
         )
         assert told.returncode == 0, told.stderr
 

@@ -9,7 +9,14 @@ import pytest
 from small_logs import DAYS, kuairand_log, table_log, write_edges, write_kuairand
 
 from jobs.lake.schema import TABLES, expected_columns
-from jobs.settings import EdgelistSettings, KuaiRandSettings, Settings, SparkSettings, TableSettings, days_between
+from jobs.settings import (
+    EdgelistSettings,
+    KuaiRandSettings,
+    Settings,
+    SparkSettings,
+    TableSettings,
+    days_between,
+)
 from jobs.sources import open_source
 from jobs.sources.reading import HOUR_MS, day_bounds_ms
 from jobs.steps import land, validate
@@ -18,7 +25,9 @@ TABLE = {"consumer_id": "who", "producer_id": "by", "item_id": "post"}
 
 
 def kuairand(folder):
-    return KuaiRandSettings(kind="kuairand", path=write_kuairand(folder, history=True)), len(kuairand_log()) + 2
+    return KuaiRandSettings(kind="kuairand", path=write_kuairand(folder, history=True)), len(
+        kuairand_log()
+    ) + 2
 
 
 def csv_of_impressions(folder):
@@ -27,7 +36,12 @@ def csv_of_impressions(folder):
     log[:150].to_csv(folder / "one.csv", index=False)
     log[150:][reversed(log.columns)].to_csv(folder / "two.csv.gz", index=False)
     columns = TABLE | {"time": "shown at"}
-    options = {"labels": {"click": "clicked"}, "context": ["where"], "time_unit": "iso", "timezone": "Europe/Paris"}
+    options = {
+        "labels": {"click": "clicked"},
+        "context": ["where"],
+        "time_unit": "iso",
+        "timezone": "Europe/Paris",
+    }
     return TableSettings(kind="table", path=folder, columns=columns, **options), len(log)
 
 
@@ -35,9 +49,9 @@ def parquet_of_engagements(folder):
     folder.mkdir()
     table_log().to_parquet(folder / "all.parquet")
     columns = TABLE | {"time": "unix", "value": "seconds"}
-    return TableSettings(kind="table", path=folder / "*.parquet", columns=columns, timezone="Europe/Paris"), len(
-        table_log()
-    )
+    return TableSettings(
+        kind="table", path=folder / "*.parquet", columns=columns, timezone="Europe/Paris"
+    ), len(table_log())
 
 
 def edges(folder):
@@ -47,7 +61,9 @@ def edges(folder):
 
 
 @pytest.fixture(
-    scope="module", params=[kuairand, csv_of_impressions, parquet_of_engagements, edges], ids=lambda p: p.__name__
+    scope="module",
+    params=[kuairand, csv_of_impressions, parquet_of_engagements, edges],
+    ids=lambda p: p.__name__,
 )
 def landed(request, spark, tmp_path_factory):
     """A source of each kind, its whole log landed: (settings, source, rows in the log)."""
@@ -71,12 +87,20 @@ def test_the_log_ends_where_its_span_ends(landed):
     _, source, _ = landed
     first, last = source.span()
     assert last == DAYS[-1]
-    assert (DAYS[0] - first).days == (1 if source.name == "kuairand" else 0)  # the day of its history
+    assert (DAYS[0] - first).days == (
+        1 if source.name == "kuairand" else 0
+    )  # the day of its history
 
 
 def test_every_row_of_the_log_lands_on_one_day(landed):
     settings, source, rows = landed
-    assert sum(table.num_rows for *_, table in landed_tables(settings, source, "impressions", "engagements")) == rows
+    assert (
+        sum(
+            table.num_rows
+            for *_, table in landed_tables(settings, source, "impressions", "engagements")
+        )
+        == rows
+    )
 
 
 def test_the_tables_have_the_columns_of_the_schema(landed):
@@ -93,19 +117,27 @@ def test_times_lie_in_the_day_that_they_are_landed_on(landed):
     for day, _, table in landed_tables(settings, source, "impressions", "engagements"):
         start, end = day_bounds_ms(day, source.timezone)
         times = [time for time in table["time_ms"].to_pylist() if time is not None]
-        assert all(start - source.slack_h * HOUR_MS <= time < end + source.slack_h * HOUR_MS for time in times)
+        assert all(
+            start - source.slack_h * HOUR_MS <= time < end + source.slack_h * HOUR_MS
+            for time in times
+        )
 
 
 def test_a_column_is_null_throughout_just_where_the_source_says_so(landed):
     settings, source, _ = landed
     for _, name, table in landed_tables(settings, source, "impressions", "engagements"):
-        empty = {column for column in table.column_names if table[column].null_count == table.num_rows}
+        empty = {
+            column for column in table.column_names if table[column].null_count == table.num_rows
+        }
         assert empty == source.absent(name) & set(table.column_names)
 
 
 def test_notes_can_be_kept_with_the_partition(landed):
     _, source, _ = landed
-    assert all(isinstance(value, int | str) for value in json.loads(json.dumps(source.notes(DAYS[0]))).values())
+    assert all(
+        isinstance(value, int | str)
+        for value in json.loads(json.dumps(source.notes(DAYS[0]))).values()
+    )
 
 
 def test_a_clean_log_is_trusted_and_keeps_its_rows(landed, spark):

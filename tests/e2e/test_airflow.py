@@ -78,14 +78,20 @@ def lake_bytes(settings: Settings) -> dict[str, bytes]:
     """Every committed file of the lake with its bytes."""
     root = settings.lake.root
     return {
-        str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and "_staging" not in p.parts
+        str(p.relative_to(root)): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and "_staging" not in p.parts
     }
 
 
 def mlflow_runs(settings: Settings) -> set[tuple[str, str]]:
     """Every run that the tracking server has: its experiment and id."""
     api = mlflow_api(settings)
-    found = httpx.post(f"{api}/experiments/search", json={"max_results": 100}).raise_for_status().json()["experiments"]
+    found = (
+        httpx.post(f"{api}/experiments/search", json={"max_results": 100})
+        .raise_for_status()
+        .json()["experiments"]
+    )
     asked = {"experiment_ids": [e["experiment_id"] for e in found], "max_results": 1000}
     runs = httpx.post(f"{api}/runs/search", json=asked).raise_for_status().json().get("runs", [])
     return {(run["info"]["experiment_id"], run["info"]["run_id"]) for run in runs}
@@ -98,7 +104,9 @@ def mlflow_api(settings: Settings) -> str:
 def test_the_days_go_through_both_dags(loop):
     assert loop.first.failures == []
     board = loop.first.board
-    assert {(d, s) for d in (DAYS[0], LAST) for s in (*EMBEDDING_STEPS, *RANKER_STEPS)} <= done(loop.first)
+    assert {(d, s) for d in (DAYS[0], LAST) for s in (*EMBEDDING_STEPS, *RANKER_STEPS)} <= done(
+        loop.first
+    )
     assert {board.cell(ZERO, s).state for s in EMBEDDING_STEPS} == {"done"}
 
 
@@ -120,7 +128,9 @@ def test_each_days_embeddings_start_the_ranker_of_that_day(loop):
     runs = loop.airflow.runs("ranker_daily", order_by="id")[:3]
     assert [run["partition_key"] for run in runs] == [str(ZERO), str(DAYS[0]), str(LAST)]
     assert {run["run_type"] for run in runs} == {"asset_triggered"}
-    assert runs[0]["end_date"] <= runs[1]["start_date"] <= runs[1]["end_date"] <= runs[2]["start_date"]
+    assert (
+        runs[0]["end_date"] <= runs[1]["start_date"] <= runs[1]["end_date"] <= runs[2]["start_date"]
+    )
 
 
 def test_running_a_day_again_changes_no_byte_and_adds_no_version(loop):
@@ -128,7 +138,9 @@ def test_running_a_day_again_changes_no_byte_and_adds_no_version(loop):
     assert done(loop.second) == {(day, step) for day, step in done(loop.first) if day == LAST}
     assert lake_bytes(loop.settings) == loop.lake_after_first
     url = f"http://127.0.0.1:{loop.settings.services.registry_port}"
-    assert httpx.get(f"{url}/api/embeddings/author/versions").raise_for_status().text.count(".r1") >= 3
+    assert (
+        httpx.get(f"{url}/api/embeddings/author/versions").raise_for_status().text.count(".r1") >= 3
+    )
     assert ".r2" not in httpx.get(f"{url}/api/embeddings/author/versions").text
 
 
@@ -137,24 +149,48 @@ def test_running_again_continues_the_mlflow_runs(loop):
 
 
 def test_an_airflow_task_leads_to_its_mlflow_run_and_that_back_to_it(loop):
-    (run,) = [r for r in loop.airflow.runs("embeddings_daily") if r["partition_key"] == str(LAST)][:1]
+    (run,) = [r for r in loop.airflow.runs("embeddings_daily") if r["partition_key"] == str(LAST)][
+        :1
+    ]
     path = f"/dags/embeddings_daily/dagRuns/{run['dag_run_id']}/taskInstances/publish/links"
     link = loop.airflow.call("GET", path)["extra_links"]["MLflow run"]
     run_id = link.rpartition("/")[2].partition("?")[0]
-    told = httpx.get(f"{mlflow_api(loop.settings)}/runs/get", params={"run_id": run_id}).raise_for_status().json()
+    told = (
+        httpx.get(f"{mlflow_api(loop.settings)}/runs/get", params={"run_id": run_id})
+        .raise_for_status()
+        .json()
+    )
     tags = {tag["key"]: tag["value"] for tag in told["run"]["data"]["tags"]}
     assert tags["evergreen.step"] == "publish"
     assert tags["evergreen.day"] == str(LAST)
-    assert f":{loop.settings.services.airflow_port}/dags/embeddings_daily/runs/" in tags["evergreen.airflow_address"]
+    assert (
+        f":{loop.settings.services.airflow_port}/dags/embeddings_daily/runs/"
+        in tags["evergreen.airflow_address"]
+    )
 
 
 def test_airflows_own_command_would_make_the_same_runs(loop):
     """`airflow backfill create` on this home, as the DAG's page says it."""
-    days = ["--from-date", str(ZERO), "--to-date", str(LAST), "--reprocess-behavior", "completed", "--dry-run"]
+    days = [
+        "--from-date",
+        str(ZERO),
+        "--to-date",
+        str(LAST),
+        "--reprocess-behavior",
+        "completed",
+        "--dry-run",
+    ]
     command = ["airflow", "backfill", "create", "--dag-id", "embeddings_daily", *days]
-    told = subprocess.run([sys.executable, "-m", "jobs.cli", *command], capture_output=True, text=True, timeout=120)
+    told = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *command], capture_output=True, text=True, timeout=120
+    )
     assert told.returncode == 0, told.stderr
-    assert [str(day) in told.stdout for day in (ZERO, DAYS[0], LAST, DAYS[2])] == [True, True, True, False]
+    assert [str(day) in told.stdout for day in (ZERO, DAYS[0], LAST, DAYS[2])] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_nothing_runs_that_was_not_asked_for(loop):
@@ -165,12 +201,18 @@ def test_nothing_runs_that_was_not_asked_for(loop):
 def test_a_failed_task_tells_its_error(loop):
     """A day that the log does not have: the run fails at once, without another try, and its log says why."""
     day = str(date(2023, 1, 1))
-    loop.airflow.call("POST", "/dags/embeddings_daily/dagRuns", json={"logical_date": None, "partition_key": day})
+    loop.airflow.call(
+        "POST", "/dags/embeddings_daily/dagRuns", json={"logical_date": None, "partition_key": day}
+    )
     for _ in range(120):
         (run,) = [r for r in loop.airflow.runs("embeddings_daily") if r["partition_key"] == day]
         if run["state"] in ("success", "failed"):
             break
         time.sleep(0.5)
-    (land,) = [t for t in loop.airflow.tasks("embeddings_daily", run["dag_run_id"]) if t["task_id"] == "land"]
+    (land,) = [
+        t
+        for t in loop.airflow.tasks("embeddings_daily", run["dag_run_id"])
+        if t["task_id"] == "land"
+    ]
     assert (run["state"], land["state"], land["try_number"]) == ("failed", "failed", 1)
     assert day in json.dumps(loop.airflow.log(land))

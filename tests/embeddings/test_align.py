@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 
-from embeddings.align import canonical_axes, mean_cosine, neighbour_overlap, procrustes, relative_residual
+from embeddings.align import (
+    canonical_axes,
+    mean_cosine,
+    neighbour_overlap,
+    procrustes,
+    relative_residual,
+)
 
 seeds = st.integers(0, 10_000)
 
@@ -35,7 +41,9 @@ def test_procrustes_undoes_any_rotation(seed):
 def test_procrustes_agrees_with_scipy(seed):
     rng = np.random.default_rng(seed)
     vectors, anchor = rng.normal(size=(2, 40, 6))
-    np.testing.assert_allclose(procrustes(vectors, anchor), orthogonal_procrustes(vectors, anchor)[0], atol=1e-9)
+    np.testing.assert_allclose(
+        procrustes(vectors, anchor), orthogonal_procrustes(vectors, anchor)[0], atol=1e-9
+    )
 
 
 def test_no_other_rotation_comes_nearer():
@@ -46,7 +54,9 @@ def test_no_other_rotation_comes_nearer():
     for _ in range(50):
         skew = rng.normal(size=(4, 4)) * 0.1
         further = np.linalg.qr(np.eye(4) + skew - skew.T)[0]
-        assert np.linalg.norm(vectors @ procrustes(vectors, anchor) @ further - anchor) >= best - 1e-9
+        assert (
+            np.linalg.norm(vectors @ procrustes(vectors, anchor) @ further - anchor) >= best - 1e-9
+        )
 
 
 @given(seeds)
@@ -73,7 +83,9 @@ def test_a_rotated_version_ends_on_the_same_axes(seed):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(60, 4)) * [4, 3, 2, 1] + rng.exponential(size=(60, 4))
     turned = vectors @ turn(4, rng)
-    np.testing.assert_allclose(vectors @ canonical_axes(vectors), turned @ canonical_axes(turned), atol=1e-7)
+    np.testing.assert_allclose(
+        vectors @ canonical_axes(vectors), turned @ canonical_axes(turned), atol=1e-7
+    )
 
 
 @given(seeds)
@@ -93,7 +105,9 @@ def test_canonical_axes_are_the_svds(seed):
 
 
 def test_mean_cosine_passes_over_zero_vectors():
-    assert mean_cosine(np.array([[1.0, 0], [0, 0]]), np.array([[2.0, 0], [1, 1]])) == pytest.approx(1.0)
+    assert mean_cosine(np.array([[1.0, 0], [0, 0]]), np.array([[2.0, 0], [1, 1]])) == pytest.approx(
+        1.0
+    )
 
 
 def test_mean_cosine_by_hand():
@@ -105,7 +119,9 @@ def test_mean_cosine_by_hand():
 
 def test_relative_residual_by_hand():
     """‖(3, 4) − (0, 5)‖ / ‖(0, 5)‖ = √10 / 5."""
-    assert relative_residual(np.array([[3.0, 4.0]]), np.array([[0.0, 5.0]])) == pytest.approx(np.sqrt(10) / 5)
+    assert relative_residual(np.array([[3.0, 4.0]]), np.array([[0.0, 5.0]])) == pytest.approx(
+        np.sqrt(10) / 5
+    )
 
 
 def slow_overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
@@ -113,7 +129,8 @@ def slow_overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
 
     def nearest(v: np.ndarray, i: int) -> set[int]:
         cosine = [
-            -np.inf if j == i else v[i] @ v[j] / np.linalg.norm(v[i]) / np.linalg.norm(v[j]) for j in range(len(v))
+            -np.inf if j == i else v[i] @ v[j] / np.linalg.norm(v[i]) / np.linalg.norm(v[j])
+            for j in range(len(v))
         ]
         return set(np.argsort(cosine)[-k:].tolist())
 
@@ -125,7 +142,9 @@ def test_neighbour_overlap_against_a_slow_loop(seed, k):
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(25, 4))
     b = a + 0.5 * rng.normal(size=(25, 4))
-    assert neighbour_overlap(a, b, k) == pytest.approx(slow_overlap(a, b, k), abs=1 / (25 * k) + 1e-9)
+    assert neighbour_overlap(a, b, k) == pytest.approx(
+        slow_overlap(a, b, k), abs=1 / (25 * k) + 1e-9
+    )
 
 
 def test_neighbour_overlap_is_one_after_a_rotation_and_chance_for_strangers():
@@ -139,7 +158,10 @@ def test_neighbour_overlap_is_one_after_a_rotation_and_chance_for_strangers():
 def test_equal_vectors_are_all_the_nearest():
     """Thirty producers with the same one consumer have no order among them."""
     a = np.repeat(np.eye(3), 30, axis=0)
-    assert neighbour_overlap(a, a[:, ::-1] + 1e-8 * np.random.default_rng(0).normal(size=a.shape)) == 1.0
+    assert (
+        neighbour_overlap(a, a[:, ::-1] + 1e-8 * np.random.default_rng(0).normal(size=a.shape))
+        == 1.0
+    )
 
 
 def test_a_sample_is_asked_against_everybody():

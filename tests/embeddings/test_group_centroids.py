@@ -22,11 +22,19 @@ def test_sums_of_parts_are_the_sum(groups, cut, seed):
     """Shards may be summed apart: what a slow loop finds in the whole is the sum of both."""
     groups = np.array(groups)
     vectors = np.random.default_rng(seed).integers(-1, 2, (len(groups), 2)).astype(np.float32)
-    first, rest = group_sums(vectors[:cut], groups[:cut], 4), group_sums(vectors[cut:], groups[cut:], 4)
+    first, rest = (
+        group_sums(vectors[:cut], groups[:cut], 4),
+        group_sums(vectors[cut:], groups[cut:], 4),
+    )
     for group in range(4):
-        members = [v for v, g in zip(vectors.tolist(), groups, strict=True) if g == group and any(v)]
+        members = [
+            v for v, g in zip(vectors.tolist(), groups, strict=True) if g == group and any(v)
+        ]
         assert first[1][group] + rest[1][group] == len(members)
-        assert (first[0][group] + rest[0][group]).tolist() == [sum(v[0] for v in members), sum(v[1] for v in members)]
+        assert (first[0][group] + rest[0][group]).tolist() == [
+            sum(v[0] for v in members),
+            sum(v[1] for v in members),
+        ]
 
 
 def test_the_features_of_a_candidate_by_hand():

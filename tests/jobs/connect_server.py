@@ -46,4 +46,6 @@ def wait_for(port: int, server: subprocess.Popen, seconds: float = 120) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.3)
-    pytest.fail(f"Spark Connect did not listen on {port} within {seconds:g} s (exit code {server.poll()})")
+    pytest.fail(
+        f"Spark Connect did not listen on {port} within {seconds:g} s (exit code {server.poll()})"
+    )

@@ -12,7 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.settings import EdgelistSettings, EmbeddingSettings, MatrixSettings, Settings, SparkSettings
+from jobs.settings import (
+    EdgelistSettings,
+    EmbeddingSettings,
+    MatrixSettings,
+    Settings,
+    SparkSettings,
+)
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(3)]
@@ -27,7 +33,9 @@ def engagement_settings(home: Path) -> Settings:
     return Settings(
         home=home / "home",
         source=EdgelistSettings(kind="edgelist", path=log),
-        matrix=MatrixSettings(window_days=2, producers=15, min_engagements=3, weights={"follow": 2.5}),
+        matrix=MatrixSettings(
+            window_days=2, producers=15, min_engagements=3, weights={"follow": 2.5}
+        ),
         embedding=EmbeddingSettings(name="author", dim=6),
         spark=SparkSettings(partitions=3),
     )
@@ -38,14 +46,20 @@ def random_day(seed: int, n: int = 400) -> list[Engagement]:
     rng = np.random.default_rng(seed)
     consumers, producers = rng.zipf(1.4, n) % 60, rng.zipf(1.3, n) % 40
     return [
-        (f"c{c}", f"p{p}", k) for c, p, k in zip(consumers, producers, rng.choice(["like", "follow"], n), strict=True)
+        (f"c{c}", f"p{p}", k)
+        for c, p, k in zip(consumers, producers, rng.choice(["like", "follow"], n), strict=True)
     ]
 
 
 def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> None:
     """A validated day of these engagements in one file; None: a day that validation refused."""
-    with settings.lake.writing("validate", day, settings=settings.digest("source", "validation")) as staging:
-        staging.facts |= {"trusted": rows is not None, "reason": "" if rows is not None else "too few rows"}
+    with settings.lake.writing(
+        "validate", day, settings=settings.digest("source", "validation")
+    ) as staging:
+        staging.facts |= {
+            "trusted": rows is not None,
+            "reason": "" if rows is not None else "too few rows",
+        }
         if rows is not None:
             (staging.path / "engagements").mkdir()
             pq.write_table(table_of(rows), staging.path / "engagements" / "part-00000.parquet")
@@ -53,9 +67,13 @@ def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> 
 
 def table_of(rows: list[Engagement]) -> pa.Table:
     """The columns of the schema; every value is 1."""
-    columns = dict(zip(("consumer_id", "producer_id", "kind"), map(list, zip(*rows, strict=True)), strict=True))
+    columns = dict(
+        zip(("consumer_id", "producer_id", "kind"), map(list, zip(*rows, strict=True)), strict=True)
+    )
     ones, nothing = pa.array([1.0] * len(rows)), pa.nulls(len(rows), pa.string())
-    return pa.table({**columns, "item_id": nothing, "value": ones, "time_ms": pa.nulls(len(rows), pa.int64())})
+    return pa.table(
+        {**columns, "item_id": nothing, "value": ones, "time_ms": pa.nulls(len(rows), pa.int64())}
+    )
 
 
 KILLED = textwrap.dedent("""
@@ -73,7 +91,9 @@ KILLED = textwrap.dedent("""
 """)
 
 
-def run_and_kill(settings: Settings, step: str, module: str, name: str) -> subprocess.CompletedProcess:
+def run_and_kill(
+    settings: Settings, step: str, module: str, name: str
+) -> subprocess.CompletedProcess:
     """Run a step of the first day in a process of its own, which kills itself (-9) when it comes to module.name."""
     command = [sys.executable, "-c", KILLED, settings.model_dump_json(), step, module, name]
     return subprocess.run(command, capture_output=True)

@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 from embeddings.fold_in import SVDFoldIn
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
-from jobs.settings import EdgelistSettings, EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
+from jobs.settings import (
+    EdgelistSettings,
+    EmbeddingSettings,
+    MLflowSettings,
+    RankerSettings,
+    Settings,
+    SparkSettings,
+)
 from jobs.steps.publish import SETTINGS as PUBLISH_SETTINGS
 from jobs.steps.publish import open_registry
 
@@ -29,7 +36,12 @@ def ranker_settings(home: Path, mlflow_uri: str = "off", **ranker) -> Settings:
     home.mkdir(parents=True, exist_ok=True)
     log = home / "log.txt"
     log.write_text("".join(f"c1 p1 {(day - date(1970, 1, 1)).days * 86_400}\n" for day in DAYS))
-    options = {"start_day": FIRST, "window_days": 4, "batch_size": 32, "learning_rate": 5e-3} | ranker
+    options = {
+        "start_day": FIRST,
+        "window_days": 4,
+        "batch_size": 32,
+        "learning_rate": 5e-3,
+    } | ranker
     return Settings(
         home=home,
         source=EdgelistSettings(kind="edgelist", path=log),
@@ -62,13 +74,19 @@ def impressions(day: date, n: int = 200) -> pa.Table:
 
 def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> Partition:
     """A validated day: its impressions, their engagements, profiles and items; None: a day that was refused."""
-    with settings.lake.writing("validate", day, settings=settings.digest("source", "validation")) as staging:
+    with settings.lake.writing(
+        "validate", day, settings=settings.digest("source", "validation")
+    ) as staging:
         staging.facts |= {
             "trusted": shown is not None,
             "reason": "" if shown is not None else "half of the rows are missing",
         }
         if shown is not None:
-            for name, table in {"impressions": shown, "engagements": unpivoted(shown), **profiles()}.items():
+            for name, table in {
+                "impressions": shown,
+                "engagements": unpivoted(shown),
+                **profiles(),
+            }.items():
                 (staging.path / name).mkdir()
                 pq.write_table(table, staging.path / name / "part-00000.parquet")
     return settings.lake.get("validate", day)
@@ -78,7 +96,9 @@ def unpivoted(shown: pa.Table) -> pa.Table:
     """One engagement a label that is 1."""
     parts = []
     for label in LABELS:
-        rows = shown.filter(pc.equal(shown[label], 1)).select(["consumer_id", "producer_id", "item_id", "time_ms"])
+        rows = shown.filter(pc.equal(shown[label], 1)).select(
+            ["consumer_id", "producer_id", "item_id", "time_ms"]
+        )
         kind = pa.array([label.removeprefix("label_")] * rows.num_rows, pa.string())
         value = pa.array([1.0] * rows.num_rows, pa.float64())
         parts.append(rows.append_column("kind", kind).append_column("value", value))
@@ -112,15 +132,21 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
     rng = np.random.default_rng(100 + (day - FIRST).days)
 
     def entity(prefix: str, n: int, kept: int) -> Vectors:
-        ids = np.sort([f"{prefix}{i}".encode() for i in rng.choice(n, kept, replace=False)]).astype(np.bytes_)
+        ids = np.sort([f"{prefix}{i}".encode() for i in rng.choice(n, kept, replace=False)]).astype(
+            np.bytes_
+        )
         vectors = rng.normal(size=(kept, DIM)).astype(np.float32)
         return Vectors(ids, vectors, np.ones(kept, np.int32), np.zeros(kept, bool))
 
     producers = entity("p", 8, 6)
     fold_in = SVDFoldIn(producers.vectors, np.ones(6))
     entities = {"consumer": entity("c", 30, 20), "producer": producers}
-    version = open_registry(settings).publish("author", day, space, entities, fold_in, lineage={"days": []})
-    with settings.lake.writing("publish", day, settings=settings.digest(*PUBLISH_SETTINGS)) as staging:
+    version = open_registry(settings).publish(
+        "author", day, space, entities, fold_in, lineage={"days": []}
+    )
+    with settings.lake.writing(
+        "publish", day, settings=settings.digest(*PUBLISH_SETTINGS)
+    ) as staging:
         staging.facts |= {"version": version.id, "space": version.space, "digest": version.digest}
     return settings.lake.get("publish", day)
 

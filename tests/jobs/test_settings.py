@@ -53,7 +53,9 @@ def test_the_digest_sees_what_shapes_the_result_and_nothing_else(tmp_path):
     moved = load_settings(written(tmp_path, 'home = "elsewhere"\n' + MINIMAL))
     wider = load_settings(written(tmp_path, MINIMAL + "[embedding]\ndim = 16"))
     assert (
-        base.digest("source", "embedding") == moved.digest("source", "embedding") != wider.digest("source", "embedding")
+        base.digest("source", "embedding")
+        == moved.digest("source", "embedding")
+        != wider.digest("source", "embedding")
     )
 
 
@@ -62,4 +64,8 @@ def test_the_projects_own_settings_load():
 
 
 def test_days_between_counts_both_ends():
-    assert days_between(date(2022, 4, 29), date(2022, 5, 1)) == [date(2022, 4, 29), date(2022, 4, 30), date(2022, 5, 1)]
+    assert days_between(date(2022, 4, 29), date(2022, 5, 1)) == [
+        date(2022, 4, 29),
+        date(2022, 4, 30),
+        date(2022, 5, 1),
+    ]

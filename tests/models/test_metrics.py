@@ -27,14 +27,22 @@ def test_auc_counts_pairs(distinct):
     labels, scores = rng.integers(0, 2, 60), rng.integers(0, distinct, 60) / distinct
     weights = rng.integers(0, 4, (3, 60))
     assert auc(labels, scores) == pytest.approx(slow_auc(labels, scores, np.ones(60)))
-    np.testing.assert_allclose(auc(labels, scores, weights), [slow_auc(labels, scores, w) for w in weights])
+    np.testing.assert_allclose(
+        auc(labels, scores, weights), [slow_auc(labels, scores, w) for w in weights]
+    )
 
 
 def test_a_weight_is_a_repetition():
     """Weight 3 and three copies of the row are the same."""
     rng = np.random.default_rng(0)
-    labels, scores, weights = rng.integers(0, 2, 40), rng.normal(size=40).round(1), rng.integers(0, 4, 40)
-    assert auc(labels, scores, weights) == pytest.approx(auc(np.repeat(labels, weights), np.repeat(scores, weights)))
+    labels, scores, weights = (
+        rng.integers(0, 2, 40),
+        rng.normal(size=40).round(1),
+        rng.integers(0, 4, 40),
+    )
+    assert auc(labels, scores, weights) == pytest.approx(
+        auc(np.repeat(labels, weights), np.repeat(scores, weights))
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +63,9 @@ def test_one_class_has_no_auc_and_no_rce():
 
 def test_log_loss_by_hand():
     """-mean(log p(what happened)); certainty that is wrong costs a lot, but not infinity."""
-    assert log_loss(np.array([1, 0]), np.array([0.8, 0.4])) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
+    assert log_loss(np.array([1, 0]), np.array([0.8, 0.4])) == pytest.approx(
+        -(np.log(0.8) + np.log(0.6)) / 2
+    )
     assert log_loss(np.array([1.0]), np.array([0.0])) == pytest.approx(-np.log(1e-7))
 
 
@@ -84,7 +94,11 @@ def test_the_bootstrap_redraws_whole_users():
     slow = []
     for counts in draws.multinomial(len(names), np.full(len(names), 1 / len(names)), size=5):
         rows = np.concatenate(
-            [np.flatnonzero(users == u) for u, c in zip(names, counts, strict=True) for _ in range(c)]
+            [
+                np.flatnonzero(users == u)
+                for u, c in zip(names, counts, strict=True)
+                for _ in range(c)
+            ]
         )
         slow.append(auc(labels[rows], new[rows]) - auc(labels[rows], old[rows]))
     np.testing.assert_allclose(found.resamples, slow)

@@ -33,8 +33,12 @@ def day(name: str, n: int = 1500, space: str = "s", seed: int = 0) -> Day:
     rows = rng.integers(-1, 50, (2, n))
     agree = (gather(consumers, rows[0]) * gather(producers, rows[1])).sum(axis=1)
     logit = x[:, 0] + (items[:, 0] % 2) + agree - 0.5
-    labels = np.stack([rng.random(n) < 1 / (1 + np.exp(-logit)), rng.random(n) < 0.01], axis=1).astype(np.float32)
-    return Day(name, space, items.astype(np.int64), x, labels, rows[0], rows[1], consumers, producers)
+    labels = np.stack(
+        [rng.random(n) < 1 / (1 + np.exp(-logit)), rng.random(n) < 0.01], axis=1
+    ).astype(np.float32)
+    return Day(
+        name, space, items.astype(np.int64), x, labels, rows[0], rows[1], consumers, producers
+    )
 
 
 DAYS = [day("2022-04-25", seed=0), day("2022-04-26", 700, seed=1)]
@@ -74,7 +78,9 @@ def test_the_callers_random_state_is_left_alone():
 def test_every_row_is_seen_once_and_in_order(monkeypatch):
     """One pass: the labels that reach the loss, laid end to end, are the days' labels."""
     seen = []
-    monkeypatch.setattr("models.training.label_losses", lambda z, y: (seen.append(y.clone()), label_losses(z, y))[1])
+    monkeypatch.setattr(
+        "models.training.label_losses", lambda z, y: (seen.append(y.clone()), label_losses(z, y))[1]
+    )
     result = train(DAYS, SPEC, NET, CFG)
     np.testing.assert_array_equal(torch.cat(seen).numpy(), np.concatenate([d.labels for d in DAYS]))
     assert len(result.losses) == -(-1500 // 64) + -(-700 // 64)  # a batch never straddles two days
@@ -92,13 +98,17 @@ def test_what_comes_last_is_learned_last():
 
 def test_two_spaces_are_refused_by_name():
     """Vectors of two coordinate systems: an error that names both, and no model."""
-    with pytest.raises(SpaceMismatch, match=r"2022-04-25 is in space 's', 2022-04-26 in space 'other'"):
+    with pytest.raises(
+        SpaceMismatch, match=r"2022-04-25 is in space 's', 2022-04-26 in space 'other'"
+    ):
         train([DAYS[0], dataclasses.replace(DAYS[1], space="other")], SPEC, NET, CFG)
 
 
 def test_a_model_is_not_used_on_another_space(trained):
     """Nor does a model score vectors of a space it was not trained on."""
-    with pytest.raises(SpaceMismatch, match="the model is in space 's', 2022-05-01 in space 'other'"):
+    with pytest.raises(
+        SpaceMismatch, match="the model is in space 's', 2022-05-01 in space 'other'"
+    ):
         predict(trained.model, day("2022-05-01", space="other"), trained.space)
 
 
@@ -107,7 +117,12 @@ def test_a_day_without_vectors_goes_with_any_space():
     none = np.zeros((0, 3), dtype=np.float32)
     unknown = np.full(1500, -1)
     first = dataclasses.replace(
-        DAYS[0], space="", consumer_rows=unknown, producer_rows=unknown, consumer_vectors=none, producer_vectors=none
+        DAYS[0],
+        space="",
+        consumer_rows=unknown,
+        producer_rows=unknown,
+        consumer_vectors=none,
+        producer_vectors=none,
     )
     assert train([first, DAYS[1]], SPEC, NET, CFG).space == "s"
 
@@ -117,7 +132,9 @@ def test_a_model_on_disk_scores_like_the_one_in_memory(trained, tmp_path):
     save(tmp_path, trained.model, trained.space)
     saved = load(tmp_path)
     assert (saved.space, saved.model.spec, saved.model.cfg) == ("s", SPEC, NET)
-    np.testing.assert_array_equal(predict(saved.model, DAYS[1], "s"), predict(trained.model, DAYS[1], "s"))
+    np.testing.assert_array_equal(
+        predict(saved.model, DAYS[1], "s"), predict(trained.model, DAYS[1], "s")
+    )
 
 
 def test_a_spec_survives_json():
@@ -151,7 +168,9 @@ def test_the_loss_is_a_cross_entropy_a_label():
     logits, labels = rng.normal(size=(9, 2)), rng.integers(0, 2, (9, 2)).astype(float)
     p = 1 / (1 + np.exp(-logits))
     by_hand = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p), axis=0)
-    np.testing.assert_allclose(label_losses(torch.from_numpy(logits), torch.from_numpy(labels)), by_hand)
+    np.testing.assert_allclose(
+        label_losses(torch.from_numpy(logits), torch.from_numpy(labels)), by_hand
+    )
 
 
 def test_the_learning_rate_climbs_and_falls():

@@ -16,7 +16,9 @@ from embeddings.embedders.als import ALSConfig, als, fit, initial_rows
 from embeddings.kernels.communicator import Alone
 from embeddings.kernels.exact_solve import CHUNK
 
-CFG = ALSConfig(dim=8, iterations=6, unobserved_weight=0.2, regularization=0.01, frequency_exponent=0.7)
+CFG = ALSConfig(
+    dim=8, iterations=6, unobserved_weight=0.2, regularization=0.01, frequency_exponent=0.7
+)
 EXACT = replace(CFG, solver="exact")
 
 
@@ -32,22 +34,30 @@ def penalties(counts: np.ndarray, others: int, cfg: ALSConfig) -> np.ndarray:
     return cfg.regularization * (counts + cfg.unobserved_weight * others) ** cfg.frequency_exponent
 
 
-def slow_loss(x: sp.csr_matrix, consumers: np.ndarray, producers: np.ndarray, cfg: ALSConfig) -> float:
+def slow_loss(
+    x: sp.csr_matrix, consumers: np.ndarray, producers: np.ndarray, cfg: ALSConfig
+) -> float:
     """The loss of the module's first lines, pair by pair."""
     dense, total = x.toarray(), 0.0
     for i, u in enumerate(consumers.astype(np.float64)):
         for j, v in enumerate(producers.astype(np.float64)):
             total += dense[i, j] * (u @ v - 1) ** 2 + cfg.unobserved_weight * (u @ v) ** 2
     n, m = x.shape
-    total += penalties((dense > 0).sum(axis=1), m, cfg) @ (consumers.astype(np.float64) ** 2).sum(axis=1)
-    return total + penalties((dense > 0).sum(axis=0), n, cfg) @ (producers.astype(np.float64) ** 2).sum(axis=1)
+    total += penalties((dense > 0).sum(axis=1), m, cfg) @ (consumers.astype(np.float64) ** 2).sum(
+        axis=1
+    )
+    return total + penalties((dense > 0).sum(axis=0), n, cfg) @ (
+        producers.astype(np.float64) ** 2
+    ).sum(axis=1)
 
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
 def test_the_loss_told_is_the_loss(cfg):
     x = tastes()
     factors = als(x, cfg)
-    assert factors.losses[-1] == pytest.approx(slow_loss(x, factors.consumers, factors.producers, cfg), rel=1e-5)
+    assert factors.losses[-1] == pytest.approx(
+        slow_loss(x, factors.consumers, factors.producers, cfg), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
@@ -73,7 +83,9 @@ def dense_half_step(x: sp.csr_matrix, others: np.ndarray, cfg: ALSConfig) -> np.
     counts = np.diff(x.indptr)
     rows = []
     for strengths, penalty in zip(x.toarray(), penalties(counts, x.shape[1], cfg), strict=True):
-        system = cfg.unobserved_weight * v.T @ v + (v.T * strengths) @ v + penalty * np.eye(v.shape[1])
+        system = (
+            cfg.unobserved_weight * v.T @ v + (v.T * strengths) @ v + penalty * np.eye(v.shape[1])
+        )
         rows.append(np.linalg.solve(system, v.T @ strengths))
     return np.array(rows)
 
@@ -98,13 +110,18 @@ def test_a_long_row_is_solved_exactly_too():
 def test_many_conjugate_gradients_are_the_exact_solver():
     x = tastes()
     many, exact = als(x, replace(CFG, cg_steps=30)), als(x, EXACT)
-    np.testing.assert_allclose(many.consumers @ many.producers.T, exact.consumers @ exact.producers.T, atol=1e-4)
+    np.testing.assert_allclose(
+        many.consumers @ many.producers.T, exact.consumers @ exact.producers.T, atol=1e-4
+    )
     np.testing.assert_allclose(many.losses, exact.losses, rtol=1e-5)
 
 
 def test_three_steps_from_zero_come_near():
     """In the Gram matrix's axes the first iteration needs no solver of its own: its loss is the exact one's to 1 %."""
-    three, exact = als(tastes(), replace(CFG, iterations=1)), als(tastes(), replace(EXACT, iterations=1))
+    three, exact = (
+        als(tastes(), replace(CFG, iterations=1)),
+        als(tastes(), replace(EXACT, iterations=1)),
+    )
     assert three.losses[0] == pytest.approx(exact.losses[0], rel=0.01)
 
 
@@ -133,14 +150,18 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
 def test_the_start_is_the_papers_and_the_same_however_it_is_shared_out():
     whole = initial_rows(0, 10_000, CFG)
     assert whole.std() == pytest.approx(0.1 / np.sqrt(CFG.dim), rel=0.02)
-    shared = np.concatenate([initial_rows(0, 4095, CFG), initial_rows(4095, 5000, CFG), initial_rows(9095, 905, CFG)])
+    shared = np.concatenate(
+        [initial_rows(0, 4095, CFG), initial_rows(4095, 5000, CFG), initial_rows(9095, 905, CFG)]
+    )
     np.testing.assert_array_equal(shared, whole)
 
 
 def test_what_is_told_of_the_producers_is_theirs():
     factors = als(tastes(), CFG)
     producers = factors.producers.astype(np.float64)
-    np.testing.assert_allclose(factors.gram, producers.T @ producers, atol=1e-6 * np.trace(factors.gram))
+    np.testing.assert_allclose(
+        factors.gram, producers.T @ producers, atol=1e-6 * np.trace(factors.gram)
+    )
 
 
 def test_implicit_finds_the_same_under_its_own_parameters():
@@ -181,13 +202,17 @@ def test_no_iteration_makes_it_worse_whatever_the_shape(n, m, dim, density, solv
 
 def test_progress_tells_each_iteration():
     x, seen = tastes(), []
-    factors = fit(x, x.T.tocsr(), CFG, Alone(), progress=lambda done, loss: seen.append((done, loss)))
+    factors = fit(
+        x, x.T.tocsr(), CFG, Alone(), progress=lambda done, loss: seen.append((done, loss))
+    )
     assert seen == list(zip(range(1, 7), factors.losses, strict=True))
 
 
 def test_rows_that_do_not_make_up_the_matrix_are_refused():
     x = tastes()
-    with pytest.raises(ValueError, match="rows are 119; the other side of the matrix has 120 columns"):
+    with pytest.raises(
+        ValueError, match="rows are 119; the other side of the matrix has 120 columns"
+    ):
         fit(x[:119], x.T.tocsr(), CFG, Alone())
 
 

@@ -27,7 +27,10 @@ def test_smoothing_by_hand():
     column_sums, row_extra = smoothed(np.array([1.0, 6.0, 0.0]), 2, 0.5)
     np.testing.assert_allclose(column_sums, [2.75, 7.75, 0.0])
     assert row_extra == 1.75
-    expected = [[1 / np.sqrt(4.75 * 2.75), 2 / np.sqrt(4.75 * 7.75), 0], [0, 4 / np.sqrt(5.75 * 7.75), 0]]
+    expected = [
+        [1 / np.sqrt(4.75 * 2.75), 2 / np.sqrt(4.75 * 7.75), 0],
+        [0, 4 / np.sqrt(5.75 * 7.75), 0],
+    ]
     np.testing.assert_allclose(normalize(x, column_sums, row_extra).toarray(), expected)
 
 
@@ -36,6 +39,8 @@ def test_smoothing_takes_islands_out_of_the_strongest_directions():
     rng = np.random.default_rng(2)
     x = sp.block_diag([sp.random(200, 40, 0.3, random_state=rng), np.ones((2, 1))], format="csr")
     sums = np.asarray(x.sum(axis=0)).ravel()
-    plain, smooth = (factorize(normalize(x, *smoothed(sums, 202, much)), 3).consumers[-1] for much in (0.0, 3.0))
+    plain, smooth = (
+        factorize(normalize(x, *smoothed(sums, 202, much)), 3).consumers[-1] for much in (0.0, 3.0)
+    )
     assert np.linalg.norm(plain) == pytest.approx(1 / np.sqrt(2), rel=1e-4)
     assert np.linalg.norm(smooth) < 0.2

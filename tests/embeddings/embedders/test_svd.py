@@ -33,7 +33,9 @@ def communities(n: int, m: int, groups: int, per_row: int = 20, seed: int = 0) -
     """Consumers who mostly keep to the producers of one group: as many strong directions as groups."""
     rng = np.random.default_rng(seed)
     rows = np.repeat(np.arange(n), per_row)
-    home = rng.integers(0, groups, n)[rows] * (m // groups) + rng.integers(0, m // groups, len(rows))
+    home = rng.integers(0, groups, n)[rows] * (m // groups) + rng.integers(
+        0, m // groups, len(rows)
+    )
     columns = np.where(rng.random(len(rows)) < 0.8, home, rng.integers(0, m, len(rows)))
     return normalize(sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, m)))
 
@@ -105,7 +107,9 @@ def test_a_group_finds_what_one_finds(threads):
     x = communities(3000, 1500, 20)
     alone, shared = factorize(x, 20), factorize(x, 20, threads=threads)
     np.testing.assert_allclose(shared.singular_values, alone.singular_values, rtol=1e-5)
-    np.testing.assert_allclose(shared.consumers @ shared.producers.T, alone.consumers @ alone.producers.T, atol=1e-3)
+    np.testing.assert_allclose(
+        shared.consumers @ shared.producers.T, alone.consumers @ alone.producers.T, atol=1e-3
+    )
 
 
 def test_a_member_without_rows_takes_part():
@@ -117,7 +121,10 @@ def test_a_member_without_rows_takes_part():
 
 def test_the_same_matrix_gives_the_same_bytes():
     x = normalize(random_counts(400, 200, 0.05))
-    assert factorize(x, 8, threads=2).consumers.tobytes() == factorize(x, 8, threads=2).consumers.tobytes()
+    assert (
+        factorize(x, 8, threads=2).consumers.tobytes()
+        == factorize(x, 8, threads=2).consumers.tobytes()
+    )
 
 
 def test_another_seed_finds_the_same_directions():
@@ -136,7 +143,9 @@ def test_fewer_directions_than_asked_for_are_padded_with_zeros(n, m, k, seed):
     assert sigma.shape == (k,)
     assert v.shape == (m, k)
     dense = np.linalg.svd(x.toarray(), compute_uv=False)[:k]
-    np.testing.assert_allclose(sigma, np.pad(dense, (0, k - len(dense))), atol=2e-3 * max(dense.max(), 1e-9))
+    np.testing.assert_allclose(
+        sigma, np.pad(dense, (0, k - len(dense))), atol=2e-3 * max(dense.max(), 1e-9)
+    )
     assert not v[:, sigma == 0].any()
 
 
@@ -174,7 +183,12 @@ def test_a_tolerance_that_cannot_be_kept_is_refused():
 def test_progress_tells_falling_residuals():
     x = communities(3000, 1500, 300)
     told = []
-    together(1, lambda group: leading(x, 20, group, progress=lambda n, residuals: told.append((n, residuals.max()))))
+    together(
+        1,
+        lambda group: leading(
+            x, 20, group, progress=lambda n, residuals: told.append((n, residuals.max()))
+        ),
+    )
     assert [n for n, _ in told] == sorted(n for n, _ in told)
     assert told[-1][1] < told[0][1]
 

@@ -32,7 +32,10 @@ def random_rotation(k: int, seed: int = 0) -> np.ndarray:
 def both_kinds(x: sp.csr_matrix) -> list[SVDFoldIn | ALSFoldIn]:
     """The two fold-ins of a fit of x."""
     sums = smoothed(np.asarray(x.sum(axis=0)).ravel(), x.shape[0], 1.0)
-    return [SVDFoldIn(factorize(normalize(x, *sums), k=6).fold_in, *sums), ALSFoldIn.of(als(x, CFG), CFG)]
+    return [
+        SVDFoldIn(factorize(normalize(x, *sums), k=6).fold_in, *sums),
+        ALSFoldIn.of(als(x, CFG), CFG),
+    ]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 1.0])
@@ -41,7 +44,9 @@ def test_svd_folding_in_a_fitted_consumer_gives_its_fitted_vector(smoothing):
     x = random_strengths(120, 80, 0.1)
     sums = smoothed(np.asarray(x.sum(axis=0)).ravel(), x.shape[0], smoothing)
     factors = factorize(normalize(x, *sums), k=6)
-    np.testing.assert_allclose(SVDFoldIn(factors.fold_in, *sums).fold(x[:10]), factors.consumers[:10], atol=1e-6)
+    np.testing.assert_allclose(
+        SVDFoldIn(factors.fold_in, *sums).fold(x[:10]), factors.consumers[:10], atol=1e-6
+    )
 
 
 def test_svd_fold_in_against_a_slow_loop():
@@ -87,7 +92,9 @@ def test_als_fold_in_lands_where_the_loss_is_flat():
     producers = als(x, CFG).producers.astype(np.float64)
     new = random_strengths(12, 40, 0.25, seed=5)
     assert np.diff(new.indptr).min() < CFG.dim < np.diff(new.indptr).max()
-    for strengths, u in zip(new.toarray(), ALSFoldIn.of(als(x, CFG), CFG).fold(new).astype(np.float64), strict=True):
+    for strengths, u in zip(
+        new.toarray(), ALSFoldIn.of(als(x, CFG), CFG).fold(new).astype(np.float64), strict=True
+    ):
         penalty = CFG.regularization * ((strengths > 0).sum() + CFG.unobserved_weight * 40)
         gradient = penalty * u
         for strength, v in zip(strengths, producers, strict=True):
@@ -109,7 +116,9 @@ def test_a_batch_is_its_rows_one_by_one(kind):
 def test_a_rotated_fold_in_gives_rotated_vectors(kind):
     x, rotation = random_strengths(80, 50, 0.2), random_rotation(6) @ random_rotation(6, seed=1)
     folding = both_kinds(x)[kind]
-    np.testing.assert_allclose(folding.rotated(rotation).fold(x), folding.fold(x) @ rotation, atol=1e-6)
+    np.testing.assert_allclose(
+        folding.rotated(rotation).fold(x), folding.fold(x) @ rotation, atol=1e-6
+    )
     twice = folding.rotated(random_rotation(6)).rotated(random_rotation(6, seed=1))
     np.testing.assert_allclose(twice.fold(x), folding.rotated(rotation).fold(x), atol=1e-6)
 
@@ -156,7 +165,14 @@ def test_als_fold_in_agrees_with_a_dense_solve_for_any_shape(n, m, k, density, e
     x = random_strengths(n, m, density, seed)
     v = producers.astype(np.float64)
     eigenvalues, axes = np.linalg.eigh(v.T @ v)
-    folding = ALSFoldIn((v @ axes).astype(np.float32), eigenvalues.clip(0), axes.astype(np.float32), 0.3, 0.1, exponent)
+    folding = ALSFoldIn(
+        (v @ axes).astype(np.float32),
+        eigenvalues.clip(0),
+        axes.astype(np.float32),
+        0.3,
+        0.1,
+        exponent,
+    )
     for strengths, u in zip(x.toarray(), folding.fold(x), strict=True):
         penalty = 0.1 * ((strengths > 0).sum() + 0.3 * m) ** exponent
         system = 0.3 * v.T @ v + (v.T * strengths) @ v + penalty * np.eye(k)

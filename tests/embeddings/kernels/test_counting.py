@@ -13,7 +13,8 @@ from embeddings.kernels.counting import Pairs, count_pairs, relabel, row_sums, s
 
 N, M = 6, 5  # consumers, producers
 EVENTS = st.lists(
-    st.tuples(st.integers(0, N - 1), st.integers(0, M - 1), st.integers(1, 10**12), st.booleans()), max_size=60
+    st.tuples(st.integers(0, N - 1), st.integers(0, M - 1), st.integers(1, 10**12), st.booleans()),
+    max_size=60,
 )
 
 
@@ -34,25 +35,39 @@ def test_pairs_are_counted_as_a_counter_counts_them(events):
     keys = list(zip(consumers, pairs.indices.tolist(), strict=True))
     assert dict(zip(keys, pairs.millionths.tolist(), strict=True)) == sums
     assert dict(zip(keys, pairs.events.tolist(), strict=True)) == numbers
-    assert {key for key, ranks in zip(keys, pairs.ranks, strict=True) if ranks} == {e[:2] for e in events if e[3]}
+    assert {key for key, ranks in zip(keys, pairs.ranks, strict=True) if ranks} == {
+        e[:2] for e in events if e[3]
+    }
     assert len(keys) == len(set(keys))
 
 
 @given(EVENTS, st.permutations(range(M)), st.integers(0, M))
-def test_relabelled_rows_are_the_chosen_columns_of_the_sum_that_scipy_makes(events, order, n_columns):
+def test_relabelled_rows_are_the_chosen_columns_of_the_sum_that_scipy_makes(
+    events, order, n_columns
+):
     """Columns chosen and permuted out of a dense sum, and read back as sorted CSR."""
     chosen = order[:n_columns]
     columns = np.full(M, -1, np.int32)
     columns[chosen] = np.arange(n_columns)
     indptr, indices, millionths, numbers = relabel(count(events), columns, n_columns)
-    rows, cols, values, _ = [np.array(c, np.int64) for c in zip(*events, strict=True)] or [np.empty(0, np.int64)] * 4
-    sums, ones = (sp.coo_matrix((v, (rows, cols)), (N, M)).toarray()[:, chosen] for v in (values, np.ones_like(rows)))
+    rows, cols, values, _ = [np.array(c, np.int64) for c in zip(*events, strict=True)] or [
+        np.empty(0, np.int64)
+    ] * 4
+    sums, ones = (
+        sp.coo_matrix((v, (rows, cols)), (N, M)).toarray()[:, chosen]
+        for v in (values, np.ones_like(rows))
+    )
     expected = sp.csr_matrix(sums)
     np.testing.assert_array_equal(indptr, expected.indptr)
     np.testing.assert_array_equal(indices, expected.indices)
     np.testing.assert_array_equal(millionths, expected.data)
     np.testing.assert_array_equal(numbers, ones.sum(axis=1))
-    assert [a.dtype for a in (indptr, indices, millionths, numbers)] == [np.int64, np.int32, np.int64, np.int32]
+    assert [a.dtype for a in (indptr, indices, millionths, numbers)] == [
+        np.int64,
+        np.int32,
+        np.int64,
+        np.int32,
+    ]
 
 
 @given(st.lists(st.integers(0, N - 1), max_size=40))

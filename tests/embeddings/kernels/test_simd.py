@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from numba import njit
 
-from embeddings.kernels.simd import LANES, LINE_BYTES, empty_aligned, fma, load, prefetch, splat, store, total
+from embeddings.kernels.simd import (
+    LANES,
+    LINE_BYTES,
+    empty_aligned,
+    fma,
+    load,
+    prefetch,
+    splat,
+    store,
+    total,
+)
 
 
 @njit

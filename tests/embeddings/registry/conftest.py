@@ -40,7 +40,9 @@ def postgres() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = str(programs[-1]) if programs else shutil.which("initdb")
     if not found:
-        pytest.skip("PostgreSQL's initdb is not installed here: `apt-get install postgresql` to run this")
+        pytest.skip(
+            "PostgreSQL's initdb is not installed here: `apt-get install postgresql` to run this"
+        )
     bin_ = Path(found).parent
     home = Path(tempfile.mkdtemp(prefix="evergreen-postgres-"))
     port = free_port()
@@ -50,10 +52,22 @@ def postgres() -> Iterator[str]:
         as_user = ["runuser", "-u", "postgres", "--"]
 
     def call(*command: str | Path) -> None:
-        subprocess.run([*as_user, *map(str, command)], check=True, cwd=home, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*as_user, *map(str, command)], check=True, cwd=home, stdout=subprocess.DEVNULL
+        )
 
     data = home / "data"
-    call(bin_ / "initdb", "-D", data, "-U", "evergreen", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
+    call(
+        bin_ / "initdb",
+        "-D",
+        data,
+        "-U",
+        "evergreen",
+        "--auth=trust",
+        "--no-sync",
+        "--encoding=UTF8",
+        "--locale=C",
+    )
     options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
     call(bin_ / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start")
     server = f"postgresql://evergreen@127.0.0.1:{port}"
@@ -73,7 +87,9 @@ def url(request, tmp_path) -> str:
 
     server, schema = request.getfixturevalue("postgres"), f"catalog_{uuid.uuid4().hex}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {schema}")  # a database each would cost 7 MB and a second
+        connection.execute(
+            f"CREATE SCHEMA {schema}"
+        )  # a database each would cost 7 MB and a second
     return f"{server}/postgres?options=-csearch_path%3D{schema}"
 
 
@@ -123,4 +139,6 @@ def run(plain):
     def main(ctx: typer.Context) -> None:
         ctx.obj = lambda: plain
 
-    return lambda *arguments: CliRunner().invoke(whole, ["registry", *arguments], env={"COLUMNS": "200"})
+    return lambda *arguments: CliRunner().invoke(
+        whole, ["registry", *arguments], env={"COLUMNS": "200"}
+    )

@@ -25,7 +25,9 @@ def vectors(ids: list[str], dim: int = 3, seed: int = 0) -> Vectors:
     return Vectors(encoded, rng.normal(size=(n, dim)).astype(np.float32), counts, folded)
 
 
-def parts(seed: int = 0, consumers: int = 9, producers: int = 5, dim: int = 3) -> tuple[dict[str, Vectors], SVDFoldIn]:
+def parts(
+    seed: int = 0, consumers: int = 9, producers: int = 5, dim: int = 3
+) -> tuple[dict[str, Vectors], SVDFoldIn]:
     """Consumers c0…, producers p0… and their fold-in matrix; another seed is other content."""
     entities = {
         "consumer": vectors([f"c{i}" for i in range(consumers)], dim, seed),
@@ -36,7 +38,9 @@ def parts(seed: int = 0, consumers: int = 9, producers: int = 5, dim: int = 3) -
     return entities, SVDFoldIn(matrix, rng.uniform(1, 9, producers))
 
 
-def publish(registry: Registry, day: date = DAY, seed: int = 0, name: str = "author", **lineage) -> Version:
+def publish(
+    registry: Registry, day: date = DAY, seed: int = 0, name: str = "author", **lineage
+) -> Version:
     entities, fold_in = parts(seed)
     return registry.publish(name, day, SPACE, entities, fold_in, lineage)
 

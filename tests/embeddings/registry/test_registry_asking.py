@@ -45,7 +45,9 @@ def test_neighbours_agree_with_a_slow_loop(registry, among):
     asked = entities["producer"].vectors[2].astype(float)
     searched = entities[among or "producer"]
     slow = {}
-    for id_, vector in zip(searched.ids.tolist(), searched.vectors.astype(float).tolist(), strict=True):
+    for id_, vector in zip(
+        searched.ids.tolist(), searched.vectors.astype(float).tolist(), strict=True
+    ):
         dot = sum(a * b for a, b in zip(asked, vector, strict=True))
         slow[id_.decode()] = dot / math.hypot(*asked) / math.hypot(*vector)
     if among != "consumer":
@@ -53,11 +55,17 @@ def test_neighbours_agree_with_a_slow_loop(registry, among):
     best = sorted(slow, key=slow.get, reverse=True)[:4]
     found = registry.neighbours("author", "producer:p2", 4, among=among)
     assert [neighbour.id for neighbour in found] == best
-    np.testing.assert_allclose([neighbour.score for neighbour in found], [slow[id_] for id_ in best], atol=1e-6)
-    assert [n.count for n in found] == [int(searched.counts[searched.ids == n.id.encode()][0]) for n in found]
+    np.testing.assert_allclose(
+        [neighbour.score for neighbour in found], [slow[id_] for id_ in best], atol=1e-6
+    )
+    assert [n.count for n in found] == [
+        int(searched.counts[searched.ids == n.id.encode()][0]) for n in found
+    ]
 
 
-SMALL = arrays(np.float32, st.tuples(st.integers(1, 30), st.just(2)), elements=st.sampled_from([-1, 0, 1, 2]))
+SMALL = arrays(
+    np.float32, st.tuples(st.integers(1, 30), st.just(2)), elements=st.sampled_from([-1, 0, 1, 2])
+)
 
 
 @given(SMALL, st.integers(1, 35), st.integers(1, 9), st.data())
@@ -65,9 +73,13 @@ def test_blocks_and_ties_do_not_change_the_answer(vectors, k, block, data):
     """Sorting all rows by (cosine, row) is the same, however many rows are equal."""
     leave_out = data.draw(st.integers(-1, len(vectors) - 1))
     norms = np.linalg.norm(vectors, axis=1)
-    query = np.array([1, 0], dtype=np.float32)  # so that a cosine is one division, the same in every block
+    query = np.array(
+        [1, 0], dtype=np.float32
+    )  # so that a cosine is one division, the same in every block
     cosine = np.divide(vectors[:, 0], norms, out=np.zeros_like(norms), where=norms > 0)
-    expected = [row for row in np.lexsort((np.arange(len(cosine)), -cosine)) if row != leave_out][:k]
+    expected = [row for row in np.lexsort((np.arange(len(cosine)), -cosine)) if row != leave_out][
+        :k
+    ]
     rows, scores = cosine_top_k(vectors, norms, query, k, leave_out, block)
     assert rows.tolist() == expected[: len(rows)]
     assert len(rows) == min(k, len(vectors) - (leave_out >= 0))
@@ -89,7 +101,10 @@ def test_fold_in_by_hand(registry):
     _, its = parts()
     strengths = {"p3": 2.0, "p1": 0.5}
     by_hand = sum(
-        strength / math.sqrt(2.5) / math.sqrt(its.column_sums[int(p[1])]) * its.matrix[int(p[1])].astype(float)
+        strength
+        / math.sqrt(2.5)
+        / math.sqrt(its.column_sums[int(p[1])])
+        * its.matrix[int(p[1])].astype(float)
         for p, strength in strengths.items()
     )
     found = registry.fold_in("author", {**strengths, "nobody": 9.0})
@@ -119,17 +134,25 @@ def test_an_empty_history_is_refused(plain):
 def test_another_space_is_an_error_that_names_both(registry):
     version = publish(registry)
     assert registry.load(version, space=SPACE).version == version
-    with pytest.raises(SpaceMismatch, match=r"space 'author/2022-04-25'.*against space 'author/2022-04-26'"):
+    with pytest.raises(
+        SpaceMismatch, match=r"space 'author/2022-04-25'.*against space 'author/2022-04-26'"
+    ):
         registry.load(version, space="author/2022-04-26")
 
 
 def test_an_unknown_id_names_near_misses_and_where_else_it_is(plain):
     ids = np.array([b"100", b"1195", b"1196"])
-    consumer = Vectors(ids[:1], np.ones((1, 2), np.float32), np.ones(1, np.int32), np.zeros(1, bool))
-    producer = Vectors(ids[1:], np.ones((2, 2), np.float32), np.ones(2, np.int32), np.zeros(2, bool))
+    consumer = Vectors(
+        ids[:1], np.ones((1, 2), np.float32), np.ones(1, np.int32), np.zeros(1, bool)
+    )
+    producer = Vectors(
+        ids[1:], np.ones((2, 2), np.float32), np.ones(2, np.int32), np.zeros(2, bool)
+    )
     fold_in = SVDFoldIn(np.ones((2, 2), np.float32), np.ones(2))
     plain.publish("author", DAY, SPACE, {"consumer": consumer, "producer": producer}, fold_in, {})
-    with pytest.raises(UnknownId, match=r"no producer '1197'.*'producer:119[56]' or 'producer:119[56]'\? It has 2"):
+    with pytest.raises(
+        UnknownId, match=r"no producer '1197'.*'producer:119[56]' or 'producer:119[56]'\? It has 2"
+    ):
         plain.neighbours("author", "producer:1197")
     with pytest.raises(UnknownId, match=r"no producer '100'.*'consumer:100'"):
         plain.get("author", "producer", ["100"])
@@ -137,7 +160,9 @@ def test_an_unknown_id_names_near_misses_and_where_else_it_is(plain):
 
 def test_an_unknown_entity_names_the_real_ones(plain):
     publish(plain)
-    with pytest.raises(UnknownEntity, match=r"no entity 'producers'.*'producer'\? There is: consumer, producer"):
+    with pytest.raises(
+        UnknownEntity, match=r"no entity 'producers'.*'producer'\? There is: consumer, producer"
+    ):
         plain.neighbours("author", "producers:p1")
 
 
@@ -166,5 +191,7 @@ def test_importing_the_registry_imports_no_engine(module):
     """Any service can use it: no Spark, torch, Airflow, and nothing of ours above it."""
     forbidden = ["pyspark", "torch", "airflow", "mlflow", "jobs", "models"]
     code = f"import sys, embeddings.registry.{module}; print([m for m in {forbidden} if m in sys.modules])"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert printed.strip() == "[]"

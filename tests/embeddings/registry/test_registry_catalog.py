@@ -51,7 +51,9 @@ def test_a_catalog_stopped_before_its_first_migration_is_completed(catalog, url)
 def test_a_catalog_of_a_newer_evergreen_is_left_alone(catalog, url):
     with catalog.writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(CatalogError, match=f"has schema 9999, this Evergreen knows up to {HEAD}. Upgrade"):
+    with pytest.raises(
+        CatalogError, match=f"has schema 9999, this Evergreen knows up to {HEAD}. Upgrade"
+    ):
         Catalog(url)
 
 
@@ -84,7 +86,9 @@ def test_sqlite_lets_readers_read_while_one_writes(plain):
 
 
 def test_a_url_of_another_kind_is_refused():
-    with pytest.raises(CatalogError, match=r"cannot live in 'mysql://u:\*\*\*@h/d'.*SQLite.*PostgreSQL"):
+    with pytest.raises(
+        CatalogError, match=r"cannot live in 'mysql://u:\*\*\*@h/d'.*SQLite.*PostgreSQL"
+    ):
         Catalog("mysql://u:secret@h/d")
 
 

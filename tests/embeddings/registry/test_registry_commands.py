@@ -21,7 +21,9 @@ def test_list_and_versions_tell_what_there_is(run, plain):
     first, second = json.loads(run("versions", "author", "--json").stdout)
     assert (first["aliases"], second["aliases"]) == ([], ["latest"])
     table = run("versions", "author").stdout
-    assert [word in table for word in (first["space"], "2022-04-25.r1", "latest", "33%")] == [True] * 4
+    assert [word in table for word in (first["space"], "2022-04-25.r1", "latest", "33%")] == [
+        True
+    ] * 4
 
 
 def test_show_tells_the_lineage(run, plain):
@@ -34,7 +36,9 @@ def test_show_tells_the_lineage(run, plain):
 def test_get_prints_vectors_of_several_entities_in_the_order_asked_for(run, plain):
     publish(plain)
     entities, _ = parts()
-    answer = json.loads(run("get", "author", "producer:p1", "consumer:c2", "producer:p0", "--json").stdout)
+    answer = json.loads(
+        run("get", "author", "producer:p1", "consumer:c2", "producer:p0", "--json").stdout
+    )
     assert [(v["entity"], v["id"]) for v in answer["vectors"]] == [
         ("producer", "p1"),
         ("consumer", "c2"),
@@ -65,7 +69,10 @@ def test_verify_names_the_damage(run, plain):
     assert "all 10 files are as published" in run("verify", "author").stdout
     (version.path / "consumer/shard-00000/ids.npy").write_bytes(b"")
     failed = run("verify", "author")
-    assert (failed.exit_code, "consumer/shard-00000/ids.npy (changed)" in failed.stderr) == (1, True)
+    assert (failed.exit_code, "consumer/shard-00000/ids.npy (changed)" in failed.stderr) == (
+        1,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,8 @@ def test_an_id_with_brackets_is_printed_as_it_is(run, plain):
     assert "left out: [red]" in run("fold-in", "author", "p1=1", "[red]=1").stdout
 
 
-@pytest.mark.parametrize("command", ["list", "versions", "show", "get", "neighbours", "fold-in", "lookalike", "verify"])
+@pytest.mark.parametrize(
+    "command", ["list", "versions", "show", "get", "neighbours", "fold-in", "lookalike", "verify"]
+)
 def test_every_help_teaches_by_an_example(run, command):
     assert f"Example: evergreen registry {command}" in run(command, "--help").stdout

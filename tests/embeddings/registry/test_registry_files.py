@@ -29,10 +29,14 @@ def test_what_is_published_is_what_is_mapped(ids, dim, seed):
     producer = vectors(sorted(ids), dim, seed)
     fold_in = SVDFoldIn(producer.vectors * 2, np.linspace(0, 1, len(ids)))
     with tempfile.TemporaryDirectory() as folder:
-        manifest = files.publish_files(Path(folder), "author", DAY, SPACE, {"producer": producer}, fold_in, {})
+        manifest = files.publish_files(
+            Path(folder), "author", DAY, SPACE, {"producer": producer}, fold_in, {}
+        )
         mapped = files.open_files(files.folder(Path(folder), "author", DAY, manifest["digest"]))
         for field in ("ids", "vectors", "counts", "folded"):
-            np.testing.assert_array_equal(getattr(mapped.entities["producer"], field), getattr(producer, field))
+            np.testing.assert_array_equal(
+                getattr(mapped.entities["producer"], field), getattr(producer, field)
+            )
         assert mapped.fold_in.matrix.tobytes() == fold_in.matrix.tobytes()
         assert mapped.fold_in.column_sums.tobytes() == fold_in.column_sums.tobytes()
 
@@ -61,7 +65,11 @@ def test_digests_are_those_that_sha256sum_prints(plain):
     version = publish(plain)
     digests = json.loads((version.path / "manifest.json").read_text())["content"]["files"]
     printed = subprocess.run(
-        ["sha256sum", *sorted(digests)], cwd=version.path, capture_output=True, text=True, check=True
+        ["sha256sum", *sorted(digests)],
+        cwd=version.path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert dict(line.split("  ")[::-1] for line in printed.stdout.splitlines()) == digests
     found = {str(p.relative_to(version.path)) for p in version.path.rglob("*") if p.is_file()}
@@ -75,7 +83,9 @@ def test_one_flipped_bit_is_found_and_named(plain):
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(DamagedVersion, match=r"consumer/shard-00000/vectors\.npy \(changed\)\. Restore"):
+    with pytest.raises(
+        DamagedVersion, match=r"consumer/shard-00000/vectors\.npy \(changed\)\. Restore"
+    ):
         plain.verify(version)
 
 
@@ -123,7 +133,10 @@ def test_the_width_of_the_ids_given_does_not_matter(root):
     """The same ids in a wider array are the same content."""
     entities, fold_in = parts()
     wide = {e: replace(v, ids=v.ids.astype("S99")) for e, v in entities.items()}
-    digests = {files.publish_files(root, "author", DAY, SPACE, e, fold_in, {})["digest"] for e in (entities, wide)}
+    digests = {
+        files.publish_files(root, "author", DAY, SPACE, e, fold_in, {})["digest"]
+        for e in (entities, wide)
+    }
     assert len(digests) == 1
 
 
@@ -134,7 +147,9 @@ BROKEN = {
     r"consumer\.ids must be UTF-8": {"ids": "not utf-8"},
     r"consumer\.ids must be an array of kind 'S'": {"ids": "texts"},
     r"consumer\.vectors must be finite: row 4 is not": {"vectors": "nan"},
-    r"consumer\.vectors must be float32 of shape \(9, 3\), not float32 of shape \(9, 2\)": {"vectors": "narrow"},
+    r"consumer\.vectors must be float32 of shape \(9, 3\), not float32 of shape \(9, 2\)": {
+        "vectors": "narrow"
+    },
     r"consumer\.counts must be int32 of shape \(9,\), not float64": {"counts": "float"},
 }
 
@@ -153,7 +168,10 @@ def test_a_broken_array_is_named_and_nothing_is_left(plain, message, fault):
         "narrow": consumer.vectors[:, :2],
         "float": consumer.counts.astype(float),
     }
-    broken = {**entities, "consumer": replace(consumer, **{field: made[kind] for field, kind in fault.items()})}
+    broken = {
+        **entities,
+        "consumer": replace(consumer, **{field: made[kind] for field, kind in fault.items()}),
+    }
     with pytest.raises(BadVersion, match=message):
         plain.publish("author", DAY, SPACE, broken, fold_in, {})
     assert plain.names() == []

@@ -60,11 +60,20 @@ SVD, ALS = parts()[1], als_fold_in()
             replace(SVD, column_sums=SVD.column_sums[:4]),
             r"fold_in\.column_sums of shape \(4,\) is not of .* 5 producers",
         ),
-        (replace(SVD, matrix=SVD.matrix[:, :2]), r"fold_in\.matrix of shape \(5, 2\) .* 3 dimensions"),
+        (
+            replace(SVD, matrix=SVD.matrix[:, :2]),
+            r"fold_in\.matrix of shape \(5, 2\) .* 3 dimensions",
+        ),
         (replace(SVD, matrix=SVD.matrix * np.nan), r"fold_in\.matrix must be finite: row 0"),
         (replace(ALS, eigenvalues=ALS.eigenvalues[:2]), r"fold_in\.eigenvalues of shape \(2,\)"),
-        (replace(ALS, axes=np.ones((5, 3), np.float32)), "makes vectors of length 5, the version's are of length 3"),
-        (replace(ALS, regularization=math.inf), r"scalars must be finite; given: \{'regularization': inf\}"),
+        (
+            replace(ALS, axes=np.ones((5, 3), np.float32)),
+            "makes vectors of length 5, the version's are of length 3",
+        ),
+        (
+            replace(ALS, regularization=math.inf),
+            r"scalars must be finite; given: \{'regularization': inf\}",
+        ),
     ],
 )
 def test_a_broken_fold_in_is_named(plain, model, message):
@@ -82,18 +91,32 @@ def test_a_fold_in_of_a_later_kind_is_said_to_be_that(root):
 
 def write_version(root: Path, entities: dict, fold_in: SVDFoldIn, content: dict) -> Path:
     """A version as it was written before there were shards and kinds: every array a file beside the manifest."""
-    arrays = {f"{e}.{field}": array for e, its in entities.items() for field, array in vars(its).items()}
+    arrays = {
+        f"{e}.{field}": array for e, its in entities.items() for field, array in vars(its).items()
+    }
     arrays |= {"fold_in.matrix": fold_in.matrix, "fold_in.column_sums": fold_in.column_sums}
     draft = root / "draft"
     draft.mkdir(parents=True)
     for name, array in arrays.items():
         np.save(draft / f"{name}.npy", array)
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in draft.iterdir()}
-    facts = {entity: {"rows": len(its.ids), "folded": 0, "engagements": 0} for entity, its in entities.items()}
-    content |= {"name": "author", "day": str(DAY), "space": SPACE, "dim": 3, "entities": facts, "files": digests}
+    facts = {
+        entity: {"rows": len(its.ids), "folded": 0, "engagements": 0}
+        for entity, its in entities.items()
+    }
+    content |= {
+        "name": "author",
+        "day": str(DAY),
+        "space": SPACE,
+        "dim": 3,
+        "entities": facts,
+        "files": digests,
+    }
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    (draft / "manifest.json").write_text(json.dumps({"digest": digest, "content": content, "lineage": {}}))
+    (draft / "manifest.json").write_text(
+        json.dumps({"digest": digest, "content": content, "lineage": {}})
+    )
     return draft.rename(root / digest)
 
 
@@ -103,7 +126,9 @@ def test_a_version_from_before_there_were_shards_opens(root):
     opened = files.open_files(home)
     for entity, its in entities.items():
         for field in ("ids", "vectors", "counts", "folded"):
-            np.testing.assert_array_equal(getattr(opened.entities[entity], field), getattr(its, field))
+            np.testing.assert_array_equal(
+                getattr(opened.entities[entity], field), getattr(its, field)
+            )
     history = sp.csr_matrix([[0, 2, 0, 0.5, 0]], dtype=np.float64)
     np.testing.assert_array_equal(opened.fold_in.fold(history), fold_in.fold(history))
     assert len(files.verify_files(home)) == 10

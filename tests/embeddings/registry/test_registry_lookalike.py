@@ -22,7 +22,10 @@ def slow_features(version_groups, groups: list[str]) -> dict[str, dict[str, floa
     producers = parts()[0]["producer"]
     found = {}
     for id_, vector in zip(producers.ids.tolist(), producers.vectors.tolist(), strict=True):
-        rows = [version_groups.vectors[version_groups.ids.tolist().index(group.encode())].tolist() for group in groups]
+        rows = [
+            version_groups.vectors[version_groups.ids.tolist().index(group.encode())].tolist()
+            for group in groups
+        ]
         dots = [sum(a * b for a, b in zip(vector, row, strict=True)) for row in rows]
         found[id_.decode()] = {name: summary(dots) for name, summary in SUMMARIES.items()}
     return found
@@ -34,7 +37,9 @@ def test_candidates_get_their_features_in_the_order_asked_for(registry):
     found = registry.lookalike("author", GROUPS, ["p4", "p0"])
     assert [candidate.id for candidate in found] == ["p4", "p0"]
     for candidate in found:
-        assert {name: getattr(candidate, name) for name in SUMMARIES} == pytest.approx(expected[candidate.id], abs=1e-6)
+        assert {name: getattr(candidate, name) for name in SUMMARIES} == pytest.approx(
+            expected[candidate.id], abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("by", SUMMARIES)
@@ -52,7 +57,9 @@ def test_a_group_named_twice_counts_once(plain):
 
 def test_an_unknown_group_names_near_misses(plain):
     publish_groups(plain)
-    with pytest.raises(UnknownId, match=r"no group 'degree=ful' in .*Did you mean 'group:degree=full'"):
+    with pytest.raises(
+        UnknownId, match=r"no group 'degree=ful' in .*Did you mean 'group:degree=full'"
+    ):
         plain.lookalike("author", ["degree=ful"])
 
 
@@ -72,7 +79,10 @@ def test_a_version_without_groups_says_what_it_has(plain):
     ("asked", "message"),
     [
         ({"groups": []}, "needs at least one group"),
-        ({"groups": GROUPS, "by": "sum"}, "cannot be ranked by 'sum'; take one of mean, max, median, min"),
+        (
+            {"groups": GROUPS, "by": "sum"},
+            "cannot be ranked by 'sum'; take one of mean, max, median, min",
+        ),
         ({"groups": GROUPS, "k": 0}, "ask for at least one"),
     ],
 )
@@ -86,7 +96,9 @@ def test_a_shell_prints_what_the_client_finds(run, plain):
     publish_groups(plain)
     options = [word for group in GROUPS for word in ("--group", group)]
     answer = json.loads(run("lookalike", "author", *options, "--candidate", "p3", "--json").stdout)
-    assert answer["producers"] == [vars(candidate) for candidate in plain.lookalike("author", GROUPS, ["p3"])]
+    assert answer["producers"] == [
+        vars(candidate) for candidate in plain.lookalike("author", GROUPS, ["p3"])
+    ]
     table = run("lookalike", "author", *options, "--k", "2", "--by", "max").stdout
     best = plain.lookalike("author", GROUPS, k=2, by="max")
     assert all(producer.id in table for producer in best)
@@ -98,7 +110,9 @@ def test_http_answers_what_the_client_finds(service, plain):
     counts = plain.get("author", "group", GROUPS).counts.tolist()
     path = f"{service}/api/embeddings/author/lookalike"
     answer = httpx.get(path, params={"group": GROUPS, "candidate": ["p3", "p1"]}).json()
-    assert answer["producers"] == [vars(candidate) for candidate in plain.lookalike("author", GROUPS, ["p3", "p1"])]
+    assert answer["producers"] == [
+        vars(candidate) for candidate in plain.lookalike("author", GROUPS, ["p3", "p1"])
+    ]
     assert answer["groups"] == dict(zip(GROUPS, counts, strict=True))
     assert (answer["version"], answer["space"]) == (version.id, version.space)
     best = httpx.get(path, params={"group": GROUPS, "k": 2, "by": "min"}).json()["producers"]
@@ -126,4 +140,6 @@ def test_http_refuses_what_cannot_be_answered(service, plain, params, status):
 def test_a_group_has_neighbours_among_producers(plain):
     """A group's mean is a vector like any other."""
     publish_groups(plain)
-    assert np.isfinite([n.score for n in plain.neighbours("author", "group:degree=low", 3, among="producer")]).all()
+    assert np.isfinite(
+        [n.score for n in plain.neighbours("author", "group:degree=low", 3, among="producer")]
+    ).all()

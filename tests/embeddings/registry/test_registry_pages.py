@@ -28,7 +28,9 @@ def page(service):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page(base_url=service, java_script_enabled=False)
         faults: list[str] = []
-        page.on("request", lambda request: request.url.startswith(service) or faults.append(request.url))
+        page.on(
+            "request", lambda request: request.url.startswith(service) or faults.append(request.url)
+        )
         page.on("requestfailed", lambda request: faults.append(request.url))
         page.on("response", lambda response: faults.extend(broken_assets(response)))
         page.on("console", lambda message: "404" in message.text or faults.append(message.text))
@@ -39,7 +41,11 @@ def page(service):
 
 def broken_assets(response) -> list[str]:
     """What a page needs and does not get; the page itself may well be a 404."""
-    return [response.url] if response.status >= 400 and response.request.resource_type != "document" else []
+    return (
+        [response.url]
+        if response.status >= 400 and response.request.resource_type != "document"
+        else []
+    )
 
 
 def test_a_newcomer_finds_neighbours_from_the_front_page(page, plain):

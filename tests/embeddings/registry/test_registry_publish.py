@@ -85,7 +85,9 @@ def test_embeddings_do_not_see_each_other(registry):
     assert [version.id for version in registry.versions("topic")] == ["topic/2022-04-25.r1"]
 
 
-def test_killed_between_files_and_catalog_the_next_publish_completes_it(processes, registry, root, url):
+def test_killed_between_files_and_catalog_the_next_publish_completes_it(
+    processes, registry, root, url
+):
     """The catalog is held until the files are there; then the publisher dies waiting for its turn."""
     started = processes.Event()
     with registry.catalog.writing():
@@ -124,7 +126,9 @@ def test_killed_at_any_moment_nothing_half_written_is_seen(processes, plain, roo
     plain.verify(version)
     plain.verify(plain.find("undisturbed"))
     assert digest != version.digest  # the name is part of what a version is
-    np.testing.assert_array_equal(plain.load(version).entities["consumer"].vectors, entities["consumer"].vectors)
+    np.testing.assert_array_equal(
+        plain.load(version).entities["consumer"].vectors, entities["consumer"].vectors
+    )
 
 
 def test_a_failed_publish_leaves_no_staging(plain, root):
@@ -135,9 +139,18 @@ def test_a_failed_publish_leaves_no_staging(plain, root):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("2022-04-27", r"no version of day '2022-04-27' in author\. Did you mean '2022-04-26' or '2022-04-25'\?"),
-        ("2022-04-25.r2", r"no version '2022-04-25\.r2' in author\. Did you mean '2022-04-25\.r1'\?"),
-        ("lates", r"no day or alias 'lates' in author\. Did you mean 'latest'\?.*2022-04-25, 2022-04-26, latest"),
+        (
+            "2022-04-27",
+            r"no version of day '2022-04-27' in author\. Did you mean '2022-04-26' or '2022-04-25'\?",
+        ),
+        (
+            "2022-04-25.r2",
+            r"no version '2022-04-25\.r2' in author\. Did you mean '2022-04-25\.r1'\?",
+        ),
+        (
+            "lates",
+            r"no day or alias 'lates' in author\. Did you mean 'latest'\?.*2022-04-25, 2022-04-26, latest",
+        ),
     ],
 )
 def test_an_unknown_version_names_what_is_near(registry, reference, message):
@@ -163,7 +176,9 @@ def test_a_day_that_no_calendar_has_is_refused(plain):
 @pytest.mark.parametrize("ask", ["versions", "aliases", "version", "before"])
 def test_an_unknown_embedding_names_what_is_near(registry, ask):
     publish(registry)
-    with pytest.raises(UnknownName, match=r"no embedding 'autor'\. Did you mean 'author'\? There is: author\."):
+    with pytest.raises(
+        UnknownName, match=r"no embedding 'autor'\. Did you mean 'author'\? There is: author\."
+    ):
         getattr(registry, ask)("autor", *([date(2022, 4, 26)] if ask == "before" else []))
 
 

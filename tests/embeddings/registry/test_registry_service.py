@@ -42,7 +42,9 @@ def test_the_service_describes_what_the_client_describes(client, plain):
 
 def test_vectors_come_with_what_they_rest_on(client):
     consumer = parts()[0]["consumer"]
-    answer = client.get("/api/embeddings/author/vectors", params={"id": ["consumer:c2", "producer:p0"]}).json()
+    answer = client.get(
+        "/api/embeddings/author/vectors", params={"id": ["consumer:c2", "producer:p0"]}
+    ).json()
     assert (answer["version"], answer["space"]) == ("author/2022-04-25.r1", SPACE)
     assert answer["vectors"][0] == {
         "entity": "consumer",
@@ -62,11 +64,15 @@ def test_vectors_for_another_space_are_refused(client):
 def test_neighbours_are_those_of_the_client(client, plain):
     params = {"id": "producer:p1", "k": 3, "among": "consumer"}
     answer = client.get("/api/embeddings/author/neighbours", params=params).json()
-    assert answer["neighbours"] == [vars(n) for n in plain.neighbours("author", "producer:p1", 3, among="consumer")]
+    assert answer["neighbours"] == [
+        vars(n) for n in plain.neighbours("author", "producer:p1", 3, among="consumer")
+    ]
 
 
 def test_fold_in_is_that_of_the_client(client, plain):
-    answer = client.post("/api/embeddings/author/fold-in", json={"strengths": {"p1": 2, "x": 1}}).json()
+    answer = client.post(
+        "/api/embeddings/author/fold-in", json={"strengths": {"p1": 2, "x": 1}}
+    ).json()
     assert answer["vector"] == plain.fold_in("author", {"p1": 2}).vector.tolist()
     assert answer["unknown"] == ["x"]
 
@@ -90,7 +96,10 @@ def test_what_is_unknown_is_404_with_near_misses(client, path, near):
     ("path", "told"),
     [
         ("/api/embeddings/author/neighbours?id=p1", "as in producer:1196"),
-        ("/api/embeddings/author/neighbours?id=producer:p1&k=0", "query.k: Input should be greater"),
+        (
+            "/api/embeddings/author/neighbours?id=producer:p1&k=0",
+            "query.k: Input should be greater",
+        ),
         ("/api/embeddings/author/neighbours?id=producer:p1&k=many", "given: 'many'"),
         ("/api/embeddings/author/vectors", "query.id: Field required"),
         ("/api/embeddings/author/versions/2022-02-30", "no day of the calendar"),
@@ -101,13 +110,18 @@ def test_what_cannot_be_meant_is_422(client, path, told):
     assert (answer.status_code, told in answer.json()["detail"]) == (422, True), answer.text
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"strengths": {}}', b'{"strengths": {"p1": -1}}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"strengths": {}}', b'{"strengths": {"p1": -1}}']
+)
 def test_a_history_that_is_none_is_422(client, body):
     assert client.post("/api/embeddings/author/fold-in", content=body).status_code == 422
 
 
 def test_only_the_token_moves_an_alias(client, plain):
-    ask = {"url": "/api/embeddings/author/aliases", "json": {"alias": "serving", "version": "2022-04-25"}}
+    ask = {
+        "url": "/api/embeddings/author/aliases",
+        "json": {"alias": "serving", "version": "2022-04-25"},
+    }
     assert client.post(**ask).status_code == 401
     assert client.post(**ask, headers={"Authorization": "Bearer nonsense"}).status_code == 401
     assert list(plain.aliases("author")) == ["latest"]
@@ -132,7 +146,9 @@ def test_no_text_breaks_the_service(client, text, k):
     asked = [
         client.get(f"/api/embeddings/{quoted}/versions"),
         client.get(f"/api/embeddings/author/versions/{quoted}"),
-        client.get("/api/embeddings/author/vectors", params={"id": f"producer:{text}", "version": "latest"}),
+        client.get(
+            "/api/embeddings/author/vectors", params={"id": f"producer:{text}", "version": "latest"}
+        ),
         client.get("/api/embeddings/author/neighbours", params={"id": text, "k": k, "among": text}),
         client.get("/embeddings/author/latest", params={"entity": text, "id": text, "among": text}),
         client.post("/api/embeddings/author/fold-in", json={"strengths": {text: 1.0, "p1": 1.0}}),
@@ -141,7 +157,9 @@ def test_no_text_breaks_the_service(client, text, k):
 
 
 def test_a_lone_surrogate_in_json_is_refused(client):
-    answer = client.post("/api/embeddings/author/fold-in", content=b'{"strengths": {"\\ud800": 1, "p1": 1}}')
+    answer = client.post(
+        "/api/embeddings/author/fold-in", content=b'{"strengths": {"\\ud800": 1, "p1": 1}}'
+    )
     assert answer.status_code in (200, 422)
 
 
@@ -152,7 +170,10 @@ def test_ids_never_reach_paths(client):
 
 
 def test_a_page_shows_markup_as_text(client):
-    page = client.get("/embeddings/author/latest", params={"entity": "producer", "id": "<script>alert(1)</script>"})
+    page = client.get(
+        "/embeddings/author/latest",
+        params={"entity": "producer", "id": "<script>alert(1)</script>"},
+    )
     assert page.status_code == 404
     assert "<script>" not in page.text
     assert "&lt;script&gt;" in page.text
@@ -183,15 +204,30 @@ def test_started_as_the_process_file_starts_it(plain, root):
     """uvicorn with the factory, configured by the environment; without a token, writes are refused."""
     publish(plain)
     port = free_port()
-    command = ["uvicorn", "--factory", "embeddings.registry.service:app_from_environment", "--port", str(port)]
-    environment = {**os.environ, "EVERGREEN_REGISTRY_ROOT": str(root), "EVERGREEN_REGISTRY_TOKEN": ""}
+    command = [
+        "uvicorn",
+        "--factory",
+        "embeddings.registry.service:app_from_environment",
+        "--port",
+        str(port),
+    ]
+    environment = {
+        **os.environ,
+        "EVERGREEN_REGISTRY_ROOT": str(root),
+        "EVERGREEN_REGISTRY_TOKEN": "",
+    }
     process = subprocess.Popen([sys.executable, "-m", *command], env=environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             assert healthy(client)
             ask = {"alias": "serving", "version": "latest"}
-            refused = client.post("/api/embeddings/author/aliases", json=ask, headers={"Authorization": "Bearer x"})
-            assert (refused.status_code, "without a token" in refused.json()["detail"]) == (403, True)
+            refused = client.post(
+                "/api/embeddings/author/aliases", json=ask, headers={"Authorization": "Bearer x"}
+            )
+            assert (refused.status_code, "without a token" in refused.json()["detail"]) == (
+                403,
+                True,
+            )
     finally:
         process.terminate()
         process.wait(30)

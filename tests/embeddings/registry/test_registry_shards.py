@@ -26,7 +26,9 @@ IDS = st.lists(st.text("abé", min_size=1, max_size=5), min_size=1, max_size=40,
 def cut(whole: Vectors, of: list[int]) -> list[Vectors]:
     """The vectors shared out: row i goes to shard of[i]; some of three may stay empty."""
     masks = [np.array(of) == number for number in range(3)]
-    return [Vectors(whole.ids[m], whole.vectors[m], whole.counts[m], whole.folded[m]) for m in masks]
+    return [
+        Vectors(whole.ids[m], whole.vectors[m], whole.counts[m], whole.folded[m]) for m in masks
+    ]
 
 
 @st.composite
@@ -42,7 +44,9 @@ def test_rows_across_shards_agree_with_a_loop(both, others):
     entity = as_entity(shards)
     every = [id_.decode() for shard in shards for id_ in shard.ids.tolist()]
     wanted = [*every[::-2], *others]
-    assert entity.rows(wanted).tolist() == [every.index(id_) if id_ in every else -1 for id_ in wanted]
+    assert entity.rows(wanted).tolist() == [
+        every.index(id_) if id_ in every else -1 for id_ in wanted
+    ]
 
 
 @given(sharded(), st.data())
@@ -71,7 +75,9 @@ def test_the_nearest_across_shards_are_those_of_one(both, k, data):
     entity, query = as_entity(both[1]), np.array([1, 2], np.float32)
     leave_out = data.draw(st.integers(-1, len(entity) - 1))
     found = cosine_top_k(entity.vectors, entity.norms, query, k, leave_out)
-    expected = cosine_top_k(np.asarray(entity.vectors), np.asarray(entity.norms), query, k, leave_out)
+    expected = cosine_top_k(
+        np.asarray(entity.vectors), np.asarray(entity.norms), query, k, leave_out
+    )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -102,7 +108,11 @@ def test_a_published_folder_holds_the_same_vectors(registry, consumers):
     np.testing.assert_array_equal(found.vectors, expected.vectors)
     np.testing.assert_array_equal(found.counts, expected.counts)
     np.testing.assert_array_equal(found.folded, expected.folded)
-    assert version.entities["consumer"] == {"rows": 9, "folded": 3, "engagements": int(expected.counts.sum())}
+    assert version.entities["consumer"] == {
+        "rows": 9,
+        "folded": 3,
+        "engagements": int(expected.counts.sum()),
+    }
     assert registry.verify(version)
 
 
@@ -151,7 +161,9 @@ def test_a_damaged_shard_is_named(plain, consumers):
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(DamagedVersion, match=r"consumer/shard-00001/counts\.npy \(changed\)\. Restore"):
+    with pytest.raises(
+        DamagedVersion, match=r"consumer/shard-00001/counts\.npy \(changed\)\. Restore"
+    ):
         plain.verify(version)
 
 
@@ -170,7 +182,9 @@ def test_an_id_in_two_shards_is_refused_and_named(plain, consumers):
 
 
 def test_a_folder_without_shards_is_refused(plain, tmp_path):
-    with pytest.raises(BadVersion, match=r"nobody holds no shards; write them there with .*write_shard"):
+    with pytest.raises(
+        BadVersion, match=r"nobody holds no shards; write them there with .*write_shard"
+    ):
         publish_folder(plain, tmp_path / "nobody")
 
 
@@ -185,8 +199,16 @@ def test_an_entity_of_nobody_is_refused(plain, tmp_path):
     [
         ("ids", lambda a: a.astype("S99"), r"shard-00001\.ids is stored as \|S99, not as \|S2"),
         ("ids", lambda a: a[::-1], r"shard-00001\.ids must be sorted"),
-        ("vectors", lambda a: a.astype(np.float64), r"shard-00001\.vectors is stored as float64, not as float32"),
-        ("vectors", lambda a: a[:, :2].copy(), r"shard-00001\.vectors must be float32 of shape \(3, 3\)"),
+        (
+            "vectors",
+            lambda a: a.astype(np.float64),
+            r"shard-00001\.vectors is stored as float64, not as float32",
+        ),
+        (
+            "vectors",
+            lambda a: a[:, :2].copy(),
+            r"shard-00001\.vectors must be float32 of shape \(3, 3\)",
+        ),
         ("counts", lambda a: a[:2], r"shard-00001\.counts must be int32 of shape \(3,\)"),
     ],
 )
@@ -222,4 +244,6 @@ def test_a_ranker_gathers_across_shards_as_from_one_array(both, data):
     """Row numbers that examples keep: -1 is nobody, and has zeros."""
     entity = as_entity(both[1])
     rows = np.array(data.draw(st.lists(st.integers(-1, len(entity) - 1), max_size=20)), int)
-    np.testing.assert_array_equal(gather(entity.vectors, rows), gather(np.asarray(entity.vectors), rows))
+    np.testing.assert_array_equal(
+        gather(entity.vectors, rows), gather(np.asarray(entity.vectors), rows)
+    )

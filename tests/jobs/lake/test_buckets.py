@@ -65,5 +65,7 @@ def test_a_file_meets_a_bucket_only_if_some_hash_lies_in_both(number, n, of):
 
 
 def test_the_name_of_a_file_tells_its_bucket_and_another_name_tells_nothing():
-    assert Part.at(Path("/lake", part_name(2, 7))) == Part("/lake/part-00002-of-00007.parquet", 2, 7)
+    assert Part.at(Path("/lake", part_name(2, 7))) == Part(
+        "/lake/part-00002-of-00007.parquet", 2, 7
+    )
     assert Part.at(Path("/lake/part-00002.parquet")) == Part("/lake/part-00002.parquet", 0, 1)

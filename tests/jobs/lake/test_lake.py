@@ -53,7 +53,9 @@ def test_a_step_that_fails_leaves_the_old_partition_and_no_rubbish(tmp_path):
     assert list((tmp_path / "_staging").iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", ["replace", "replace_text"], ids=["before the move", "before the manifest"])
+@pytest.mark.parametrize(
+    "moment", ["replace", "replace_text"], ids=["before the move", "before the manifest"]
+)
 def test_killed_at_the_commit_nothing_is_there_and_the_next_try_is_whole(tmp_path, moment):
     """A real kill -9, at the two moments between staging and commit."""
     script = f"""
@@ -68,7 +70,9 @@ with m.Lake(Path({str(tmp_path)!r})).writing("matrix", date(2022, 4, 25), settin
     (staging.path / "table").mkdir()
     (staging.path / "table" / "part-00000.txt").write_text("rows")
 """
-    assert subprocess.run([sys.executable, "-c", script], env=os.environ).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", script], env=os.environ).returncode == -signal.SIGKILL
+    )
     lake = Lake(tmp_path)
     assert lake.find("matrix", DAY) is None
     assert lake.days("matrix") == []
@@ -92,7 +96,10 @@ def test_spark_writes_the_same_rows_as_the_same_bytes_whatever_their_order(tmp_p
     for order in (rows, rows[::-1]):
         with lake.writing("land", DAY, settings="s") as staging:
             staging.write(
-                spark.createDataFrame(order, "id string, n int").repartition(5), "t", ["id", "n"], partitions=2
+                spark.createDataFrame(order, "id string, n int").repartition(5),
+                "t",
+                ["id", "n"],
+                partitions=2,
             )
         digests.append(lake.get("land", DAY).digest)
     assert digests[0] == digests[1]

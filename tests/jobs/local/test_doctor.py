@@ -54,7 +54,11 @@ def test_a_package_unlike_the_pinned_set_is_named(tmp_path):
 
 def test_the_pinned_set_names_no_host_and_no_path():
     lines = (ROOT / "infra" / "constraints.txt").read_text().splitlines()
-    assert all("==" in line and "/" not in line and "@" not in line for line in lines if not line.startswith("#"))
+    assert all(
+        "==" in line and "/" not in line and "@" not in line
+        for line in lines
+        if not line.startswith("#")
+    )
 
 
 def test_a_taken_port_is_a_finding_with_the_setting_that_changes_it(settings):
@@ -84,7 +88,9 @@ def test_the_command_ends_with_1_when_something_needed_is_missing(monkeypatch, t
 
 
 def test_an_error_of_ours_is_one_paragraph(monkeypatch, tmp_path):
-    monkeypatch.setenv("EVERGREEN_SETTINGS", "")  # what --settings sets is taken back after the test
+    monkeypatch.setenv(
+        "EVERGREEN_SETTINGS", ""
+    )  # what --settings sets is taken back after the test
     result = CliRunner().invoke(app, ["--settings", str(tmp_path / "none.toml"), "doctor"])
     assert result.exit_code == 1
     assert "No settings file at" in result.output
@@ -93,9 +99,7 @@ def test_an_error_of_ours_is_one_paragraph(monkeypatch, tmp_path):
 
 def test_help_needs_no_heavy_import():
     """`evergreen --help` and `evergreen doctor` answer at once."""
-    code = (
-        "import sys, jobs.cli, jobs.local.doctor; print({'torch', 'pyspark', 'mlflow', 'airflow'} & set(sys.modules))"
-    )
+    code = "import sys, jobs.cli, jobs.local.doctor; print({'torch', 'pyspark', 'mlflow', 'airflow'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
 

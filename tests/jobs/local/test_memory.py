@@ -32,7 +32,9 @@ def test_memory_shared_by_forks_is_counted_once():
         "import os\nx = bytearray(100 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\n"
         "for _ in range(2):\n  if os.fork() == 0: input()\nprint(1, flush=True); input()"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     parent.stdout.readline()
     family = [psutil.Process(parent.pid), *psutil.Process(parent.pid).children()]
     total = sum(process_bytes(process) for process in family)

@@ -40,9 +40,22 @@ def test_two_homes_share_no_port_path_or_token(settings, tmp_path):
         }
     )
     ours, theirs = environment(settings), environment(other)
-    places = [name for name, value in ours.items() if str(settings.home) in value or value in {"8080", "5000", "8090"}]
-    assert {"EVERGREEN_HOME", "AIRFLOW_HOME", "MLFLOW_PORT", "REGISTRY_PORT", "AIRFLOW_PORT"} <= set(places)
-    assert all(ours[name] != theirs[name] for name in [*places, "AIRFLOW_CONN_SPARK", "EVERGREEN_SPARK__REMOTE"])
+    places = [
+        name
+        for name, value in ours.items()
+        if str(settings.home) in value or value in {"8080", "5000", "8090"}
+    ]
+    assert {
+        "EVERGREEN_HOME",
+        "AIRFLOW_HOME",
+        "MLFLOW_PORT",
+        "REGISTRY_PORT",
+        "AIRFLOW_PORT",
+    } <= set(places)
+    assert all(
+        ours[name] != theirs[name]
+        for name in [*places, "AIRFLOW_CONN_SPARK", "EVERGREEN_SPARK__REMOTE"]
+    )
 
 
 NAMES = ("airflow", "mlflow", "registry", "spark")
@@ -80,7 +93,12 @@ print(json.dumps({"threads": [t.name for t in threading.enumerate()], "modules":
         "GIT_PYTHON_REFRESH": "quiet",
     }
     told = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     return json.loads(told.stdout.splitlines()[-1])
 
@@ -94,4 +112,6 @@ def test_a_fork_of_it_can_still_do_maths(preloaded):
 
 
 def test_tasks_find_the_slow_imports_done(preloaded):
-    assert {"mlflow", "torch", "great_expectations", "pyspark.sql.connect.session", "grpc"} <= set(preloaded["modules"])
+    assert {"mlflow", "torch", "great_expectations", "pyspark.sql.connect.session", "grpc"} <= set(
+        preloaded["modules"]
+    )

@@ -57,7 +57,9 @@ def test_a_service_has_answered_when_start_returns(supervise):
     assert service.ready()
 
 
-def test_a_service_starts_after_those_it_needs_answer_and_what_is_to_be_done_before_it(supervise, tmp_path):
+def test_a_service_starts_after_those_it_needs_answer_and_what_is_to_be_done_before_it(
+    supervise, tmp_path
+):
     """The server is slow to listen; the one behind it writes down what it found when it started."""
     port = free_port()
     slow = Service("slow", f"sleep 0.5; exec {SERVER} {port}", port=port, health="/")
@@ -65,7 +67,9 @@ def test_a_service_starts_after_those_it_needs_answer_and_what_is_to_be_done_bef
     listens = f'socket.socket().connect_ex(("127.0.0.1", {port}))'
     code = f'import os, socket; print({listens}, os.path.exists("{tmp_path}/done"))'
     behind = Service("behind", f"{sys.executable} -c '{code}' > {found}; sleep 99", after=("slow",))
-    supervise(slow, behind).start(tell=lambda line: None, before={"behind": (tmp_path / "done").touch})
+    supervise(slow, behind).start(
+        tell=lambda line: None, before={"behind": (tmp_path / "done").touch}
+    )
     deadline = time.monotonic() + 10
     while not (found.exists() and found.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -77,7 +81,9 @@ def test_a_taken_port_is_named_with_its_holder_and_its_setting_before_anything_s
     supervise(holder).start(tell=lambda line: None)
     wanting = Service("wanting", "touch started", port=holder.port, port_option="WANTING_PORT")
     supervisor = supervise(free, wanting)
-    with pytest.raises(ServiceError, match=rf"Port {holder.port} of wanting is taken by process \d+ .*WANTING_PORT"):
+    with pytest.raises(
+        ServiceError, match=rf"Port {holder.port} of wanting is taken by process \d+ .*WANTING_PORT"
+    ):
         supervisor.start()
     assert not supervisor.running
     assert not free.ready()
@@ -105,7 +111,9 @@ def test_stopping_reaches_all_that_a_service_forked_and_nothing_else(supervise, 
 def test_a_service_that_is_asked_politely_may_end_its_own_way(supervise, tmp_path):
     """SIGINT comes first, so a service has the time to tidy up."""
     tidy = f'try: time.sleep(99)\nexcept KeyboardInterrupt: open("{tmp_path}/tidied", "w").close()'
-    supervisor = supervise(Service("tidy", f"exec {sys.executable} -uc 'import time; print(1)\n{tidy}'"))
+    supervisor = supervise(
+        Service("tidy", f"exec {sys.executable} -uc 'import time; print(1)\n{tidy}'")
+    )
     supervisor.start(tell=lambda line: None)
     while not supervisor.running["tidy"].log.read_text():
         time.sleep(0.05)
@@ -116,14 +124,17 @@ def test_a_service_that_is_asked_politely_may_end_its_own_way(supervise, tmp_pat
 def test_a_service_that_dies_early_tells_its_last_lines(supervise):
     dying = Service("dying", "echo first; echo the disk is full; exit 3", port=free_port())
     with pytest.raises(
-        ServiceError, match=r"'dying' ended by itself with code 3(?s:.*)dying\.log(?s:.*)the disk is full"
+        ServiceError,
+        match=r"'dying' ended by itself with code 3(?s:.*)dying\.log(?s:.*)the disk is full",
     ):
         supervise(dying).start()
 
 
 def test_a_service_that_never_answers_is_given_up_after_its_patience(supervise):
     mute = Service("mute", "echo thinking; sleep 99", port=free_port(), patience_s=0.5)
-    with pytest.raises(ServiceError, match=r"'mute' did not answer at sc://.* within 0 s(?s:.*)thinking"):
+    with pytest.raises(
+        ServiceError, match=r"'mute' did not answer at sc://.* within 0 s(?s:.*)thinking"
+    ):
         supervise(mute).start()
 
 
@@ -154,4 +165,6 @@ def test_every_service_of_ours_has_a_port_and_its_setting_or_waits_for_one_that_
         assert (service.port and service.port_option) or service.after, service
     names = [service.name for service in found]
     for service in found:
-        assert all(names.index(needed) < names.index(service.name) for needed in service.after), service
+        assert all(names.index(needed) < names.index(service.name) for needed in service.after), (
+            service
+        )

@@ -40,7 +40,9 @@ def client(settings) -> MlflowClient:
 
 
 def commit(settings: Settings, step: str, day: date, **facts) -> Partition:
-    with settings.lake.writing(step, day, settings=settings.digest(*steps.module(step).SETTINGS)) as staging:
+    with settings.lake.writing(
+        step, day, settings=settings.digest(*steps.module(step).SETTINGS)
+    ) as staging:
         staging.facts |= facts
     return settings.lake.get(step, day)
 
@@ -98,17 +100,28 @@ def test_a_step_is_told_whole(settings, client):
     settings.report("gate", day).joinpath("picture.txt").write_text("drawn")
     with tracking.step_run(settings, "gate", day) as record:
         assert mlflow.active_run() is not None
-        partition = commit(settings, "gate", day, **{"difference": 0.5, "odd@name": 2, "champion_after": "2030-01-01"})
+        partition = commit(
+            settings,
+            "gate",
+            day,
+            **{"difference": 0.5, "odd@name": 2, "champion_after": "2030-01-01"},
+        )
         record(partition)
     (parent,), (step,) = runs(client, "ranker", day)
     assert mlflow.active_run() is None
     assert step.data.metrics == {"difference": 0.5, "odd_name": 2}
     assert parent.data.metrics == {"difference": 0.5}
-    assert parent.data.tags["evergreen.champion_after"] == step.data.tags["evergreen.champion_after"] == "2030-01-01"
+    assert (
+        parent.data.tags["evergreen.champion_after"]
+        == step.data.tags["evergreen.champion_after"]
+        == "2030-01-01"
+    )
     assert step.data.params["ranker.window_days"] == "4"
     assert step.data.tags["evergreen.digest"] == partition.digest
     assert step.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert [file.path for file in client.list_artifacts(step.info.run_id, "report")] == ["report/picture.txt"]
+    assert [file.path for file in client.list_artifacts(step.info.run_id, "report")] == [
+        "report/picture.txt"
+    ]
 
 
 def test_the_steps_of_a_day_share_a_parent_and_the_last_one_closes_it(settings, client):
@@ -124,7 +137,9 @@ def test_the_steps_of_a_day_share_a_parent_and_the_last_one_closes_it(settings, 
 def test_other_settings_are_another_run(settings, client):
     """Parameters of a run never change: the step with other settings is recorded beside the first, below one parent."""
     day = date(2030, 1, 4)
-    other = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"bootstrap": 7})})
+    other = settings.model_copy(
+        update={"ranker": settings.ranker.model_copy(update={"bootstrap": 7})}
+    )
     for chosen in (settings, other, other):
         with tracking.step_run(chosen, "gate", day):
             pass
@@ -160,20 +175,30 @@ def test_a_skipped_step_is_not_a_failure(settings, client):
 def test_the_airflow_run_is_linked(settings, client, monkeypatch):
     """Inside an Airflow task its run, try and page are tags."""
     day = date(2030, 1, 7)
-    for name, value in {"DAG_ID": "ranker_daily", "DAG_RUN_ID": "r1", "TASK_ID": "gate", "TRY_NUMBER": "2"}.items():
+    for name, value in {
+        "DAG_ID": "ranker_daily",
+        "DAG_RUN_ID": "r1",
+        "TASK_ID": "gate",
+        "TRY_NUMBER": "2",
+    }.items():
         monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
     with tracking.step_run(settings, "gate", day):
         pass
     tags = runs(client, "ranker", day)[1][0].data.tags
     assert (tags["evergreen.airflow_run"], tags["evergreen.airflow_try"]) == ("r1", "2")
-    assert tags["evergreen.airflow_address"] == "http://127.0.0.1:8080/dags/ranker_daily/runs/r1/tasks/gate"
+    assert (
+        tags["evergreen.airflow_address"]
+        == "http://127.0.0.1:8080/dags/ranker_daily/runs/r1/tasks/gate"
+    )
 
 
 def test_two_writers_at_once_end_with_one_parent(settings, client):
     """Both found nothing and both created: the older run is kept by both, the younger deleted."""
     experiment = tracking.experiment_id(settings, client, "ranker")
     tags = {"dag": "ranker", "day": "2030-01-08", "step": "all"}
-    first = client.create_run(experiment, tags={f"evergreen.{k}": v for k, v in tags.items()}, start_time=1)
+    first = client.create_run(
+        experiment, tags={f"evergreen.{k}": v for k, v in tags.items()}, start_time=1
+    )
     found = tracking.find_or_create(client, experiment, "second", tags)
     assert found.info.run_id == first.info.run_id
     assert len(tracking.find(client, experiment, tags)) == 1
@@ -217,15 +242,28 @@ def test_the_registered_model_scores_like_the_stored_one(settings, client):
     mlflow.set_tracking_uri(settings.mlflow_uri)
     loaded = mlflow.pyfunc.load_model("models:/ranker@probe")
     table = serving.input_example(trained.path)
-    table = table.loc[[0, 0, 0]].reset_index(drop=True).assign(hash_item=[1, 2, 3], num_x=[0.5, -1.0, 2.0])
+    table = (
+        table.loc[[0, 0, 0]]
+        .reset_index(drop=True)
+        .assign(hash_item=[1, 2, 3], num_x=[0.5, -1.0, 2.0])
+    )
     table["consumer_vector"] = [[0.0] * 4, [1.0, 0.0, 0.5, 0.0], [0.1] * 4]
     saved = load(trained.path)
     expected = serving.predict(saved.model, serving.as_day(table, SPEC, saved.space), saved.space)
     np.testing.assert_array_equal(loaded.predict(table).to_numpy(), expected)
-    assert loaded.metadata.get_input_schema().input_names() == ["hash_item", "num_x", *serving.VECTORS]
+    assert loaded.metadata.get_input_schema().input_names() == [
+        "hash_item",
+        "num_x",
+        *serving.VECTORS,
+    ]
     stored = {path.suffix for path in (settings.home / "mlflow" / "artifacts").rglob("*")}
-    (logged,) = client.get_run(version.run_id).outputs.model_outputs  # the run's page lists its model
-    assert "/home/mlflow/artifacts/ranker/" in client.get_logged_model(logged.model_id).artifact_location
+    (logged,) = client.get_run(
+        version.run_id
+    ).outputs.model_outputs  # the run's page lists its model
+    assert (
+        "/home/mlflow/artifacts/ranker/"
+        in client.get_logged_model(logged.model_id).artifact_location
+    )
     assert stored & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".safetensors"} == {".safetensors"}
 
 
@@ -237,6 +275,7 @@ def test_aliases_never_go_back(settings, client):
         commit(settings, "gate", day, champion_after=str(champion), why="because")
         promote.run(None, settings, day)
         aliases = {
-            a: client.get_model_version_by_alias("ranker", a).tags["evergreen.day"] for a in ("champion", "challenger")
+            a: client.get_model_version_by_alias("ranker", a).tags["evergreen.day"]
+            for a in ("champion", "challenger")
         }
         assert aliases == {"champion": str(DAYS[2]), "challenger": str(DAYS[3])}

@@ -27,7 +27,15 @@ from jobs.reports.daily_log import Log, LoggedDay, read_log
 from jobs.reports.datasets import lastfm, measuring_data, movielens
 from jobs.reports.frozen_rankers import AUC_RESAMPLES, Course, Judged
 from jobs.reports.methods import ALS, SVD
-from jobs.reports.metrics import Estimate, gain_share, mean_estimate, most_active, ndcg, resampled_means, split
+from jobs.reports.metrics import (
+    Estimate,
+    gain_share,
+    mean_estimate,
+    most_active,
+    ndcg,
+    resampled_means,
+    split,
+)
 from jobs.reports.report import Report
 from jobs.reports.versions import Version, aligned, daily_versions, version
 from jobs.settings import MatrixSettings, Settings
@@ -54,7 +62,9 @@ def one_consumer(scores: list[float], seen: list[int], relevant: list[int], top:
         return sp.csr_matrix((np.ones(len(columns)), ([0] * len(columns), columns)), shape=(1, n))
 
     targets = np.array(scores)[:, None]
-    return float(ndcg(np.ones((1, 1)), targets, np.arange(n)[::-1], marked(seen), marked(relevant), top)[0])
+    return float(
+        ndcg(np.ones((1, 1)), targets, np.arange(n)[::-1], marked(seen), marked(relevant), top)[0]
+    )
 
 
 def test_ndcg_by_hand():
@@ -70,14 +80,19 @@ def test_what_was_seen_takes_no_rank():
 def test_a_consumer_without_a_vector_gets_the_most_popular():
     """All targets are zero; the first column is the most popular one."""
     wanted = sp.csr_matrix([[1.0, 0, 0]])
-    found = ndcg(np.zeros((1, 2)), np.ones((3, 2)), np.array([5, 3, 1]), sp.csr_matrix((1, 3)), wanted, 1)
+    found = ndcg(
+        np.zeros((1, 2)), np.ones((3, 2)), np.array([5, 3, 1]), sp.csr_matrix((1, 3)), wanted, 1
+    )
     assert found.tolist() == [1.0]
 
 
 @given(seeds)
 def test_ndcg_against_a_slow_loop(seed):
     rng = np.random.default_rng(seed)
-    consumers, targets = rng.normal(size=(6, 3)).astype(np.float32), rng.normal(size=(30, 3)).astype(np.float32)
+    consumers, targets = (
+        rng.normal(size=(6, 3)).astype(np.float32),
+        rng.normal(size=(30, 3)).astype(np.float32),
+    )
     kinds = rng.integers(0, 4, (6, 30))  # 1: seen, 2: relevant
     kinds[:, 0] = 2
     seen, relevant = (sp.csr_matrix((kinds == kind).astype(float)) for kind in (1, 2))
@@ -85,8 +100,13 @@ def test_ndcg_against_a_slow_loop(seed):
     for i in range(6):
         order = [j for j in np.argsort(-(targets @ consumers[i])) if kinds[i, j] != 1][:5]
         gained = sum(1 / np.log2(2 + rank) for rank, j in enumerate(order) if kinds[i, j] == 2)
-        slow.append(gained / sum(1 / np.log2(2 + rank) for rank in range(min(5, int((kinds[i] == 2).sum())))))
-    np.testing.assert_allclose(ndcg(consumers, targets, np.ones(30), seen, relevant, 5), slow, atol=1e-9)
+        slow.append(
+            gained
+            / sum(1 / np.log2(2 + rank) for rank in range(min(5, int((kinds[i] == 2).sum()))))
+        )
+    np.testing.assert_allclose(
+        ndcg(consumers, targets, np.ones(30), seen, relevant, 5), slow, atol=1e-9
+    )
 
 
 # Splits
@@ -154,7 +174,9 @@ def test_the_interval_of_a_mean_is_the_textbooks():
     values = np.random.default_rng(0).normal(0.3, 0.2, 2000)
     found = mean_estimate(values, seed=1)
     error = 1.96 * values.std() / np.sqrt(2000)
-    assert (found.low, found.high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.1 * error)
+    assert (found.low, found.high) == pytest.approx(
+        (values.mean() - error, values.mean() + error), abs=0.1 * error
+    )
 
 
 def test_columns_are_resampled_together():
@@ -172,7 +194,10 @@ def test_nobody_has_no_interval():
 def random_judged(seed: int, n: int = 300) -> Judged:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n).astype(np.float32)
-    scores = {name: labels * strength + rng.normal(size=n) for name, strength in (("a", 0.2), ("b", 1.0), ("c", 0.6))}
+    scores = {
+        name: labels * strength + rng.normal(size=n)
+        for name, strength in (("a", 0.2), ("b", 1.0), ("c", 0.6))
+    }
     return Judged(rng.integers(0, 40, n), labels, scores)
 
 
@@ -180,8 +205,12 @@ def test_gains_are_those_of_the_paired_bootstrap():
     """The gate's function on the same draw, interval and all."""
     judged = random_judged(0)
     found = judged.aucs(seed=7).gain("b", "a")
-    peer = paired_bootstrap(judged.consumers, judged.labels, judged.scores["a"], judged.scores["b"], AUC_RESAMPLES, 7)
-    assert (found.value, found.low, found.high) == pytest.approx((peer.difference, peer.low, peer.high))
+    peer = paired_bootstrap(
+        judged.consumers, judged.labels, judged.scores["a"], judged.scores["b"], AUC_RESAMPLES, 7
+    )
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (peer.difference, peer.low, peer.high)
+    )
 
 
 def test_the_share_of_a_gain_by_hand():
@@ -209,10 +238,14 @@ def test_the_svds_targets_rank_by_expected_strength(smoothing):
     x = random_matrix(30, 12, 0.5, 0)
     model = SVD(12, smoothing).fit(x, 0)
     row_sums = np.asarray(x.sum(axis=1)) + smoothing * x.sum() / 30
-    np.testing.assert_allclose(model.consumers @ model.targets.T * np.sqrt(row_sums), x.toarray(), atol=1e-4)
+    np.testing.assert_allclose(
+        model.consumers @ model.targets.T * np.sqrt(row_sums), x.toarray(), atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("method", [SVD(6, 1.0), ALS(ALSConfig(dim=6, iterations=40))], ids=["svd", "als"])
+@pytest.mark.parametrize(
+    "method", [SVD(6, 1.0), ALS(ALSConfig(dim=6, iterations=40))], ids=["svd", "als"]
+)
 def test_folding_in_fitted_consumers_gives_their_vectors(method):
     """SVD to rounding; ALS as far as it has come to rest."""
     x = random_matrix(120, 60, 0.2, 1)
@@ -234,7 +267,9 @@ def test_lastfm_is_read_in_its_layout(tmp_path):
     """Windows line ends, ids with holes; a strength is log(1 + listening count)."""
     text = "userID\tartistID\tweight\r\n7\t52\t100\r\n2\t51\t1\r\n7\t51\t0\r\n"
     write_gz(tmp_path / "hetrec2011-lastfm-2k" / "user_artists.dat.gz", text)
-    np.testing.assert_allclose(lastfm(tmp_path).strengths.toarray(), [[np.log(2), 0], [0, np.log(101)]])
+    np.testing.assert_allclose(
+        lastfm(tmp_path).strengths.toarray(), [[np.log(2), 0], [0, np.log(101)]]
+    )
 
 
 def test_movielens_keeps_what_was_liked(tmp_path):
@@ -260,7 +295,10 @@ def small_log(days: list[list[tuple[int, int, float]]], shape: tuple[int, int]) 
 
     logged = [
         LoggedDay(
-            date(2024, 1, 1) + timedelta(days=n), of(rows, [r[2] for r in rows]), of(rows, [1.0] * len(rows)), None
+            date(2024, 1, 1) + timedelta(days=n),
+            of(rows, [r[2] for r in rows]),
+            of(rows, [1.0] * len(rows)),
+            None,
         )
         for n, rows in enumerate(days)
     ]
@@ -270,7 +308,12 @@ def small_log(days: list[list[tuple[int, int, float]]], shape: tuple[int, int]) 
 def test_the_window_and_the_top_producers_by_hand():
     """Of three days the last two; producer 2 has one consumer there, the others two each."""
     log = small_log(
-        [[(0, 2, 9.0)], [(0, 0, 1.0), (1, 1, 2.0)], [(0, 0, 3.0), (1, 0, 1.0), (0, 1, 1.0), (2, 2, 1.0)]], (3, 3)
+        [
+            [(0, 2, 9.0)],
+            [(0, 0, 1.0), (1, 1, 2.0)],
+            [(0, 0, 3.0), (1, 0, 1.0), (0, 1, 1.0), (2, 2, 1.0)],
+        ],
+        (3, 3),
     )
     x, events = log.window(2, MatrixSettings(window_days=2, producers=2))
     np.testing.assert_array_equal(x.toarray(), [[4, 1, 0], [1, 2, 0], [0, 0, 0]])
@@ -297,12 +340,20 @@ def test_the_log_is_the_validated_engagements(small_settings, log):
     likes = sum(sum(impressions(day)["label_like"].to_pylist()) for day in DAYS)
     assert sum(day.events.sum() for day in log.days) == clicks + likes
     heavy = small_settings.model_copy(update={"matrix": MatrixSettings(weights={"like": 3.0})})
-    assert sum(day.strengths.sum() for day in read_log(heavy, lambda text: None).days) == clicks + 3 * likes
+    assert (
+        sum(day.strengths.sum() for day in read_log(heavy, lambda text: None).days)
+        == clicks + 3 * likes
+    )
 
 
 def test_a_ranker_reads_neither_ids_nor_the_past(log):
     """Profile and context alone, so that what it knows of somebody beyond them comes from vectors."""
-    assert {c.field for c in log.spec.categorical} == {"hour", "ctx_tab", "consumer_profile", "item_profile"}
+    assert {c.field for c in log.spec.categorical} == {
+        "hour",
+        "ctx_tab",
+        "consumer_profile",
+        "item_profile",
+    }
     assert log.spec.numeric == ("num_consumer_fans", "num_item_length")
     assert log.spec.labels == ("label_click",)
 
@@ -351,8 +402,12 @@ def test_the_frozen_version_is_the_aligned_one_at_age_one(small_settings, log, m
     np.testing.assert_array_equal(judged[1].scores["frozen"], judged[1].scores["aligned"])
     assert not np.array_equal(judged[2].scores["frozen"], judged[2].scores["aligned"])
     assert not np.array_equal(judged[2].scores["unaligned"], judged[2].scores["aligned"])
-    nothing = Version(np.zeros_like(turned[0].consumers), np.zeros_like(turned[0].producers), turned[0].fitted)
-    blank = alignment.ranked_in_all_ways(course, 2, {"aligned": [nothing] * 5}, course.blind_scores(2))
+    nothing = Version(
+        np.zeros_like(turned[0].consumers), np.zeros_like(turned[0].producers), turned[0].fitted
+    )
+    blank = alignment.ranked_in_all_ways(
+        course, 2, {"aligned": [nothing] * 5}, course.blind_scores(2)
+    )
     np.testing.assert_array_equal(blank[2].scores["aligned"], blank[2].scores["no vectors"])
 
 
@@ -385,14 +440,20 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_alignment_from_end_to_end(small_settings, few, tmp_path):
     """A row a method, start and age; a picture a method; and again the same bytes."""
-    first, second = (alignment.run(small_settings, 0, tmp_path / name) for name in ("first", "second"))
+    first, second = (
+        alignment.run(small_settings, 0, tmp_path / name) for name in ("first", "second")
+    )
     rows = rows_of(first.folder / "alignment-ages.csv")
     expected = [("2", "1"), ("2", "2"), ("2", "3"), ("3", "1"), ("3", "2")]
     assert [(row["start"], row["age"]) for row in rows] == 2 * expected
     for row in rows:
         low, gain, high = (float(row[f"gain aligned{end}"]) for end in ("_low", "", "_high"))
         assert low <= gain <= high
-    assert [row["start"] for row in rows_of(first.folder / "alignment-gains.csv")] == 2 * ["2", "3", "all"]
+    assert [row["start"] for row in rows_of(first.folder / "alignment-gains.csv")] == 2 * [
+        "2",
+        "3",
+        "all",
+    ]
     assert {f.stem for f in first.folder.glob("*.png")} == {"alignment-als", "alignment-svd"}
     for file in sorted(first.folder.iterdir()):
         assert file.read_bytes() == (second.folder / file.name).read_bytes(), file.name
@@ -410,8 +471,13 @@ def test_fold_in_from_end_to_end(small_settings, few, tmp_path, capsys):
     ]
     whole = [row for row in rows if row["percent"] == "100"]
     assert all(row["fitted"] == row["everybody"] for row in whole)
-    assert {row["engagements"] for row in rows_of(report.folder / "fold-in-hidden-auc.csv")} >= {"all"}
-    assert {f.name for f in report.folder.glob("*.png")} == {"fold-in-edgelist.png", "fold-in-hidden.png"}
+    assert {row["engagements"] for row in rows_of(report.folder / "fold-in-hidden-auc.csv")} >= {
+        "all"
+    }
+    assert {f.name for f in report.folder.glob("*.png")} == {
+        "fold-in-edgelist.png",
+        "fold-in-hidden.png",
+    }
     assert {name for name in report.figures if name.startswith("als")} == {"als_auc_share"}
     assert report.figures["edgelist_svd_best_percent"] in (50, 100)
     assert "lastfm left out" in capsys.readouterr().err
@@ -430,9 +496,19 @@ def test_a_report_is_a_run_in_mlflow(small_settings, tmp_path):
     report.track()
     client = client_of(tracked)
     run = client.search_runs([client.get_experiment_by_name("experiments").experiment_id])[0]
-    assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"seed": "5"}, {"als_gain": 0.1})
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"alignment-gains.csv", "alignment-gains.json"}
-    assert json.loads((report.folder / "alignment-gains.json").read_text())["rows"][0]["gain_high"] == 0.2
+    assert (run.info.status, run.data.params, run.data.metrics) == (
+        "FINISHED",
+        {"seed": "5"},
+        {"als_gain": 0.1},
+    )
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {
+        "alignment-gains.csv",
+        "alignment-gains.json",
+    }
+    assert (
+        json.loads((report.folder / "alignment-gains.json").read_text())["rows"][0]["gain_high"]
+        == 0.2
+    )
 
 
 @pytest.mark.parametrize("command", ["fold-in", "alignment"])

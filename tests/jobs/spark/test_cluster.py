@@ -47,7 +47,9 @@ def cluster(tmp_path):
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
     with log.open("w") as stream:
         commands = [[f"{DEPLOY}.master.Master", *pages, "--port", str(port)]]
-        commands += [[*worker, "--work-dir", str(tmp_path / f"work-{n}"), address] for n in range(2)]
+        commands += [
+            [*worker, "--work-dir", str(tmp_path / f"work-{n}"), address] for n in range(2)
+        ]
         processes = [
             subprocess.Popen([SPARK_CLASS, *command], env=environment, stdout=stream, stderr=stream)
             for command in commands
@@ -82,9 +84,13 @@ def test_a_cluster_publishes_the_versions_that_one_machine_does(cluster, tmp_pat
     for master in ("local[2]", cluster):
         (tmp_path / master[:5]).mkdir()
         settings = engagement_settings(tmp_path / master[:5])
-        spark = settings.spark.model_copy(update={"master": master, "conf": {"spark.executor.memory": "512m"}})
+        spark = settings.spark.model_copy(
+            update={"master": master, "conf": {"spark.executor.memory": "512m"}}
+        )
         embedding = settings.embedding.model_copy(update={"method": method})
-        found[master] = versions_by(settings.model_copy(update={"spark": spark, "embedding": embedding}))
+        found[master] = versions_by(
+            settings.model_copy(update={"spark": spark, "embedding": embedding})
+        )
     assert [master for master, _ in found.values()] == ["local[2]", cluster]
     assert found[cluster][1] == found["local[2]"][1]
     assert len(found[cluster][1]) == len(DAYS)

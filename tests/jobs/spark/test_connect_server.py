@@ -32,7 +32,9 @@ def ask(settings: Settings, remote: str) -> subprocess.CompletedProcess[str]:
     """A process with a session of its own: who works for it."""
     there = settings.model_copy(update={"spark": SparkSettings(remote=remote)})
     command = [sys.executable, "-c", WORKERS, there.model_dump_json()]
-    environment = {key: value for key, value in os.environ.items() if key != "SPARK_CONNECT_AUTHENTICATE_TOKEN"}
+    environment = {
+        key: value for key, value in os.environ.items() if key != "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+    }
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
@@ -51,6 +53,8 @@ def test_a_session_without_the_token_is_refused(settings, connect):
 def test_a_server_whose_jvm_dies_ends_too(tmp_path):
     """Else nobody would hear of it: the supervisor watches this process."""
     with serving(tmp_path) as (server, _):
-        (jvm,) = [child for child in psutil.Process(server.pid).children() if "java" in child.name()]
+        (jvm,) = [
+            child for child in psutil.Process(server.pid).children() if "java" in child.name()
+        ]
         jvm.kill()
         assert server.wait(30) == 1

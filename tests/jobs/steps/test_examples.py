@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ranker_lake import DAYS, LABELS, commit_days, commit_validated, impressions, publish_version, ranker_settings
+from ranker_lake import (
+    DAYS,
+    LABELS,
+    commit_days,
+    commit_validated,
+    impressions,
+    publish_version,
+    ranker_settings,
+)
 
 from jobs.errors import Skip, UntrustedDay
 from jobs.steps import examples
@@ -51,7 +59,9 @@ def test_outcomes_of_the_day_are_in_the_labels_and_nowhere_else(spark, built, tm
     shown = impressions(TODAY)
     for name in (*LABELS, "dwell_ms"):
         turned = pa.array((1 if name in LABELS else 9000) - shown[name].to_numpy())
-        shown = shown.set_column(shown.column_names.index(name), name, turned.cast(shown.schema.field(name).type))
+        shown = shown.set_column(
+            shown.column_names.index(name), name, turned.cast(shown.schema.field(name).type)
+        )
     commit_validated(settings, TODAY, shown)
     examples.run(spark, settings, TODAY)
     ours, turned = table_of(built), table_of(settings)
@@ -92,17 +102,25 @@ def test_history_is_counted_over_the_days_before(built):
                 usual = len(theirs) * sum(row[label] for row in past) / len(past)
                 lift = log((sum(row[label] for row in theirs) + 1) / (usual + 1))
                 expected[f"lift_{label.removeprefix('label_')}"] = lift
-            found = {name: table[f"num_{entity}_past_{name}"][position].as_py() for name in expected}
+            found = {
+                name: table[f"num_{entity}_past_{name}"][position].as_py() for name in expected
+            }
             assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_profile_numbers_are_signed_logarithms(built):
     """sign(x) log(1 + |x|); null where the profile has none, or there is no profile."""
     table = table_of(built)
-    for who, fans in zip(table["consumer_id"].to_pylist(), table["num_consumer_fans"].to_pylist(), strict=True):
+    for who, fans in zip(
+        table["consumer_id"].to_pylist(), table["num_consumer_fans"].to_pylist(), strict=True
+    ):
         number = int(who[1:])
-        assert fans == (None if number == 3 or number >= 28 else pytest.approx(log1p(number * number)))
-    for what, length in zip(table["item_id"].to_pylist(), table["num_item_length"].to_pylist(), strict=True):
+        assert fans == (
+            None if number == 3 or number >= 28 else pytest.approx(log1p(number * number))
+        )
+    for what, length in zip(
+        table["item_id"].to_pylist(), table["num_item_length"].to_pylist(), strict=True
+    ):
         assert length == pytest.approx(copysign(log1p(int(what[1:])), -1), abs=1e-6)
 
 
@@ -113,7 +131,9 @@ def test_categories_are_buckets_of_their_values(built):
         buckets = table[column.name].to_numpy()
         assert 0 <= buckets.min() <= buckets.max() < column.buckets
     for name in ("consumer", "producer", "item"):
-        pairs = set(zip(table[f"{name}_id"].to_pylist(), table[f"hash_{name}"].to_pylist(), strict=True))
+        pairs = set(
+            zip(table[f"{name}_id"].to_pylist(), table[f"hash_{name}"].to_pylist(), strict=True)
+        )
         assert len(pairs) == len(set(table[f"{name}_id"].to_pylist()))
     assert {c.name for c in spec.categorical} >= {
         "hash_hour",
@@ -157,7 +177,9 @@ def test_an_untrusted_day_leaves_the_version_before_it(tmp_path):
 def test_a_refused_day_and_a_source_without_impressions_say_so(spark, tmp_path):
     settings = ranker_settings(tmp_path)
     commit_validated(settings, DAYS[0], None)
-    with pytest.raises(UntrustedDay, match=f"No examples for {DAYS[0]}: half of the rows are missing"):
+    with pytest.raises(
+        UntrustedDay, match=f"No examples for {DAYS[0]}: half of the rows are missing"
+    ):
         examples.run(spark, settings, DAYS[0])
     with settings.lake.writing("validate", DAYS[0], settings="") as staging:
         staging.facts |= {"trusted": True, "reason": ""}

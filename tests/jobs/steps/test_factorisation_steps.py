@@ -48,7 +48,10 @@ def svd_settings(tmp_path):
 
 def changed(settings: Settings, **sections: dict) -> Settings:
     """The same settings but for these options."""
-    sections = {name: getattr(settings, name).model_copy(update=options) for name, options in sections.items()}
+    sections = {
+        name: getattr(settings, name).model_copy(update=options)
+        for name, options in sections.items()
+    }
     return settings.model_copy(update=sections)
 
 
@@ -73,15 +76,26 @@ def test_days_in_any_order_give_the_same_bytes(spark, published, tmp_path):
     for day in (DAYS[2], DAYS[0], DAYS[1]):
         ensure(backwards, "publish", day, lambda: spark)
     for step in STEPS[:-1]:
-        assert [published.lake.get(step, d).digest for d in DAYS] == [backwards.lake.get(step, d).digest for d in DAYS]
-    digests = [[v.digest for v in publish.open_registry(s).versions("author")] for s in (published, backwards)]
+        assert [published.lake.get(step, d).digest for d in DAYS] == [
+            backwards.lake.get(step, d).digest for d in DAYS
+        ]
+    digests = [
+        [v.digest for v in publish.open_registry(s).versions("author")]
+        for s in (published, backwards)
+    ]
     assert sorted(digests[0]) == sorted(digests[1])
 
 
 def test_alignment_changes_no_dot_product(published):
-    raw, aligned, folded = (published.lake.get(step, DAYS[2]).path for step in ("embed", "align", "fold_in"))
-    ids = np.concatenate([block.ids for block in load_blocks(published.lake.get("matrix", DAYS[2]).path / "fitted")])
-    consumers = np.concatenate([np.load(file) for file in sorted((raw / "consumers").glob("*.npy"))])
+    raw, aligned, folded = (
+        published.lake.get(step, DAYS[2]).path for step in ("embed", "align", "fold_in")
+    )
+    ids = np.concatenate(
+        [block.ids for block in load_blocks(published.lake.get("matrix", DAYS[2]).path / "fitted")]
+    )
+    consumers = np.concatenate(
+        [np.load(file) for file in sorted((raw / "consumers").glob("*.npy"))]
+    )
     published = open_shards(folded / "consumer")
     before = consumers @ np.load(raw / "producers.npy").T
     after = published.vectors[published.rows(ids)] @ np.load(aligned / "producers.npy").T
@@ -96,7 +110,9 @@ def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(publish
     consumers = version.entities["consumer"]
     every = np.arange(len(consumers.ids))
     counts = consumers.counts[every]
-    assert {i.decode(): n for i, n in zip(consumers.ids[every], counts, strict=True)} == dict(expected)
+    assert {i.decode(): n for i, n in zip(consumers.ids[every], counts, strict=True)} == dict(
+        expected
+    )
     np.testing.assert_array_equal(consumers.folded[every], counts < 3)
 
 
@@ -108,7 +124,10 @@ def test_online_fold_in_equals_the_batch(published):
     producers = np.load(partition.path / "producers.npy")
     block = load_blocks(partition.path / "rest")[0]
     row = slice(block.indptr[0], block.indptr[1])
-    history = {producers[j].decode(): s for j, s in zip(block.indices[row], block.strengths[row], strict=True)}
+    history = {
+        producers[j].decode(): s
+        for j, s in zip(block.indices[row], block.strengths[row], strict=True)
+    }
     online = registry.fold_in("author", history, day=DAYS[2])
     consumers = version.entities["consumer"]
     batch = consumers.vectors[consumers.rows([block.ids[0].decode()])][0]
@@ -135,12 +154,16 @@ def test_one_task_finds_what_two_find(spark, settings, tmp_path):
     """Sharing the rows changes nothing but the last bits."""
     found = []
     for members in (1, 2):
-        one = changed(settings, spark={"members": members}).model_copy(update={"home": tmp_path / str(members)})
+        one = changed(settings, spark={"members": members}).model_copy(
+            update={"home": tmp_path / str(members)}
+        )
         commit_days(one)
         for step in (matrix, embed):
             step.run(spark, one, DAYS[0])
         path = one.lake.get("embed", DAYS[0]).path
-        consumers = np.concatenate([np.load(file) for file in sorted((path / "consumers").glob("*.npy"))])
+        consumers = np.concatenate(
+            [np.load(file) for file in sorted((path / "consumers").glob("*.npy"))]
+        )
         found.append(consumers @ np.load(path / "producers.npy").T)
     np.testing.assert_allclose(found[0], found[1], atol=1e-3)
 
@@ -153,7 +176,9 @@ def test_more_tasks_than_cores_are_refused_with_the_remedy(spark, svd_settings):
         embed.run(spark, greedy, DAYS[0])
 
 
-def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(spark, svd_settings, caplog):
+def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(
+    spark, svd_settings, caplog
+):
     """Day two is about something else, day three is the same as day two."""
     far = changed(svd_settings, matrix={"window_days": 1}, embedding={"min_cosine": 0.95})
     commit_days(far, (0, 1, 1))
@@ -168,7 +193,9 @@ def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(sp
 
 
 def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
-    first, last = (publish.open_registry(published).version("author", day) for day in (DAYS[0], DAYS[2]))
+    first, last = (
+        publish.open_registry(published).version("author", day) for day in (DAYS[0], DAYS[2])
+    )
     assert first.lineage["metrics"]["cosine_to_anchor"] == pytest.approx(1.0)
     assert first.lineage["metrics"]["overlap10_with_anchor"] == 1.0
     for figure in ("cosine_to", "residual_to", "overlap10_with", "shared_with"):
@@ -178,18 +205,25 @@ def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
 def test_the_figures_of_alignment_by_hand(published):
     """Residual and cosine of the producers in common, from the published vectors alone."""
     registry = publish.open_registry(published)
-    tables = [registry.load(registry.version("author", day)).entities["producer"] for day in (DAYS[0], DAYS[2])]
+    tables = [
+        registry.load(registry.version("author", day)).entities["producer"]
+        for day in (DAYS[0], DAYS[2])
+    ]
     anchor, mine = (dict(zip(t.ids[:], t.vectors[:], strict=True)) for t in tables)
     common = sorted(anchor.keys() & mine.keys())
     a, b = np.array([anchor[i] for i in common]), np.array([mine[i] for i in common])
     metrics = registry.version("author", DAYS[2]).lineage["metrics"]
     assert metrics["shared_with_anchor"] == pytest.approx(len(common) / len(mine))
-    assert metrics["residual_to_anchor"] == pytest.approx(np.linalg.norm(b - a) / np.linalg.norm(a), rel=1e-5)
+    assert metrics["residual_to_anchor"] == pytest.approx(
+        np.linalg.norm(b - a) / np.linalg.norm(a), rel=1e-5
+    )
     cosines = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
     assert metrics["cosine_to_anchor"] == pytest.approx(np.mean(cosines), rel=1e-4)
 
 
-def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revision(spark, settings):
+def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revision(
+    spark, settings
+):
     commit_days(settings)
     run_all(spark, settings, DAYS[:1])
     registry = publish.open_registry(settings)
@@ -197,7 +231,10 @@ def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revi
     assert [v.id for v in registry.versions("author")] == ["author/2024-01-01.r1"]
     commit_day(settings, DAYS[0], random_day(77))
     run_all(spark, settings, DAYS[:1])
-    assert sorted(v.id for v in registry.versions("author")) == ["author/2024-01-01.r1", "author/2024-01-01.r2"]
+    assert sorted(v.id for v in registry.versions("author")) == [
+        "author/2024-01-01.r1",
+        "author/2024-01-01.r2",
+    ]
 
 
 def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings, tmp_path):
@@ -212,5 +249,8 @@ def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert settings.lake.find("publish", DAYS[0]) is None
     run_all(spark, settings, DAYS[:1])
-    paths = [Path(publish.open_registry(each).version("author", DAYS[0]).path) for each in (settings, calm)]
+    paths = [
+        Path(publish.open_registry(each).version("author", DAYS[0]).path)
+        for each in (settings, calm)
+    ]
     assert arrays(paths[0]) == arrays(paths[1])

@@ -16,7 +16,10 @@ from jobs.steps import lookalike
 
 VECTORS = {f"c{i}": [float(i), 1.0, -float(i)] for i in range(60)} | {"c60": [0.0, 0.0, 0.0]}
 PROFILES = {
-    **{f"c{i}": {"degree": "full" if i % 3 else "low", "région": "nord" if i < 5 else None} for i in range(61)},
+    **{
+        f"c{i}": {"degree": "full" if i % 3 else "low", "région": "nord" if i < 5 else None}
+        for i in range(61)
+    },
     "stranger": {"degree": "full", "région": "nord"},  # has no vector
 }
 del PROFILES["c1"]  # has no profile
@@ -28,7 +31,11 @@ def write_consumers(folder: Path, of: int) -> Path:
     for number in range(of):
         mine = ids[number::of]
         rows = np.array([VECTORS[id_.decode()] for id_ in mine.tolist()], np.float32)
-        write_shard(folder, number, Vectors(mine, rows, np.ones(len(mine), np.int32), np.zeros(len(mine), bool)))
+        write_shard(
+            folder,
+            number,
+            Vectors(mine, rows, np.ones(len(mine), np.int32), np.zeros(len(mine), bool)),
+        )
     return folder
 
 
@@ -37,8 +44,13 @@ def write_profiles(folder: Path, of: int) -> list[Path]:
     folder.mkdir(parents=True)
     for number in range(of):
         some = list(PROFILES.items())[number::of]
-        columns = {f"cat_{name}": pa.array([p[name] for _, p in some], pa.string()) for name in ("degree", "région")}
-        table = pa.table({"consumer_id": [id_ for id_, _ in some], **columns, "num_age": [1.0] * len(some)})
+        columns = {
+            f"cat_{name}": pa.array([p[name] for _, p in some], pa.string())
+            for name in ("degree", "région")
+        }
+        table = pa.table(
+            {"consumer_id": [id_ for id_, _ in some], **columns, "num_age": [1.0] * len(some)}
+        )
         pq.write_table(table, folder / f"part-{number:05d}.parquet")
     return sorted(folder.glob("*.parquet"))
 
@@ -60,7 +72,10 @@ def slow_groups(at_least: int) -> dict[str, tuple[int, list[float]]]:
 @pytest.mark.parametrize(("shards", "files", "at_least"), [(1, 1, 1), (3, 2, 1), (2, 3, 5)])
 def test_centroids_are_the_means_of_a_loop(spark, tmp_path, shards, files, at_least):
     """However the consumers and the profiles are spread over files."""
-    consumers, profiles = write_consumers(tmp_path / "consumer", shards), write_profiles(tmp_path / "profiles", files)
+    consumers, profiles = (
+        write_consumers(tmp_path / "consumer", shards),
+        write_profiles(tmp_path / "profiles", files),
+    )
     found = lookalike.group_centroids(spark, profiles, consumers, at_least)
     expected = slow_groups(at_least)
     assert [id_.decode() for id_ in found.ids.tolist()] == list(expected)
@@ -70,7 +85,10 @@ def test_centroids_are_the_means_of_a_loop(spark, tmp_path, shards, files, at_le
 
 
 def test_too_small_groups_are_none(spark, tmp_path):
-    consumers, profiles = write_consumers(tmp_path / "consumer", 2), write_profiles(tmp_path / "profiles", 2)
+    consumers, profiles = (
+        write_consumers(tmp_path / "consumer", 2),
+        write_profiles(tmp_path / "profiles", 2),
+    )
     assert lookalike.group_centroids(spark, profiles, consumers, min_consumers=40) is None
 
 
@@ -93,7 +111,11 @@ def test_the_step_writes_a_shard_of_groups(spark, tmp_path):
     assert len(digests) == 1
     partition = settings.lake.get("lookalike", FIRST)
     groups = open_shards(partition.path / "group")
-    assert [id_.decode() for id_ in groups.ids.tolist()] == list(slow_groups(20)) == ["degree=full", "degree=low"]
+    assert (
+        [id_.decode() for id_ in groups.ids.tolist()]
+        == list(slow_groups(20))
+        == ["degree=full", "degree=low"]
+    )
     assert partition.facts == {"groups": 2}
 
 

@@ -15,7 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ranker_lake import DAYS, commit_days, commit_validated, impressions, publish_version, ranker_settings
+from ranker_lake import (
+    DAYS,
+    commit_days,
+    commit_validated,
+    impressions,
+    publish_version,
+    ranker_settings,
+)
 
 from jobs.errors import EvergreenError, SettingsError, Skip
 from jobs.pipeline import chain
@@ -79,7 +86,10 @@ def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
         shutil.rmtree(settings.lake.root / "examples" / f"day={day}", ignore_errors=True)
         examples.run(spark, settings, day)
     run_chain(settings, DAYS[3:5])
-    facts = {step: [settings.lake.get(step, day).facts for day in DAYS[2:5]] for step in ("evaluate", "gate")}
+    facts = {
+        step: [settings.lake.get(step, day).facts for day in DAYS[2:5]]
+        for step in ("evaluate", "gate")
+    }
     before, opened, after = facts["gate"]
     assert "challenger" not in facts["evaluate"][1]
     assert "new space 'author-new'" in facts["evaluate"][1]["why"]
@@ -93,10 +103,14 @@ def test_the_figures_of_a_test_are_those_of_its_predictions(settings):
     test = settings.lake.get("evaluate", DAYS[2])
     table = pq.read_table(test.path / "predictions.parquet")
     for role in ("champion", "challenger"):
-        assert test.facts[f"{role}_auc_click"] == auc(table["label"].to_numpy(), table[role].to_numpy())
+        assert test.facts[f"{role}_auc_click"] == auc(
+            table["label"].to_numpy(), table[role].to_numpy()
+        )
     assert (
         table["consumer_id"].to_pylist()
-        == pq.read_table(settings.lake.get("examples", DAYS[2]).path / "examples")["consumer_id"].to_pylist()
+        == pq.read_table(settings.lake.get("examples", DAYS[2]).path / "examples")[
+            "consumer_id"
+        ].to_pylist()
     )
     assert test.facts["challenger_auc_click"] > 0.6  # the small days are learnable
 
@@ -111,13 +125,21 @@ def test_the_previous_day_is_the_newest_trusted_one(tmp_path):
     assert chain.previous(settings, DAYS[3]) == DAYS[0]
     assert chain.previous(settings, DAYS[0]) is None
     needed = list(chain.needs_of_previous(settings, DAYS[3], ("train", "gate")))
-    assert needed == [("validate", d) for d in reversed(DAYS[:3])] + [("train", DAYS[0]), ("gate", DAYS[0])]
+    assert needed == [("validate", d) for d in reversed(DAYS[:3])] + [
+        ("train", DAYS[0]),
+        ("gate", DAYS[0]),
+    ]
 
 
 def test_every_draw_has_its_own_seed(settings):
     """By step, day and settings; the same ones every time."""
     other = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"seed": 1})})
-    seeds = {chain.seed(s, step, day) for s in (settings, other) for step in ("train", "gate") for day in DAYS[:2]}
+    seeds = {
+        chain.seed(s, step, day)
+        for s in (settings, other)
+        for step in ("train", "gate")
+        for day in DAYS[:2]
+    }
     assert len(seeds) == 8
     assert chain.seed(settings, "train", DAYS[0]) in seeds
 
@@ -127,7 +149,9 @@ def test_every_draw_has_its_own_seed(settings):
 
 def test_training_takes_the_window_and_nothing_newer(settings):
     """Up to the day itself, from the window's first day on."""
-    short = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"window_days": 2})})
+    short = settings.model_copy(
+        update={"ranker": settings.ranker.model_copy(update={"window_days": 2})}
+    )
     train.run(None, short, DAYS[2])
     partition = short.lake.get("train", DAYS[2])
     assert sorted(partition.inputs) == [f"examples/{day}" for day in DAYS[1:3]]
@@ -176,20 +200,26 @@ train.run(None, Settings.model_validate_json(sys.argv[1]), date.fromisoformat(sy
 
 
 @pytest.mark.parametrize("moment", KILLED_AT)
-def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(four_days, settings, tmp_path, moment):
+def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(
+    four_days, settings, tmp_path, moment
+):
     """kill -9, then again undisturbed: no partition after the first, the undisturbed one after the second."""
 
     def attempt(sabotage: str) -> int:
         arguments = [settings.model_dump_json(), str(DAYS[3])]
         code = TRAIN.format(sabotage=sabotage)
-        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, env=os.environ).returncode
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, env=os.environ
+        ).returncode
 
     assert attempt(KILLED_AT[moment]) == -signal.SIGKILL
     assert settings.lake.find("train", DAYS[3]) is None
     assert attempt("") == 0
     undisturbed = copied(four_days, tmp_path / "undisturbed")
     train.run(None, undisturbed, DAYS[3])
-    assert settings.lake.get("train", DAYS[3]).digest == undisturbed.lake.get("train", DAYS[3]).digest
+    assert (
+        settings.lake.get("train", DAYS[3]).digest == undisturbed.lake.get("train", DAYS[3]).digest
+    )
 
 
 # Testing
@@ -203,13 +233,16 @@ def test_a_model_of_other_features_is_refused(settings):
     spec["numeric"] = spec["numeric"][:-1]
     (partition.path / "features.json").write_text(json.dumps(spec))
     with pytest.raises(
-        EvergreenError, match=f"{DAYS[0]} reads other features than the examples of {DAYS[1]}.*start_day"
+        EvergreenError,
+        match=f"{DAYS[0]} reads other features than the examples of {DAYS[1]}.*start_day",
     ):
         judge.run(None, settings, DAYS[1])
 
 
 def test_a_primary_label_that_does_not_exist_is_named(settings):
-    wrong = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"primary_label": "buy"})})
+    wrong = settings.model_copy(
+        update={"ranker": settings.ranker.model_copy(update={"primary_label": "buy"})}
+    )
     with pytest.raises(SettingsError, match=r"primary_label is 'buy'.*\['click', 'like'\]"):
         judge.run(None, wrong, DAYS[0])
 
@@ -234,7 +267,9 @@ def interval(difference: float, low: float, high: float) -> Interval:
         ("A", "B", interval(np.nan, np.nan, np.nan), "B", "one outcome only"),
     ],
 )
-def test_the_challenger_wins_unless_it_is_worse_beyond_doubt(champion, challenger, found, winner, words):
+def test_the_challenger_wins_unless_it_is_worse_beyond_doubt(
+    champion, challenger, found, winner, words
+):
     decision = decide(champion, challenger, found, "click", DAYS[2])
     assert decision.champion == winner
     assert words in decision.why
@@ -246,7 +281,11 @@ def test_the_gate_reads_the_predictions(settings, noise, promoted):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 600).astype(np.int8)
     champion = labels + rng.normal(size=600)
-    table = {"consumer_id": [f"c{c}" for c in rng.integers(0, 60, 600)], "label": labels, "champion": champion}
+    table = {
+        "consumer_id": [f"c{c}" for c in rng.integers(0, 60, 600)],
+        "label": labels,
+        "champion": champion,
+    }
     with settings.lake.writing("evaluate", DAYS[2], settings="") as staging:
         staging.facts |= {"champion": str(DAYS[0]), "challenger": str(DAYS[1]), "rows": 600}
         table["challenger"] = champion + noise * rng.normal(size=600)

@@ -25,7 +25,9 @@ def day_of(spark, tmp_path):
 
     def make(log: pd.DataFrame, days=(DAY,)) -> Settings:
         source = KuaiRandSettings(kind="kuairand", path=write_kuairand(tmp_path / "log", log))
-        settings = Settings(home=tmp_path / "home", source=source, spark=SparkSettings(partitions=1))
+        settings = Settings(
+            home=tmp_path / "home", source=source, spark=SparkSettings(partitions=1)
+        )
         for day in days:
             land.run(spark, settings, day)
         return settings
@@ -77,27 +79,32 @@ def test_bad_rows_go_to_the_quarantine_with_their_reasons_and_are_counted_by_the
     told = [fault for reason in FAULTS for fault in reason.split()]
     by_fault = {fault: told.count(fault) for fault in told}
     assert {key.partition("/")[2]: n for key, n in aside.facts.items() if "/" in key} == by_fault
-    counted = {key.removeprefix("gx_impressions/"): n for key, n in verdict.facts.items() if key.startswith("gx_imp")}
+    counted = {
+        key.removeprefix("gx_impressions/"): n
+        for key, n in verdict.facts.items()
+        if key.startswith("gx_imp")
+    }
     assert {fault: counted[fault] for fault in by_fault} == by_fault
     assert counted["bad_row"] == verdict.facts["bad_impressions"] == len(FAULTS)
     assert counted["dwell_negative_percent"] == pytest.approx(100 / len(log), abs=1e-6)
     assert verdict.facts["rows_impressions"] == len(log) - len(FAULTS)
     assert (
-        bad.drop_columns("reason").schema.names == table_of(settings.lake.get("land", DAY), "impressions").schema.names
+        bad.drop_columns("reason").schema.names
+        == table_of(settings.lake.get("land", DAY), "impressions").schema.names
     )
 
 
 def test_ids_that_are_text_are_all_missing(spark, day_of):
     settings = day_of(spoilt(ROWS, "user_id", "somebody"))
-    with pytest.raises(UntrustedDay, match=r"100 of 100 rows .* consumer_id_missing 100 \(consumer_id is there"):
+    with pytest.raises(
+        UntrustedDay, match=r"100 of 100 rows .* consumer_id_missing 100 \(consumer_id is there"
+    ):
         validate.run(spark, settings, DAY)
 
 
 def test_a_clock_a_day_off_is_told_with_the_day_that_was_expected(spark, day_of):
     log = one_day().assign(time_ms=lambda log: log.time_ms - 86_400_000)
-    message = (
-        r"time_outside_day 99 \(time_ms lies in 2024-03-01 \(Asia/Shanghai"  # one row is within the slack of an hour
-    )
+    message = r"time_outside_day 99 \(time_ms lies in 2024-03-01 \(Asia/Shanghai"  # one row is within the slack of an hour
     with pytest.raises(UntrustedDay, match=message):
         validate.run(spark, day_of(log), DAY)
 
@@ -131,10 +138,13 @@ def test_an_empty_day_is_refused(spark, day_of):
 
 
 def test_under_half_the_usual_rows_is_refused_and_half_is_not(spark, day_of):
-    days = [kuairand_log([day], rows) for day, rows in zip(DAYS, (100, 60, 80, 39), strict=True)]  # median 80
+    days = [
+        kuairand_log([day], rows) for day, rows in zip(DAYS, (100, 60, 80, 39), strict=True)
+    ]  # median 80
     settings = day_of(pd.concat(days), days=DAYS)
     with pytest.raises(
-        UntrustedDay, match=r"39 rows, expected 40 or more \(50 % of 80, the median of the 3 days before"
+        UntrustedDay,
+        match=r"39 rows, expected 40 or more \(50 % of 80, the median of the 3 days before",
     ):
         validate.run(spark, settings, DAYS[3])
     looser = settings.validation.model_copy(update={"min_rows_share": 0.48})
@@ -152,11 +162,17 @@ def test_six_bad_rows_of_a_hundred_are_too_many_and_the_refusal_is_kept(spark, d
     assert "label_click_not_0_or_1 6" in verdict.facts["reason"]
     assert str(settings.home) not in verdict.facts["reason"]
     assert table_of(settings.lake.get("quarantine", DAY), "impressions").num_rows == 6
-    assert ensure(settings, "validate", DAY, lambda: spark) == current(settings, "validate", DAY) == verdict
+    assert (
+        ensure(settings, "validate", DAY, lambda: spark)
+        == current(settings, "validate", DAY)
+        == verdict
+    )
     page = (settings.report("validate", DAY) / "data_docs.html").read_text()
     assert "Not trusted" in page
     assert "label_click is 0 or 1, in at least 95 % of the rows" in page
-    assert not {"http", "<script"} & set(re.findall("http|<script", page)), "the page needs nothing from the network"
+    assert not {"http", "<script"} & set(re.findall("http|<script", page)), (
+        "the page needs nothing from the network"
+    )
 
 
 def test_columns_that_are_not_the_schemas_are_refused_before_any_row_is_judged(spark, day_of):
@@ -188,7 +204,10 @@ def test_the_clean_engagements_are_the_labels_of_the_clean_impressions(spark, da
         for name in names
         if row[f"label_{name}"] == 1
     )
-    assert sorted(tuple(row.values()) for row in table_of(clean, "engagements").to_pylist()) == expected
+    assert (
+        sorted(tuple(row.values()) for row in table_of(clean, "engagements").to_pylist())
+        == expected
+    )
 
 
 def test_the_same_day_gives_the_same_bytes_twice(spark, day_of):
@@ -197,7 +216,11 @@ def test_the_same_day_gives_the_same_bytes_twice(spark, day_of):
     def digests():
         validate.run(spark, settings, DAY)
         files = sorted((settings.home / "lake").rglob("*.*"))
-        return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+        return {
+            str(file): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+            if file.is_file()
+        }
 
     once = digests()
     land.run(spark, settings, DAY)
@@ -206,7 +229,9 @@ def test_the_same_day_gives_the_same_bytes_twice(spark, day_of):
 
 def test_a_file_that_is_cut_off_leaves_nothing_in_the_lake(spark, tmp_path):
     folder = write_kuairand(tmp_path / "log", one_day())
-    settings = Settings(home=tmp_path / "home", source=KuaiRandSettings(kind="kuairand", path=folder))
+    settings = Settings(
+        home=tmp_path / "home", source=KuaiRandSettings(kind="kuairand", path=folder)
+    )
     file = folder / "data" / "user_features_pure.csv.gz"
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(BadInput, match=r"user_features_pure.csv.gz cannot be read to its end"):

@@ -24,7 +24,9 @@ NET = MaskNetConfig(field_width=6, number_fields=2, blocks=3, block_width=5, hid
 
 def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(seed)
-    categories = torch.stack([torch.randint(c.buckets, (n,), generator=rng) for c in SPEC.categorical], dim=1)
+    categories = torch.stack(
+        [torch.randint(c.buckets, (n,), generator=rng) for c in SPEC.categorical], dim=1
+    )
     return categories, torch.randn(n, 2, generator=rng), torch.randn(n, 2, 4, generator=rng)
 
 
@@ -38,7 +40,9 @@ def model() -> MaskNet:
 
 
 def layer_norm(x: np.ndarray, scale: torch.Tensor, shift: torch.Tensor) -> np.ndarray:
-    return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * scale.detach().numpy() + shift.detach().numpy()
+    return (x - x.mean()) / np.sqrt(
+        x.var() + 1e-5
+    ) * scale.detach().numpy() + shift.detach().numpy()
 
 
 def linear(x: np.ndarray, layer: torch.nn.Linear) -> np.ndarray:
@@ -50,7 +54,9 @@ def slow_block(block: MaskBlock, x: np.ndarray, e: np.ndarray) -> np.ndarray:
     """One row through one block, as the paper writes it."""
     aggregated = np.maximum(linear(e, block.mask[0]), 0)
     mask = linear(aggregated, block.mask[2])
-    return np.maximum(layer_norm(linear(x * mask, block.project), block.norm.weight, block.norm.bias), 0)
+    return np.maximum(
+        layer_norm(linear(x * mask, block.project), block.norm.weight, block.norm.bias), 0
+    )
 
 
 def test_a_block_is_the_papers_equation():
@@ -87,9 +93,13 @@ def test_the_whole_network_is_its_parts_side_by_side(model):
         fields.append(linear(u * p, f.product))
         norms = zip(fields, model.norms.scale_FK, model.norms.shift_FK, strict=True)
         normed = np.concatenate([layer_norm(field, scale, shift) for field, scale, shift in norms])
-        hidden = np.concatenate([slow_block(b, normed, np.concatenate(fields)) for b in model.blocks])
+        hidden = np.concatenate(
+            [slow_block(b, normed, np.concatenate(fields)) for b in model.blocks]
+        )
         slow.append(linear(np.maximum(linear(hidden, model.hidden[0]), 0), model.heads))
-    np.testing.assert_allclose(model(categories, numbers, vectors).detach().numpy(), slow, atol=1e-5)
+    np.testing.assert_allclose(
+        model(categories, numbers, vectors).detach().numpy(), slow, atol=1e-5
+    )
 
 
 def test_the_mask_depends_on_the_example(model):
