@@ -1,4 +1,4 @@
-"""What the DAGs share: a task is one step of one day, called as `evergreen step NAME --day D` calls it."""
+"""What the DAGs share. A task is one step of one day, as `evergreen step NAME --day D` runs it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from datetime import datetime, timedelta
 from airflow.sdk import Asset, BaseOperatorLink, task
 
 EMBEDDINGS = Asset("embeddings")  # partition D: the version of day D is in the registry
-START = datetime(1970, 1, 1)  # any day of any log may be asked for
-LAST_DAY = os.environ.get(
-    "EVERGREEN_LAST_DAY"
-)  # a log that is closed has one; after it nothing runs by itself
+START = datetime(1970, 1, 1)  # any day of any log may be requested
+LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; nothing is scheduled after it
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(seconds=5)}
 
 
 class MLflowRun(BaseOperatorLink):
-    """Leads from an Airflow task to the MLflow run that holds its settings, figures and plots."""
+    """A link from an Airflow task to its MLflow run: settings, figures and plots."""
 
     name = "MLflow run"
 
@@ -25,12 +23,12 @@ class MLflowRun(BaseOperatorLink):
 
 
 def step(name: str, *, spark: bool = False, **options):
-    """The task of one step; with spark, it takes a slot of the pool and is handed a session."""
+    """The task of one step. With spark it takes a slot of the pool and receives a session."""
     if spark:
 
         @task.pyspark(task_id=name, conn_id="spark", pool="spark", **options)
         def run(dag_run, ti, spark):
-            return execute(name, dag_run, ti, lambda: spark)
+            return execute(name, dag_run, ti, spark)
 
     else:
 
@@ -44,28 +42,38 @@ def step(name: str, *, spark: bool = False, **options):
 
 
 def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
-    """Run the step on the run's partition. Only what another try could mend is tried again."""
+    """Run the step on the run's partition. Only what another attempt could fix is retried.
+
+    spark: the task's session, None for a step without one.
+    """
     from datetime import date
 
     from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
     from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
-    from jobs.pipeline import plan as steps
-    from jobs.pipeline import tracking
+    from jobs.pipeline import plan
+    from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
-    from jobs.spark.session import LazySession
+    from jobs.spark.session import spark_session
 
     if dag_run.partition_key is None:
         raise AirflowFailException(
-            "This run has no day. Give it one: trigger it with a partition key such as 2022-04-25."
+            "This run has no day. Trigger it with a partition key such as 2022-04-25."
         )
-    day, settings = date.fromisoformat(dag_run.partition_key), load_settings()
+    day = date.fromisoformat(dag_run.partition_key)
+    settings = load_settings()
+
+    def make_spark():
+        # Also a step without a session may have to compute a missing input that needs one.
+        return spark if spark is not None else spark_session(settings)
+
     try:
-        partition = steps.execute(settings, name, day, spark or (lambda: LazySession(settings)))
+        partition = plan.execute(settings, name, day, make_spark)
     except Skip as reason:
         raise AirflowSkipException(str(reason)) from None
     except (BadInput, SettingsError, UntrustedDay) as error:
         raise AirflowFailException(str(error)) from error
     finally:
-        ti.xcom_push("mlflow", tracking.address(settings, name, day))
+        address = Tracker(settings).address(plan.tracked(settings, name), day)
+        ti.xcom_push("mlflow", address)
     return {"partition": partition.key, "digest": partition.digest}

@@ -1,18 +1,18 @@
 """# Daily embeddings
 
-Yesterday's log, at midnight → clean rows → matrix → vectors → one version in the registry, and the asset `embeddings`
-with the day as its partition.
+At midnight, for the day that has just ended: rows of the log → validated rows → matrix → vectors
+→ one version in the registry, and the asset `embeddings` with the day as its partition.
 
-| if this fails | then |
+| if this task fails | then |
 | --- | --- |
-| `land` | the log's file is missing or damaged; the message names it. Mend it and clear the task |
-| `validate` | the day cannot be trusted; the message names the expectation. Yesterday's version keeps serving |
-| any other | it is tried again by itself; a step writes whole or not at all, so clearing it is always safe |
+| `land` | the log's file is missing or damaged; the message names it. Fix it, clear the task |
+| `validate` | the day is not trusted; the message says why. Yesterday's version keeps serving |
+| any other | it is retried; a step writes whole or not at all, so clearing it is always safe |
 
-Old days, each after the one before it:
-`airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06 --max-active-runs 1`
-With `--reprocess-behavior completed` days that have run are run again, and give the same bytes. While `make up` runs,
-say `evergreen airflow backfill create …`.
+To run old days, one after the other:
+`airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06`
+With `--reprocess-behavior completed`, days that have run are run again and give the same bytes.
+While `make up` runs, use `evergreen airflow backfill create …`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from airflow.sdk import CronPartitionTimetable, chain, dag
 
 from dags.common import DEFAULTS, EMBEDDINGS, LAST_DAY, START, step
 
-# The run of midnight is for the day that has just ended: the partition lies one tick before it.
+# The run at midnight is for the day that has just ended: its partition is one tick earlier.
 AFTER_THE_DAY = CronPartitionTimetable(
     "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
 )

@@ -1,10 +1,11 @@
 """# Daily ranker
 
-When the embeddings of day D are published: the models of yesterday are tested on day D before anything trains on it;
-then a fresh ranker is trained on the days up to D, and becomes champion when it is not worse.
+When the embeddings of day D are published: yesterday's models are evaluated on day D before
+anything trains on it; then a fresh ranker is trained on the days up to D. It becomes champion
+after the next day, unless it is worse.
 
-One day after the other: day D is judged with the champion of day D − 1. A day of a log without impressions is skipped.
-If a task fails, the champion stays; clear the task to run it again.
+Days run one after the other: day D is judged with the champion of day D − 1. A day without
+impressions is skipped. If a task fails, the champion stays; clear the task to run it again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`evergreen`: the commands. What a command needs is imported when it runs, so that the others start at once."""
+"""`evergreen`: the command line.
+
+A command imports what it needs when it runs, so that every other command starts at once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ DAY = ["%Y-%m-%d"]
 
 
 class Commands(TyperGroup):
-    """Mounts `evergreen registry` on first use, and tells our own errors as one paragraph instead of a traceback."""
+    """Mounts `evergreen registry` on first use, and shows our errors as one paragraph, not a traceback."""
 
     def get_command(self, ctx, name):
         if name != "registry":
@@ -52,21 +55,22 @@ def main(
     """Evergreen keeps a recommender fresh: daily embeddings, a registry of versions, a ranker proved every day."""
     if settings:
         os.environ["EVERGREEN_SETTINGS"] = str(settings.resolve())
-    ctx.obj = open_registry  # what `evergreen registry …` asks for
+    ctx.obj = open_registry  # `evergreen registry …` calls it
 
 
 def open_registry():
     """The registry that the settings name."""
-    from embeddings.registry.client import Registry
     from jobs.settings import load_settings
 
-    settings = load_settings()
-    return Registry(settings.registry_root, settings.registry_url)
+    return load_settings().open_registry()
 
 
 @app.command()
 def doctor() -> None:
-    """Tell whether this machine can run Evergreen, and the remedy for what is missing.  Example: evergreen doctor"""
+    """Check whether this machine can run Evergreen, and name a remedy for what is missing.
+
+    Example: evergreen doctor
+    """
     from jobs.local.doctor import examine, show
     from jobs.settings import load_settings
 
@@ -77,7 +81,7 @@ def doctor() -> None:
 
 @app.command()
 def up() -> None:
-    """Run the services until Ctrl-C, to browse what is there.  Example: evergreen up"""
+    """Run the services until Ctrl-C, to browse results.  Example: evergreen up"""
     from jobs.local.demo import serve
     from jobs.settings import load_settings
 
@@ -107,7 +111,7 @@ def demo(
         typer.Option(help="How many days after day zero; default: all that are bundled.", min=1),
     ] = None,
 ) -> None:
-    """Take the log's days through Airflow and show what came of them.  Example: evergreen demo --days 4"""
+    """Run the days of the log through Airflow and show a summary.  Example: evergreen demo --days 4"""
     from jobs.local.demo import demo as run_demo
     from jobs.settings import load_settings
 
@@ -117,18 +121,23 @@ def demo(
 @app.command()
 def step(
     name: Annotated[
-        str, typer.Argument(help="One of land … promote; a wrong one is answered with the list.")
+        str,
+        typer.Argument(
+            help="The step's name, land to promote; a wrong one is answered with the list."
+        ),
     ],
     day: Annotated[datetime, typer.Option(formats=DAY, help="The partition.")],
 ) -> None:
-    """Run one step of one day, and first what it needs.  Example: evergreen step matrix --day 2022-04-25"""
-    from jobs.pipeline import plan as steps
+    """Run one step of one day, its missing inputs first.
+
+    Example: evergreen step matrix --day 2022-04-25
+    """
+    from jobs.pipeline import plan
     from jobs.settings import load_settings
-    from jobs.spark.session import LazySession
+    from jobs.spark.session import spark_session
 
     settings = load_settings()
-    steps.module(name)
-    partition = steps.execute(settings, name, day.date(), lambda: LazySession(settings))
+    partition = plan.execute(settings, name, day.date(), lambda: spark_session(settings))
     typer.echo(f"{partition.key} {partition.digest}")
     for fact, value in sorted(partition.facts.items()):
         typer.echo(f"  {fact}: {value}")
@@ -139,7 +148,10 @@ def run(
     first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first day.")],
     last: Annotated[datetime, typer.Option("--to", formats=DAY, help="The last day, included.")],
 ) -> None:
-    """Run every step of these days without Airflow.  Example: evergreen run --from 2022-04-24 --to 2022-04-28"""
+    """Run every step of these days without Airflow.
+
+    Example: evergreen run --from 2022-04-24 --to 2022-04-28
+    """
     from jobs.pipeline.loop import run_days
     from jobs.settings import load_settings
 
@@ -154,14 +166,14 @@ def run(
 
 
 experiment = typer.Typer(
-    no_args_is_help=True, help="Measure anew what the claims about the embeddings rest on."
+    no_args_is_help=True, help="Repeat the measurements behind the claims about embeddings."
 )
 app.add_typer(experiment, name="experiment")
 
-Seed = Annotated[int, typer.Option(help="Of splits, solvers, rankers and intervals.")]
+Seed = Annotated[int, typer.Option(help="Seed of splits, solvers, rankers and intervals.")]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder of tables and pictures; default: reports/experiments of home."),
+    typer.Option(help="Folder for tables and pictures; default: home/reports/experiments."),
 ]
 
 
@@ -177,7 +189,7 @@ def fold_in(
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
-    """How many consumers need to be fitted, and what folding in the others costs.
+    """Measure how many consumers need to be fitted, and what folding in the others costs.
 
     Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
     """
@@ -191,7 +203,7 @@ def fold_in(
 
 @experiment.command()
 def alignment(seed: Seed = 0, out: Out = None) -> None:
-    """A ranker that is not retrained, served aligned, unaligned and frozen vectors.
+    """Measure a ranker that is not retrained, served aligned, unaligned and frozen vectors.
 
     Example: evergreen experiment alignment --out /tmp/alignment
     """

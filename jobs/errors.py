@@ -1,16 +1,19 @@
-"""What a user, a file or a cluster can get wrong. Every message names the culprit, what was expected and the remedy."""
+"""Errors that a user, a file or a cluster can cause.
+
+Every message names the culprit, what was expected and the remedy.
+"""
 
 
 class EvergreenError(Exception):
-    """Base of all errors that are told to the user as one paragraph, without a traceback."""
+    """Base of all errors that are shown to the user as one paragraph, without a traceback."""
 
 
 class SettingsError(EvergreenError):
-    """A settings file or variable that cannot be meant."""
+    """A settings file or environment variable that is invalid."""
 
 
 class BadInput(EvergreenError):
-    """A source file that cannot be read as what it claims to be."""
+    """A source file that cannot be read in the format that was declared."""
 
 
 class UntrustedDay(EvergreenError):
@@ -18,8 +21,8 @@ class UntrustedDay(EvergreenError):
 
 
 class NotCommitted(EvergreenError):
-    """A partition that was asked for and is not there."""
+    """A partition that was requested and does not exist."""
 
 
 class Skip(Exception):
-    """Not an error: the step has nothing to do on this day (a table the source does not have). Says why."""
+    """Not an error: the step has nothing to do on this day, for the reason in the message."""

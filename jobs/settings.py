@@ -12,19 +12,24 @@ import os
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
+from jobs.plugins import PluginSection, faults
+
+if TYPE_CHECKING:
+    from embeddings.registry.client import Registry
+    from jobs.lake.store import Lake
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class KuaiRandSettings(Section):
@@ -94,102 +99,161 @@ class EdgelistSettings(Section):
 
 
 class SparkSettings(Section):
-    remote: str = ""  # sc://host:port/;token=... ; empty: a classic session on `master`
+    """Where Spark runs and how much of it a step uses."""
+
+    remote: str = ""
+    """Spark Connect address, `sc://host:port/;token=…`. Empty: a classic session on `master`."""
+
     master: str = "local[*]"
-    partitions: int = 2  # output files of a large table, shuffle partitions, blocks of the matrix
-    members: int = Field(  # tasks of the job that factorises, all running at once: at most the cores that Spark has
-        default_factory=lambda: min(2, os.cpu_count() or 1), ge=1
-    )
+    """Master of a classic session, or of the Connect server that `evergreen up` starts."""
+
+    partitions: int = 2
+    """Output files of a large table, shuffle partitions, and blocks of the matrix."""
+
+    members: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
+    """Tasks of the job that factorises. All run at once: at most the number of Spark's cores."""
+
     driver_memory: str = "2g"
-    conf: dict[
-        str, str
-    ] = {}  # Spark's own options, over ours, for a driver of ours: `master`, not `remote`
+    """Heap of a driver that Evergreen starts."""
+
+    conf: dict[str, str] = {}
+    """Any Spark option, over Evergreen's own; applies to a driver on `master`, not to `remote`."""
 
 
 class ValidationSettings(Section):
-    max_bad_share: float = 0.05  # more bad rows than this, and the day is not trusted
-    min_rows_share: float = 0.5  # of the trailing median; fewer rows, and the day is not trusted. 0: quiet days are normal
-    median_days: int = 7  # length of the trailing median
-    median_min_days: int = 3  # with fewer days behind it, the row count is not judged
+    """When a day is trusted."""
+
+    max_bad_share: float = 0.05
+    """Share of bad rows in a table above which the day is not trusted."""
+
+    min_rows_share: float = 0.5
+    """Share of the trailing median below which a day has too few rows. 0: quiet days are normal."""
+
+    median_days: int = 7
+    """Days in the trailing median of row counts."""
+
+    median_min_days: int = 3
+    """With fewer preceding days than this, the row count is not judged."""
 
 
 class MatrixSettings(Section):
-    window_days: int = 14  # trailing days whose engagements count, the day itself included
-    producers: int = 5000  # the top N producers span the matrix
-    drop_top: int = Field(
-        default=0, ge=0
-    )  # the T most popular of all are left out of it; the N come after them
-    rank_by: str = (
-        ""  # kind that ranks them, such as "follow" where follows are known; empty: any engagement
-    )
-    min_engagements: int = 2  # a consumer with fewer in the window is folded in, not fitted
-    weights: dict[str, float] = {}  # strength of one engagement by kind; a kind not named counts 1
+    """Which engagements make the consumer-producer matrix, and how strongly each counts."""
+
+    window_days: int = 14
+    """Trailing days whose engagements count, the day itself included."""
+
+    producers: int = 5000
+    """The most popular N producers are the columns of the matrix."""
+
+    drop_top: int = Field(default=0, ge=0)
+    """The most popular T producers are left out; the N of `producers` follow them."""
+
+    rank_by: str = ""
+    """Kind of engagement that ranks producers, such as "follow". Empty: any kind."""
+
+    min_engagements: int = 2
+    """A consumer with fewer engagements in the window is folded in instead of fitted."""
+
+    weights: dict[str, float] = {}
+    """Strength of one engagement by kind; a kind without an entry counts 1."""
 
 
-class ALSSettings(Section):
-    """Implicit ALS; see embeddings/embedders/als.py for what is minimised."""
+class EmbeddingSettings(PluginSection):
+    """What is embedded, and by which embedder; its options are in `[embedding.<method>]`."""
 
-    iterations: int = (
-        32  # two seeds then agree to a mean cosine of 0.95 between their producers, with 16 to 0.91
-    )
-    unobserved_weight: float = 0.1  # α0, the weight of every pair, engaged or not
-    regularization: float = 0.003  # λ
-    frequency_exponent: float = (
-        1.0  # ν: 0, the same penalty for all; 1, in proportion to a row's engagements
-    )
-    solver: Literal["cg", "exact"] = "cg"
+    family: ClassVar[str] = "embeddings.embedders"
+    chooser: ClassVar[str] = "method"
 
+    name: str = "producer"
+    """Name of the published embedding."""
 
-class EmbeddingSettings(Section):
-    name: str = "producer"  # name of the published embedding
-    method: Literal["svd", "als"] = "svd"
-    dim: int = Field(default=32, ge=1, le=1000)  # length of one vector
-    tolerance: float = Field(
-        default=5e-3, ge=1e-7
-    )  # of the SVD: ‖XᵀXv − σ²v‖ / σ₁² at which a direction is good enough
-    smoothing: float = Field(
-        default=1.0, ge=0
-    )  # of the SVD: what is added to row and column sums, in their means
-    als: ALSSettings = ALSSettings()
-    anchor_day: date | None = (
-        None  # day whose coordinates the space keeps; default: the first day of the log
-    )
-    min_cosine: float = (
-        0.5  # mean cosine to the anchor's vectors; below it the version opens a space of its own
-    )
+    method: str = "svd"
+    """The embedder: a file of embeddings/embedders/, such as "svd" or "als"."""
+
+    dim: int = Field(default=32, ge=1, le=1000)
+    """Length of one vector."""
+
+    anchor_day: date | None = None
+    """Day whose coordinates the space keeps. Default: the first day of the log."""
+
+    min_cosine: float = 0.5
+    """A version whose mean cosine to the anchor's vectors is lower opens a new space."""
+
     seed: int = 0
+    """Seed of the solver."""
 
 
-class RankerSettings(Section):
-    name: str = "ranker"  # name of the registered model
-    start_day: date | None = None  # first day of the chain; default: the first day with impressions
-    window_days: int = 14  # trailing days of examples trained on
-    primary_label: str = "click"  # the label that the gate judges
+class RankerSettings(PluginSection):
+    """How the ranker is trained and compared; the network's options are in `[ranker.<kind>]`."""
+
+    family: ClassVar[str] = "models.rankers"
+    chooser: ClassVar[str] = "kind"
+
+    kind: str = "masknet"
+    """The ranker: a file of models/rankers/."""
+
+    name: str = "ranker"
+    """Name of the registered model."""
+
+    start_day: date | None = None
+    """First day of the chain of rankers. Default: the first day with impressions."""
+
+    window_days: int = 14
+    """Trailing days of examples that a model is trained on."""
+
+    primary_label: str = "click"
+    """The label that decides about promotion."""
+
     batch_size: int = 512
+    """Rows of one training step."""
+
     learning_rate: float = 2e-3
-    field_width: int = 8  # length of one feature's vector inside the ranker
-    threads: int = (
-        1  # of torch on a CPU; more are quicker on an idle machine and much slower on a busy one
-    )
-    bootstrap: int = 200  # resamples of users in the gate's interval
+    """Peak learning rate of Adam."""
+
+    threads: int = 1
+    """CPU threads of torch; more are faster on an idle machine and much slower on a busy one."""
+
+    bootstrap: int = 200
+    """Resamples of users in the gate's confidence interval."""
+
     seed: int = 0
+    """Seed of initial weights and resamples."""
 
 
 class MLflowSettings(Section):
-    uri: str = ""  # tracking server; empty: a database under home; "off": nothing is tracked
+    """Where runs and models are tracked."""
+
+    uri: str = ""
+    """Address of a tracking server. Empty: a database under home; "off": no tracking."""
 
 
 class RegistrySettings(Section):
-    url: str = ""  # SQLAlchemy address of the catalog; empty: SQLite under home
-    token: str = ""  # guards the service's writes
+    """Where versions are listed."""
+
+    url: str = ""
+    """SQLAlchemy address of the catalog. Empty: SQLite under home."""
+
+    token: str = ""
+    """Token that the service demands for writes. Empty: drawn once per home."""
 
 
 class ServiceSettings(Section):
+    """The services of `evergreen up` on one machine, all bound to loopback."""
+
     airflow_port: int = 8080
+    """Port of Airflow."""
+
     mlflow_port: int = 5000
+    """Port of MLflow."""
+
     registry_port: int = 8090
+    """Port of the registry."""
+
     spark_port: int = 15002
-    live: bool = True  # the log grows: every midnight the day that has just ended is run. False: only days asked for
+    """Port of the Spark Connect server."""
+
+    live: bool = True
+    """Is the log still growing? Then the day that has ended runs at midnight."""
 
 
 SourceSettings = Annotated[
@@ -207,6 +271,8 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".evergreen")
+    """Folder of all state: lake, registry, reports, logs, MLflow and Airflow databases."""
+
     source: SourceSettings
     spark: SparkSettings = SparkSettings()
     validation: ValidationSettings = ValidationSettings()
@@ -224,7 +290,7 @@ class Settings(BaseSettings):
         return env_settings, init_settings  # a variable wins over the file
 
     @property
-    def lake(self):
+    def lake(self) -> Lake:
         from jobs.lake.store import Lake
 
         return Lake(self.home / "lake")
@@ -247,12 +313,23 @@ class Settings(BaseSettings):
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def section(self, name: str) -> dict[str, Any]:
+        """The options of a section that shape a result, as JSON; where the log is stored does not."""
+        section = getattr(self, name)
+        if isinstance(section, PluginSection):
+            return section.effective()
+        return section.model_dump(mode="json", exclude={"path"})
+
     def digest(self, *sections: str) -> str:
         """Digest of the named sections: the settings that shape a step's result."""
-        chosen = {
-            name: getattr(self, name).model_dump(mode="json", exclude={"path"}) for name in sections
-        }
+        chosen = {name: self.section(name) for name in sections}
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+
+    def open_registry(self) -> Registry:
+        """The registry that the settings name."""
+        from embeddings.registry.client import Registry
+
+        return Registry(self.registry_root, self.registry_url)
 
 
 def load_settings(path: Path | str | None = None) -> Settings:
@@ -269,12 +346,9 @@ def load_settings(path: Path | str | None = None) -> Settings:
     try:
         settings = Settings(**raw)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})"
-            for e in error.errors()
-        )
         raise SettingsError(
-            f"{file}: {faults}. The options and their defaults are listed in jobs/settings.py."
+            f"{file}: {faults(error)}. The options and their defaults are listed in the settings "
+            "reference, docs/reference/settings.md."
         ) from None
     source = settings.source.model_copy(update={"path": file.parent / settings.source.path})
     return settings.model_copy(

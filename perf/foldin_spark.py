@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from rich.progress import track
 
-from embeddings.embedders.blocks import Block, save_block
+from embeddings.blocks import Block, save_block
 from embeddings.fold_in import SVDFoldIn
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session

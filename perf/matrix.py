@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from rich.progress import track
 
-from embeddings.embedders.blocks import load_blocks, stack
+from embeddings.blocks import load_blocks, stack
 from jobs.lake.buckets import Part
 from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS
 from jobs.settings import EdgelistSettings, MatrixSettings, Settings, SparkSettings

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import scipy.sparse as sp
 
-from embeddings.embedders.blocks import Block, save_block
+from embeddings.blocks import Block, save_block
 from jobs.settings import MatrixSettings
 
 if TYPE_CHECKING:

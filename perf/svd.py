@@ -24,7 +24,7 @@ from rich.progress import track
 from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 
-from embeddings.embedders.blocks import Block, save_block
+from embeddings.blocks import Block, save_block
 from embeddings.embedders.svd import TOLERANCE, basis_size, factors, leading, truncated_svd
 from embeddings.kernels.communicator import together
 from embeddings.kernels.normalize import normalize

@@ -1,4 +1,9 @@
-"""Tasks that factorise one matrix together, each with some of its rows: threads here, Spark tasks in `jobs`."""
+"""Workers that compute on one matrix together, each holding some of its rows.
+
+The exchanges have MPI's names. Here the workers are threads of one process (`run_threads`); on Spark
+they are the tasks of a barrier job (`jobs.spark.barrier`). Solvers are written against the Protocol
+and do not know which it is.
+"""
 
 from __future__ import annotations
 
@@ -15,77 +20,81 @@ from embeddings.kernels.simd import empty_aligned
 T = TypeVar("T")
 
 
-class Group(Protocol):
-    """What a member knows and can ask for; every member makes the same calls in the same order."""
+class Communicator(Protocol):
+    """One worker's connection to the others. All workers make the same calls in the same order."""
 
     rank: int  # 0 … size − 1
     size: int
 
-    def sum(self, x: np.ndarray) -> np.ndarray:
-        """Σ of the members' arrays, added in rank order. One shape and type everywhere; returns a new array."""
+    def allreduce(self, x: np.ndarray) -> np.ndarray:
+        """The sum of all workers' arrays, added in rank order; a new array on every worker.
+
+        x: the same shape and type on every worker.
+        """
         ...
 
-    def sum_own(self, x: np.ndarray) -> np.ndarray:
-        """This member's rows `own(len(x), group)` of the sum."""
+    def reduce_scatter(self, x: np.ndarray) -> np.ndarray:
+        """Rows `share(len(x), comm)` of the sum of all workers' arrays."""
         ...
 
-    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
-        """The members' rows one after the other, by rank. Lengths may differ, widths and types may not.
+    def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
+        """The rows of all workers, concatenated by rank. Lengths may differ; widths and types may not.
 
-        total: where each member has its `own(total, group)`; saves telling each other how many rows there are.
-        The members may share what is returned: it is for reading.
+        total: given, every worker holds its `share(total, comm)`, which saves exchanging lengths.
+        Workers may share the returned array: treat it as read-only.
         """
         ...
 
 
-def bounds(total: int, size: int) -> np.ndarray:
-    """Where the members' shares of `total` rows begin, and where the last ends: (size + 1,)."""
+def share_bounds(total: int, size: int) -> np.ndarray:
+    """Where each worker's share of `total` rows begins, and where the last one ends: (size + 1,)."""
     return total * np.arange(size + 1) // size
 
 
-def own(total: int, group: Group) -> slice:
-    """Which of `total` rows are this member's, where they are shared out evenly."""
-    first, last = bounds(total, group.size)[group.rank :][:2]
-    return slice(int(first), int(last))
+def share(total: int, comm: Communicator) -> slice:
+    """This worker's part of `total` rows that are split evenly."""
+    bounds = share_bounds(total, comm.size)
+    return slice(int(bounds[comm.rank]), int(bounds[comm.rank + 1]))
 
 
-class Alone:
-    """A group of one."""
+class SingleWorker:
+    """A communicator of one worker: every exchange is the identity."""
 
-    rank, size = 0, 1
+    rank = 0
+    size = 1
 
-    def sum(self, x: np.ndarray) -> np.ndarray:
+    def allreduce(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def sum_own(self, x: np.ndarray) -> np.ndarray:
+    def reduce_scatter(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
+    def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
         return rows
 
 
-def together(size: int, work: Callable[[Group], T]) -> list[T]:
-    """Run `work` in `size` threads that form a group, one BLAS thread each; what they return, by rank.
+def run_threads(size: int, work: Callable[[Communicator], T]) -> list[T]:
+    """Run `work` in `size` communicating threads, one BLAS thread each; return the results by rank.
 
-    The work must spend its time where Python's lock is free: NumPy, BLAS, numba kernels with nogil. Raises the first
-    error of any member; the others then stop at their next exchange.
+    The work must spend its time outside Python's lock: NumPy, BLAS, numba kernels with nogil. Raises
+    the first error of any worker; the other workers stop at their next exchange.
     """
     with threadpool_limits(1):
         if size == 1:
-            return [work(Alone())]
-        table = _Table(size)
+            return [work(SingleWorker())]
+        exchange = _Exchange(size)
         with ThreadPoolExecutor(size) as pool:
-            futures = [pool.submit(table.seat, work, rank) for rank in range(size)]
+            futures = [pool.submit(exchange.run, work, rank) for rank in range(size)]
         errors = [error for future in futures if (error := future.exception())]
         if errors:
-            raise next(
-                (e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0]
-            )
+            # A broken barrier is how the others notice a failure, not its cause.
+            causes = [e for e in errors if not isinstance(e, threading.BrokenBarrierError)]
+            raise (causes or errors)[0]
         return [future.result() for future in futures]
 
 
-class _Table:
-    """Where the threads of one group lay down what they exchange."""
+class _Exchange:
+    """The memory through which the threads of one run exchange arrays."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -93,52 +102,57 @@ class _Table:
         self.result = np.empty(0)
         self.barrier = threading.Barrier(size)
 
-    def seat(self, work: Callable[[Group], T], rank: int) -> T:
+    def run(self, work: Callable[[Communicator], T], rank: int) -> T:
         try:
-            return work(_Seated(self, rank))
+            return work(_ThreadCommunicator(self, rank))
         except BaseException:
             self.barrier.abort()
             raise
 
 
-class _Seated:
-    """One thread of a group."""
+class _ThreadCommunicator:
+    """One thread's connection."""
 
-    def __init__(self, table: _Table, rank: int) -> None:
-        self.table, self.rank, self.size = table, rank, table.size
+    def __init__(self, exchange: _Exchange, rank: int) -> None:
+        self.exchange = exchange
+        self.rank = rank
+        self.size = exchange.size
 
-    def sum(self, x: np.ndarray) -> np.ndarray:
+    def allreduce(self, x: np.ndarray) -> np.ndarray:
         flat = np.ascontiguousarray(x).reshape(-1)
-        total = self.gather(self.sum_own(flat), len(flat))
-        return total.reshape(np.shape(x)).copy()  # nobody changes what another may still be reading
+        total = self.allgather(self.reduce_scatter(flat), len(flat))
+        # A copy, because the gathered array is shared and the caller may write to its sum.
+        return total.reshape(np.shape(x)).copy()
 
-    def sum_own(self, x: np.ndarray) -> np.ndarray:
-        table, mine = self.table, own(len(x), self)
-        table.slots[self.rank] = x
-        table.barrier.wait()
-        total = table.slots[0][mine].copy()
-        for other in table.slots[1:]:
-            total += other[mine]
-        table.barrier.wait()
+    def reduce_scatter(self, x: np.ndarray) -> np.ndarray:
+        exchange = self.exchange
+        own = share(len(x), self)
+        exchange.slots[self.rank] = x
+        exchange.barrier.wait()
+        total = exchange.slots[0][own].copy()
+        for other in exchange.slots[1:]:
+            total += other[own]
+        exchange.barrier.wait()  # nobody may reuse a slot while another thread still reads it
         return total
 
-    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
-        table = self.table
-        table.slots[self.rank] = rows
+    def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
+        exchange = self.exchange
+        exchange.slots[self.rank] = rows
         if total is None:
-            table.barrier.wait()
-            total = sum(len(slot) for slot in table.slots)
+            exchange.barrier.wait()
+            total = sum(len(slot) for slot in exchange.slots)
         if self.rank == 0:
-            table.result = empty((total, *rows.shape[1:]), rows.dtype)
-        table.barrier.wait()
-        whole, start = table.result, sum(len(slot) for slot in table.slots[: self.rank])
-        whole[start : start + len(rows)] = rows
-        table.barrier.wait()
-        return whole
+            exchange.result = empty((total, *rows.shape[1:]), rows.dtype)
+        exchange.barrier.wait()
+        gathered = exchange.result
+        start = sum(len(slot) for slot in exchange.slots[: self.rank])
+        gathered[start : start + len(rows)] = rows
+        exchange.barrier.wait()
+        return gathered
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Rows of vectors begin on a cache line, where the kernels like them."""
-    return (
-        empty_aligned(*shape) if len(shape) == 2 and dtype == np.float32 else np.empty(shape, dtype)
-    )
+    """An uninitialised array; rows of float32 vectors begin on a cache line, as the kernels prefer."""
+    if len(shape) == 2 and dtype == np.float32:
+        return empty_aligned(*shape)
+    return np.empty(shape, dtype)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import date
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
 from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, execute
 from jobs.settings import Settings, days_between
-from jobs.spark.session import LazySession
+from jobs.spark.session import spark_session
 from jobs.terminal import Board, live
 
+Reasons = dict[tuple[date, str], str]
 
-def run_days(
-    settings: Settings, first: date, last: date
-) -> tuple[Board, dict[tuple[date, str], str]]:
-    """Run every step of every day from first to last. Returns the board and, for each step that did not run, why.
 
-    A step that fails ends its own half of the day (embeddings or ranker); later days go on.
+def run_days(settings: Settings, first: date, last: date) -> tuple[Board, Reasons]:
+    """Run every step of every day from first to last.
+
+    Returns the board and, for each step that did not run, the reason. A step that fails ends its own
+    half of the day (embeddings or ranker); later days continue.
     """
     board = Board(days_between(first, last), STEPS)
-    reasons: dict[tuple[date, str], str] = {}
+    reasons: Reasons = {}
     with live(board, "evergreen run") as show:
         for day in board.days:
             for steps in (EMBEDDING_STEPS, RANKER_STEPS):
@@ -30,19 +32,23 @@ def run_days(
 
 
 def run_half(
-    settings: Settings, day: date, steps: tuple[str, ...], board: Board, reasons: dict, show
+    settings: Settings,
+    day: date,
+    steps: tuple[str, ...],
+    board: Board,
+    reasons: Reasons,
+    show: Callable[[], None],
 ) -> None:
-    """The steps of one DAG on one day, in order, until one of them has nothing to work on."""
+    """The steps of one DAG on one day, in order, until one of them is skipped or fails."""
     for position, step in enumerate(steps):
         board.set(day, step, "running")
         show()
         started = time.perf_counter()
         try:
-            execute(settings, step, day, lambda: LazySession(settings))
+            execute(settings, step, day, lambda: spark_session(settings))
         except (Skip, EvergreenError, RegistryError) as reason:
-            state = "skipped" if isinstance(reason, Skip) else "failed"
             reasons[day, step] = str(reason)
-            board.set(day, step, state)
+            board.set(day, step, "skipped" if isinstance(reason, Skip) else "failed")
             for later in steps[position + 1 :]:
                 board.set(day, later, "skipped")
             show()

@@ -1,9 +1,7 @@
-"""The steps, their order, and what each needs: a step is run when its partition is asked for and is not there.
+"""The plan of a day: the steps in order, what each needs, and how one is run.
 
-Every step file has
-    SETTINGS   the sections of the settings that shape its result
-    needs(settings, day)         the (step, day) pairs whose partitions it reads
-    run(spark, settings, day)    writes its own partition; raises Skip where there is nothing to do
+A step runs when its partition is requested and missing; what it needs is computed first.
+`jobs/steps/__init__.py` describes what a step file holds.
 """
 
 from __future__ import annotations
@@ -14,15 +12,17 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jobs.errors import EvergreenError, Skip, UntrustedDay
+from jobs.errors import EvergreenError, UntrustedDay
 from jobs.lake.store import Partition
-from jobs.pipeline.tracking import step_run
+from jobs.pipeline.tracking.runs import TrackedStep, Tracker
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+EMBEDDINGS = "embeddings"
+RANKER = "ranker"
 EMBEDDING_STEPS = (
     "land",
     "validate",
@@ -39,10 +39,32 @@ STEPS = EMBEDDING_STEPS + RANKER_STEPS
 SparkMaker = Callable[[], "SparkSession"]
 
 
+# Steps
+
+
 def module(step: str) -> ModuleType:
+    """The file of a step. Raises EvergreenError for a name that is none."""
     if step not in STEPS:
         raise EvergreenError(f"There is no step '{step}'. The steps are: {', '.join(STEPS)}.")
     return import_module(f"jobs.steps.{step}")
+
+
+def tracked(settings: Settings, step: str) -> TrackedStep:
+    """The step as its MLflow run describes it."""
+    job = module(step)
+    facts = job.FACTS
+    if hasattr(job, "chosen_facts"):
+        facts += job.chosen_facts(settings)
+    return TrackedStep(
+        name=step,
+        part=EMBEDDINGS if step in EMBEDDING_STEPS else RANKER,
+        sections=job.SETTINGS,
+        facts=facts,
+        last=step in (EMBEDDING_STEPS[-1], RANKER_STEPS[-1]),
+    )
+
+
+# Days
 
 
 def first_day(settings: Settings) -> date:
@@ -56,57 +78,64 @@ def anchor_day(settings: Settings) -> date:
 
 
 def window(settings: Settings, last: date, length: int) -> list[date]:
-    """The trailing `length` days up to `last`, from the first day of the log on."""
-    return days_between(max(first_day(settings), last - timedelta(days=length - 1)), last)
-
-
-def current(settings: Settings, step: str, day: date) -> Partition | None:
-    """The committed partition, if it was made with the settings of now."""
-    found = settings.lake.find(step, day)
-    return found if found and found.settings == settings.digest(*module(step).SETTINGS) else None
-
-
-def ensure(settings: Settings, step: str, day: date, spark: SparkMaker) -> Partition:
-    """The partition of a step and day, computed first (with all that it needs) where it is missing."""
-    if (found := current(settings, step, day)) is not None:
-        return found
-    try:
-        return execute(settings, step, day, spark)
-    except UntrustedDay:
-        if (verdict := current(settings, step, day)) is None:
-            raise
-        return (
-            verdict  # `validate` commits its refusal: whoever reads the day decides what that means
-        )
-
-
-def execute(settings: Settings, step: str, day: date, spark: SparkMaker) -> Partition:
-    """Run one step of one day, its needs first. Raises Skip where the source has nothing for it."""
-    job = module(step)
-    for needed, when in job.needs(settings, day):
-        ensure(settings, needed, when, spark)
-    with step_run(settings, step, day) as record:
-        job.run(spark(), settings, day)
-        partition = settings.lake.get(step, day)
-        record(partition)
-    return partition
+    """The trailing `length` days up to `last`, none before the first day of the log."""
+    earliest = last - timedelta(days=length - 1)
+    return days_between(max(first_day(settings), earliest), last)
 
 
 def trusted(settings: Settings, days: list[date]) -> list[Partition]:
-    """The validated partitions among these days; a day that validation refused is left out."""
-    found = [settings.lake.get("validate", day) for day in days]
-    return [partition for partition in found if partition.facts["trusted"]]
+    """The validated partitions among these days, without those that validation refused."""
+    partitions = [settings.lake.get("validate", day) for day in days]
+    return [partition for partition in partitions if partition.facts["trusted"]]
 
 
-__all__ = [
-    "EMBEDDING_STEPS",
-    "RANKER_STEPS",
-    "STEPS",
-    "Skip",
-    "anchor_day",
-    "current",
-    "ensure",
-    "execute",
-    "trusted",
-    "window",
-]
+# Running
+
+
+def current(settings: Settings, step: str, day: date) -> Partition | None:
+    """The committed partition, where it was computed with the current settings."""
+    found = settings.lake.find(step, day)
+    if found is None or found.settings != settings.digest(*module(step).SETTINGS):
+        return None
+    return found
+
+
+def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
+    """The partition of a step and day, computed first, with all that it needs, where it is missing."""
+    found = current(settings, step, day)
+    if found is not None:
+        return found
+    try:
+        return execute(settings, step, day, make_spark)
+    except UntrustedDay:
+        # `validate` commits its refusal: the step that reads the day decides what that means.
+        verdict = current(settings, step, day)
+        if verdict is None:
+            raise
+        return verdict
+
+
+def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
+    """Run one step of one day, its needs first. Raises Skip where the source has nothing for it.
+
+    make_spark: called only where the step needs Spark.
+    """
+    job = module(step)
+    for needed, when in job.needs(settings, day):
+        ensure(settings, needed, when, make_spark)
+    tracker = Tracker(settings)
+    with tracker.step_run(tracked(settings, step), day) as run:
+        spark = make_spark() if job.SPARK else None
+        try:
+            job.run(spark, settings, day)
+        except UntrustedDay:
+            refusal = current(settings, step, day)  # `validate` commits one
+            if run and refusal:
+                run.record_refusal(refusal)
+            raise
+        partition = settings.lake.get(step, day)
+        if run:
+            run.record(partition)
+            if hasattr(job, "track"):
+                job.track(tracker, partition)
+    return partition

@@ -1,6 +1,8 @@
-"""One barrier job whose tasks work together on one matrix: Spark starts them all at once, gloo carries what they sum.
+"""A Spark barrier job whose tasks compute on one matrix together.
 
-Spark moves nothing but each task's small answer; what is large is mapped from the lake and written to it by the tasks.
+Spark starts all tasks at the same moment; torch.distributed's gloo backend carries what they
+exchange. Spark itself moves only each task's small JSON result: anything large is memory-mapped from
+the lake and written to it by the tasks.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from embeddings.kernels.communicator import Group, bounds, empty
+from embeddings.kernels.communicator import Communicator, empty, share_bounds
 from jobs.errors import EvergreenError
 from jobs.lake.store import replace_text
 from jobs.settings import Settings
@@ -30,34 +32,36 @@ if TYPE_CHECKING:
     from pyspark import BarrierTaskContext
     from pyspark.sql import SparkSession
 
-FAULT, PROGRESS = "fault.txt", "progress.txt"  # in the meeting place
-Tell = Callable[[str], None]
-Work = Callable[[Group, Tell], dict[str, Any]]
-TIMEOUT = timedelta(
-    minutes=30
-)  # for one exchange: how long the slowest task may keep the others waiting
+FAULT = "fault.txt"  # in the meeting folder: the first task's error
+PROGRESS = "progress.txt"  # in the meeting folder: the latest progress line of rank 0
+TIMEOUT = timedelta(minutes=30)  # of one exchange: how long the slowest task may delay the others
+
+Progress = Callable[[str], None]
+Work = Callable[[Communicator, Progress], dict[str, Any]]
 
 
-def run_together(spark: SparkSession, settings: Settings, work: Work) -> list[dict]:
-    """Run `work` in `spark.members` tasks that form a group; what they return (small, JSON), by rank.
+def run_barrier(spark: SparkSession, settings: Settings, work: Work) -> list[dict]:
+    """Run `work` in `spark.members` communicating tasks; return their small JSON results by rank.
 
-    What the first of them tells is printed here while it goes on.
+    The progress lines of the first task are printed here while the job runs.
 
-    Raises EvergreenError when Spark cannot run that many tasks at the same moment, and with the first task's fault.
+    Raises EvergreenError where Spark cannot run that many tasks at once, and with the error of the
+    first task that fails.
     """
     members = settings.spark.members
-    seats = spark.range(0, members, 1, members)
+    # One row per partition, so that Spark starts exactly one task for each member.
+    ranks = spark.range(0, members, 1, members)
     meeting = settings.lake.root / "_staging" / f"meeting-{uuid.uuid4().hex}"
     meeting.mkdir(parents=True)
-    job = seats.mapInArrow(member(work, str(meeting)), "rank int, answer string", barrier=True)
+    job = ranks.mapInArrow(member(work, str(meeting)), "rank int, result string", barrier=True)
     try:
-        with told(meeting / PROGRESS):
+        with printing(meeting / PROGRESS):
             rows = job.collect()
     except Exception as error:
         if "SPARK-24819" in str(error) or "requires more slots" in str(error):
             raise EvergreenError(
-                f"Spark cannot run {members} tasks at once, which a barrier job of spark.members = {members} needs. "
-                "Lower spark.members, or give Spark more cores."
+                f"Spark cannot run {members} tasks at once, as the barrier job needs "
+                f"(spark.members = {members}). Lower spark.members, or give Spark more cores."
             ) from None
         if (fault := meeting / FAULT).exists():
             raise EvergreenError(
@@ -66,12 +70,13 @@ def run_together(spark: SparkSession, settings: Settings, work: Work) -> list[di
         raise
     finally:
         shutil.rmtree(meeting, ignore_errors=True)
-    return [json.loads(row.answer) for row in sorted(rows, key=lambda row: row.rank)]
+    by_rank = sorted(rows, key=lambda row: row.rank)
+    return [json.loads(row.result) for row in by_rank]
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Print what the file says, each time that it says something else, for as long as the block runs."""
+def printing(path: Path) -> Iterator[None]:
+    """Print the content of a file whenever it changes, for as long as the block runs."""
     done = threading.Event()
 
     def watch() -> None:
@@ -94,7 +99,7 @@ def told(path: Path) -> Iterator[None]:
 def member(
     work: Work, meeting: str
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The task: find the others, work with them, answer."""
+    """The task of one member: connect to the others, work, return the result as JSON."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from pyspark import BarrierTaskContext
@@ -102,105 +107,110 @@ def member(
         for _ in batches:
             pass
         context = BarrierTaskContext.get()
+        rank = context.partitionId()
 
-        def teller(text: str) -> None:
-            if context.partitionId() == 0:
+        def progress(text: str) -> None:
+            if rank == 0:
                 replace_text(Path(meeting) / PROGRESS, text)
 
         try:
             with threadpool_limits(1):
-                answer = json.dumps(work(GlooGroup.of(context, meeting), teller))
+                result = work(GlooCommunicator.connect(context, meeting), progress)
         except BaseException as error:
-            tell_fault(Path(meeting) / FAULT, error)
+            record_fault(Path(meeting) / FAULT, error)
             raise
         yield pa.record_batch(
-            {"rank": pa.array([context.partitionId()], pa.int32()), "answer": [answer]}
+            {"rank": pa.array([rank], pa.int32()), "result": [json.dumps(result)]}
         )
 
     return run
 
 
-def tell_fault(path: Path, error: BaseException) -> None:
-    """Write down what failed first; the others then fail as well, of a connection that is closed."""
-    try:
-        with path.open("x") as stream:
-            stream.write(f"{type(error).__name__}: {error}")
-    except OSError:
-        pass  # somebody has told already, or nobody waits any more
+def record_fault(path: Path, error: BaseException) -> None:
+    """Keep the first error; the other tasks then fail too, with a closed connection."""
+    # The file exists already, or the driver has given up and removed the folder.
+    with suppress(OSError), path.open("x") as stream:
+        stream.write(f"{type(error).__name__}: {error}")
 
 
-class GlooGroup:
-    """The tasks of a barrier job as a `Group`; sums are made in one order that depends on the size alone."""
+class GlooCommunicator:
+    """The tasks of a barrier job as a `Communicator`.
+
+    Sums are added in an order that depends on the number of tasks alone.
+    """
 
     def __init__(self, rank: int, size: int, processes: Any) -> None:
-        self.rank, self.size, self.processes = rank, size, processes
+        self.rank = rank
+        self.size = size
+        self.processes = processes
 
     @classmethod
-    def of(cls, context: BarrierTaskContext, meeting: str) -> GlooGroup:
-        """The group of this task. They meet in a folder that all of them see: Spark's own exchange polls by the second.
+    def connect(cls, context: BarrierTaskContext, meeting: str) -> GlooCommunicator:
+        """Connect this task to the others through a folder that all of them see.
 
-        A stage that is tried again meets at a place of its own.
+        Spark's own exchange (`allGather`) polls once a second, which is too slow here. A retried
+        stage meets in a file of its own.
         """
         import torch
         from torch.distributed import FileStore, ProcessGroupGloo
 
         torch.set_num_threads(1)
-        hosts = {info.address.split(":")[0] for info in context.getTaskInfos()}
+        infos = context.getTaskInfos()
+        hosts = {info.address.split(":")[0] for info in infos}
         if hosts <= {"127.0.0.1", "localhost"}:
             os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-        rank, size = context.partitionId(), len(context.getTaskInfos())
-        store = FileStore(
-            str(Path(meeting) / f"{context.stageId()}-{context.attemptNumber()}"), size
-        )
+        rank = context.partitionId()
+        size = len(infos)
+        file = Path(meeting) / f"{context.stageId()}-{context.attemptNumber()}"
+        store = FileStore(str(file), size)
         return cls(rank, size, ProcessGroupGloo(store, rank, size, TIMEOUT))
 
-    def sum(self, x: np.ndarray) -> np.ndarray:
+    def allreduce(self, x: np.ndarray) -> np.ndarray:
         import torch
 
         total = torch.from_numpy(np.array(x, order="C"))
         self.processes.allreduce([total]).wait()
         return total.numpy()
 
-    def sum_own(self, x: np.ndarray) -> np.ndarray:
+    def reduce_scatter(self, x: np.ndarray) -> np.ndarray:
         import torch
 
-        lengths = np.diff(bounds(len(x), self.size))
-        parts = torch.empty(
-            (self.size, lengths[self.rank], *x.shape[1:]), dtype=torch.from_numpy(x[:0]).dtype
-        )
-        given = torch.from_numpy(np.ascontiguousarray(x))
+        # gloo's reduce_scatter does not take uneven shares, so each task receives everyone's part
+        # of its share and adds them itself.
+        lengths = np.diff(share_bounds(len(x), self.size))
+        own = int(lengths[self.rank])
+        dtype = torch.from_numpy(x[:0]).dtype
+        parts = torch.empty((self.size, own, *x.shape[1:]), dtype=dtype)
+        sent = torch.from_numpy(np.ascontiguousarray(x))
         received = parts.flatten(0, 1)
-        self.processes.alltoall_base(
-            received, given, [int(lengths[self.rank])] * self.size, lengths.tolist()
-        ).wait()
+        self.processes.alltoall_base(received, sent, [own] * self.size, lengths.tolist()).wait()
         return parts.numpy().sum(axis=0, dtype=x.dtype)
 
-    def gather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
+    def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
         import torch
 
         if total is None:
-            lengths = self.sum(np.bincount([self.rank], [len(rows)], self.size)).astype(int)
+            own_length = np.bincount([self.rank], [len(rows)], self.size)
+            lengths = self.allreduce(own_length).astype(int)
         else:
-            lengths = np.diff(bounds(total, self.size))
+            lengths = np.diff(share_bounds(total, self.size))
+        # gloo gathers equal lengths only: shorter parts are padded, and the padding is dropped.
         longest = int(lengths.max())
-        mine, received = (
-            padded(rows, longest),
-            empty((self.size * longest, *rows.shape[1:]), rows.dtype),
-        )
-        self.processes.allgather(
-            [list(torch.from_numpy(received).chunk(self.size))], [torch.from_numpy(mine)]
-        ).wait()
+        sent = torch.from_numpy(padded(rows, longest))
+        received = empty((self.size * longest, *rows.shape[1:]), rows.dtype)
+        slots = list(torch.from_numpy(received).chunk(self.size))
+        self.processes.allgather([slots], [sent]).wait()
         if lengths.min() == longest:
             return received
-        parts = [part[:n] for part, n in zip(np.split(received, self.size), lengths, strict=True)]
+        parts = []
+        for slot, length in zip(np.split(received, self.size), lengths, strict=True):
+            parts.append(slot[:length])
         return np.concatenate(parts, out=empty((int(lengths.sum()), *rows.shape[1:]), rows.dtype))
 
 
 def padded(rows: np.ndarray, n: int) -> np.ndarray:
-    """The rows, C-contiguous, and zeros below them up to n."""
+    """The rows, C-contiguous, followed by rows of zeros up to n."""
     missing = n - len(rows)
-    return (
-        np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
-        if missing
-        else np.ascontiguousarray(rows)
-    )
+    if not missing:
+        return np.ascontiguousarray(rows)
+    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))

@@ -1,8 +1,9 @@
-"""The Spark Connect server that every step shares: `python -m jobs.spark.connect_server`, as infra/Procfile starts it.
+"""The Spark Connect server that all steps share: `python -m jobs.spark.connect_server`.
 
-Spark's own SparkConnectServer insists on isolating sessions: each has Python workers of its own, which import PyTorch
-and numba anew and linger for a minute. Here the sessions share them, so a barrier job begins in 0.2 s instead of 2.
-They also keep the code that they have imported: after a change to it, the services are to be started again.
+Spark's own SparkConnectServer always isolates sessions: each has its own Python workers, which
+import PyTorch and numba anew and stay for a minute. Here sessions share their workers, so that a
+barrier job begins in 0.2 s instead of 2. The workers also keep the code that they have imported:
+after a change to it, restart the services.
 """
 
 from __future__ import annotations
@@ -18,26 +19,33 @@ PLUGIN = "org.apache.spark.sql.connect.SparkConnectPlugin"
 
 
 def main() -> int:
-    """Serve until told to stop. The token is SPARK_CONNECT_AUTHENTICATE_TOKEN's, which Spark reads itself."""
+    """Serve until SIGINT or SIGTERM; returns the exit code.
+
+    Spark itself reads the token from SPARK_CONNECT_AUTHENTICATE_TOKEN.
+    """
     settings = load_settings()
-    here = settings.model_copy(update={"spark": settings.spark.model_copy(update={"remote": ""})})
+    local = settings.spark.model_copy(update={"remote": ""})
+    here = settings.model_copy(update={"spark": local})
     port = {"spark.connect.grpc.binding.port": str(settings.services.spark_port)}
-    session = spark_session(here, plugged(settings.spark.conf) | port)
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # only now: PySpark puts a handler of its own
-        signal.signal(number, lambda *_: told.set())
+    session = spark_session(here, server_conf(settings.spark.conf) | port)
+    stopped = threading.Event()
+    # Only now, because starting a session installs PySpark's own handler.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     jvm = session.sparkContext._gateway.proc  # type: ignore[union-attr]
-    while not told.wait(1.0):
+    while not stopped.wait(1.0):
         if jvm.poll() is not None:
-            print(f"The JVM ended by itself, with exit code {jvm.returncode}.", file=sys.stderr)
+            print(f"The JVM ended by itself with exit code {jvm.returncode}.", file=sys.stderr)
             return 1
     session.stop()
     return 0
 
 
-def plugged(conf: dict[str, str]) -> dict[str, str]:
-    """The options of a Connect server, with whatever plugins the settings name beside its own."""
-    plugins = [PLUGIN, *filter(None, [conf.get("spark.plugins")])]
+def server_conf(conf: dict[str, str]) -> dict[str, str]:
+    """The options of a Connect server. conf: the user's, whose plugins are kept beside our own."""
+    plugins = [PLUGIN]
+    if conf.get("spark.plugins"):
+        plugins.append(conf["spark.plugins"])
     return {
         "spark.plugins": ",".join(plugins),
         "spark.sql.artifact.isolation.enabled": "false",

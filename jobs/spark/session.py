@@ -1,4 +1,4 @@
-"""The Spark session of a step run by hand; under Airflow the connection hands one over."""
+"""The Spark session of a step that runs outside Airflow; there the connection provides one."""
 
 from __future__ import annotations
 
@@ -12,38 +12,29 @@ from jobs.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    SessionType = SparkSession
-else:
-    SessionType = object
-
 
 def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> SparkSession:
-    """A session on the configured master, with further options; or on the server that `spark.remote` names."""
+    """The session on the Connect server of `spark.remote`, or a classic one on `spark.master`.
+
+    conf: further options of a classic session. One session per process: asked again, the same.
+    """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("evergreen")
     if settings.spark.remote:
-        builder = builder.remote(settings.spark.remote)
-    else:
-        builder = builder.master(settings.spark.master).config(
-            "spark.driver.memory", settings.spark.driver_memory
-        )
-        for key, value in {**classic_conf(settings), **(conf or {})}.items():
-            builder = builder.config(key, value)
+        return builder.remote(settings.spark.remote).getOrCreate()
+    builder = builder.master(settings.spark.master)
+    builder = builder.config("spark.driver.memory", settings.spark.driver_memory)
+    for key, value in {**classic_conf(settings), **(conf or {})}.items():
+        builder = builder.config(key, value)
     return builder.getOrCreate()
 
 
 def classic_conf(settings: Settings) -> dict[str, str]:
-    """What a Spark driver of ours is started with, here or as a Connect server: quiet, on loopback, UTC."""
-    check = "spark.scheduler.barrier.maxConcurrentTasksCheck"
-    patience = {
-        f"{check}.maxFailures": "1",
-        f"{check}.interval": "1s",
-    }  # no core will come by waiting
-    return {
-        **(patience if settings.spark.master.startswith("local") else {}),
+    """Options of a Spark driver that we start, here or as a Connect server: loopback, UTC, quiet."""
+    conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -52,15 +43,10 @@ def classic_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark.partitions),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.python.worker.reuse": "true",
-        **settings.spark.conf,
     }
-
-
-class LazySession(SessionType):
-    """Stands for a session that is made when something is first asked of it: a step that needs no Spark starts none."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def __getattr__(self, name: str):
-        return getattr(spark_session(self._settings), name)
+    if settings.spark.master.startswith("local"):
+        # A local master never gains cores: a barrier job that asks for too many fails at once.
+        check = "spark.scheduler.barrier.maxConcurrentTasksCheck"
+        conf[f"{check}.maxFailures"] = "1"
+        conf[f"{check}.interval"] = "1s"
+    return conf | settings.spark.conf

@@ -1,0 +1,20 @@
+"""The steps of a day: one file per step, named as its Airflow task.
+
+A step is a transaction on one day: it reads committed partitions and writes its own, whole or not
+at all. Every file has
+
+    SETTINGS    sections of the settings that shape its result
+    FACTS       declarations of the facts that it reports (`embeddings.facts`)
+    SPARK       whether it needs a Spark session
+    needs(settings, day)         the (step, day) pairs whose partitions it reads; may be a generator,
+                                 whose later pairs depend on partitions computed for earlier ones
+    run(spark, settings, day)    writes the partition; raises Skip where there is nothing to do.
+                                 spark is None where SPARK is False
+
+and may have
+
+    chosen_facts(settings)       declarations that depend on the settings
+    track(tracker, partition)    what to log to MLflow besides facts and reports
+
+`jobs.pipeline.plan` knows their order.
+"""

@@ -2,13 +2,13 @@
 
     rotation.npy      (k, k)
     producers.npy     (m, k) float32, aligned; rows as in the matrix
-    fold_in/...       the fold-in, aligned; the consumers follow in `fold_in`
+    fold_in/...       the fold-in, aligned; the consumers follow in the step `fold_in`
 
-A space keeps the coordinates of its anchor day for ever. It begins with `embedding.anchor_day`; a later day that lies
-too far from the anchor (`embedding.min_cosine`) opens a new space, whose anchor is that day, and the days after it
-follow. So which space a day is in depends on the days between it and the first anchor, in their order and not in the
-order in which they are computed: they are computed first where they are missing. A day before the first anchor is
-aligned to it, or alone.
+A space keeps the coordinates of its anchor day. It begins with `embedding.anchor_day`; a later day
+that is too far from the anchor (`embedding.min_cosine`) opens a new space, whose anchor is that day
+and which the following days join. Which space a day belongs to therefore depends on the days between
+it and the first anchor, and not on the order in which they are computed: they are computed first
+where they are missing. A day before the first anchor is aligned to it directly.
 """
 
 from __future__ import annotations
@@ -29,15 +29,41 @@ from embeddings.align import (
     procrustes,
     relative_residual,
 )
+from embeddings.facts import Fact
+from embeddings.fold_in.files import load_fold_in, save_fold_in
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import anchor_day
 from jobs.settings import Settings, days_between
-from jobs.steps.embed import load_fold_in, save_fold_in
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+SPARK = False
+FACTS = (
+    Fact("space", "coordinate system of the vectors", headline=True),
+    Fact("anchor", "the day whose coordinates the space keeps"),
+    Fact(
+        "cosine_to_<day>",
+        "mean cosine of shared producers to the anchor or the day before",
+        better="higher",
+        headline=True,
+    ),
+    Fact(
+        "residual_to_<day>",
+        "‖a − b‖ / ‖b‖ of shared producers",
+        better="lower",
+        headline=True,
+    ),
+    Fact(
+        "overlap10_with_<day>",
+        "share of a producer's 10 nearest that it keeps",
+        "share",
+        better="higher",
+        headline=True,
+    ),
+    Fact("shared_with_<day>", "share of producers in common", "share", headline=True),
+)
 log = logging.getLogger(__name__)
 
 
@@ -52,38 +78,40 @@ def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Rotate producers and fold-in, and tell how the day lies to its anchor and to the day before it."""
+    """Rotate producers and fold-in, and report how the day lies to its anchor and the day before."""
     before = previous(settings, day)
-    anchor = before.facts["anchor"] if before else str(anchor_day(settings))
-    mine, theirs = factorised(settings, day), factorised(settings, date.fromisoformat(anchor))
-    placed = place(mine, theirs, settings.embedding.min_cosine)
-    inputs = [
-        settings.lake.get(step, d)
-        for d in dict.fromkeys([day, theirs.day])
-        for step in ("matrix", "embed")
-    ]
-    inputs += [before] if before else []
-    with settings.lake.writing(
-        "align", day, settings=settings.digest(*SETTINGS), inputs=inputs
-    ) as staging:
+    anchor = date.fromisoformat(before.facts["anchor"]) if before else anchor_day(settings)
+    own = factorised(settings, day)
+    reference = factorised(settings, anchor)
+    placed = place(own, reference, settings.embedding.min_cosine)
+    inputs = []
+    for needed in dict.fromkeys([day, anchor]):
+        inputs += [settings.lake.get("matrix", needed), settings.lake.get("embed", needed)]
+    if before:
+        inputs.append(before)
+    digest = settings.digest(*SETTINGS)
+    with settings.lake.writing("align", day, settings=digest, inputs=inputs) as staging:
         np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
         np.save(staging.path / "producers.npy", placed.producers.vectors, allow_pickle=False)
         model = load_fold_in(settings.lake.get("embed", day).path / "fold_in")
         save_fold_in(staging.path / "fold_in", model.rotated(placed.rotation))
-        staging.facts |= {
-            "space": space(settings, placed.anchor),
-            "anchor": str(placed.anchor),
-            **placed.facts,
-        }
+        staging.facts |= {"space": space(settings, placed.anchor), "anchor": str(placed.anchor)}
+        staging.facts |= placed.facts
         if before and before.facts["anchor"] == str(placed.anchor):
             staging.facts |= compared(placed.producers, aligned(settings, before), "previous")
-    if placed.anchor != theirs.day:
+    if placed.anchor != anchor:
         log.warning(
-            "%s OPENS A NEW SPACE, %s: mean cosine to the anchor %s is %.2f, below embedding.min_cosine = %g. "
-            "Vectors of the old space do not mix with it; rankers are retrained on it before they use it.",
-            day, staging.facts["space"], theirs.day, placed.facts["cosine_to_anchor"], settings.embedding.min_cosine,
-        )  # fmt: skip
-    plot_cosines(placed, mine, theirs, settings.report("align", day) / "cosine_to_anchor.png")
+            "%s OPENS A NEW SPACE, %s: mean cosine to the anchor %s is %.2f, below "
+            "embedding.min_cosine = %g. Vectors of the old space do not mix with it; rankers are "
+            "retrained on it before they use it.",
+            day,
+            staging.facts["space"],
+            anchor,
+            placed.facts["cosine_to_anchor"],
+            settings.embedding.min_cosine,
+        )
+    picture = settings.report("align", day) / "cosine_to_anchor.png"
+    plot_cosines(placed, own, reference, picture)
 
 
 def space(settings: Settings, anchor: date) -> str:
@@ -92,8 +120,9 @@ def space(settings: Settings, anchor: date) -> str:
 
 
 def previous(settings: Settings, day: date) -> Partition | None:
-    """`align` of the newest trusted day before `day`, from the first anchor on; None where there is none."""
-    for earlier in reversed(days_between(anchor_day(settings), day - timedelta(days=1))):
+    """`align` of the newest trusted day before `day`, from the first anchor on; None without one."""
+    yesterday = day - timedelta(days=1)
+    for earlier in reversed(days_between(anchor_day(settings), yesterday)):
         if settings.lake.get("validate", earlier).facts["trusted"]:
             return settings.lake.get("align", earlier)
     return None
@@ -101,28 +130,31 @@ def previous(settings: Settings, day: date) -> Partition | None:
 
 @dataclass(frozen=True)
 class Producers:
-    """The producers of a day's version. ids: (m,) bytes; vectors: (m, k)."""
+    """The producers of a day's version."""
 
     day: date
-    ids: np.ndarray
-    vectors: np.ndarray
+    ids: np.ndarray  # (m,) bytes
+    vectors: np.ndarray  # (m, k)
 
 
 def factorised(settings: Settings, day: date) -> Producers:
-    """As `embed` left them."""
-    ids = np.load(settings.lake.get("matrix", day).path / "producers.npy")
-    return Producers(day, ids, np.load(settings.lake.get("embed", day).path / "producers.npy"))
+    """A day's producers as `embed` wrote them."""
+    return producers_of(settings, settings.lake.get("embed", day))
 
 
 def aligned(settings: Settings, partition: Partition) -> Producers:
-    """As `align` left them."""
+    """A day's producers as `align` wrote them."""
+    return producers_of(settings, partition)
+
+
+def producers_of(settings: Settings, partition: Partition) -> Producers:
     ids = np.load(settings.lake.get("matrix", partition.day).path / "producers.npy")
     return Producers(partition.day, ids, np.load(partition.path / "producers.npy"))
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A day in the coordinates of its space. anchor: whose coordinates these are. facts: how it lies there."""
+    """A day in the coordinates of its space. anchor: the day whose coordinates these are."""
 
     producers: Producers
     rotation: np.ndarray  # (k, k)
@@ -130,27 +162,31 @@ class Placed:
     facts: dict[str, float | int]
 
 
-def place(mine: Producers, anchor: Producers, min_cosine: float) -> Placed:
-    """Turn the day to the anchor, which itself lies on its canonical axes; a day too far from it gets its own."""
-    theirs = turned(anchor, canonical_axes(anchor.vectors))
-    if mine.day == anchor.day:
-        return Placed(
-            theirs, canonical_axes(anchor.vectors), anchor.day, compared(theirs, theirs, "anchor")
-        )
-    rows, their_rows = shared(mine, theirs)
-    rotation = procrustes(mine.vectors[rows], theirs.vectors[their_rows])
-    facts = compared(turned(mine, rotation), theirs, "anchor")
-    facts["cosine_to_anchor_unaligned"] = compared(mine, theirs, "anchor")["cosine_to_anchor"]
+def place(own: Producers, anchor: Producers, min_cosine: float) -> Placed:
+    """Rotate the day to the anchor, which itself lies on its canonical axes.
+
+    A day whose mean cosine to the anchor is below `min_cosine` gets canonical axes of its own.
+    """
+    anchor_axes = canonical_axes(anchor.vectors)
+    reference = rotated(anchor, anchor_axes)
+    if own.day == anchor.day:
+        return Placed(reference, anchor_axes, anchor.day, compared(reference, reference, "anchor"))
+    rows, reference_rows = shared(own, reference)
+    rotation = procrustes(own.vectors[rows], reference.vectors[reference_rows])
+    turned = rotated(own, rotation)
+    facts = compared(turned, reference, "anchor")
+    unaligned = compared(own, reference, "anchor")
+    facts["cosine_to_anchor_unaligned"] = unaligned["cosine_to_anchor"]
     if facts["cosine_to_anchor"] >= min_cosine:
-        return Placed(turned(mine, rotation), rotation, anchor.day, facts)
-    own = canonical_axes(mine.vectors)
-    return Placed(turned(mine, own), own, mine.day, facts)
+        return Placed(turned, rotation, anchor.day, facts)
+    own_axes = canonical_axes(own.vectors)
+    return Placed(rotated(own, own_axes), own_axes, own.day, facts)
 
 
-def turned(producers: Producers, rotation: np.ndarray) -> Producers:
-    return Producers(
-        producers.day, producers.ids, (producers.vectors @ rotation).astype(np.float32)
-    )
+def rotated(producers: Producers, rotation: np.ndarray) -> Producers:
+    """The producers in other coordinates."""
+    vectors = (producers.vectors @ rotation).astype(np.float32)
+    return Producers(producers.day, producers.ids, vectors)
 
 
 def shared(a: Producers, b: Producers) -> tuple[np.ndarray, np.ndarray]:
@@ -159,39 +195,36 @@ def shared(a: Producers, b: Producers) -> tuple[np.ndarray, np.ndarray]:
     return rows_a, rows_b
 
 
-def compared(mine: Producers, theirs: Producers, whom: str) -> dict[str, float | int]:
-    """How near the vectors of the producers in common lie, and who is in common. whom: "anchor" or "previous"."""
-    rows, their_rows = shared(mine, theirs)
-    a, b = mine.vectors[rows], theirs.vectors[their_rows]
+def compared(own: Producers, other: Producers, day: str) -> dict[str, float | int]:
+    """How close the vectors of shared producers are. day: "anchor" or "previous"."""
+    rows, other_rows = shared(own, other)
+    a = own.vectors[rows]
+    b = other.vectors[other_rows]
     return {
-        f"shared_with_{whom}": len(rows) / len(mine.ids),
-        f"cosine_to_{whom}": mean_cosine(a, b),
-        f"residual_to_{whom}": relative_residual(a, b),
-        f"overlap10_with_{whom}": neighbour_overlap(a, b, 10),
+        f"shared_with_{day}": len(rows) / len(own.ids),
+        f"cosine_to_{day}": mean_cosine(a, b),
+        f"residual_to_{day}": relative_residual(a, b),
+        f"overlap10_with_{day}": neighbour_overlap(a, b, 10),
     }
 
 
-def plot_cosines(placed: Placed, mine: Producers, anchor: Producers, path: Path) -> None:
-    """How near each shared producer lies to where the anchor has it, before and after the rotation."""
+def plot_cosines(placed: Placed, own: Producers, anchor: Producers, path: Path) -> None:
+    """Cosine of each shared producer to the anchor's vector, before and after the rotation."""
     from jobs.plots import figure
 
-    theirs = turned(anchor, canonical_axes(anchor.vectors))
-    rows, their_rows = shared(mine, theirs)
-    target = theirs.vectors[their_rows]
+    reference = rotated(anchor, canonical_axes(anchor.vectors))
+    rows, reference_rows = shared(own, reference)
+    target = reference.vectors[reference_rows]
 
-    def cosines(v: np.ndarray) -> np.ndarray:
-        norms = np.linalg.norm(v, axis=1) * np.linalg.norm(target, axis=1)
-        return np.sum(v * target, axis=1)[norms > 0] / norms[norms > 0]
+    def cosines(vectors: np.ndarray) -> np.ndarray:
+        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(target, axis=1)
+        known = norms > 0
+        return np.sum(vectors * target, axis=1)[known] / norms[known]
 
-    with figure(path, f"{mine.day} against {anchor.day}") as axes:
-        for producers, label in ((mine, "as factorised"), (placed.producers, "aligned")):
-            bins = np.linspace(-1, 1, 81)
-            axes.hist(
-                cosines(producers.vectors[rows]),
-                bins=bins,
-                histtype="stepfilled",
-                alpha=0.6,
-                label=label,
-            )
+    bins = np.linspace(-1, 1, 81)
+    with figure(path, f"{own.day} against {anchor.day}") as axes:
+        for producers, label in ((own, "as factorised"), (placed.producers, "aligned")):
+            values = cosines(producers.vectors[rows])
+            axes.hist(values, bins=bins, histtype="stepfilled", alpha=0.6, label=label)
         axes.set(xlabel="cosine to the anchor's vector of the same producer", ylabel="producers")
         axes.legend()

@@ -1,9 +1,10 @@
-"""fold in: a vector for everybody, in the space's coordinates, as the shards that the registry publishes.
+"""fold in: a vector for every consumer, in the coordinates of the space, as shards for the registry.
 
-    consumer/shard-00000/{ids,vectors,counts,folded}.npy     a bucket's consumers, ids sorted
+    consumer/shard-00000/{ids,vectors,counts,folded}.npy     one bucket of consumers, sorted by id
 
-A fitted consumer's vector is turned into the space; one left out of the fit gets its vector from its engagements by
-the formula that answers a single request online. One task a bucket; Spark carries the buckets' names and their counts.
+The vector of a fitted consumer is rotated into the space. A consumer left out of the fit gets one
+from its engagements, by the formula that also answers a single request online. One task per bucket;
+Spark carries only the names of the buckets and their counts.
 """
 
 from __future__ import annotations
@@ -15,19 +16,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
-from embeddings.embedders.blocks import load_block
+from embeddings.blocks import load_block
+from embeddings.facts import Fact
 from embeddings.fold_in import FoldIn
+from embeddings.fold_in.files import load_fold_in
 from embeddings.registry.client import Vectors
 from embeddings.registry.shards import write_shard
 from jobs.settings import Settings
-from jobs.steps.embed import load_fold_in
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+SPARK = True
+FACTS = (
+    Fact(
+        "consumers_fitted", "consumers whose vector comes from the fit", "consumers", headline=True
+    ),
+    Fact("consumers_folded", "consumers that were folded in", "consumers", headline=True),
+    Fact(
+        "consumers_at_zero",
+        "consumers whose vector is zero",
+        "consumers",
+        better="lower",
+        headline=True,
+    ),
+)
+Batches = Iterator[pa.RecordBatch]
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
@@ -35,68 +53,71 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
-    """Write the day's consumers, shard by shard."""
+    """Write the vectors of the day's consumers, one shard per bucket."""
     inputs = [settings.lake.get(step, day) for step in ("matrix", "embed", "align")]
     matrix, embed, align = (partition.path for partition in inputs)
-    names = sorted(
-        {home.name for side in ("fitted", "rest") for home in (matrix / side).glob("block-*")}
-    )
-    with settings.lake.writing(
-        "fold_in", day, settings=settings.digest(*SETTINGS), inputs=inputs
-    ) as staging:
-        blocks = spark.createDataFrame([(name,) for name in names], "block string").repartition(
-            len(names)
-        )
+    names = block_names(matrix)
+    digest = settings.digest(*SETTINGS)
+    with settings.lake.writing("fold_in", day, settings=digest, inputs=inputs) as staging:
+        rows = [(name,) for name in names]
+        blocks = spark.createDataFrame(rows, "block string").repartition(len(names))
         write = shard_writer(matrix, embed, align, staging.path / "consumer")
         counts = blocks.mapInArrow(write, "fitted long, folded long, zero long").toArrow()
         staging.facts |= {
-            "consumers_fitted": sum(counts["fitted"].to_pylist()),
-            "consumers_folded": sum(counts["folded"].to_pylist()),
-            "consumers_at_zero": sum(counts["zero"].to_pylist()),
+            "consumers_fitted": pc.sum(counts["fitted"]).as_py(),
+            "consumers_folded": pc.sum(counts["folded"]).as_py(),
+            "consumers_at_zero": pc.sum(counts["zero"]).as_py(),
         }
+
+
+def block_names(matrix: Path) -> list[str]:
+    """The names of all blocks, of fitted consumers and of the others."""
+    names = set()
+    for side in ("fitted", "rest"):
+        names |= {home.name for home in (matrix / side).glob("block-*")}
+    return sorted(names)
 
 
 def shard_writer(
     matrix: Path, embed: Path, align: Path, home: Path
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The task: names of blocks in, their shards written below home, counts out."""
+) -> Callable[[Batches], Batches]:
+    """The task: takes names of blocks, writes their shards below `home`, returns their counts."""
 
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rotation, model = (
-            np.load(align / "rotation.npy").astype(np.float32),
-            load_fold_in(align / "fold_in"),
-        )
+    def write(batches: Batches) -> Batches:
+        rotation = np.load(align / "rotation.npy").astype(np.float32)
+        model = load_fold_in(align / "fold_in")
         for batch in batches:
             for name in batch["block"].to_pylist():
+                vectors = embed / "consumers" / f"{name}.npy"
                 with threadpool_limits(1):
-                    fitted = fitted_consumers(
-                        matrix / "fitted" / name, embed / "consumers" / f"{name}.npy", rotation
-                    )
+                    fitted = fitted_consumers(matrix / "fitted" / name, vectors, rotation)
                     folded = folded_consumers(matrix / "rest" / name, model)
-                write_shard(
-                    home,
-                    int(name.removeprefix("block-")),
-                    merged([p for p in (fitted, folded) if p]),
+                shard = merged([part for part in (fitted, folded) if part is not None])
+                write_shard(home, int(name.removeprefix("block-")), shard)
+                n_folded = int(np.count_nonzero(shard.folded))
+                n_zero = int(np.count_nonzero(~shard.vectors.any(axis=1)))
+                yield pa.record_batch(
+                    {
+                        "fitted": [len(shard.ids) - n_folded],
+                        "folded": [n_folded],
+                        "zero": [n_zero],
+                    }
                 )
-                zero = sum(int((~p.vectors.any(axis=1)).sum()) for p in (fitted, folded) if p)
-                sizes = [len(p.ids) if p else 0 for p in (fitted, folded)]
-                yield pa.record_batch({"fitted": sizes[:1], "folded": sizes[1:], "zero": [zero]})
 
     return write
 
 
 def fitted_consumers(block: Path, vectors: Path, rotation: np.ndarray) -> Vectors | None:
-    """The fitted consumers of a block, turned into the space; None where it has none."""
+    """The fitted consumers of a block, rotated into the space; None where it has none."""
     if not block.exists():
         return None
     rows = load_block(block)
-    return Vectors(
-        rows.ids, np.load(vectors) @ rotation, rows.engagements, np.zeros(len(rows.ids), dtype=bool)
-    )
+    folded = np.zeros(len(rows.ids), dtype=bool)
+    return Vectors(rows.ids, np.load(vectors) @ rotation, rows.engagements, folded)
 
 
 def folded_consumers(block: Path, model: FoldIn) -> Vectors | None:
-    """The left-out consumers of a block, folded in; None where it has none."""
+    """The consumers of a block that were left out of the fit, folded in; None where it has none."""
     if not block.exists():
         return None
     rows = load_block(block)
@@ -105,11 +126,11 @@ def folded_consumers(block: Path, model: FoldIn) -> Vectors | None:
 
 
 def merged(parts: list[Vectors]) -> Vectors:
-    """One table of these, ids sorted, as those of each part are."""
+    """The parts as one table sorted by id; the ids of each part are sorted already."""
     if len(parts) == 1:
         return parts[0]
     order = np.argsort(np.concatenate([part.ids for part in parts]))
-    fields = ("ids", "vectors", "counts", "folded")
-    return Vectors(
-        *(np.concatenate([getattr(part, field) for part in parts])[order] for field in fields)
-    )
+    columns = []
+    for name in ("ids", "vectors", "counts", "folded"):
+        columns.append(np.concatenate([getattr(part, name) for part in parts])[order])
+    return Vectors(*columns)

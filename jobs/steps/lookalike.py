@@ -1,9 +1,10 @@
-"""lookalike: the mean vector of every group of consumers, for people who have engaged with nothing yet.
+"""lookalike: the mean vector of every group of consumers, for new users without engagements.
 
-    group/shard-00000/{ids,vectors,counts,folded}.npy     ids: "user_active_degree=full_active"; counts: its consumers
+    group/shard-00000/{ids,vectors,counts,folded}.npy     ids such as "user_active_degree=full_active"
 
-A group is a value of one of the profiles' categories. Without profiles, or with none behind enough consumers, there is
-no folder. Each task sums one file of profiles over the consumers' shards; Spark carries the sums.
+A group is one value of a category of the profiles; counts are its consumers. Without profiles, or
+with too few consumers in every group, there is no folder. Each task sums one file of profiles over
+the consumers' shards; Spark carries the sums.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embeddings.facts import Fact
 from embeddings.lookalike import centroids, group_sums
 from embeddings.registry.shards import read_shards, write_shard
 from embeddings.registry.vectors import Index, Vectors, encode_ids
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+SPARK = True
+FACTS = (Fact("groups", "groups of consumers with a mean vector", "groups"),)
 GROUPS = "group"  # the entity, and the folder of its shard
-MIN_CONSUMERS = 20  # a smaller group's mean says more about its few than about the next of them
+MIN_CONSUMERS = 20  # the mean of a smaller group describes its members, not newcomers
+GROUP_SUMS = "path string, id string, consumers long, total array<double>"
+Batches = Iterator[pa.RecordBatch]
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
@@ -36,69 +42,67 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
-    """The day's consumers averaged by their profiles of that day."""
-    clean, folded = settings.lake.get("validate", day), settings.lake.get("fold_in", day)
+    """Average the day's consumers by their profiles of that day."""
+    clean = settings.lake.get("validate", day)
+    folded = settings.lake.get("fold_in", day)
+    digest = settings.digest(*SETTINGS)
     with settings.lake.writing(
-        "lookalike", day, settings=settings.digest(*SETTINGS), inputs=[clean, folded]
+        "lookalike", day, settings=digest, inputs=[clean, folded]
     ) as staging:
         profiles = sorted((clean.path / CONSUMER_TABLE).glob("*.parquet"))
         groups = group_centroids(spark, profiles, folded.path / "consumer")
         if groups is not None:
             write_shard(staging.path / GROUPS, 0, groups)
-        staging.facts |= {"groups": 0 if groups is None else len(groups.ids)}
+        staging.facts["groups"] = 0 if groups is None else len(groups.ids)
 
 
 def group_centroids(
     spark: SparkSession, profiles: list[Path], consumers: Path, min_consumers: int = MIN_CONSUMERS
 ) -> Vectors | None:
-    """The mean vector of each group of at least `min_consumers`; None where there is none.
+    """The mean vector of each group of at least `min_consumers`; None where there is no such group.
 
-    profiles: Parquet files of the table `consumers`. consumers: the folder of their shards. A consumer without a
-    profile, without a vector or with a vector of zeros is in no group.
+    profiles: Parquet files of the table `consumers`. consumers: the folder of their shards. A
+    consumer without a profile, without a vector or with a vector of zeros is in no group.
     """
     if not profiles:
         return None
-    files = spark.createDataFrame([(str(path),) for path in profiles], "path string").repartition(
-        len(profiles)
-    )
-    table = files.mapInArrow(
-        summer(consumers), "path string, id string, consumers long, total array<double>"
-    ).toArrow()
-    table = table.sort_by(
-        [("path", "ascending"), ("id", "ascending")]
-    )  # so that they are added in one order
+    paths = [(str(path),) for path in profiles]
+    files = spark.createDataFrame(paths, "path string").repartition(len(paths))
+    table = files.mapInArrow(file_summer(consumers), GROUP_SUMS).toArrow()
+    # Sorted, so that floating-point sums are added in one order whatever order the tasks end in.
+    table = table.sort_by([("path", "ascending"), ("id", "ascending")])
     if not table.num_rows:
         return None
-    ids, at = np.unique(encode_ids(table["id"].to_numpy()), return_inverse=True)
+    ids, group = np.unique(encode_ids(table["id"].to_numpy()), return_inverse=True)
     parts = table["total"].combine_chunks().values.to_numpy().reshape(table.num_rows, -1)
-    sums, sizes = np.zeros((len(ids), parts.shape[1])), np.zeros(len(ids), np.int64)
-    np.add.at(sums, at, parts)
-    np.add.at(sizes, at, table["consumers"].to_numpy())
-    if not (large := sizes >= min_consumers).any():
+    sums = np.zeros((len(ids), parts.shape[1]))
+    sizes = np.zeros(len(ids), np.int64)
+    np.add.at(sums, group, parts)
+    np.add.at(sizes, group, table["consumers"].to_numpy())
+    large = sizes >= min_consumers
+    if not large.any():
         return None
-    return Vectors(
-        ids[large],
-        centroids(sums, sizes)[large],
-        sizes[large].astype(np.int32),
-        np.ones(large.sum(), bool),
-    )
+    means = centroids(sums, sizes)[large]
+    counts = sizes[large].astype(np.int32)
+    return Vectors(ids[large], means, counts, np.ones(len(counts), bool))
 
 
-def summer(consumers: Path) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The task: names of profile files in, the sums of their groups out."""
+def file_summer(consumers: Path) -> Callable[[Batches], Batches]:
+    """The task: takes names of profile files, returns the sums of their groups."""
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(batches: Batches) -> Batches:
         shards = [shard for shard in read_shards(consumers) if len(shard.ids)]
         for batch in batches:
             for path in batch["path"].to_pylist():
                 for ids, sums, sizes in file_sums(path, shards):
-                    seen = np.flatnonzero(sizes)
+                    known = np.flatnonzero(sizes)
+                    totals = pa.array(list(sums[known]), pa.list_(pa.float64()))
                     yield pa.record_batch(
                         {
-                            "path": [path] * len(seen),
-                            "id": [ids[group] for group in seen],
-                            "consumers": sizes[seen],
-                            "total": pa.array(list(sums[seen]), pa.list_(pa.float64())),
+                            "path": [path] * len(known),
+                            "id": [ids[group] for group in known],
+                            "consumers": sizes[known],
+                            "total": totals,
                         }
                     )
 
@@ -108,31 +112,33 @@ def summer(consumers: Path) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.
 def file_sums(
     path: str, shards: list[Vectors]
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
-    """For every category of a file of profiles: its groups' ids, and the sums and sizes of their consumers."""
+    """For every category of a file of profiles: ids of its groups, sums and sizes of their consumers."""
     columns = with_prefix(pq.read_schema(path).names, "cat_")
     table = pq.read_table(path, columns=["consumer_id", *columns])
     profiled = encode_ids(table["consumer_id"].to_numpy())
-    rows = [Index(shard.ids).find(profiled) for shard in shards]
+    rows_of_shards = [Index(shard.ids).find(profiled) for shard in shards]
     for column in columns:
         values = table[column].combine_chunks().dictionary_encode()
         codes = values.indices.fill_null(-1).to_numpy().astype(np.int64)
-        ids = [f"{column.removeprefix('cat_')}={value}" for value in values.dictionary.to_pylist()]
-        found = [
-            group_sums(shard.vectors, by_row(its, codes, len(shard.ids)), len(ids))
-            for its, shard in zip(rows, shards, strict=True)
-        ]
-        yield (
-            ids,
-            np.sum([sums for sums, _ in found], axis=0),
-            np.sum([sizes for _, sizes in found], axis=0),
-        )
+        category = column.removeprefix("cat_")
+        ids = [f"{category}={value}" for value in values.dictionary.to_pylist()]
+        shard_sums = []
+        shard_sizes = []
+        for rows, shard in zip(rows_of_shards, shards, strict=True):
+            groups = groups_by_row(rows, codes, len(shard.ids))
+            sums, sizes = group_sums(shard.vectors, groups, len(ids))
+            shard_sums.append(sums)
+            shard_sizes.append(sizes)
+        yield ids, np.sum(shard_sums, axis=0), np.sum(shard_sizes, axis=0)
 
 
-def by_row(rows: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray:
+def groups_by_row(rows: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray:
     """The group of each of a shard's n rows, -1 for none.
 
-    rows: (m,), where in the shard each profile's consumer is, -1 in none. codes: (m,), the group of each profile.
+    rows: (m,), the shard's row of each profile, -1 where it has none. codes: (m,), each profile's
+    group.
     """
     groups = np.full(n, -1)
-    groups[rows[rows >= 0]] = codes[rows >= 0]
+    known = rows >= 0
+    groups[rows[known]] = codes[known]
     return groups

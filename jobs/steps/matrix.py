@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
-from embeddings.embedders.blocks import Block, load_arrays, save_arrays, save_block
+from embeddings.blocks import Block, load_arrays, save_arrays, save_block
 from embeddings.kernels.counting import Pairs, count_pairs, relabel
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, bucket_of

@@ -1,42 +1,49 @@
-"""publish: everything of the day as one version of the embedding in the registry."""
+"""publish: the day's vectors as one version of the embedding in the registry."""
 
 from __future__ import annotations
 
-import re
-import subprocess
 from datetime import date
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embeddings.embedders.blocks import load_blocks
-from embeddings.registry.client import Registry, Vectors
+from embeddings.blocks import load_blocks
+from embeddings.facts import Fact, headlines
+from embeddings.fold_in.files import load_fold_in
+from embeddings.registry.client import Vectors
+from jobs.lake.store import Partition
+from jobs.pipeline.plan import tracked
+from jobs.pipeline.provenance import code_commit
+from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
-from jobs.steps.embed import load_fold_in
 from jobs.steps.lookalike import GROUPS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+SPARK = False
+FACTS = (
+    Fact("version", "the published version, name/day.revision", headline=True),
+    Fact("space", "coordinate system of the vectors", headline=True),
+    Fact("digest", "digest of the version's content"),
+)
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
     return [("fold_in", day), ("lookalike", day)]
 
 
-METRICS = re.compile(
-    "energy_share|loss|(cosine_to|residual_to|overlap10_with|shared_with)_(anchor|previous)"
-)
-
-
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Publish ids, vectors, fold-in, space and lineage. The same result again is the same version."""
+    """Publish vectors, fold-in, space and lineage. The same result again is the same version."""
     lake = settings.lake
-    inputs = [lake.get(step, day) for step in ("matrix", "embed", "align", "fold_in", "lookalike")]
-    matrix, embed, align, folded, lookalike = inputs
+    matrix = lake.get("matrix", day)
+    embed = lake.get("embed", day)
+    align = lake.get("align", day)
+    folded = lake.get("fold_in", day)
+    lookalike = lake.get("lookalike", day)
+    inputs = [matrix, embed, align, folded, lookalike]
     producers, order = producer_vectors(matrix.path, align.path)
     entities: dict[str, Vectors | Path] = {
         "consumer": folded.path / "consumer",
@@ -44,7 +51,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     }
     if lookalike.facts["groups"]:
         entities[GROUPS] = lookalike.path / GROUPS
-    version = open_registry(settings).publish(
+    version = settings.open_registry().publish(
         settings.embedding.name,
         day,
         align.facts["space"],
@@ -54,62 +61,42 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
             "settings": settings.digest(*SETTINGS),
             "commit": code_commit(),
-            "mlflow_run": active_mlflow_run(),
-            "inputs": {p.key: p.digest for p in inputs},
+            "mlflow_run": active_run_id(),
+            "inputs": {partition.key: partition.digest for partition in inputs},
             "method": embed.facts["method"],
-            "metrics": {
-                n: fact
-                for p in (embed, align)
-                for n, fact in p.facts.items()
-                if METRICS.fullmatch(n)
-            },
+            "metrics": metrics(settings, [embed, align]),
         },
     )
-    with lake.writing(
-        "publish", day, settings=settings.digest(*SETTINGS), inputs=inputs
-    ) as staging:
-        staging.facts |= {"version": version.id, "space": version.space, "digest": version.digest}
+    digest = settings.digest(*SETTINGS)
+    with lake.writing("publish", day, settings=digest, inputs=inputs) as staging:
+        staging.facts |= {
+            "version": version.id,
+            "space": version.space,
+            "digest": version.digest,
+        }
 
 
-def open_registry(settings: Settings) -> Registry:
-    return Registry(settings.registry_root, settings.registry_url)
+def metrics(settings: Settings, partitions: list[Partition]) -> dict[str, Any]:
+    """The figures among the headlines of these steps: they are published with the version."""
+    found = {}
+    for partition in partitions:
+        declared = tracked(settings, partition.step).facts
+        for name, value in headlines(declared, partition.facts).items():
+            if not isinstance(value, str):
+                found[name] = value
+    return found
 
 
 def producer_vectors(matrix: Path, align: Path) -> tuple[Vectors, np.ndarray]:
-    """Producers with ids sorted, and the order that sorted them. counts: fitted consumers who engaged with each."""
-    ids, vectors = np.load(matrix / "producers.npy"), np.load(align / "producers.npy")
-    blocks = load_blocks(matrix / "fitted")
-    counts = sum(
-        (np.bincount(block.indices, minlength=len(ids)) for block in blocks),
-        np.zeros(len(ids), np.int64),
-    )
+    """The producers sorted by id, and the order (m,) that sorted them.
+
+    Their counts are the fitted consumers who engaged with each.
+    """
+    ids = np.load(matrix / "producers.npy")
+    vectors = np.load(align / "producers.npy")
+    counts = np.zeros(len(ids), np.int64)
+    for block in load_blocks(matrix / "fitted"):
+        counts += np.bincount(block.indices, minlength=len(ids))
     order = np.argsort(ids)
-    return Vectors(
-        ids[order], vectors[order], counts[order].astype(np.int32), np.zeros(len(ids), dtype=bool)
-    ), order
-
-
-@cache
-def code_commit() -> str:
-    """The commit of the running code, with + when the tree differs from it; 'unknown' outside a checkout."""
-    root = Path(__file__).parents[2]
-
-    def git(*args: str) -> str:
-        return subprocess.run(
-            ["git", "-C", root, *args], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + (
-            "+" if git("status", "--porcelain", "-uno") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def active_mlflow_run() -> str:
-    """The run that records this step, '' where there is none."""
-    import mlflow
-
-    run = mlflow.active_run()
-    return run.info.run_id if run else ""
+    folded = np.zeros(len(ids), dtype=bool)
+    return Vectors(ids[order], vectors[order], counts[order].astype(np.int32), folded), order

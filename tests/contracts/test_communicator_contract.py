@@ -1,4 +1,4 @@
-"""One suite for every kind of group: alone, as threads, and as tasks of a Spark barrier job."""
+"""One suite for every kind of comm: alone, as threads, and as tasks of a Spark barrier job."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from functools import partial
 import numpy as np
 import pytest
 
-from embeddings.kernels.communicator import Group, own, together
-from jobs.spark.barrier import run_together
+from embeddings.kernels.communicator import Communicator, run_threads, share
+from jobs.spark.barrier import run_barrier
 
 SIZE = 2
-Run = Callable[[Callable[[Group], dict]], list[dict]]
+Run = Callable[[Callable[[Communicator], dict]], list[dict]]
 
 
 @pytest.fixture(params=["threads", "Spark tasks"])
 def run(request, tmp_path) -> Run:
-    """Runs work in a group of two and returns the answers by rank."""
+    """Runs work on two workers and returns the results by rank."""
     if request.param == "threads":
-        return partial(together, SIZE)
+        return partial(run_threads, SIZE)
     settings = request.getfixturevalue("settings")
     spark = request.getfixturevalue("spark")
-    return lambda work: run_together(spark, settings, lambda group, _: work(group))
+    return lambda work: run_barrier(spark, settings, lambda comm, _: work(comm))
 
 
-def test_every_member_knows_its_place(run):
-    assert run(lambda group: {"rank": group.rank, "size": group.size}) == [
+def test_every_worker_knows_its_rank(run):
+    assert run(lambda comm: {"rank": comm.rank, "size": comm.size}) == [
         {"rank": r, "size": SIZE} for r in range(SIZE)
     ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-def test_a_sum_is_everybodys(run, dtype):
-    """In the members' own type and shape; what was given stays as it was."""
+def test_allreduce_gives_every_worker_the_sum(run, dtype):
+    """In the workers' type and shape; the arguments are unchanged."""
 
-    def work(group: Group) -> dict:
-        mine = np.full((3, 2), group.rank + 1, dtype)
-        total = group.sum(mine)
+    def work(comm: Communicator) -> dict:
+        mine = np.full((3, 2), comm.rank + 1, dtype)
+        total = comm.allreduce(mine)
         return {"total": total.tolist(), "dtype": str(total.dtype), "mine": mine.tolist()}
 
     for rank, answer in enumerate(run(work)):
@@ -46,18 +46,18 @@ def test_a_sum_is_everybodys(run, dtype):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
-def test_everybody_gets_its_own_rows_of_a_sum(run, rows):
-    """Shared out as `own` says, and gathered again without a word about their number."""
+def test_reduce_scatter_gives_every_worker_its_share_of_the_sum(run, rows):
+    """Split as `share` says, and gathered again."""
 
-    def work(group: Group) -> dict:
-        mine = group.sum_own(
-            np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2) * (group.rank + 1)
+    def work(comm: Communicator) -> dict:
+        mine = comm.reduce_scatter(
+            np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2) * (comm.rank + 1)
         )
-        share = own(rows, group)
+        own = share(rows, comm)
         return {
             "mine": mine.tolist(),
-            "share": [share.start, share.stop],
-            "all": group.gather(mine, rows).tolist(),
+            "share": [own.start, own.stop],
+            "all": comm.allgather(mine, rows).tolist(),
         }
 
     total = (np.arange(2.0 * rows).reshape(rows, 2) * 3).tolist()
@@ -68,55 +68,59 @@ def test_everybody_gets_its_own_rows_of_a_sum(run, rows):
 
 
 def test_rows_are_gathered_by_rank_whatever_their_number(run):
-    """The first member has none."""
+    """The first worker has no rows."""
 
-    def work(group: Group) -> dict:
-        rows = np.arange(3 * group.rank * 2, dtype=np.float32).reshape(-1, 2)
-        return {"rows": group.gather(rows).tolist()}
+    def work(comm: Communicator) -> dict:
+        rows = np.arange(3 * comm.rank * 2, dtype=np.float32).reshape(-1, 2)
+        return {"rows": comm.allgather(rows).tolist()}
 
     assert run(work) == [{"rows": [[0, 1], [2, 3], [4, 5]]}] * SIZE
 
 
 def test_exchanges_follow_each_other(run):
-    """What one holds is not touched by the next."""
+    """A result is not changed by later exchanges."""
 
-    def work(group: Group) -> dict:
-        first = group.sum(np.array([1.0]))
+    def work(comm: Communicator) -> dict:
+        first = comm.allreduce(np.array([1.0]))
         for _ in range(20):
-            group.sum(np.array([7.0]))
-            group.gather(np.array([[float(group.rank)]], np.float32))
+            comm.allreduce(np.array([7.0]))
+            comm.allgather(np.array([[float(comm.rank)]], np.float32))
         return {"first": first.tolist()}
 
     assert run(work) == [{"first": [SIZE]}] * SIZE
 
 
-def test_one_members_error_ends_the_work(run):
-    """The others do not wait for ever; the error is the one that happened."""
+def test_an_error_of_one_worker_ends_the_work(run):
+    """The others do not wait for ever; the original error is raised."""
 
-    def work(group: Group) -> dict:
-        if group.rank == 1:
+    def work(comm: Communicator) -> dict:
+        if comm.rank == 1:
             raise ZeroDivisionError("the second gave up")
-        group.sum(np.ones(1))
+        comm.allreduce(np.ones(1))
         return {}
 
     with pytest.raises(Exception, match="the second gave up"):
         run(work)
 
 
-def test_alone_is_a_group_of_one():
-    assert together(
-        1, lambda group: (group.sum(np.ones(2)).tolist(), group.gather(np.ones((2, 1))).tolist())
+def test_a_single_worker_exchanges_with_itself():
+    assert run_threads(
+        1,
+        lambda comm: (
+            comm.allreduce(np.ones(2)).tolist(),
+            comm.allgather(np.ones((2, 1))).tolist(),
+        ),
     ) == [([1, 1], [[1], [1]])]
 
 
-def test_what_the_first_task_tells_is_printed_meanwhile(spark, settings, capsys):
-    def work(group: Group, tell) -> dict:
+def test_progress_of_the_first_task_is_printed_while_the_job_runs(spark, settings, capsys):
+    def work(comm: Communicator, progress) -> dict:
         for step in range(3):
-            tell(f"task {group.rank}, step {step}")
+            progress(f"task {comm.rank}, step {step}")
             time.sleep(1.3)
         return {}
 
-    run_together(spark, settings, work)
+    run_barrier(spark, settings, work)
     printed = capsys.readouterr().err
     assert "task 0, step 1" in printed
     assert "task 1" not in printed

@@ -87,7 +87,7 @@ KILLED = textwrap.dedent("""
     die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
     setattr(import_module(module), name, die)
     spark = spark_session(settings) if step == "matrix" else None
-    import_module(f"jobs.{step}").run(spark, settings, date(2024, 1, 1))
+    import_module(f"jobs.steps.{step}").run(spark, settings, date(2024, 1, 1))
 """)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -13,8 +11,14 @@ from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
 from embeddings.embedders.als import ALSConfig, als, fit, initial_rows
-from embeddings.kernels.communicator import Alone
+from embeddings.kernels.communicator import SingleWorker
 from embeddings.kernels.exact_solve import CHUNK
+
+
+def replace(cfg: ALSConfig, **changes) -> ALSConfig:
+    """The configuration with these options changed, and validated again."""
+    return ALSConfig(**{**cfg.model_dump(), **changes})
+
 
 CFG = ALSConfig(
     dim=8, iterations=6, unobserved_weight=0.2, regularization=0.01, frequency_exponent=0.7
@@ -203,7 +207,7 @@ def test_no_iteration_makes_it_worse_whatever_the_shape(n, m, dim, density, solv
 def test_progress_tells_each_iteration():
     x, seen = tastes(), []
     factors = fit(
-        x, x.T.tocsr(), CFG, Alone(), progress=lambda done, loss: seen.append((done, loss))
+        x, x.T.tocsr(), CFG, SingleWorker(), progress=lambda done, loss: seen.append((done, loss))
     )
     assert seen == list(zip(range(1, 7), factors.losses, strict=True))
 
@@ -211,9 +215,9 @@ def test_progress_tells_each_iteration():
 def test_rows_that_do_not_make_up_the_matrix_are_refused():
     x = tastes()
     with pytest.raises(
-        ValueError, match="rows are 119; the other side of the matrix has 120 columns"
+        ValueError, match="hold 119 rows; the other side of the matrix has 120 columns"
     ):
-        fit(x[:119], x.T.tocsr(), CFG, Alone())
+        fit(x[:119], x.T.tocsr(), CFG, SingleWorker())
 
 
 def test_a_negative_strength_is_refused():
@@ -224,10 +228,10 @@ def test_a_negative_strength_is_refused():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"dim": 0}, "at least 1"),
-        ({"regularization": 0.0}, "above 0"),
-        ({"unobserved_weight": -1.0}, "at least 0"),
-        ({"solver": "lu"}, "no solver 'lu'"),
+        ({"dim": 0}, "greater than or equal to 1"),
+        ({"regularization": 0.0}, "greater than 0"),
+        ({"unobserved_weight": -1.0}, "greater than or equal to 0"),
+        ({"solver": "lu"}, "'cg' or 'exact'"),
     ],
 )
 def test_a_wrong_setting_is_refused(wrong, message):

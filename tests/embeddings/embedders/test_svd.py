@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import svds
 
 from embeddings.embedders.svd import (
-    BLOCK,
-    add_gram_block,
-    add_gram_product,
-    basis_size,
     factorize,
     leading,
     truncated_svd,
 )
-from embeddings.kernels.communicator import together
+from embeddings.kernels import lanczos
+from embeddings.kernels.communicator import run_threads
+from embeddings.kernels.gram_product import BLOCK, add_gram_block, add_gram_product
+from embeddings.kernels.lanczos import NotConverged, capacity
 from embeddings.kernels.normalize import normalize
 
 
@@ -115,7 +114,7 @@ def test_a_group_finds_what_one_finds(threads):
 def test_a_member_without_rows_takes_part():
     """A small matrix has fewer blocks than Spark has tasks."""
     x = normalize(random_counts(300, 200, 0.05))
-    found = together(2, lambda group: leading(x if group.rank else x[:0], 5, group))
+    found = run_threads(2, lambda comm: leading(x if comm.rank else x[:0], 5, comm))
     np.testing.assert_allclose(found[0][0], truncated_svd(x, 5)[0], rtol=1e-5)
 
 
@@ -183,7 +182,7 @@ def test_a_tolerance_that_cannot_be_kept_is_refused():
 def test_progress_tells_falling_residuals():
     x = communities(3000, 1500, 300)
     told = []
-    together(
+    run_threads(
         1,
         lambda group: leading(
             x, 20, group, progress=lambda n, residuals: told.append((n, residuals.max()))
@@ -193,9 +192,17 @@ def test_progress_tells_falling_residuals():
     assert told[-1][1] < told[0][1]
 
 
+def test_a_solver_that_does_not_converge_stops_at_its_limit(monkeypatch):
+    """A flat spectrum and hardly any restarts: the error names the residual and the remedy."""
+    monkeypatch.setattr(lanczos, "MAX_RESTARTS", 2)
+    x = random_counts(4000, 3000, 0.002)
+    with pytest.raises(NotConverged, match=r"after 2 restarts.*wanted 1e-07.*Raise the tolerance"):
+        truncated_svd(normalize(x), 20, tolerance=1e-7)
+
+
 def test_the_basis_always_has_room_for_the_next_block():
     for k in (1, 16, 33, 100, 1000):
-        assert basis_size(k) >= k + 32
+        assert capacity(k) >= k + 32
 
 
 def test_folding_in_a_fitted_consumer_gives_its_fitted_vector():

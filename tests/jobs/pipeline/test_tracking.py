@@ -1,7 +1,9 @@
-"""MLflow, the real one on SQLite: one parent run a day, steps nested, continued by retries; versions and aliases."""
+"""Tracking in a real MLflow on SQLite: one parent run per day, nested step runs, models, aliases."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
 import mlflow
@@ -12,8 +14,9 @@ from ranker_lake import DAYS, commit_days, ranker_settings
 
 from jobs.errors import Skip, UntrustedDay
 from jobs.lake.store import Partition
-from jobs.pipeline import plan as steps
-from jobs.pipeline import tracking
+from jobs.pipeline import plan
+from jobs.pipeline.tracking.models import ModelRegistry
+from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
 from jobs.steps import promote, train
 from models import serving
@@ -27,7 +30,7 @@ DIGEST = ("source", "validation", "matrix", "embedding", "ranker")
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> Settings:
-    """One tracking database for all tests here: making its tables takes seconds."""
+    """One tracking database for all tests here: creating its tables takes seconds."""
     home = tmp_path_factory.mktemp("tracked") / "home"
     settings = ranker_settings(home, mlflow_uri="")
     commit_days(settings, DAYS[:4], n=5)
@@ -36,12 +39,19 @@ def settings(tmp_path_factory) -> Settings:
 
 @pytest.fixture
 def client(settings) -> MlflowClient:
-    return tracking.client_of(settings)
+    return Tracker(settings).client
+
+
+@contextmanager
+def step_run(settings: Settings, step: str, day: date) -> Iterator:
+    """The run of a step, as the plan opens it."""
+    with Tracker(settings).step_run(plan.tracked(settings, step), day) as run:
+        yield run
 
 
 def commit(settings: Settings, step: str, day: date, **facts) -> Partition:
     with settings.lake.writing(
-        step, day, settings=settings.digest(*steps.module(step).SETTINGS)
+        step, day, settings=settings.digest(*plan.module(step).SETTINGS)
     ) as staging:
         staging.facts |= facts
     return settings.lake.get(step, day)
@@ -67,26 +77,26 @@ def runs(client: MlflowClient, dag: str, day: date) -> tuple[list, list]:
 
 
 def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
-    """Registering a model leaves the ranker's experiment active; the next day's embeddings go to their own."""
+    """Registering a model activates the ranker's experiment; the next embeddings still use theirs."""
     first, second = date(2031, 1, 1), date(2031, 1, 2)
-    with tracking.step_run(settings, "train", first):
-        tracking.register_model(settings, commit_model(settings, first))
-    with tracking.step_run(settings, "embed", second):
+    with step_run(settings, "train", first):
+        ModelRegistry(Tracker(settings)).register(commit_model(settings, first))
+    with step_run(settings, "embed", second):
         run = mlflow.active_run()
     assert mlflow.get_experiment(run.info.experiment_id).name == "embeddings"
 
 
 def test_a_retry_continues_the_run(settings, client):
-    """Two failures and a success: one parent, one nested run, the last figures, no error left on it."""
+    """Two failures and a success: one parent, one nested run, the last figures, no error tag."""
     day = date(2030, 1, 1)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), tracking.step_run(settings, "gate", day):
+        with pytest.raises(ZeroDivisionError), step_run(settings, "gate", day):
             1 / 0  # noqa: B018
     parents, nested = runs(client, "ranker", day)
     assert [run.info.status for run in parents + nested] == ["FAILED", "FAILED"]
     assert nested[0].data.tags["evergreen.error"] == "division by zero"
-    with tracking.step_run(settings, "gate", day) as record:
-        record(commit(settings, "gate", day, difference=0.25, why="better"))
+    with step_run(settings, "gate", day) as run:
+        run.record(commit(settings, "gate", day, difference=0.25, why="better"))
     (parent,), (step,) = runs(client, "ranker", day)
     assert step.info.run_id == nested[0].info.run_id
     assert (parent.info.status, step.info.status) == ("RUNNING", "FINISHED")
@@ -94,11 +104,11 @@ def test_a_retry_continues_the_run(settings, client):
     assert "evergreen.error" not in step.data.tags
 
 
-def test_a_step_is_told_whole(settings, client):
-    """Settings as parameters, numbers as metrics, texts and digests as tags, reports as artifacts, headlines above."""
+def test_a_step_is_recorded_completely(settings, client):
+    """Settings are parameters, numbers metrics, texts tags, reports artifacts; headlines go to the parent."""
     day = date(2030, 1, 2)
     settings.report("gate", day).joinpath("picture.txt").write_text("drawn")
-    with tracking.step_run(settings, "gate", day) as record:
+    with step_run(settings, "gate", day) as run:
         assert mlflow.active_run() is not None
         partition = commit(
             settings,
@@ -106,7 +116,7 @@ def test_a_step_is_told_whole(settings, client):
             day,
             **{"difference": 0.5, "odd@name": 2, "champion_after": "2030-01-01"},
         )
-        record(partition)
+        run.record(partition)
     (parent,), (step,) = runs(client, "ranker", day)
     assert mlflow.active_run() is None
     assert step.data.metrics == {"difference": 0.5, "odd_name": 2}
@@ -127,32 +137,33 @@ def test_a_step_is_told_whole(settings, client):
 def test_the_steps_of_a_day_share_a_parent_and_the_last_one_closes_it(settings, client):
     day = date(2030, 1, 3)
     for step, status in (("gate", "RUNNING"), ("promote", "FINISHED")):
-        with tracking.step_run(settings, step, day) as record:
-            record(commit(settings, step, day))
+        with step_run(settings, step, day) as run:
+            run.record(commit(settings, step, day))
         (parent,), _ = runs(client, "ranker", day)
         assert parent.info.status == status
     assert len(runs(client, "ranker", day)[1]) == 2
 
 
 def test_other_settings_are_another_run(settings, client):
-    """Parameters of a run never change: the step with other settings is recorded beside the first, below one parent."""
+    """A run's parameters never change: other settings are a second nested run of the same parent."""
     day = date(2030, 1, 4)
     other = settings.model_copy(
         update={"ranker": settings.ranker.model_copy(update={"bootstrap": 7})}
     )
     for chosen in (settings, other, other):
-        with tracking.step_run(chosen, "gate", day):
+        with step_run(chosen, "gate", day):
             pass
     parents, nested = runs(client, "ranker", day)
     assert len(parents) == 1
     assert sorted(run.data.params["ranker.bootstrap"] for run in nested) == ["200", "7"]
 
 
-def test_a_refused_day_leaves_its_figures_and_reason(settings, client):
-    """validate commits its verdict and fails: the run is FAILED, with the message and the verdict's figures."""
+def test_a_refused_day_records_its_figures_and_reason(settings, client):
+    """`validate` commits its verdict and fails: the run is FAILED, with message and figures."""
     day = date(2030, 1, 5)
-    with pytest.raises(UntrustedDay), tracking.step_run(settings, "validate", day):
-        commit(settings, "validate", day, trusted=False, reason="6 % bad", bad_impressions=60)
+    with pytest.raises(UntrustedDay), step_run(settings, "validate", day) as run:
+        figures = {"trusted": False, "reason": "6 % bad", "bad_impressions": 60}
+        run.record_refusal(commit(settings, "validate", day, **figures))
         raise UntrustedDay("6 % of the rows are bad")
     _, (step,) = runs(client, "embeddings", day)
     assert step.info.status == "FAILED"
@@ -165,7 +176,7 @@ def test_a_refused_day_leaves_its_figures_and_reason(settings, client):
 
 def test_a_skipped_step_is_not_a_failure(settings, client):
     day = date(2030, 1, 6)
-    with pytest.raises(Skip), tracking.step_run(settings, "examples", day):
+    with pytest.raises(Skip), step_run(settings, "examples", day):
         raise Skip("no impressions")
     parents, nested = runs(client, "ranker", day)
     assert {run.info.status for run in parents + nested} == {"FINISHED"}
@@ -173,7 +184,7 @@ def test_a_skipped_step_is_not_a_failure(settings, client):
 
 
 def test_the_airflow_run_is_linked(settings, client, monkeypatch):
-    """Inside an Airflow task its run, try and page are tags."""
+    """Inside an Airflow task, its run, try and page are tags."""
     day = date(2030, 1, 7)
     for name, value in {
         "DAG_ID": "ranker_daily",
@@ -182,7 +193,7 @@ def test_the_airflow_run_is_linked(settings, client, monkeypatch):
         "TRY_NUMBER": "2",
     }.items():
         monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
-    with tracking.step_run(settings, "gate", day):
+    with step_run(settings, "gate", day):
         pass
     tags = runs(client, "ranker", day)[1][0].data.tags
     assert (tags["evergreen.airflow_run"], tags["evergreen.airflow_try"]) == ("r1", "2")
@@ -193,51 +204,51 @@ def test_the_airflow_run_is_linked(settings, client, monkeypatch):
 
 
 def test_two_writers_at_once_end_with_one_parent(settings, client):
-    """Both found nothing and both created: the older run is kept by both, the younger deleted."""
-    experiment = tracking.experiment_id(settings, client, "ranker")
+    """Both find nothing and create a run: both keep the older one and delete the younger."""
+    experiment = Tracker(settings).experiment_id("ranker")
     tags = {"dag": "ranker", "day": "2030-01-08", "step": "all"}
     first = client.create_run(
         experiment, tags={f"evergreen.{k}": v for k, v in tags.items()}, start_time=1
     )
-    found = tracking.find_or_create(client, experiment, "second", tags)
+    found = Tracker(settings).find_or_create(experiment, "second", tags)
     assert found.info.run_id == first.info.run_id
-    assert len(tracking.find(client, experiment, tags)) == 1
+    assert len(Tracker(settings).find(experiment, tags)) == 1
 
 
 def test_tracking_can_be_off(settings, tmp_path):
-    """Nothing is written and nothing is asked."""
+    """Without tracking nothing is written."""
     silent = ranker_settings(tmp_path / "home", mlflow_uri="off")
-    with tracking.step_run(silent, "gate", DAYS[0]) as record:
-        record(commit(silent, "gate", DAYS[0]))
+    with step_run(silent, "gate", DAYS[0]) as run:
+        assert run is None
     assert not (tmp_path / "home" / "mlflow").exists()
-    assert tracking.address(silent, "gate", DAYS[0]) is None
+    assert Tracker(silent).address(plan.tracked(silent, "gate"), DAYS[0]) is None
 
 
 # Models
 
 
 def test_a_trained_model_is_registered_once(settings, client):
-    """A retry finds the version it made; other weights for the same day are another version."""
+    """A retry finds the version of the first try; other weights of the same day are another version."""
     trained = commit_model(settings, DAYS[0])
-    with tracking.step_run(settings, "train", DAYS[0]) as record:
-        record(trained)
-    version = tracking.register_model(settings, trained)
-    train.track(settings, trained)
-    again = tracking.register_model(settings, trained)
+    with step_run(settings, "train", DAYS[0]) as run:
+        run.record(trained)
+    version = ModelRegistry(Tracker(settings)).register(trained)
+    train.track(Tracker(settings), trained)
+    again = ModelRegistry(Tracker(settings)).register(trained)
     assert (again.version, again.tags["evergreen.day"]) == (version.version, str(DAYS[0]))
     (parent,), (step,) = runs(client, "ranker", DAYS[0])
     assert version.run_id == step.info.run_id
     assert version.tags["evergreen.parent_run"] == parent.info.run_id
-    with tracking.step_run(settings, "train", DAYS[0]):
-        other = tracking.register_model(settings, commit_model(settings, DAYS[0], seed=1))
+    with step_run(settings, "train", DAYS[0]):
+        other = ModelRegistry(Tracker(settings)).register(commit_model(settings, DAYS[0], seed=1))
     assert other.version != version.version
 
 
 def test_the_registered_model_scores_like_the_stored_one(settings, client):
-    """Loaded by its alias: the columns of its signature in, the same probabilities out, and no pickle inside."""
+    """Loaded by its alias: the same probabilities for the columns of its signature, and no pickle."""
     trained = commit_model(settings, DAYS[1])
-    with tracking.step_run(settings, "train", DAYS[1]):
-        version = tracking.register_model(settings, trained)
+    with step_run(settings, "train", DAYS[1]):
+        version = ModelRegistry(Tracker(settings)).register(trained)
     client.set_registered_model_alias("ranker", "probe", version.version)
     mlflow.set_tracking_uri(settings.mlflow_uri)
     loaded = mlflow.pyfunc.load_model("models:/ranker@probe")
@@ -268,7 +279,7 @@ def test_the_registered_model_scores_like_the_stored_one(settings, client):
 
 
 def test_aliases_never_go_back(settings, client):
-    """Promote the third day, then a backfill of the second: both aliases stay where the third put them."""
+    """Promote the third day, then backfill the second: both aliases stay at the third day's models."""
     for day in DAYS[1:4]:
         commit_model(settings, day, seed=day.day)
     for day, champion in ((DAYS[3], DAYS[2]), (DAYS[2], DAYS[1])):

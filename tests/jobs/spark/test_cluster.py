@@ -30,7 +30,7 @@ spark = session.spark_session(chosen)
 for day in map(date.fromisoformat, sys.argv[2:]):
     for step in (matrix, embed, align, fold_in, lookalike, publish):
         step.run(spark, chosen, day)
-print(spark.sparkContext.master, *(v.digest for v in publish.open_registry(chosen).versions(chosen.embedding.name)))
+print(spark.sparkContext.master, *(v.digest for v in chosen.open_registry().versions(chosen.embedding.name)))
 """
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from engagement_lake import DAYS, arrays, commit_day, engagement_settings, random_day, run_and_kill
 
-from embeddings.embedders.blocks import load_blocks
+from embeddings.blocks import load_blocks
+from embeddings.fold_in.files import load_fold_in
 from embeddings.registry.shards import open_shards
 from jobs.errors import EvergreenError
 from jobs.pipeline.plan import ensure
@@ -80,8 +81,7 @@ def test_days_in_any_order_give_the_same_bytes(spark, published, tmp_path):
             backwards.lake.get(step, d).digest for d in DAYS
         ]
     digests = [
-        [v.digest for v in publish.open_registry(s).versions("author")]
-        for s in (published, backwards)
+        [v.digest for v in s.open_registry().versions("author")] for s in (published, backwards)
     ]
     assert sorted(digests[0]) == sorted(digests[1])
 
@@ -103,7 +103,7 @@ def test_alignment_changes_no_dot_product(published):
 
 
 def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(published):
-    registry = publish.open_registry(published)
+    registry = published.open_registry()
     version = registry.load(registry.version("author", DAYS[2]))
     top = {p.decode() for p in version.entities["producer"].ids}
     expected = Counter(c for c, p, _ in random_day(1) + random_day(2) if p in top)
@@ -118,7 +118,7 @@ def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(publish
 
 def test_online_fold_in_equals_the_batch(published):
     """A left-out consumer asked for through the registry gets the vector that the nightly job published."""
-    registry = publish.open_registry(published)
+    registry = published.open_registry()
     version = registry.load(registry.version("author", DAYS[2]))
     partition = published.lake.get("matrix", DAYS[2])
     producers = np.load(partition.path / "producers.npy")
@@ -145,7 +145,7 @@ def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(spark, svd_setting
     blocks = list(load_blocks(home / "fitted"))
     sums, n = np.load(home / "column_sums.npy"), sum(len(block.ids) for block in blocks)
     assert len(blocks) > 1
-    folding = embed.load_fold_in(kept / "fold_in")
+    folding = load_fold_in(kept / "fold_in")
     assert folding.row_extra == pytest.approx(sum(block.strengths.sum() for block in blocks) / n)
     np.testing.assert_allclose(folding.column_sums, sums + sums.sum() / np.count_nonzero(sums))
 
@@ -186,16 +186,14 @@ def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(
         run_all(spark, far)
     anchors = [far.lake.get("align", day).facts["anchor"] for day in DAYS]
     assert anchors == [str(DAYS[0]), str(DAYS[1]), str(DAYS[1])]
-    spaces = [version.space for version in publish.open_registry(far).versions("author")]
+    spaces = [version.space for version in far.open_registry().versions("author")]
     assert spaces[0] != spaces[1] == spaces[2]
     assert f"{DAYS[1]} OPENS A NEW SPACE" in caplog.text
     assert f"{DAYS[2]} OPENS" not in caplog.text
 
 
 def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
-    first, last = (
-        publish.open_registry(published).version("author", day) for day in (DAYS[0], DAYS[2])
-    )
+    first, last = (published.open_registry().version("author", day) for day in (DAYS[0], DAYS[2]))
     assert first.lineage["metrics"]["cosine_to_anchor"] == pytest.approx(1.0)
     assert first.lineage["metrics"]["overlap10_with_anchor"] == 1.0
     for figure in ("cosine_to", "residual_to", "overlap10_with", "shared_with"):
@@ -204,7 +202,7 @@ def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
 
 def test_the_figures_of_alignment_by_hand(published):
     """Residual and cosine of the producers in common, from the published vectors alone."""
-    registry = publish.open_registry(published)
+    registry = published.open_registry()
     tables = [
         registry.load(registry.version("author", day)).entities["producer"]
         for day in (DAYS[0], DAYS[2])
@@ -226,7 +224,7 @@ def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revi
 ):
     commit_days(settings)
     run_all(spark, settings, DAYS[:1])
-    registry = publish.open_registry(settings)
+    registry = settings.open_registry()
     run_all(spark, settings, DAYS[:1])
     assert [v.id for v in registry.versions("author")] == ["author/2024-01-01.r1"]
     commit_day(settings, DAYS[0], random_day(77))
@@ -250,7 +248,6 @@ def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings
     assert settings.lake.find("publish", DAYS[0]) is None
     run_all(spark, settings, DAYS[:1])
     paths = [
-        Path(publish.open_registry(each).version("author", DAYS[0]).path)
-        for each in (settings, calm)
+        Path(each.open_registry().version("author", DAYS[0]).path) for each in (settings, calm)
     ]
     assert arrays(paths[0]) == arrays(paths[1])

@@ -27,7 +27,7 @@ from engagement_lake import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embeddings.embedders.blocks import load_blocks, stack
+from embeddings.blocks import load_blocks, stack
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, bucket_of
 from jobs.lake.schema import ENGAGEMENTS

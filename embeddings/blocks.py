@@ -1,0 +1,169 @@
+"""The consumer-producer matrix on disk: CSR blocks of some consumers each, and a worker's share of them.
+
+    column_sums.npy                (n_producers,) float64, the sum of each fitted column
+    fitted/block-00000/{ids,engagements,indptr,indices,strengths}.npy
+
+A block is a folder of plain arrays, written by one task and memory-mapped by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from embeddings.kernels.communicator import Communicator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consumers and the strengths of their pairs: n consumers, nnz pairs.
+
+    The columns are rows of producers, ascending for each consumer.
+    """
+
+    ids: np.ndarray  # (n,) bytes, sorted
+    engagements: np.ndarray  # (n,) int32, number of engagements of each consumer
+    indptr: np.ndarray  # (n + 1,) int64
+    indices: np.ndarray  # (nnz,) int32
+    strengths: np.ndarray  # (nnz,) float64
+
+    def matrix(self, n_columns: int) -> sp.csr_matrix:
+        """The block as a matrix (n, n_columns)."""
+        shape = (len(self.ids), n_columns)
+        return sp.csr_matrix((self.strengths, self.indices, self.indptr), shape=shape)
+
+    def rows(self, keep: np.ndarray) -> Block:
+        """The block of the chosen consumers. keep: (n,) bool."""
+        lengths = np.diff(self.indptr)
+        pairs = np.repeat(keep, lengths)
+        indptr = np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64)
+        return Block(
+            self.ids[keep],
+            self.engagements[keep],
+            indptr,
+            self.indices[pairs],
+            self.strengths[pairs],
+        )
+
+
+def save_arrays(folder: Path, record: object) -> None:
+    """Save every array of a dataclass as a file of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in vars(record).items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def load_arrays(folder: Path, kind: type[T]) -> T:
+    """Memory-map the arrays of a dataclass that `save_arrays` wrote."""
+    arrays = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        arrays[field.name] = np.load(
+            folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False
+        )
+    return kind(**arrays)
+
+
+def save_block(folder: Path, block: Block) -> None:
+    """Write a block."""
+    save_arrays(folder, block)
+
+
+def load_block(folder: Path) -> Block:
+    """Memory-map a block."""
+    return load_arrays(folder, Block)
+
+
+def load_blocks(folder: Path) -> list[Block]:
+    """Memory-map all blocks of a folder, in order."""
+    return [load_block(home) for home in sorted(folder.glob("block-*"))]
+
+
+def stack(blocks: list[Block], n_columns: int) -> sp.csr_matrix:
+    """One matrix of all blocks, rows in block order."""
+    return sp.vstack([block.matrix(n_columns) for block in blocks], format="csr")
+
+
+class MatrixShare:
+    """One worker's share of the fitted matrix (n_consumers, n_producers): what an embedder is given.
+
+    Whole blocks of consumers, so that a worker writes the vectors of the blocks it has read. The
+    workers' blocks follow each other by rank.
+    """
+
+    def __init__(self, folder: Path, comm: Communicator) -> None:
+        """folder: a committed partition of the step `matrix`, see above."""
+        self.comm = comm
+        self._homes = sorted((folder / "fitted").glob("block-*"))
+        self.column_sums = np.load(folder / "column_sums.npy")  # (n_producers,) float64
+        by_rank = np.array_split(np.array(self._homes, dtype=object), comm.size)
+        self.block_homes: list[Path] = list(by_rank[comm.rank])
+
+    @property
+    def n_producers(self) -> int:
+        return len(self.column_sums)
+
+    @cached_property
+    def block_sizes(self) -> dict[str, int]:
+        """Number of consumers of each own block, by the block's name and in order."""
+        sizes = {}
+        for home in self.block_homes:
+            sizes[home.name] = len(load_block(home).ids)
+        return sizes
+
+    @cached_property
+    def n_consumers(self) -> int:
+        """Fitted consumers of all workers."""
+        own = np.array([sum(self.block_sizes.values())])
+        return int(self.comm.allreduce(own)[0])
+
+    def by_consumer(self, transform: Callable[[sp.csr_matrix], sp.csr_matrix]) -> sp.csr_matrix:
+        """This worker's rows, (own consumers, n_producers).
+
+        transform: applied to each block of raw float64 strengths before the blocks are stacked, so
+        that the raw matrix is never in memory as a whole.
+        """
+        blocks = []
+        for home in self.block_homes:
+            blocks.append(transform(load_block(home).matrix(self.n_producers)))
+        if len(blocks) == 1:
+            return blocks[0]  # stacking would copy it
+        if not blocks:
+            return sp.csr_matrix((0, self.n_producers), dtype=np.float32)
+        return sp.vstack(blocks, format="csr")
+
+    def by_producer(self) -> sp.csr_matrix:
+        """A contiguous range of the transposed matrix, (own producers, n_consumers), float32.
+
+        The ranges of all workers hold about as many pairs each. Every worker reads all blocks once
+        and keeps its columns.
+        """
+        counts = np.zeros(self.n_producers, np.int64)
+        for home in self._homes:
+            counts += np.bincount(load_block(home).indices, minlength=self.n_producers)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        own = even_split(indptr, self.comm.size)[self.comm.rank]
+        columns = []
+        for home in self._homes:
+            strengths = load_block(home).matrix(self.n_producers).astype(np.float32)
+            columns.append(strengths[:, own].T.tocsr())
+        return sp.hstack(columns, format="csr")
+
+
+def even_split(indptr: np.ndarray, parts: int) -> list[slice]:
+    """Contiguous row ranges with about as many entries each. indptr: (n + 1,)."""
+    bounds = np.searchsorted(indptr, np.linspace(0, indptr[-1], parts + 1))
+    bounds[0] = 0
+    bounds[-1] = len(indptr) - 1
+    ranges = []
+    for start, stop in pairwise(bounds):
+        ranges.append(slice(int(start), int(stop)))
+    return ranges

@@ -1,0 +1,87 @@
+"""What an embedder is. Adding one is adding one file beside this one.
+
+The file's name is the embedder's name. It exposes `EMBEDDER`, an object that answers `Embedder`;
+its options are read from the table `[embedding.<name>]` of the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from embeddings.facts import Fact
+
+if TYPE_CHECKING:
+    from embeddings.blocks import MatrixShare
+    from embeddings.fold_in.base import FoldIn
+
+Progress = Callable[[str], None]  # is called with a line of text
+
+
+class Options(BaseModel):
+    """Base of an embedder's options: an unknown one is refused. A docstring describes each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve that shows a person how the fit went; `name` is also the picture's file name."""
+
+    name: str
+    title: str
+    xlabel: str
+    ylabel: str
+    x: list[float]
+    y: list[float]
+    log_scale: bool = False  # of the y axis
+    from_zero: bool = False  # the y axis begins at 0
+    target: float | None = None  # a horizontal line: what was to be reached
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit gives one worker. k dimensions everywhere, zeros where there are fewer directions."""
+
+    consumers: np.ndarray  # (own consumers, k) float32, rows as in the worker's share of the matrix
+    producers: np.ndarray  # (n_producers, k) float32, the same on every worker
+    fold_in: FoldIn  # embeds consumers that were not fitted; the same on every worker
+    facts: dict[str, float | int]  # declared in the embedder's FACTS
+    curves: list[Curve] = field(default_factory=list)
+
+
+class Embedder(Protocol):
+    """Learns vectors whose products approximate the consumer-producer matrix."""
+
+    Options: ClassVar[type[Options]]
+    FACTS: ClassVar[tuple[Fact, ...]]
+
+    def fit(
+        self, matrix: MatrixShare, dim: int, seed: int, options: Any, progress: Progress
+    ) -> Fitted:
+        """Fit the whole matrix together with the other workers of `matrix.comm`.
+
+        Called on every worker with its own share and the same arguments. Vectors are in coordinates
+        of their own; the step `align` rotates them into the space. Same input, seed and number of
+        workers: the same bytes.
+        """
+        ...
+
+
+def names() -> list[str]:
+    """The embedders there are, from the names of their files."""
+    files = Path(__file__).parent.glob("*.py")
+    return sorted(file.stem for file in files if file.stem not in ("__init__", "base"))
+
+
+def embedder(name: str) -> Embedder:
+    """The embedder of that name. Raises ValueError for one that does not exist."""
+    if name not in names():
+        raise ValueError(f"There is no embedder '{name}'. The embedders are: {', '.join(names())}.")
+    return import_module(f"embeddings.embedders.{name}").EMBEDDER

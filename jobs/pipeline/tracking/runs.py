@@ -1,0 +1,324 @@
+"""MLflow runs: one parent run per DAG and day, one nested run per step, continued by every retry."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embeddings.facts import Fact, headlines
+from jobs.errors import Skip
+from jobs.lake.store import Partition
+from jobs.pipeline.provenance import code_commit
+from jobs.plugins import PluginSection
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+OFF = "off"
+TAG = "evergreen."
+# MLflow's pages of training runs; without it they show the traces of a chat application.
+VIEW = "?workflowType=machine_learning"
+LONGEST_TAG = 5000  # characters, as MLflow's database holds them
+LONGEST_PARAM = 6000
+BATCH = 100  # metrics or tags in one request
+
+
+@dataclass(frozen=True)
+class TrackedStep:
+    """A step of a day as its run describes it.
+
+    part: the experiment, which is also the part of the day ("embeddings", "ranker"). sections: the
+    settings that shape its result; the digest of them tells one run from the next. last: its end is
+    the end of the part.
+    """
+
+    name: str
+    part: str
+    sections: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    last: bool
+
+
+class Tracker:
+    """Writes to the MLflow server or database that the settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @property
+    def enabled(self) -> bool:
+        return self.settings.mlflow.uri != OFF
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        from mlflow.tracking import MlflowClient
+
+        uri = self.settings.mlflow_uri
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(uri)
+
+    # Runs
+
+    @contextmanager
+    def part_run(self, part: str, day: date) -> Iterator[Run]:
+        """The parent run of a part and day: found or created, and RUNNING while the block runs.
+
+        It stays RUNNING until the last step of the part has ended; a block that fails leaves it
+        FAILED.
+        """
+        run = self.find_or_create(
+            self.experiment_id(part), f"{part} {day}", {"dag": part, "day": str(day)}
+        )
+        self.client.update_run(run.info.run_id, status="RUNNING")
+        try:
+            yield run
+        except BaseException as error:
+            self.client.set_terminated(run.info.run_id, status_after(error))
+            raise
+
+    @contextmanager
+    def step_run(self, step: TrackedStep, day: date) -> Iterator[StepRun | None]:
+        """The nested run of a step and day, active while the block runs; None without tracking.
+
+        A retry with the same settings continues the same run. A failure leaves it FAILED with the
+        message and the reports.
+        """
+        if not self.enabled:
+            yield None
+            return
+        import mlflow
+
+        mlflow.set_tracking_uri(self.settings.mlflow_uri)
+        with self.part_run(step.part, day) as parent:
+            run_id = self._prepare(parent, step, day)
+            # An experiment that the step before left active would be refused.
+            mlflow.set_experiment(experiment_id=parent.info.experiment_id)
+            mlflow.start_run(run_id=run_id, nested=True)
+            run = StepRun(self, step, day, run_id, parent.info.run_id)
+            try:
+                yield run
+            except BaseException as error:
+                run.record_failure(error)
+                mlflow.end_run(status_after(error))
+                raise
+            run.record_reports()
+            mlflow.end_run("FINISHED")
+            if step.last:
+                self.client.set_terminated(parent.info.run_id, "FINISHED")
+
+    def _prepare(self, parent: Run, step: TrackedStep, day: date) -> str:
+        """The nested run, found or created, with the settings as parameters; returns its id."""
+        from mlflow.entities import Param, RunTag
+        from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+        run = self.find_or_create(
+            parent.info.experiment_id,
+            f"{step.name} {day}",
+            self._identity(step, day),
+            {MLFLOW_PARENT_RUN_ID: parent.info.run_id},
+        )
+        run_id = run.info.run_id
+        tags = [RunTag(f"{TAG}dag", step.part)]
+        for name, text in self._airflow_tags().items():
+            tags.append(RunTag(TAG + name, text))
+        params = [Param(name, value) for name, value in self._params(step).items()]
+        self.client.log_batch(run_id, params=params, tags=tags)
+        for outcome in ("error", "skipped"):  # of an earlier attempt
+            if f"{TAG}{outcome}" in run.data.tags:
+                self.client.delete_tag(run_id, f"{TAG}{outcome}")
+        return run_id
+
+    def _identity(self, step: TrackedStep, day: date) -> dict[str, str]:
+        """What makes two attempts the same run."""
+        digest = self.settings.digest(*step.sections)
+        return {"step": step.name, "day": str(day), "settings": digest}
+
+    def _params(self, step: TrackedStep) -> dict[str, str]:
+        """The options of the sections that shape the step, as section.option."""
+        params = {}
+        for section in step.sections:
+            nested = isinstance(getattr(self.settings, section), PluginSection)
+            for option, value in self.settings.section(section).items():
+                if nested and isinstance(value, dict):  # the options of the chosen plug-in
+                    for inner, inner_value in value.items():
+                        params[f"{section}.{option}.{inner}"] = inner_value
+                else:
+                    params[f"{section}.{option}"] = value
+        return {name: str(value)[:LONGEST_PARAM] for name, value in params.items()}
+
+    def _airflow_tags(self) -> dict[str, str]:
+        """The Airflow run that this process belongs to, and its address; nothing outside Airflow."""
+        run_id = os.environ.get("AIRFLOW_CTX_DAG_RUN_ID", "")
+        if not run_id:
+            return {}
+        dag_id = os.environ.get("AIRFLOW_CTX_DAG_ID", "")
+        task_id = os.environ.get("AIRFLOW_CTX_TASK_ID", "")
+        host = f"http://127.0.0.1:{self.settings.services.airflow_port}"
+        return {
+            "airflow_run": run_id,
+            "airflow_try": os.environ.get("AIRFLOW_CTX_TRY_NUMBER", ""),
+            "airflow_address": f"{host}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}",
+        }
+
+    # Finding
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment of that name, created where it is missing.
+
+        Without a server its artifacts are stored below home.
+        """
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        location = None
+        if not self.settings.mlflow_uri.startswith("http"):
+            folder = self.settings.home / "mlflow" / "artifacts" / name
+            location = folder.resolve().as_uri()
+        try:
+            return self.client.create_experiment(name, artifact_location=location)
+        except MlflowException:  # another process may have created it meanwhile
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def find(self, experiment: str, tags: dict[str, str]) -> list[Run]:
+        """The runs that carry all these tags of ours, oldest first."""
+        conditions = [f"tags.`{TAG}{name}` = '{value}'" for name, value in tags.items()]
+        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+        return list(self.client.search_runs([experiment], " and ".join(conditions), order_by=order))
+
+    def find_or_create(
+        self,
+        experiment: str,
+        name: str,
+        tags: dict[str, str],
+        extra: dict[str, str] | None = None,
+    ) -> Run:
+        """The oldest run with these tags, created where it is missing.
+
+        Two processes may create one at the same time: the younger run is deleted.
+        """
+        tags = {"step": "all", **tags}
+        if found := self.find(experiment, tags):
+            return found[0]
+        own = {TAG + key: value for key, value in tags.items()}
+        own[f"{TAG}commit"] = code_commit()
+        own |= extra or {}
+        created = self.client.create_run(experiment, tags=own, run_name=name)
+        oldest = self.find(experiment, tags)[0]
+        if oldest.info.run_id != created.info.run_id:
+            self.client.delete_run(created.info.run_id)
+        return oldest
+
+    def address(self, step: TrackedStep, day: date) -> str | None:
+        """The page of the run of a step and day; None where nothing is tracked by a server."""
+        if not self.settings.mlflow_uri.startswith("http"):
+            return None
+        runs = self.find(self.experiment_id(step.part), self._identity(step, day))
+        return self.run_address(runs[0]) if runs else None
+
+    def run_address(self, run: Run) -> str:
+        base = self.settings.mlflow_uri.rstrip("/")
+        return f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}"
+
+    # Logging
+
+    def log_facts(
+        self, run_id: str, facts: dict[str, Any], tags: dict[str, str] | None = None
+    ) -> None:
+        """Log numbers as metrics and texts as tags."""
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        metrics = []
+        run_tags = []
+        for name, value in facts.items():
+            if isinstance(value, bool | int | float):
+                metrics.append(Metric(metric_name(name), float(value), now, 0))
+            else:
+                run_tags.append(RunTag(TAG + metric_name(name), str(value)[:LONGEST_TAG]))
+        for name, text in (tags or {}).items():
+            run_tags.append(RunTag(TAG + metric_name(name), text[:LONGEST_TAG]))
+        for start in range(0, max(len(metrics), len(run_tags)), BATCH):
+            batch = slice(start, start + BATCH)
+            self.client.log_batch(run_id, metrics=metrics[batch], tags=run_tags[batch])
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """The active run of one step and day."""
+
+    tracker: Tracker
+    step: TrackedStep
+    day: date
+    run_id: str
+    parent_id: str
+
+    def record(self, partition: Partition) -> None:
+        """Log the partition's facts and digests; its headlines to the day's run too."""
+        from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+        tags = {"digest": partition.digest, "inputs": input_list(partition.inputs)}
+        self.tracker.log_facts(self.run_id, partition.facts, tags)
+        self.tracker.log_facts(self.parent_id, headlines(self.step.facts, partition.facts))
+        if why := partition.facts.get("why"):
+            for run_id in (self.run_id, self.parent_id):
+                self.tracker.client.set_tag(run_id, MLFLOW_RUN_NOTE, why)
+
+    def record_refusal(self, partition: Partition) -> None:
+        """Log the facts of a partition that the step committed before it failed."""
+        self.tracker.log_facts(self.run_id, partition.facts)
+
+    def record_failure(self, error: BaseException) -> None:
+        """Log why there is no result, and the reports that exist nevertheless."""
+        kind = "skipped" if isinstance(error, Skip) else "error"
+        text = str(error) or type(error).__name__
+        self.tracker.client.set_tag(self.run_id, TAG + kind, text[:LONGEST_TAG])
+        if not isinstance(error, Skip):
+            self.record_reports()
+
+    def record_reports(self) -> None:
+        """Log the files that a person reads as artifacts."""
+        folder = self.tracker.settings.report(self.step.name, self.day)
+        if any(folder.iterdir()):
+            self.tracker.client.log_artifacts(self.run_id, str(folder), "report")
+
+
+def status_after(error: BaseException) -> str:
+    """MLflow's status of a run that ended with this error."""
+    if isinstance(error, Skip):
+        return "FINISHED"
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+
+
+def metric_name(name: str) -> str:
+    """MLflow accepts letters, digits, _ - . space and /; any other character becomes _."""
+    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)
+
+
+def input_list(inputs: dict[str, str]) -> str:
+    """The input partitions and their digests as one line."""
+    return " ".join(f"{key}={digest}" for key, digest in sorted(inputs.items()))
+
+
+def active_run_id() -> str:
+    """The run that is active in this process; empty where there is none."""
+    import mlflow
+
+    run = mlflow.active_run()
+    return run.info.run_id if run else ""

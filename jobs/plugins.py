@@ -1,0 +1,94 @@
+"""Plug-ins of the settings: sections that name one file of a family, and hold its options.
+
+    [embedding]
+    method = "als"           # the file embeddings/embedders/als.py
+
+    [embedding.als]          # validated by that file's `Options`
+    iterations = 16
+
+A family is a folder whose files, but for `base`, each define one plug-in. Files are listed without
+importing them, and imported when their options are needed: some import torch, which takes seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+
+def plugin_names(family: str) -> list[str]:
+    """The files of a family's folder, by name. family: a package, such as "embeddings.embedders"."""
+    spec = find_spec(family)
+    assert spec is not None, f"{family} is a package of ours"
+    names = set()
+    for folder in spec.submodule_search_locations or []:
+        for file in Path(folder).glob("*.py"):
+            if file.stem not in ("__init__", "base"):
+                names.add(file.stem)
+    return sorted(names)
+
+
+def faults(error: ValidationError, prefix: str = "") -> str:
+    """The faults of a validation as one line, each with its option and the value given."""
+    parts = []
+    for fault in error.errors():
+        option = ".".join([prefix, *map(str, fault["loc"])]).lstrip(".")
+        message = fault["msg"].removeprefix("Value error, ")
+        given = f" (given: {fault['input']!r})" if fault["type"] != "value_error" else ""
+        parts.append(f"{option}: {message}{given}")
+    return "; ".join(parts)
+
+
+class PluginSection(BaseModel):
+    """A section with one table of options for each plug-in of a family that has been given some."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    family: ClassVar[str]  # the package of the plug-ins
+    chooser: ClassVar[str]  # the option that names the chosen one
+
+    @model_validator(mode="after")
+    def _validate_tables(self) -> PluginSection:
+        known = plugin_names(self.family)
+        chosen = getattr(self, self.chooser)
+        if chosen not in known:
+            raise ValueError(
+                f"{self.chooser}: there is no '{chosen}'; there are: {', '.join(known)}"
+            )
+        tables = self.__pydantic_extra__ or {}
+        for name, table in tables.items():
+            if name not in known:
+                options = sorted([*type(self).model_fields, *known])
+                raise ValueError(f"unknown option '{name}'; there are: {', '.join(options)}")
+            tables[name] = self._validated(name, table)
+        return self
+
+    def _validated(self, name: str, table: Any) -> BaseModel:
+        options = options_of(self.family, name)
+        if isinstance(table, options):
+            return table
+        try:
+            return options.model_validate(table)
+        except ValidationError as error:
+            raise ValueError(faults(error, name)) from None
+
+    @property
+    def options(self) -> Any:
+        """The options of the chosen plug-in; its defaults where no table was given."""
+        chosen = getattr(self, self.chooser)
+        table = (self.__pydantic_extra__ or {}).get(chosen)
+        return table if table is not None else options_of(self.family, chosen)()
+
+    def effective(self) -> dict[str, Any]:
+        """Every option that shapes a result: the section's, and those of the chosen plug-in alone."""
+        own = self.model_dump(mode="json", include=set(type(self).model_fields))
+        return own | {getattr(self, self.chooser): self.options.model_dump(mode="json")}
+
+
+def options_of(family: str, name: str) -> type[BaseModel]:
+    """The options class of a plug-in, which is imported for it."""
+    return import_module(f"{family}.{name}").Options
