@@ -1,1 +1,1 @@
-"""What is learned from engagements: pure maths here, versions in `registry`, judgement in `benchmarks`."""
+"""Embeddings: maths at the top, versions in `registry`, measures in `benchmarks`."""

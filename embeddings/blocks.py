@@ -1,4 +1,4 @@
-"""The consumer-producer matrix on disk: CSR blocks of some consumers each, and a worker's share of them.
+"""The consumer-producer matrix on disk, in CSR blocks of consumers; a worker's share of them.
 
     column_sums.npy                (n_producers,) float64, the sum of each fitted column
     fitted/block-00000/{ids,engagements,indptr,indices,strengths}.npy
@@ -93,7 +93,7 @@ def stack(blocks: list[Block], n_columns: int) -> sp.csr_matrix:
 
 
 class MatrixShare:
-    """One worker's share of the fitted matrix (n_consumers, n_producers): what an embedder is given.
+    """One worker's share of the fitted matrix (n_consumers, n_producers): an embedder's input.
 
     Whole blocks of consumers, so that a worker writes the vectors of the blocks it has read. The
     workers' blocks follow each other by rank.

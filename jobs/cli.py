@@ -20,7 +20,7 @@ DAY = ["%Y-%m-%d"]
 
 
 class Commands(TyperGroup):
-    """Mounts `evergreen registry` on first use, and shows our errors as one paragraph, not a traceback."""
+    """Mounts `evergreen registry` on first use; shows our errors as a paragraph, not a traceback."""
 
     def get_command(self, ctx, name):
         if name != "registry":
@@ -52,7 +52,7 @@ def main(
         Path | None, typer.Option(help="The settings file; default: evergreen.toml of the project.")
     ] = None,
 ) -> None:
-    """Evergreen keeps a recommender fresh: daily embeddings, a registry of versions, a ranker proved every day."""
+    """Evergreen keeps a recommender fresh: daily embeddings, their registry, a tested ranker."""
     if settings:
         os.environ["EVERGREEN_SETTINGS"] = str(settings.resolve())
     ctx.obj = open_registry  # `evergreen registry …` calls it
@@ -111,7 +111,10 @@ def demo(
         typer.Option(help="How many days after day zero; default: all that are bundled.", min=1),
     ] = None,
 ) -> None:
-    """Run the days of the log through Airflow and show a summary.  Example: evergreen demo --days 4"""
+    """Run the days of the log through Airflow and show a summary.
+
+    Example: evergreen demo --days 4
+    """
     from jobs.local.demo import demo as run_demo
     from jobs.settings import load_settings
 

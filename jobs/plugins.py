@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
 def plugin_names(family: str) -> list[str]:
-    """The files of a family's folder, by name. family: a package, such as "embeddings.embedders"."""
+    """Names of the files of a family. family: a package, such as "embeddings.embedders"."""
     spec = find_spec(family)
     assert spec is not None, f"{family} is a package of ours"
     names = set()
@@ -84,7 +84,7 @@ class PluginSection(BaseModel):
         return table if table is not None else options_of(self.family, chosen)()
 
     def effective(self) -> dict[str, Any]:
-        """Every option that shapes a result: the section's, and those of the chosen plug-in alone."""
+        """Every option that shapes a result: the section's and the chosen plug-in's."""
         own = self.model_dump(mode="json", include=set(type(self).model_fields))
         return own | {getattr(self, self.chooser): self.options.model_dump(mode="json")}
 

@@ -1,4 +1,4 @@
-"""Implicit alternating least squares (iALS): products of vectors come near 1 where there is an engagement.
+"""Implicit alternating least squares (iALS): products of vectors approach 1 for engaged pairs.
 
     loss = Σ_(i,j)∈S s_ij (u_i·v_j - 1)² + α0 Σ_all (u_i·v_j)²
            + λ Σ_i (|S_i| + α0 m)^ν ‖u_i‖² + λ Σ_j (|S_j| + α0 n)^ν ‖v_j‖²
@@ -37,7 +37,7 @@ class Options(base.Options):
     """Options of ALS, `[embedding.als]`. The defaults suit strengths around 1."""
 
     iterations: int = Field(default=32, ge=1)
-    """After 32, two seeds agree to a mean cosine of 0.95 between their producers; after 16, 0.91."""
+    """After 32, producers of two seeds agree to a mean cosine of 0.95; after 16, to 0.91."""
 
     unobserved_weight: float = Field(default=0.1, ge=0)
     """α0, the weight of every pair, with an engagement or without."""
@@ -64,7 +64,7 @@ class ALSConfig(Options):
 
 @dataclass(frozen=True)
 class ALSFactors:
-    """The result of a fit. On a worker, `consumers` are its own; the rest is the same everywhere."""
+    """The result of a fit. A worker has its own `consumers`; the rest is the same everywhere."""
 
     consumers: np.ndarray  # (n, k) float32
     producers: np.ndarray  # (m, k) float32
@@ -73,7 +73,7 @@ class ALSFactors:
 
 
 class ALS:
-    """Consumers U and producers V of implicit ALS; new consumers fold in by the fit's own half step."""
+    """Consumers U and producers V of implicit ALS; fold-in is the half step of the fit."""
 
     Options = Options
     FACTS = (
@@ -272,7 +272,7 @@ def penalties(
 
 
 def shared_axes(gram: np.ndarray, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (k,) >= 0 and eigenvectors (k, k) of a Gram matrix, as the first worker finds them.
+    """Eigenvalues (k,) >= 0 and eigenvectors (k, k) of a Gram matrix, from the first worker.
 
     Processors of different kinds may round differently; all workers need the same axes.
     """

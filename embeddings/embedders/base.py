@@ -47,7 +47,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gives one worker. k dimensions everywhere, zeros where there are fewer directions."""
+    """One worker's result of a fit. k dimensions, zeros where there are fewer directions."""
 
     consumers: np.ndarray  # (own consumers, k) float32, rows as in the worker's share of the matrix
     producers: np.ndarray  # (n_producers, k) float32, the same on every worker

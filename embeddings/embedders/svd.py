@@ -50,7 +50,7 @@ class Options(base.Options):
 
 
 class SVD:
-    """Consumers U√Σ and producers V√Σ of the normalised matrix; new consumers fold in by V Σ^(-1/2)."""
+    """Consumers U√Σ and producers V√Σ of the normalised matrix; fold-in is by V Σ^(-1/2)."""
 
     Options = Options
     FACTS = (
@@ -193,10 +193,10 @@ def leading(
     """The k largest singular values, descending, (k,) float64, and right vectors V (m, k) float32.
 
     x: this worker's rows; together the workers' rows are the matrix, (n, m). Stops when every
-    wanted pair has ‖XᵀXv − σ²v‖ <= tolerance · σ₁². Where the matrix has fewer than k directions the
-    rest are zero columns, so that the width never depends on the day. Signs are fixed (the largest
-    entry of each column of V is positive) and the start is seeded: same input and number of
-    workers, same result. Every worker returns the same.
+    wanted pair has ‖XᵀXv − σ²v‖ <= tolerance · σ₁². Where the matrix has fewer than k directions
+    the rest are zero columns, so that the width never depends on the day. Signs are fixed (the
+    largest entry of each column of V is positive) and the start is seeded: same input and number
+    of workers, same result. Every worker returns the same.
 
     Raises ValueError for a tolerance below FINEST and for entries that are not finite or whose
     squares are not; NotConverged where the solver reaches its limit.
@@ -244,7 +244,7 @@ def signs(rows: np.ndarray, comm: Communicator) -> np.ndarray:
 
 
 def multiply_gram(x: sp.csr_matrix, comm: Communicator, q: np.ndarray) -> np.ndarray:
-    """q (m, b) -> this worker's rows of XᵀX q, in the type of q. float32 comes in blocks of BLOCK."""
+    """q (m, b) -> this worker's rows of XᵀX q, in q's type. float32 has BLOCK columns."""
     partial_sum = empty(q.shape, q.dtype)
     partial_sum[:] = 0
     add = add_gram_block if q.dtype == np.float32 else add_gram_product

@@ -1,8 +1,8 @@
 """Workers that compute on one matrix together, each holding some of its rows.
 
-The exchanges have MPI's names. Here the workers are threads of one process (`run_threads`); on Spark
-they are the tasks of a barrier job (`jobs.spark.barrier`). Solvers are written against the Protocol
-and do not know which it is.
+The exchanges have MPI's names. Here the workers are threads of one process (`run_threads`); on
+Spark they are the tasks of a barrier job (`jobs.spark.barrier`). Solvers are written against the
+Protocol and do not know which it is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Communicator(Protocol):
         ...
 
     def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
-        """The rows of all workers, concatenated by rank. Lengths may differ; widths and types may not.
+        """The rows of all workers, concatenated by rank; only lengths may differ.
 
         total: given, every worker holds its `share(total, comm)`, which saves exchanging lengths.
         Workers may share the returned array: treat it as read-only.
@@ -47,7 +47,7 @@ class Communicator(Protocol):
 
 
 def share_bounds(total: int, size: int) -> np.ndarray:
-    """Where each worker's share of `total` rows begins, and where the last one ends: (size + 1,)."""
+    """Where each worker's share of `total` rows begins, and the end of the last: (size + 1,)."""
     return total * np.arange(size + 1) // size
 
 
@@ -76,8 +76,8 @@ class SingleWorker:
 def run_threads(size: int, work: Callable[[Communicator], T]) -> list[T]:
     """Run `work` in `size` communicating threads, one BLAS thread each; return the results by rank.
 
-    The work must spend its time outside Python's lock: NumPy, BLAS, numba kernels with nogil. Raises
-    the first error of any worker; the other workers stop at their next exchange.
+    The work must spend its time outside Python's lock: NumPy, BLAS, numba kernels with nogil.
+    Raises the first error of any worker; the other workers stop at their next exchange.
     """
     with threadpool_limits(1):
         if size == 1:
@@ -152,7 +152,7 @@ class _ThreadCommunicator:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array; rows of float32 vectors begin on a cache line, as the kernels prefer."""
+    """An uninitialised array; float32 vectors begin on a cache line, as the kernels prefer."""
     if len(shape) == 2 and dtype == np.float32:
         return empty_aligned(*shape)
     return np.empty(shape, dtype)

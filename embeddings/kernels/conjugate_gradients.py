@@ -1,15 +1,15 @@
-"""The inner loop of ALS: many small regularised least squares problems, each with a diagonal dense part.
+"""The inner loop of ALS: many small regularised least squares problems with a diagonal dense part.
 
-A row with strengths s_j on the vectors v_j has to solve A u = b with
+A row with strengths s_j on the vectors v_j solves A u = b with
 
     A = α0 G + λ_i I + Σ s_j v_j v_jᵀ,   b = Σ s_j v_j,   G = VᵀV over all columns.
 
-The kernels are given the vectors in the axes where G is diagonal: α0 G + λ_i I is then a diagonal d, the same but for
-λ_i in every row. The dense part needs no k x k product in any row, and 1/d is a preconditioner that costs nothing.
-With it, three steps from zero are good enough for a first iteration: on KuaiRand's clicks the loss follows the exact
-solver's to 1 % from there on for α0 >= 0.01 (to 6 % for 0.001; two steps lag behind by 3 % and 23 %).
-Single-threaded and free of Python's lock; whoever wants more cores gives each thread its own rows. k is here a multiple
-of LANES; the columns beyond the true width are zeros in vectors and rows.
+The vectors are given in the axes where G is diagonal: α0 G + λ_i I is then a diagonal d, which
+differs between rows only by λ_i. No row needs a k x k product for the dense part, and 1/d is a
+preconditioner at no cost. With it, three steps from zero suffice for a first iteration: on
+KuaiRand's clicks the loss then follows the exact solver's to 1 % for α0 >= 0.01 (6 % for 0.001; two
+steps lag by 3 % and 23 %). Single-threaded and without Python's lock: to use more cores, give each
+thread its own rows. Here k is a multiple of LANES; columns beyond the true width are zeros.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ NOTHING_LEFT = np.float32(1e-30)  # residualᵀ d⁻¹ residual of a row that is
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def cg_rows(indptr, indices, strengths, vectors, dense, penalties, steps, rows, losses):
-    """Improve every row by `steps` steps of conjugate gradients, preconditioned by d; the row given is the start.
+    """Improve every row by `steps` conjugate gradient steps, preconditioned by d.
 
-    indptr (n + 1,), indices (nnz,), strengths (nnz,) f32: the interactions. vectors (m, k) f32: the other side.
-    dense (k,) f32: α0 times the eigenvalues of G. penalties (n,) f32: λ_i. rows (n, k) f32: start, then solution; zeros
-    for a row without interactions. losses (n,) f64, out: Σ s (u·v - 1)² + uᵀ d u of each row at its solution.
-    Sources: Hestenes, Stiefel 1952; Takács, Pilászy, Tikk 2011, "Applications of the conjugate gradient method for
-    implicit feedback collaborative filtering", RecSys.
+    indptr (n + 1,), indices (nnz,), strengths (nnz,) f32: the interactions. vectors (m, k) f32: the
+    other side. dense (k,) f32: α0 times the eigenvalues of G. penalties (n,) f32: λ_i. rows (n, k)
+    f32: start, then solution; zeros for a row without interactions. losses (n,) f64, output:
+    Σ s (u·v - 1)² + uᵀ d u of each row at its solution.
+    Sources: Hestenes, Stiefel 1952; Takács, Pilászy, Tikk 2011, "Applications of the conjugate
+    gradient method for implicit feedback collaborative filtering", RecSys.
     """
     n, k = rows.shape
     longest = 0
@@ -75,7 +76,7 @@ def cg_rows(indptr, indices, strengths, vectors, dense, penalties, steps, rows, 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def weigh(strengths, weights):
-    """Copy a row's strengths, with zeros up to a multiple of AT_ONCE."""
+    """Copy a row's strengths, padded with zeros to a multiple of AT_ONCE."""
     n = len(strengths)
     for j in range(n):
         weights[j] = strengths[j]
@@ -85,9 +86,10 @@ def weigh(strengths, weights):
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def start(indices, weights, vectors, u, near, out):
-    """out += Σ s_j (1 - v_j·u) v_j, and the row's vectors side by side into `near`. Returns Σ s_j (1 - v_j·u)².
+    """out += Σ s_j (1 - v_j·u) v_j; returns Σ s_j (1 - v_j·u)².
 
-    The last vector is repeated, with weight 0, up to a multiple of AT_ONCE.
+    Copies the row's vectors next to each other into `near`; the last is repeated, with weight 0, up
+    to a multiple of AT_ONCE.
     """
     n, k, loss = len(indices), len(u), ZERO
     last = n - 1

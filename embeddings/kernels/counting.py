@@ -1,7 +1,8 @@
-"""Events -> distinct (consumer, producer) pairs: a counting sort by consumer, then one dense row of scratch.
+"""Events -> distinct (consumer, producer) pairs, by a counting sort and one dense row of scratch.
 
-Linear in the events, whatever their order. Sums are of whole numbers: exact, so that no order can show.
-Source: Gustavson 1978, "Two Fast Algorithms for Sparse Matrices: Multiplication and Permuted Transposition".
+Linear in the number of events. Sums are of integers, hence exact and independent of the order.
+Source: Gustavson 1978, "Two Fast Algorithms for Sparse Matrices: Multiplication and Permuted
+Transposition".
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from numba import njit
 
 @dataclass(frozen=True)
 class Pairs:
-    """The distinct pairs of n consumers, row by row; within a row by the first event of each pair."""
+    """The distinct pairs of n consumers, row by row; within a row in the order of first events."""
 
     indptr: np.ndarray  # (n + 1,) int64
     indices: np.ndarray  # (nnz,) int32, the producer
-    millionths: np.ndarray  # (nnz,) int64, Σ of the pair's events
-    events: np.ndarray  # (nnz,) int32, how many there are
-    ranks: np.ndarray  # (nnz,) bool, whether one of them ranks its producer
+    millionths: np.ndarray  # (nnz,) int64, the sum over the pair's events
+    events: np.ndarray  # (nnz,) int32, number of events
+    ranks: np.ndarray  # (nnz,) bool, does one of the events rank its producer?
 
 
 def count_pairs(
@@ -33,7 +34,8 @@ def count_pairs(
 ) -> Pairs:
     """Sum the events of every pair.
 
-    consumers, producers: (m,) int32 below `shape`; millionths: (m,) int64; ranks: (m,) bool. Returns at most m pairs.
+    consumers, producers: (m,) int32 below `shape`; millionths: (m,) int64; ranks: (m,) bool.
+    Returns at most m pairs.
     """
     starts, order = sort_by_row(consumers, shape[0])
     return Pairs(*merge_rows(starts, order, producers, millionths, ranks, shape[1]))
@@ -41,7 +43,7 @@ def count_pairs(
 
 @njit(nogil=True, cache=True)
 def sort_by_row(rows, n):
-    """Counting sort. rows: (m,) below n. Row i's events are order[starts[i]:starts[i + 1]], in their own order."""
+    """Stable counting sort; row i's events are order[starts[i]:starts[i + 1]]. rows: (m,) < n."""
     starts = np.zeros(n + 1, np.int64)
     for row in rows:
         starts[row + 1] += 1
@@ -58,11 +60,11 @@ def sort_by_row(rows, n):
 
 @njit(nogil=True, cache=True)
 def merge_rows(starts, order, columns, millionths, ranks, n_columns):
-    """Add up the events of a row that have the same column. place[c]: where the pair of the newest row with c lies."""
+    """Add up the events of a row that have the same column."""
     indptr = np.zeros(len(starts), np.int64)
     indices, sums = np.empty(len(order), np.int32), np.empty(len(order), np.int64)
     events, ranked = np.empty(len(order), np.int32), np.empty(len(order), np.bool_)
-    place = np.full(n_columns, -1, np.int64)
+    place = np.full(n_columns, -1, np.int64)  # of the newest pair with that column
     end = 0
     for row in range(len(starts) - 1):
         for event in order[starts[row] : starts[row + 1]]:
@@ -82,10 +84,11 @@ def merge_rows(starts, order, columns, millionths, ranks, n_columns):
 def relabel(
     pairs: Pairs, columns: np.ndarray, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs whose producer has a column, by their columns, ascending in every row.
+    """The pairs whose producer has a column, by column, ascending in every row.
 
-    columns: (n_producers,) int32 below n_columns, −1: none. Returns indptr (n + 1,) int64, indices (kept,) int32,
-    millionths (kept,) int64, and how many events stand behind each consumer's pairs, (n,) int32.
+    columns: (n_producers,) int32 below n_columns, −1 for none. Returns indptr (n + 1,) int64,
+    indices (kept,) int32, millionths (kept,) int64, and the number of events of each consumer,
+    (n,) int32.
     """
     labels = columns[pairs.indices]
     kept = labels >= 0
@@ -99,5 +102,5 @@ def relabel(
 
 
 def row_sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    """values: (nnz,) whole numbers or bool, indptr: (n + 1,). Returns (n,) int64; an empty row sums to zero."""
+    """values: (nnz,) integers or bool, indptr: (n + 1,). Returns (n,) int64, 0 for empty rows."""
     return np.diff(np.concatenate([[0], np.cumsum(values, dtype=np.int64)])[indptr])

@@ -1,11 +1,11 @@
-"""The exact solution of ALS's row problems: for the fit, for everybody left out of it, and for a single request.
+"""The exact solution of ALS's row problems: in the fit, in the nightly fold-in and in a request.
 
     (D + Σ s_j v_j v_jᵀ) u = Σ s_j v_j,   D diagonal
 
-in the axes where the Gram matrix is diagonal (see als_kernels). A row of n < k interactions needs no k x k system: with
-W = V D^(-1/2) of its n vectors, Woodbury's identity gives u = D^(-1/2) Wᵀ w, where (S⁻¹ + W Wᵀ) w = 1 is n x n.
-Everything in float64, single-threaded, without BLAS (whose threads, once woken, cost a single request more than its
-solution) and without Python's lock.
+in the axes where the Gram matrix is diagonal (see `conjugate_gradients`). A row of n < k
+interactions needs no k x k system: with W = V D^(-1/2) of its n vectors, Woodbury's identity gives
+u = D^(-1/2) Wᵀ w, where (S⁻¹ + W Wᵀ) w = 1 is n x n. All in float64, single-threaded, without
+Python's lock and without BLAS, whose threads cost a single request more than its solution.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-BLOCK = 4  # rows and columns of a product that one loop carries
-CHUNK = 256  # interactions of a long row that are taken at once
-APART = 8  # keeps columns of a chunk off each other's cache lines
+BLOCK = 4  # rows and columns of a product per loop
+CHUNK = 256  # interactions of a long row per pass
+APART = 8  # keeps the columns of a chunk off each other's cache lines
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def exact_rows(indptr, indices, strengths, vectors, dense, penalties, rows, losses):
-    """Solve every row exactly. Arguments as in als_kernels.cg_rows, but for the start: `rows` is only written."""
+    """Solve every row exactly. Arguments as in `cg_rows`, except that `rows` is output only."""
     n, k = rows.shape
     side = 0
     for i in range(n):
@@ -47,7 +47,7 @@ def exact_rows(indptr, indices, strengths, vectors, dense, penalties, rows, loss
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def short_row(indices, strengths, vectors, diagonal, near, system, w, u):
-    """u = D^(-1/2) Wᵀ w with (S⁻¹ + W Wᵀ) w = 1, for n < k. Returns the row's loss: Σ s (1 - u·v) = Σ w."""
+    """u = D^(-1/2) Wᵀ w with (S⁻¹ + W Wᵀ) w = 1, for n < k. Returns the loss, Σ w."""
     n, k = len(indices), len(u)
     for f in range(k):
         diagonal[f] = 1.0 / np.sqrt(diagonal[f])
@@ -72,7 +72,7 @@ def short_row(indices, strengths, vectors, diagonal, near, system, w, u):
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def long_row(indices, strengths, vectors, diagonal, near, system, u64, u):
-    """(D + VᵀSV) u = VᵀS 1, for n >= k, some interactions at a time. Returns the row's loss: Σ s - uᵀ VᵀS 1."""
+    """(D + VᵀSV) u = VᵀS 1, for n >= k, in chunks. Returns the row's loss, Σ s - uᵀ VᵀS 1."""
     n, k = len(indices), len(u)
     system[: k + BLOCK, : k + BLOCK] = 0.0
     right = np.zeros(k)
@@ -98,7 +98,7 @@ def long_row(indices, strengths, vectors, diagonal, near, system, u64, u):
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_gram(x, n, width, out):
-    """out += x xᵀ of n rows, its lower triangle; x and out have BLOCK rows more than that."""
+    """Lower triangle of out += x xᵀ for n rows; x and out have BLOCK more rows than that."""
     for i in range(0, n, BLOCK):
         for j in range(0, i + 1, BLOCK):
             add_block(x, i, j, width, 1.0, out)
@@ -106,7 +106,10 @@ def add_gram(x, n, width, out):
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def solve_in_place(a, b, n):
-    """Cholesky: a's lower triangle becomes L with a = L Lᵀ, b becomes a⁻¹ b. a is at least n + BLOCK on a side."""
+    """Cholesky: a's lower triangle becomes L with a = L Lᵀ, b becomes a⁻¹ b.
+
+    a has at least n + BLOCK rows and columns.
+    """
     for left in range(0, n, BLOCK):
         for i in range(left, n, BLOCK):
             add_block(a, i, left, left, -1.0, a)
@@ -133,7 +136,7 @@ def solve_in_place(a, b, n):
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_block(x, i, j, width, sign, out):
-    """out[i:i+4, j:j+4] += sign · x[i:i+4, :width] x[j:j+4, :width]ᵀ: sixteen sums over eight rows at a time."""
+    """out[i:i+4, j:j+4] += sign · x[i:i+4, :width] x[j:j+4, :width]ᵀ, sixteen sums per pass."""
     s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = 0.0
     s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = 0.0
     for f in range(width):

@@ -1,4 +1,4 @@
-"""The largest eigenpairs of a symmetric operator by thick-restarted block Lanczos, spread over workers.
+"""The largest eigenpairs of a symmetric operator: thick-restarted block Lanczos on workers.
 
 Vectors are split by rows among the workers of a communicator; the small dense problems are solved
 on the first worker, so that all have the same result. Sources: Golub & Underwood 1977, "The block
@@ -30,7 +30,7 @@ class NotConverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Operator:
-    """A symmetric positive operator A on vectors of length m, of which every worker holds some rows."""
+    """A symmetric positive operator A on vectors of length m, split by rows among workers."""
 
     multiply: Callable[[np.ndarray], np.ndarray]  # whole q (m, b) -> this worker's rows of A q
     m: int
@@ -195,9 +195,9 @@ def orthonormal(
     """Orthonormal columns that span w and are orthogonal to `known`; random ones replace lost ones.
 
     w: (rows, b), this worker's rows, orthogonal to `known` up to rounding. floor: a direction
-    shorter than this is rounding error. Source: Carson et al. 2021, "The stability of block variants
-    of classical Gram-Schmidt", SIAM J. Matrix Anal. Appl. 42: the products among w's columns after
-    the projection follow from those before it, which saves an exchange.
+    shorter than this is rounding error. Source: Carson et al. 2021, "The stability of block
+    variants of classical Gram-Schmidt", SIAM J. Matrix Anal. Appl. 42: the products among w's
+    columns after the projection follow from those before it, which saves an exchange.
     """
     columns = known.shape[1]
     w, _ = stretched(w, comm.allreduce(gram(w)), floor, draw)

@@ -13,17 +13,19 @@ def inv_sqrt(degree: np.ndarray) -> np.ndarray:
 
 
 def smoothed(column_sums: np.ndarray, n_rows: int, smoothing: float) -> tuple[np.ndarray, float]:
-    """Column sums (m,), all but zeros raised by `smoothing` times their mean, and what is to be added to every row sum.
+    """Smoothed column sums (m,), and the amount to add to every row sum.
 
-    n_rows: rows of the matrix that are not empty. Without it the strongest directions of a normalised matrix are small
-    islands, σ = 1: a few consumers with a few producers that nobody else has. Source: Qin & Rohe 2013, "Regularized
-    Spectral Clustering under the Degree-Corrected Stochastic Blockmodel", arXiv:1309.4111, where smoothing = 1.
+    Non-zero column sums are raised by `smoothing` times their mean. n_rows: non-empty rows of the
+    matrix. Without smoothing the strongest directions of a normalised matrix are small islands,
+    σ = 1: a few consumers with a few producers that no one else has. Source: Qin & Rohe 2013,
+    "Regularized Spectral Clustering under the Degree-Corrected Stochastic Blockmodel",
+    arXiv:1309.4111, where smoothing = 1.
     """
     total = column_sums.sum()
-    per_column, per_row = total / max(np.count_nonzero(column_sums), 1), total / max(n_rows, 1)
-    return np.where(column_sums > 0, column_sums + smoothing * per_column, 0.0), float(
-        smoothing * per_row
-    )
+    per_column = total / max(np.count_nonzero(column_sums), 1)
+    per_row = total / max(n_rows, 1)
+    raised = np.where(column_sums > 0, column_sums + smoothing * per_column, 0.0)
+    return raised, float(smoothing * per_row)
 
 
 def normalize(
@@ -32,12 +34,15 @@ def normalize(
     row_extra: float = 0.0,
     dtype: type = np.float64,
 ) -> sp.csr_matrix:
-    """Damp heavy consumers and popular producers: x̂_ij = x_ij / (√(row sum + row_extra) · √column sum).
+    """Damp heavy consumers and popular producers.
 
-    x: (n_consumers, n_producers) strengths, >= 0. column_sums: (n_producers,), those of the fitted matrix when x holds
-    other consumers, or some of its own; default: x's own. With what `smoothed` returns the sums are raised. Returns the
-    same shape and sparsity, the pattern's arrays shared with x; an empty row or column stays zero.
-    Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with Embeddings", section on follow-graph SVD.
+    x̂_ij = x_ij / (√(row sum + row_extra) · √column sum)
+
+    x: (n_consumers, n_producers) strengths, >= 0. column_sums: (n_producers,), of the fitted
+    matrix where x holds other consumers or only some; default: the sums of x. Pass the results of
+    `smoothed` to smooth. Returns the same shape and sparsity, sharing the pattern's arrays with
+    x; an empty row or column stays zero. Source: Shiebler et al. 2018, "Fighting Redundancy and
+    Model Decay with Embeddings", section on follow-graph SVD.
     """
     if column_sums is None:
         column_sums = np.bincount(x.indices, x.data, minlength=x.shape[1])
@@ -48,7 +53,7 @@ def normalize(
 
 @njit(nogil=True, cache=True)
 def write_normalized(indptr, indices, strengths, column_factors, row_extra, values):
-    """One pass, nothing held but the result."""
+    """One pass that allocates nothing."""
     for i in range(len(indptr) - 1):
         total = 0.0
         for t in range(indptr[i], indptr[i + 1]):

@@ -1,8 +1,9 @@
-"""Sixteen floats at once in numba kernels: what LLVM finds by itself in such loops leaves half of the speed unused.
+"""Sixteen floats at once in numba kernels.
 
-A `Lanes` value is LLVM's <16 x float>: one register where the processor has AVX-512, two or four where it has not.
-Arrays that are read or written so are C-contiguous float32, a multiple of LANES wide, and best begin where a cache line
-does (`empty_aligned`): a load that straddles two lines costs double.
+LLVM's own vectorisation of such loops reaches half of the possible speed. A `Lanes` value is LLVM's
+<16 x float>: one register on a processor with AVX-512, two or four on others. Arrays that are read
+or written this way are C-contiguous float32 and a multiple of LANES wide. They should begin on a
+cache line (`empty_aligned`): a load that straddles two lines costs double.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ INT32 = ir.IntType(32)
 
 @njit(nogil=True, cache=True)
 def empty_aligned(n, k):
-    """(n, k) float32 without values, beginning where a cache line does."""
+    """An uninitialised (n, k) float32 array that begins on a cache line."""
     room = np.empty(n * k + LANES, np.float32)
     start = -room.ctypes.data % LINE_BYTES // 4
     return room[start : start + n * k].reshape((n, k))
@@ -45,24 +46,24 @@ lanes = LanesType()
 
 
 def address(context, builder, signature, args):
-    """Where array[at] lies, at being a tuple of the first lane's indices."""
+    """The address of array[at]. at: a tuple, the indices of the first lane."""
     array_type, index_types = signature.args[:2]
     array = context.make_array(array_type)(context, builder, args[0])
     indices = cgutils.unpack_tuple(builder, args[1])
-    at = [
-        context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)
-    ]
-    return cgutils.get_item_pointer(context, builder, array_type, array, at, wraparound=False)
+    position = []
+    for index, index_type in zip(indices, index_types, strict=True):
+        position.append(context.cast(builder, index, index_type, types.intp))
+    return cgutils.get_item_pointer(context, builder, array_type, array, position, wraparound=False)
 
 
 def instruction(emit: Callable) -> Any:
-    """numba's intrinsic, as something to call: a type checker would ask for the typing context that numba adds."""
+    """numba's `intrinsic`, typed as callable: numba itself adds the first argument of a call."""
     return intrinsic(emit)
 
 
 @instruction
 def load(_typing, array, at):
-    """The 16 floats of array from `at` on, a tuple of indices."""
+    """The 16 floats of the array that begin at `at`, a tuple of indices."""
 
     def code(context, builder, signature, args):
         loaded = builder.load(
@@ -76,7 +77,7 @@ def load(_typing, array, at):
 
 @instruction
 def store(_typing, array, at, x):
-    """array from `at` on = x."""
+    """Write x to the array, beginning at `at`."""
 
     def code(context, builder, signature, args):
         where = builder.bitcast(address(context, builder, signature, args), VECTOR.as_pointer())
@@ -113,18 +114,18 @@ def fma(_typing, a, b, c):
 
 @instruction
 def total(_typing, a):
-    """The sum of the lanes, by halves."""
+    """The sum of the lanes, added by halves."""
 
     def code(_context, builder, _signature, args):
         rest, width = args[0], LANES
         while width > 1:
             width //= 2
-            low, high = (
-                ir.Constant(ir.VectorType(INT32, width), list(range(at, at + width)))
-                for at in (0, width)
-            )
-            halves = (builder.shuffle_vector(rest, rest, half) for half in (low, high))
-            rest = builder.fadd(*halves, flags=("fast",))
+            kind = ir.VectorType(INT32, width)
+            low = ir.Constant(kind, list(range(width)))
+            high = ir.Constant(kind, list(range(width, 2 * width)))
+            first = builder.shuffle_vector(rest, rest, low)
+            second = builder.shuffle_vector(rest, rest, high)
+            rest = builder.fadd(first, second, flags=("fast",))
         return builder.extract_element(rest, ir.Constant(INT32, 0))
 
     return types.float32(a), code
@@ -132,16 +133,15 @@ def total(_typing, a):
 
 @instruction
 def prefetch(_typing, array, at):
-    """Begin to fetch the cache line of array[at]."""
+    """Start fetching the cache line of array[at]."""
 
     def code(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         where = builder.bitcast(address(context, builder, signature, args), byte)
-        builder.call(
-            fetch, [where, *(ir.Constant(INT32, how) for how in (0, 3, 1))]
-        )  # to read, into L1, data
+        reading, all_levels, data = (ir.Constant(INT32, flag) for flag in (0, 3, 1))
+        builder.call(fetch, [where, reading, all_levels, data])
         return context.get_dummy_value()
 
     return types.void(array, at), code

@@ -19,8 +19,8 @@ Reasons = dict[tuple[date, str], str]
 def run_days(settings: Settings, first: date, last: date) -> tuple[Board, Reasons]:
     """Run every step of every day from first to last.
 
-    Returns the board and, for each step that did not run, the reason. A step that fails ends its own
-    half of the day (embeddings or ranker); later days continue.
+    Returns the board and, for each step that did not run, the reason. A step that fails ends its
+    own half of the day (embeddings or ranker); later days continue.
     """
     board = Board(days_between(first, last), STEPS)
     reasons: Reasons = {}

@@ -101,7 +101,7 @@ def current(settings: Settings, step: str, day: date) -> Partition | None:
 
 
 def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
-    """The partition of a step and day, computed first, with all that it needs, where it is missing."""
+    """The partition of a step and day; where it is missing, it is computed with all its inputs."""
     found = current(settings, step, day)
     if found is not None:
         return found

@@ -1,8 +1,8 @@
 """A Spark barrier job whose tasks compute on one matrix together.
 
 Spark starts all tasks at the same moment; torch.distributed's gloo backend carries what they
-exchange. Spark itself moves only each task's small JSON result: anything large is memory-mapped from
-the lake and written to it by the tasks.
+exchange. Spark itself moves only each task's small JSON result: anything large is memory-mapped
+from the lake and written to it by the tasks.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> 
 
 
 def classic_conf(settings: Settings) -> dict[str, str]:
-    """Options of a Spark driver that we start, here or as a Connect server: loopback, UTC, quiet."""
+    """Options of a driver that we start, here or as a Connect server: loopback, UTC, quiet."""
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",

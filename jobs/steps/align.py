@@ -4,11 +4,11 @@
     producers.npy     (m, k) float32, aligned; rows as in the matrix
     fold_in/...       the fold-in, aligned; the consumers follow in the step `fold_in`
 
-A space keeps the coordinates of its anchor day. It begins with `embedding.anchor_day`; a later day
-that is too far from the anchor (`embedding.min_cosine`) opens a new space, whose anchor is that day
-and which the following days join. Which space a day belongs to therefore depends on the days between
-it and the first anchor, and not on the order in which they are computed: they are computed first
-where they are missing. A day before the first anchor is aligned to it directly.
+A space keeps the coordinates of its anchor day. It begins with `embedding.anchor_day`; a later
+day that is too far from the anchor (`embedding.min_cosine`) opens a new space, whose anchor is
+that day and which the following days join. Which space a day belongs to therefore depends on the
+days between it and the first anchor, and not on the order in which they are computed: they are
+computed first where they are missing. A day before the first anchor is aligned to it directly.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Rotate producers and fold-in, and report how the day lies to its anchor and the day before."""
+    """Rotate producers and fold-in; compare the day with its anchor and the day before."""
     before = previous(settings, day)
     anchor = date.fromisoformat(before.facts["anchor"]) if before else anchor_day(settings)
     own = factorised(settings, day)
@@ -115,12 +115,12 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
 
 def space(settings: Settings, anchor: date) -> str:
-    """The name of the coordinate system: the embedding, its anchor, and the settings that shape it."""
+    """The name of the coordinate system, from the embedding, its anchor and its settings."""
     return f"{settings.embedding.name}-{anchor}-{settings.digest(*SETTINGS)[:6]}"
 
 
 def previous(settings: Settings, day: date) -> Partition | None:
-    """`align` of the newest trusted day before `day`, from the first anchor on; None without one."""
+    """`align` of the newest trusted day from the first anchor to the day before; None if none."""
     yesterday = day - timedelta(days=1)
     for earlier in reversed(days_between(anchor_day(settings), yesterday)):
         if settings.lake.get("validate", earlier).facts["trusted"]:

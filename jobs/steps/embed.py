@@ -1,4 +1,6 @@
-"""embed: the matrix -> vectors of consumers and producers in coordinates of their own, by one barrier job.
+"""embed: the matrix -> vectors of consumers and producers, by one barrier job.
+
+The vectors are in coordinates of their own; `align` rotates them into the space.
 
 producers.npy                 (m, k) float32, rows as in the matrix
 consumers/block-00000.npy     (n, k) float32 of each fitted block, written by the task that read it
@@ -77,7 +79,7 @@ def member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
 
 
 def save_vectors(home: Path, share: MatrixShare, fitted: Fitted) -> None:
-    """Write this worker's consumers; the first worker also writes producers, the last the fold-in."""
+    """Write this worker's consumers; the first also writes producers, the last the fold-in."""
     start = 0
     for name, size in share.block_sizes.items():
         vectors = fitted.consumers[start : start + size]

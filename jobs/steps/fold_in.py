@@ -1,4 +1,4 @@
-"""fold in: a vector for every consumer, in the coordinates of the space, as shards for the registry.
+"""fold_in: a vector for every consumer, in the space's coordinates, as registry shards.
 
     consumer/shard-00000/{ids,vectors,counts,folded}.npy     one bucket of consumers, sorted by id
 

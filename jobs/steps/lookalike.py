@@ -1,6 +1,6 @@
 """lookalike: the mean vector of every group of consumers, for new users without engagements.
 
-    group/shard-00000/{ids,vectors,counts,folded}.npy     ids such as "user_active_degree=full_active"
+    group/shard-00000/{ids,vectors,counts,folded}.npy   ids: "user_active_degree=full_active", …
 
 A group is one value of a category of the profiles; counts are its consumers. Without profiles, or
 with too few consumers in every group, there is no folder. Each task sums one file of profiles over
@@ -112,7 +112,7 @@ def file_summer(consumers: Path) -> Callable[[Batches], Batches]:
 def file_sums(
     path: str, shards: list[Vectors]
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
-    """For every category of a file of profiles: ids of its groups, sums and sizes of their consumers."""
+    """For every category of a profile file: ids of its groups, sums and sizes of their members."""
     columns = with_prefix(pq.read_schema(path).names, "cat_")
     table = pq.read_table(path, columns=["consumer_id", *columns])
     profiled = encode_ids(table["consumer_id"].to_numpy())

@@ -1,4 +1,4 @@
-"""Trained rankers in MLflow's model registry: logged once, one version per content, with aliases."""
+"""Trained rankers in MLflow's model registry: one version per content, and aliases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow runs: one parent run per DAG and day, one nested run per step, continued by every retry."""
+"""MLflow runs: one parent per DAG and day, one nested run per step that retries continue."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Tracker:
         return {name: str(value)[:LONGEST_PARAM] for name, value in params.items()}
 
     def _airflow_tags(self) -> dict[str, str]:
-        """The Airflow run that this process belongs to, and its address; nothing outside Airflow."""
+        """This process's Airflow run and its address; empty outside Airflow."""
         run_id = os.environ.get("AIRFLOW_CTX_DAG_RUN_ID", "")
         if not run_id:
             return {}
