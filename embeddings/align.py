@@ -1,8 +1,7 @@
 """Into the coordinates of an anchor: the rotation that makes versions of different days comparable.
 
-A factorisation is free up to an orthogonal R: (U R)(V R)ᵀ = U Vᵀ. `canonical_axes` fixes R for a
-version by itself, which is what an anchor needs; `procrustes` turns any later version to where
-the anchor has the same entities.
+A factorisation is free up to an orthogonal R: (U R)(V R)ᵀ = U Vᵀ. `canonical_axes` fixes R for a version by itself,
+which is what an anchor needs; `procrustes` turns any later version to where the anchor has the same entities.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ def procrustes(
 ) -> np.ndarray:
     """The orthogonal R (k, k) that minimises Σ_i w_i ‖vectors_i R − anchor_i‖².
 
-    vectors, anchor: (n, k), the same entities in the same order. weights: (n,) >= 0, by default
-    ones. With the SVD vectorsᵀ diag(w) anchor = W S Zᵀ, R = W Zᵀ. A rotation of both sides
-    changes no dot product. Raises ValueError when the shapes differ. Source: Schönemann 1966,
-    Psychometrika 31.
+    vectors, anchor: (n, k), the same entities in the same order. weights: (n,) >= 0, by default ones. With the SVD
+    vectorsᵀ diag(w) anchor = W S Zᵀ, R = W Zᵀ. A rotation of both sides changes no dot product. Raises ValueError when
+    the shapes differ. Source: Schönemann 1966, Psychometrika 31.
     """
     if vectors.shape != anchor.shape:
         raise ValueError(
-            f"Shapes {vectors.shape} and {anchor.shape} differ: align the same entities, in one
-            dimension."
+            f"Shapes {vectors.shape} and {anchor.shape} differ: align the same entities, in one dimension."
         )
     weighed = vectors.astype(np.float64)
     if weights is not None:
@@ -39,9 +36,9 @@ def procrustes(
 def canonical_axes(vectors: np.ndarray) -> np.ndarray:
     """The orthogonal R (k, k) that puts a version on axes of its own: vectors R has a diagonal Gram, largest first.
 
-    vectors: (n, k), usually the producers'. The columns of R are the eigenvectors of vectorsᵀ
-    vectors, each with the sign that makes Σ_i (vectors R)_ij³ positive: a version that comes
-    rotated ends on the same axes, as far as no two eigenvalues are equal.
+    vectors: (n, k), usually the producers'. The columns of R are the eigenvectors of vectorsᵀ vectors, each with the
+    sign that makes Σ_i (vectors R)_ij³ positive: a version that comes rotated ends on the same axes, as far as no two
+    eigenvalues are equal.
     """
     with threadpool_limits(1):
         v = vectors.astype(np.float64)
@@ -68,11 +65,10 @@ def relative_residual(a: np.ndarray, b: np.ndarray) -> float:
 def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int = 10, most: int = 2000) -> float:
     """Share of an entity's k nearest by cosine in `a` that are among its k nearest in `b`, mean over entities.
 
-    a, b: (n, width), the same entities in the same order; widths may differ. Entities that are
-    zero on either side are left out. Where more than `most` remain, that many evenly spaced ones
-    are asked, each against all. Those as near as the k-th, within TIE, count as among the k:
-    equal vectors have no order. 0 where there is nobody to compare with. No rotation of a or b
-    changes it.
+    a, b: (n, width), the same entities in the same order; widths may differ. Entities that are zero on either side are
+    left out. Where more than `most` remain, that many evenly spaced ones are asked, each against all. Those as near as
+    the k-th, within TIE, count as among the k: equal vectors have no order. 0 where there is nobody to compare with.
+    No rotation of a or b changes it.
     """
     there = a.any(axis=1) & b.any(axis=1)
     n = int(there.sum())

@@ -1,9 +1,8 @@
 """Lookalike folding-in, for people who have engaged with nothing: the vectors of those who share something with them.
 
-Consumers are averaged by group (a region, an interest, any column of their profiles); a
-newcomer's groups are multiplied with the candidates, and the products summed up over the groups
-are features of a ranker. Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with
-Embeddings", lookalike folding-in.
+Consumers are averaged by group (a region, an interest, any column of their profiles); a newcomer's groups are
+multiplied with the candidates, and the products summed up over the groups are features of a ranker.
+Source: Shiebler et al. 2018, "Fighting Redundancy and Model Decay with Embeddings", lookalike folding-in.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ def group_sums(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The vectors summed by group. vectors: (n, k) float32. groups: (n,) int64, the group of each, -1 for none.
 
-    A vector of zeros is nobody's opinion and is left out. Returns sums (n_groups, k) float64 and
-    how many are in each, sizes (n_groups,) int64; both may be added to those of other consumers.
+    A vector of zeros is nobody's opinion and is left out. Returns sums (n_groups, k) float64 and how many are in each,
+    sizes (n_groups,) int64; both may be added to those of other consumers.
     """
     sums, sizes = np.zeros((n_groups, vectors.shape[1])), np.zeros(n_groups, np.int64)
     add_rows(vectors, groups, sums, sizes)

@@ -20,7 +20,7 @@ DAY = ["%Y-%m-%d"]
 
 
 class Commands(TyperGroup):
-    """Mounts `evergreen registry` on first use; shows our errors as a paragraph, not a traceback."""
+    """Mounts `evergreen registry` on first use; shows our errors without a traceback."""
 
     def get_command(self, ctx, name):
         if name != "registry":
