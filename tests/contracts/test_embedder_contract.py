@@ -1,0 +1,216 @@
+"""One suite for every embedder: each file of embeddings/embedders promises the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from pydantic import ValidationError
+
+from embeddings.blocks import Block, MatrixShare, save_block
+from embeddings.embedders.base import Fitted, embedder, names
+from embeddings.facts import declaration
+from embeddings.fold_in.files import load_fold_in, save_fold_in
+from embeddings.kernels.communicator import Communicator, run_threads
+
+ROOT = Path(__file__).parents[2]
+DIM = 5
+CONSUMERS, PRODUCERS = 90, 40
+
+
+@pytest.fixture(params=names())
+def solver(request):
+    return embedder(request.param)
+
+
+@pytest.fixture(scope="module")
+def matrix() -> sp.csr_matrix:
+    """Two tastes and some noise; every consumer has an engagement."""
+    rng = np.random.default_rng(0)
+    taste = np.arange(CONSUMERS) % 2
+    likes = rng.random((CONSUMERS, PRODUCERS)) < 0.05
+    for consumer in range(CONSUMERS):
+        own = rng.choice(PRODUCERS // 2, 4, replace=False) + taste[consumer] * PRODUCERS // 2
+        likes[consumer, own] = True
+    return sp.csr_matrix(likes * rng.integers(1, 4, likes.shape).astype(float))
+
+
+@pytest.fixture(scope="module")
+def partition(matrix, tmp_path_factory) -> Path:
+    """The matrix as the step `matrix` commits it, in three blocks of unequal size."""
+    folder = tmp_path_factory.mktemp("matrix")
+    bounds = [0, 20, 55, CONSUMERS]
+    for number in range(3):
+        rows = matrix[bounds[number] : bounds[number + 1]]
+        ids = [f"c{i:03d}".encode() for i in range(bounds[number], bounds[number + 1])]
+        engagements = np.diff(rows.indptr).astype(np.int32)
+        indices = rows.indices.astype(np.int32)
+        block = Block(np.array(ids), engagements, rows.indptr.astype(np.int64), indices, rows.data)
+        save_block(folder / "fitted" / f"block-{number:05d}", block)
+    sums = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel()
+    np.save(folder / "column_sums.npy", sums)
+    return folder
+
+
+def fit(solver, partition: Path, workers: int = 1) -> Fitted:
+    """The fit, the consumers of all workers put together."""
+
+    def work(comm: Communicator) -> Fitted:
+        share = MatrixShare(partition, comm)
+        return solver.fit(share, DIM, 3, solver.Options(), lambda text: None)
+
+    parts = run_threads(workers, work)
+    for part in parts:
+        np.testing.assert_array_equal(part.producers, parts[0].producers)
+    return replace(parts[0], consumers=np.concatenate([part.consumers for part in parts]))
+
+
+def test_it_embeds_every_consumer_and_producer(solver, partition):
+    fitted = fit(solver, partition)
+    assert fitted.consumers.shape == (CONSUMERS, DIM)
+    assert fitted.producers.shape == (PRODUCERS, DIM)
+    for vectors in (fitted.consumers, fitted.producers):
+        assert vectors.dtype == np.float32
+        assert np.isfinite(vectors).all()
+
+
+def test_fitting_again_gives_the_same_bytes(solver, partition):
+    first = fit(solver, partition)
+    again = fit(solver, partition)
+    assert first.consumers.tobytes() == again.consumers.tobytes()
+    assert first.producers.tobytes() == again.producers.tobytes()
+
+
+def test_two_workers_find_what_one_finds(solver, partition):
+    one = fit(solver, partition)
+    two = fit(solver, partition, workers=2)
+    products = one.consumers @ one.producers.T
+    np.testing.assert_allclose(two.consumers @ two.producers.T, products, atol=1e-3)
+
+
+def test_engaged_pairs_score_above_the_others(solver, partition, matrix):
+    """What it is for: the product of two vectors tells whether there is an engagement."""
+    fitted = fit(solver, partition)
+    scores = fitted.consumers @ fitted.producers.T
+    engaged = matrix.toarray() > 0
+    assert scores[engaged].mean() > 2 * scores[~engaged].mean()
+
+
+def test_a_fitted_consumer_folds_in_near_its_fitted_vector(solver, partition, matrix):
+    fitted = fit(solver, partition)
+    folded = fitted.fold_in.fold(matrix)
+    cosines = np.sum(folded * fitted.consumers, axis=1)
+    cosines /= np.linalg.norm(folded, axis=1) * np.linalg.norm(fitted.consumers, axis=1)
+    assert cosines.min() > 0.95
+
+
+def test_its_fold_in_survives_a_file(solver, partition, matrix, tmp_path):
+    model = fit(solver, partition).fold_in
+    save_fold_in(tmp_path / "fold_in", model)
+    restored = load_fold_in(tmp_path / "fold_in")
+    np.testing.assert_array_equal(restored.fold(matrix[:9]), model.fold(matrix[:9]))
+
+
+def test_every_fact_is_declared_with_its_meaning(solver, partition):
+    fitted = fit(solver, partition)
+    assert fitted.facts
+    for name in fitted.facts:
+        fact = declaration(solver.FACTS, name)
+        assert fact is not None, f"{name} is not declared"
+        assert fact.meaning
+
+
+def test_its_curves_can_be_drawn(solver, partition):
+    for curve in fit(solver, partition).curves:
+        assert len(curve.x) == len(curve.y) > 0
+        assert np.isfinite(curve.y).all()
+
+
+def test_an_unknown_option_is_refused(solver):
+    with pytest.raises(ValidationError, match="speed"):
+        solver.Options(speed=11)
+
+
+def test_every_option_is_described(solver):
+    for name, field in solver.Options.model_fields.items():
+        assert field.description, f"{name} has no docstring"
+
+
+def test_a_name_without_a_file_is_refused_with_the_list():
+    with pytest.raises(ValueError, match=r"no embedder 'pca'.*als, svd"):
+        embedder("pca")
+
+
+TOY = '''
+"""Consumers as random projections of what they engaged with."""
+
+import numpy as np
+
+from embeddings.embedders import base
+from embeddings.facts import Fact
+from embeddings.fold_in.svd import SVDFoldIn
+
+
+class Options(base.Options):
+    scale: float = 1.0
+    """Length of the random directions."""
+
+
+class Toy:
+    Options = Options
+    FACTS = (Fact("scale", "length of the random directions", headline=True),)
+
+    def fit(self, matrix, dim, seed, options, progress):
+        rng = np.random.default_rng(seed)
+        producers = options.scale * rng.normal(size=(matrix.n_producers, dim)).astype(np.float32)
+        fold_in = SVDFoldIn(producers, np.maximum(matrix.column_sums, 1.0))
+        consumers = fold_in.fold(matrix.by_consumer(lambda block: block))
+        progress("projected")
+        return base.Fitted(consumers, producers, fold_in, {"scale": options.scale})
+
+
+EMBEDDER = Toy()
+'''
+TOY_SETTINGS = """
+home = "home"
+source = {kind = "edgelist", path = "edges.txt"}
+embedding = {name = "toy", method = "toy", dim = 4, toy = {scale = 0.5}}
+mlflow = {uri = "off"}
+spark = {master = "local[2]", driver_memory = "1g"}
+"""
+
+
+def test_a_new_embedder_is_one_new_file(tmp_path):
+    """A copy of the tree with one more file: the loop publishes its vectors, fold-in and facts."""
+    for package in ("embeddings", "jobs", "models"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    (tmp_path / "embeddings" / "embedders" / "toy.py").write_text(TOY)
+    (tmp_path / "settings.toml").write_text(TOY_SETTINGS)
+    edges = [f"u{n % 9} v{n * 7 % 5} {60 * n}" for n in range(300)]
+    (tmp_path / "edges.txt").write_text("\n".join(edges) + "\n")
+    command = [sys.executable, "-m", "jobs.cli", "--settings", "settings.toml"]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def evergreen(*arguments: str) -> str:
+        ran = subprocess.run(
+            [*command, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    evergreen("step", "publish", "--day", "1970-01-01")
+    version = json.loads(evergreen("registry", "show", "toy", "--json"))
+    assert (version["lineage"]["method"], version["dim"]) == ("toy", 4)
+    assert version["lineage"]["metrics"]["scale"] == 0.5
+    assert version["entities"]["consumer"]["rows"] == 9
+    assert "v3" in evergreen("registry", "neighbours", "toy", "producer:v1")
+    assert "from 1 interactions" in evergreen("registry", "fold-in", "toy", "v1=2")
