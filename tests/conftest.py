@@ -1,4 +1,4 @@
-"""What every test may ask for: one real Spark for the whole suite, and settings with a home of their own."""
+"""Shared fixtures: one real Spark for the whole suite, and settings with a fresh home."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
-# The suite says the same of the same commit; `make test-all` looks further, at other examples each time.
+# The suite is deterministic; `make test-all` tries more examples, others each time.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("search", max_examples=1000, deadline=None)
 hypothesis_settings.load_profile("steady")
@@ -23,7 +23,7 @@ KUAIRAND = Path(__file__).parent.parent / "data" / "kuairand-pure"
 
 @pytest.fixture(scope="session")
 def spark():
-    """A classic local session, as `evergreen run` has it."""
+    """A classic local session, as `evergreen run` uses it."""
     from jobs.settings import KuaiRandSettings, Settings, SparkSettings
     from jobs.spark.session import spark_session
 

@@ -1,4 +1,4 @@
-"""A Spark Connect server of the tests' own, as the services have it."""
+"""A Spark Connect server for the tests, as the services run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Spark Connect server in a process of its own, started as the services start it."""
+"""A Spark Connect server in a separate process, started as the services start it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "for-a-test"
 
 @contextmanager
 def serving(home: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """The process and its address; killed afterwards where it is still there."""
+    """The process and its address; killed afterwards if it is still running."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

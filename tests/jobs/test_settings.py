@@ -1,4 +1,4 @@
-"""One file of settings, typed, with every mistake named."""
+"""Settings from a file and variables; every mistake is named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_misspelt_option_is_named(tmp_path):
         load_settings(written(tmp_path, MINIMAL + "[matrix]\nwindow_dais = 3"))
 
 
-def test_a_missing_file_says_how_to_name_one(tmp_path):
+def test_a_missing_file_is_reported_with_the_remedy(tmp_path):
     with pytest.raises(SettingsError, match="No settings file at .*EVERGREEN_SETTINGS"):
         load_settings(tmp_path / "absent.toml")
 
@@ -48,7 +48,7 @@ def test_a_spark_option_of_the_users_wins_over_ours(tmp_path):
     assert given["spark.driver.bindAddress"] == "127.0.0.1"
 
 
-def test_the_digest_sees_what_shapes_the_result_and_nothing_else(tmp_path):
+def test_the_digest_covers_what_shapes_the_result_and_nothing_else(tmp_path):
     base = load_settings(written(tmp_path, MINIMAL))
     moved = load_settings(written(tmp_path, 'home = "elsewhere"\n' + MINIMAL))
     wider = load_settings(written(tmp_path, MINIMAL + "[embedding]\ndim = 16"))

@@ -1,4 +1,4 @@
-"""iALS, each part by another road: the loss summed pair by pair, dense solves, and `implicit`."""
+"""iALS against the loss summed pair by pair, dense solves, and the library `implicit`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXACT = replace(CFG, solver="exact")
 
 
 def tastes(n: int = 120, m: int = 60, seed: int = 0) -> sp.csr_matrix:
-    """Consumers of four tastes, each after its own quarter of the producers; strengths 0.5 to 3."""
+    """Consumers of four tastes, each for one quarter of the producers; strengths 0.5 to 3."""
     rng = np.random.default_rng(seed)
     same = rng.integers(0, 4, n)[:, None] == np.arange(m)[None, :] * 4 // m
     engaged = rng.random((n, m)) < np.where(same, 0.5, 0.03)
@@ -56,7 +56,7 @@ def slow_loss(
 
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
-def test_the_loss_told_is_the_loss(cfg):
+def test_the_reported_loss_is_the_loss(cfg):
     x = tastes()
     factors = als(x, cfg)
     assert factors.losses[-1] == pytest.approx(
@@ -71,7 +71,7 @@ def test_every_iteration_lowers_the_loss(cfg):
 
 
 def test_no_small_move_of_a_producer_lowers_the_loss():
-    """The producers were solved last: along any direction the loss rises on both sides, pair by pair."""
+    """The producers were solved last: in any direction the loss, summed by pairs, rises."""
     x, rng = tastes(40, 20), np.random.default_rng(0)
     factors = als(x, EXACT)
     least = slow_loss(x, factors.consumers, factors.producers, EXACT)
@@ -103,7 +103,7 @@ def test_the_exact_solver_agrees_with_dense_solves(dim):
 
 
 def test_a_long_row_is_solved_exactly_too():
-    """More interactions than one chunk of the solver takes."""
+    """More interactions than fit into one chunk of the solver."""
     x = tastes(3000, 12)
     assert np.diff(x.tocsc().indptr).min() > CHUNK
     factors = als(x, replace(EXACT, dim=4, iterations=2))
@@ -120,8 +120,8 @@ def test_many_conjugate_gradients_are_the_exact_solver():
     np.testing.assert_allclose(many.losses, exact.losses, rtol=1e-5)
 
 
-def test_three_steps_from_zero_come_near():
-    """In the Gram matrix's axes the first iteration needs no solver of its own: its loss is the exact one's to 1 %."""
+def test_three_steps_from_zero_are_close():
+    """In the axes of the Gram matrix the first iteration's loss is the exact one's to 1 %."""
     three, exact = (
         als(tastes(), replace(CFG, iterations=1)),
         als(tastes(), replace(EXACT, iterations=1)),
@@ -131,7 +131,7 @@ def test_three_steps_from_zero_come_near():
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
 @pytest.mark.parametrize("members", [2, 3])
-def test_a_group_finds_what_one_alone_finds(cfg, members):
+def test_several_workers_find_what_one_finds(cfg, members):
     x = tastes()
     alone, shared = als(x, cfg), als(x, cfg, threads=members)
     np.testing.assert_allclose(shared.consumers, alone.consumers, atol=2e-5)
@@ -140,7 +140,7 @@ def test_a_group_finds_what_one_alone_finds(cfg, members):
     np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-5)
 
 
-def test_more_members_than_rows():
+def test_more_workers_than_rows():
     x = tastes(5, 3)
     np.testing.assert_allclose(als(x, EXACT, threads=7).losses, als(x, EXACT).losses, rtol=1e-5)
 
@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
     assert als(x, CFG).consumers.tobytes() != als(x, replace(CFG, seed=1)).consumers.tobytes()
 
 
-def test_the_start_is_the_papers_and_the_same_however_it_is_shared_out():
+def test_the_start_is_the_papers_and_does_not_depend_on_the_split():
     whole = initial_rows(0, 10_000, CFG)
     assert whole.std() == pytest.approx(0.1 / np.sqrt(CFG.dim), rel=0.02)
     shared = np.concatenate(
@@ -160,7 +160,7 @@ def test_the_start_is_the_papers_and_the_same_however_it_is_shared_out():
     np.testing.assert_array_equal(shared, whole)
 
 
-def test_what_is_told_of_the_producers_is_theirs():
+def test_the_gram_matrix_belongs_to_the_producers():
     factors = als(tastes(), CFG)
     producers = factors.producers.astype(np.float64)
     np.testing.assert_allclose(
@@ -169,8 +169,9 @@ def test_what_is_told_of_the_producers_is_theirs():
 
 
 def test_implicit_finds_the_same_under_its_own_parameters():
-    """Strengths all s, ν = 0. With a = α0/s, implicit's c = 1 + 1/a and λ' = (1 + a) λ/α0 make its factors √(1 + a)
-    times ours: its system is ours over α0 where V' = √(1 + a) V, and its right side is c V' where ours is V/a.
+    """All strengths are s, ν = 0, a = α0/s. With c = 1 + 1/a and λ' = (1 + a) λ/α0, implicit's
+    factors are √(1 + a) times ours: its system is ours over α0 where V' = √(1 + a) V, and its
+    right side is c V' where ours is V/a.
     """
     x = (tastes() > 0).astype(np.float64) * 1.5
     cfg = replace(EXACT, frequency_exponent=0.0, regularization=0.4, iterations=4)
@@ -194,8 +195,8 @@ def test_implicit_finds_the_same_under_its_own_parameters():
     density=st.floats(0, 1),
     solver=st.sampled_from(["cg", "exact"]),
 )
-def test_no_iteration_makes_it_worse_whatever_the_shape(n, m, dim, density, solver):
-    """Whoever has no engagements has zeros, and nothing is infinite."""
+def test_no_iteration_raises_the_loss_for_any_shape(n, m, dim, density, solver):
+    """Rows without engagements are zero, and every value is finite."""
     x = sp.random(n, m, density, "csr", random_state=np.random.default_rng(n * m))
     factors = als(x, replace(CFG, dim=dim, iterations=5, solver=solver))
     assert (np.diff(factors.losses) <= 1e-5 * x.data.sum()).all()
@@ -204,7 +205,7 @@ def test_no_iteration_makes_it_worse_whatever_the_shape(n, m, dim, density, solv
     assert not factors.producers[np.diff(x.tocsc().indptr) == 0].any()
 
 
-def test_progress_tells_each_iteration():
+def test_progress_reports_each_iteration():
     x, seen = tastes(), []
     factors = fit(
         x, x.T.tocsr(), CFG, SingleWorker(), progress=lambda done, loss: seen.append((done, loss))

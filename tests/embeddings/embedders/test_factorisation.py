@@ -22,7 +22,7 @@ def test_an_empty_row_or_column_stays_zero():
 
 
 def test_smoothing_by_hand():
-    """Row sums 3 and 4, mean 3.5; column sums 1, 6, 0, mean of those with engagements 3.5; half of each is added."""
+    """Row sums 3, 4 and non-zero column sums 1, 6 have the mean 3.5; half of it is added."""
     x = sp.csr_matrix([[1.0, 2.0, 0.0], [0.0, 4.0, 0.0]])
     column_sums, row_extra = smoothed(np.array([1.0, 6.0, 0.0]), 2, 0.5)
     np.testing.assert_allclose(column_sums, [2.75, 7.75, 0.0])
@@ -35,7 +35,7 @@ def test_smoothing_by_hand():
 
 
 def test_smoothing_takes_islands_out_of_the_strongest_directions():
-    """Two consumers with a producer of their own: σ = 1 and an axis alone without smoothing, weak with it."""
+    """Two consumers share a producer no one else has: σ = 1 without smoothing, weak with it."""
     rng = np.random.default_rng(2)
     x = sp.block_diag([sp.random(200, 40, 0.3, random_state=rng), np.ones((2, 1))], format="csr")
     sums = np.asarray(x.sum(axis=0)).ravel()

@@ -1,4 +1,4 @@
-"""The SVD against dense linear algebra and SciPy, alone and in groups."""
+"""The SVD against dense linear algebra and SciPy, on one worker and on several."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random_counts(n: int, m: int, density: float, seed: int = 0) -> sp.csr_matri
 
 
 def communities(n: int, m: int, groups: int, per_row: int = 20, seed: int = 0) -> sp.csr_matrix:
-    """Consumers who mostly keep to the producers of one group: as many strong directions as groups."""
+    """Consumers who mostly engage within one community: one strong direction per community."""
     rng = np.random.default_rng(seed)
     rows = np.repeat(np.arange(n), per_row)
     home = rng.integers(0, groups, n)[rows] * (m // groups) + rng.integers(
@@ -49,7 +49,7 @@ def test_the_gram_product_is_xt_x_q():
 @given(st.integers(0, 60), st.integers(0, 1000))
 @settings(max_examples=30)
 def test_the_register_kernel_agrees_with_scipy(n, seed):
-    """Rows of any length, empty and odd ones too."""
+    """Rows of any length, also empty and odd ones."""
     x = random_counts(n, 40, 0.1, seed).astype(np.float32)
     q = np.random.default_rng(seed).normal(size=(40, BLOCK)).astype(np.float32)
     out = np.zeros_like(q)
@@ -69,7 +69,7 @@ def test_the_largest_singular_value_of_a_normalised_matrix_is_one():
     ids=["smaller than the basis", "Lanczos", "wide", "restarted"],
 )
 def test_it_agrees_with_the_dense_svd(n, m, k):
-    """Singular values, and what is left of x beyond the k directions: no choice among equal ones can change it."""
+    """Singular values and the residual of x are unique, even where singular vectors are not."""
     x = normalize(random_counts(n, m, 0.05))
     sigma, v = truncated_svd(x, k, tolerance=1e-4)
     dense_sigma = np.linalg.svd(x.toarray(), compute_uv=False)
@@ -88,7 +88,7 @@ def test_it_agrees_with_arpack_with_and_without_a_spectral_gap(groups):
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4])
 def test_every_pair_meets_the_promised_residual(tolerance):
-    """‖XᵀXv − σ²v‖ <= tol · σ₁², multiplied out in float64; half a tolerance more for the float32 of the solver."""
+    """‖XᵀXv − σ²v‖ <= tol · σ₁² in float64, plus half a tolerance for the solver's float32."""
     x = communities(3000, 1500, 300)
     sigma, v = truncated_svd(x, k=30, tolerance=tolerance)
     residuals = np.linalg.norm(x.T @ (x @ v) - v * sigma**2, axis=0)
@@ -102,7 +102,7 @@ def test_the_vectors_are_orthonormal_after_restarts():
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_a_group_finds_what_one_finds(threads):
+def test_several_workers_find_what_one_finds(threads):
     x = communities(3000, 1500, 20)
     alone, shared = factorize(x, 20), factorize(x, 20, threads=threads)
     np.testing.assert_allclose(shared.singular_values, alone.singular_values, rtol=1e-5)
@@ -111,7 +111,7 @@ def test_a_group_finds_what_one_finds(threads):
     )
 
 
-def test_a_member_without_rows_takes_part():
+def test_a_worker_without_rows_takes_part():
     """A small matrix has fewer blocks than Spark has tasks."""
     x = normalize(random_counts(300, 200, 0.05))
     found = run_threads(2, lambda comm: leading(x if comm.rank else x[:0], 5, comm))
@@ -127,7 +127,7 @@ def test_the_same_matrix_gives_the_same_bytes():
 
 
 def test_another_seed_finds_the_same_directions():
-    """The start is random, the answer is not: signs are fixed."""
+    """The start is random, the result is not: signs are fixed."""
     x = communities(3000, 1500, 20)
     a, b = (truncated_svd(x, 20, seed=seed, tolerance=1e-5)[1] for seed in (0, 1))
     np.testing.assert_allclose(a, b, atol=1e-2)
@@ -135,8 +135,8 @@ def test_another_seed_finds_the_same_directions():
 
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 400), st.integers(1, 40), st.integers(0, 100))
-def test_fewer_directions_than_asked_for_are_padded_with_zeros(n, m, k, seed):
-    """A quiet day has the same width as a loud one; what is there is right, whatever the shape."""
+def test_missing_directions_are_columns_of_zeros(n, m, k, seed):
+    """The width does not depend on the day; the existing directions are right for any shape."""
     x = random_counts(n, m, 0.3, seed)
     sigma, v = truncated_svd(x, k, tolerance=1e-4)
     assert sigma.shape == (k,)
@@ -150,7 +150,7 @@ def test_fewer_directions_than_asked_for_are_padded_with_zeros(n, m, k, seed):
 
 @pytest.mark.parametrize("tolerance", [5e-3, 1e-4])
 def test_more_copies_of_a_value_than_a_block_has_columns_are_all_found(tolerance):
-    """80 islands, each a direction with σ = 1, beside a crowd whose own are weak but for the first."""
+    """80 islands, each a direction with σ = 1, beside a crowd with weak directions."""
     crowd = normalize(random_counts(3000, 2000, 0.01))
     x = sp.block_diag([crowd, *[normalize(sp.csr_matrix(np.ones((2, 1))))] * 80], format="csr")
     sigma, v = truncated_svd(x, 100, tolerance=tolerance)
@@ -161,8 +161,8 @@ def test_more_copies_of_a_value_than_a_block_has_columns_are_all_found(tolerance
     assert residuals.max() <= tolerance
 
 
-def test_a_producer_of_nobody_has_no_direction():
-    """Not even what is left of the random start: somebody folded in by it alone would point there."""
+def test_a_producer_without_engagements_has_no_direction():
+    """Not even a remainder of the random start, which would reach folded-in consumers."""
     x = sp.csr_matrix(random_counts(400, 300, 0.05).multiply(np.arange(300) % 3 > 0))
     _, v = truncated_svd(x, 20)
     assert not v[::3].any()
@@ -179,7 +179,7 @@ def test_a_tolerance_that_cannot_be_kept_is_refused():
         truncated_svd(random_counts(40, 30, 0.05), 5, tolerance=1e-9)
 
 
-def test_progress_tells_falling_residuals():
+def test_progress_reports_falling_residuals():
     x = communities(3000, 1500, 300)
     told = []
     run_threads(
@@ -193,7 +193,7 @@ def test_progress_tells_falling_residuals():
 
 
 def test_a_solver_that_does_not_converge_stops_at_its_limit(monkeypatch):
-    """A flat spectrum and hardly any restarts: the error names the residual and the remedy."""
+    """A flat spectrum and two restarts: the error names the residual and the remedy."""
     monkeypatch.setattr(lanczos, "MAX_RESTARTS", 2)
     x = random_counts(4000, 3000, 0.002)
     with pytest.raises(NotConverged, match=r"after 2 restarts.*wanted 1e-07.*Raise the tolerance"):

@@ -1,4 +1,4 @@
-"""Counting pairs: the kernel against a counter, and the relabelled rows against SciPy's own sums."""
+"""Counting pairs, against `collections.Counter` and SciPy's sums."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_pairs_are_counted_as_a_counter_counts_them(events):
 def test_relabelled_rows_are_the_chosen_columns_of_the_sum_that_scipy_makes(
     events, order, n_columns
 ):
-    """Columns chosen and permuted out of a dense sum, and read back as sorted CSR."""
+    """Columns are chosen from a dense sum, permuted, and compared as sorted CSR."""
     chosen = order[:n_columns]
     columns = np.full(M, -1, np.int32)
     columns[chosen] = np.arange(n_columns)
@@ -78,7 +78,7 @@ def test_the_counting_sort_keeps_the_order_of_a_rows_events(rows):
 
 
 def test_sums_stay_exact_where_floats_do_not():
-    """2⁵³ + 1 is no float64."""
+    """2⁵³ + 1 is not a float64."""
     assert count([(0, 0, 2**53, False), (0, 0, 1, False)]).millionths.tolist() == [2**53 + 1]
 
 

@@ -1,4 +1,4 @@
-"""Sixteen floats at once, against NumPy."""
+"""The SIMD intrinsics against NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracking in a real MLflow on SQLite: one parent run per day, nested step runs, models, aliases."""
+"""Tracking in a real MLflow on SQLite: runs of days and steps, models, aliases."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def runs(client: MlflowClient, dag: str, day: date) -> tuple[list, list]:
 
 
 def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
-    """Registering a model activates the ranker's experiment; the next embeddings still use theirs."""
+    """Registering a model activates the ranker's experiment; embeddings still use theirs."""
     first, second = date(2031, 1, 1), date(2031, 1, 2)
     with step_run(settings, "train", first):
         ModelRegistry(Tracker(settings)).register(commit_model(settings, first))
@@ -105,7 +105,7 @@ def test_a_retry_continues_the_run(settings, client):
 
 
 def test_a_step_is_recorded_completely(settings, client):
-    """Settings are parameters, numbers metrics, texts tags, reports artifacts; headlines go to the parent."""
+    """Settings, figures, texts and reports are logged; headlines also go to the parent."""
     day = date(2030, 1, 2)
     settings.report("gate", day).joinpath("picture.txt").write_text("drawn")
     with step_run(settings, "gate", day) as run:
@@ -145,7 +145,7 @@ def test_the_steps_of_a_day_share_a_parent_and_the_last_one_closes_it(settings, 
 
 
 def test_other_settings_are_another_run(settings, client):
-    """A run's parameters never change: other settings are a second nested run of the same parent."""
+    """Parameters of a run never change: other settings are a second run of the same parent."""
     day = date(2030, 1, 4)
     other = settings.model_copy(
         update={"ranker": settings.ranker.model_copy(update={"bootstrap": 7})}
@@ -228,7 +228,7 @@ def test_tracking_can_be_off(settings, tmp_path):
 
 
 def test_a_trained_model_is_registered_once(settings, client):
-    """A retry finds the version of the first try; other weights of the same day are another version."""
+    """A retry finds the version of the first try; other weights are another version."""
     trained = commit_model(settings, DAYS[0])
     with step_run(settings, "train", DAYS[0]) as run:
         run.record(trained)
@@ -245,7 +245,7 @@ def test_a_trained_model_is_registered_once(settings, client):
 
 
 def test_the_registered_model_scores_like_the_stored_one(settings, client):
-    """Loaded by its alias: the same probabilities for the columns of its signature, and no pickle."""
+    """Loaded by its alias it gives the same probabilities; there is no pickle in it."""
     trained = commit_model(settings, DAYS[1])
     with step_run(settings, "train", DAYS[1]):
         version = ModelRegistry(Tracker(settings)).register(trained)
@@ -279,7 +279,7 @@ def test_the_registered_model_scores_like_the_stored_one(settings, client):
 
 
 def test_aliases_never_go_back(settings, client):
-    """Promote the third day, then backfill the second: both aliases stay at the third day's models."""
+    """Promote the third day, then backfill the second: both aliases stay at the third."""
     for day in DAYS[1:4]:
         commit_model(settings, day, seed=day.day)
     for day, champion in ((DAYS[3], DAYS[2]), (DAYS[2], DAYS[1])):

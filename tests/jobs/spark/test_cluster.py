@@ -1,4 +1,4 @@
-"""The same steps on a Spark cluster: a standalone master and two workers of one core each, on loopback."""
+"""The steps on a Spark cluster: a standalone master and two one-core workers on loopback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ spark = session.spark_session(chosen)
 for day in map(date.fromisoformat, sys.argv[2:]):
     for step in (matrix, embed, align, fold_in, lookalike, publish):
         step.run(spark, chosen, day)
-print(spark.sparkContext.master, *(v.digest for v in chosen.open_registry().versions(chosen.embedding.name)))
+versions = chosen.open_registry().versions(chosen.embedding.name)
+print(spark.sparkContext.master, *(version.digest for version in versions))
 """
 
 
@@ -79,7 +80,7 @@ def versions_by(settings: Settings) -> tuple[str, list[str]]:
 
 @pytest.mark.parametrize("method", ["svd", "als"])
 def test_a_cluster_publishes_the_versions_that_one_machine_does(cluster, tmp_path, method):
-    """To the byte: the barrier job's tasks then run in two executors, and meet in the lake."""
+    """The same bytes, with the barrier job's tasks in two executors that meet in the lake."""
     found = {}
     for master in ("local[2]", cluster):
         (tmp_path / master[:5]).mkdir()

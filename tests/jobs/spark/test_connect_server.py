@@ -29,7 +29,7 @@ print(*sorted(row.pid for row in rows))
 
 
 def ask(settings: Settings, remote: str) -> subprocess.CompletedProcess[str]:
-    """A process with a session of its own: who works for it."""
+    """A process with its own session; prints the Python workers that serve it."""
     there = settings.model_copy(update={"spark": SparkSettings(remote=remote)})
     command = [sys.executable, "-c", WORKERS, there.model_dump_json()]
     environment = {
@@ -38,7 +38,7 @@ def ask(settings: Settings, remote: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
-def test_sessions_share_the_workers_and_what_those_have_imported(settings, connect):
+def test_sessions_share_python_workers_and_their_imports(settings, connect):
     first, second = (ask(settings, connect) for _ in range(2))
     assert len(first.stdout.split()) == 2, first.stderr[-2000:]
     assert first.stdout == second.stdout
@@ -51,7 +51,7 @@ def test_a_session_without_the_token_is_refused(settings, connect):
 
 
 def test_a_server_whose_jvm_dies_ends_too(tmp_path):
-    """Else nobody would hear of it: the supervisor watches this process."""
+    """The supervisor watches this process, so it would not notice otherwise."""
     with serving(tmp_path) as (server, _):
         (jvm,) = [
             child for child in psutil.Process(server.pid).children() if "java" in child.name()

@@ -1,4 +1,4 @@
-"""embed, align, fold_in and publish on a small log, by either method, each against the same sum done by hand."""
+"""embed, align, fold_in and publish on a small log, by each method, against sums by hand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def settings(request, tmp_path):
 
 @pytest.fixture(scope="module", params=["svd", "als"])
 def published(request, tmp_path_factory, spark):
-    """Settings of three days that went through all steps; for looking at."""
+    """Settings of three days that went through all steps; read-only."""
     settings = near(tmp_path_factory.mktemp(request.param), request.param)
     commit_days(settings)
     run_all(spark, settings)
@@ -38,7 +38,7 @@ def published(request, tmp_path_factory, spark):
 
 
 def near(home: Path, method: str) -> Settings:
-    """Of a log whose days are never too far from each other for one space."""
+    """All days of the log stay in one space."""
     return changed(engagement_settings(home), embedding={"method": method, "min_cosine": -1.0})
 
 
@@ -48,7 +48,7 @@ def svd_settings(tmp_path):
 
 
 def changed(settings: Settings, **sections: dict) -> Settings:
-    """The same settings but for these options."""
+    """The settings with these options changed."""
     sections = {
         name: getattr(settings, name).model_copy(update=options)
         for name, options in sections.items()
@@ -70,7 +70,7 @@ def run_all(spark, settings, days=DAYS) -> None:
 
 
 def test_days_in_any_order_give_the_same_bytes(spark, published, tmp_path):
-    """Which space a day is in depends on the days, not on the order in which they are asked for."""
+    """The space of a day depends on the days, not on the order in which they are requested."""
     untracked = published.mlflow.model_copy(update={"uri": "off"})
     backwards = published.model_copy(update={"home": tmp_path, "mlflow": untracked})
     commit_days(backwards)
@@ -117,7 +117,7 @@ def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(publish
 
 
 def test_online_fold_in_equals_the_batch(published):
-    """A left-out consumer asked for through the registry gets the vector that the nightly job published."""
+    """A request for a left-out consumer gives the vector that the nightly job published."""
     registry = published.open_registry()
     version = registry.load(registry.version("author", DAYS[2]))
     partition = published.lake.get("matrix", DAYS[2])
@@ -137,7 +137,7 @@ def test_online_fold_in_equals_the_batch(published):
 
 
 def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(spark, svd_settings):
-    """Of all blocks together, not of each its own."""
+    """The mean is over all blocks, not over each block."""
     commit_days(svd_settings)
     for step in (matrix, embed):
         step.run(spark, svd_settings, DAYS[0])
@@ -151,7 +151,7 @@ def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(spark, svd_setting
 
 
 def test_one_task_finds_what_two_find(spark, settings, tmp_path):
-    """Sharing the rows changes nothing but the last bits."""
+    """Splitting the rows changes only the last bits."""
     found = []
     for members in (1, 2):
         one = changed(settings, spark={"members": members}).model_copy(
@@ -179,7 +179,7 @@ def test_more_tasks_than_cores_are_refused_with_the_remedy(spark, svd_settings):
 def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(
     spark, svd_settings, caplog
 ):
-    """Day two is about something else, day three is the same as day two."""
+    """Day two is about something else; day three equals day two."""
     far = changed(svd_settings, matrix={"window_days": 1}, embedding={"min_cosine": 0.95})
     commit_days(far, (0, 1, 1))
     with caplog.at_level(logging.WARNING):
@@ -192,7 +192,7 @@ def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(
     assert f"{DAYS[2]} OPENS" not in caplog.text
 
 
-def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
+def test_a_version_reports_its_distance_to_anchor_and_previous_day(published):
     first, last = (published.open_registry().version("author", day) for day in (DAYS[0], DAYS[2]))
     assert first.lineage["metrics"]["cosine_to_anchor"] == pytest.approx(1.0)
     assert first.lineage["metrics"]["overlap10_with_anchor"] == 1.0
@@ -201,7 +201,7 @@ def test_a_version_tells_how_it_lies_to_anchor_and_previous_day(published):
 
 
 def test_the_figures_of_alignment_by_hand(published):
-    """Residual and cosine of the producers in common, from the published vectors alone."""
+    """Residual and cosine of the shared producers, from the published vectors alone."""
     registry = published.open_registry()
     tables = [
         registry.load(registry.version("author", day)).entities["producer"]
@@ -236,7 +236,7 @@ def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revi
 
 
 def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings, tmp_path):
-    """A real process is killed in publish, before its receipt; the next try knows nothing of it."""
+    """A real process is killed in publish before its receipt; the next one starts afresh."""
     calm = settings.model_copy(update={"home": tmp_path / "calm"})
     for each in (settings, calm):
         commit_day(each, DAYS[0], random_day(0))

@@ -1,4 +1,4 @@
-"""lookalike: group centroids over shards and files of profiles, against a loop over people."""
+"""lookalike: group centroids over shards and profile files, against a loop over consumers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_profiles(folder: Path, of: int) -> list[Path]:
 
 
 def slow_groups(at_least: int) -> dict[str, tuple[int, list[float]]]:
-    """Consumers of each group and the mean of their vectors, person by person."""
+    """The consumers of each group and the mean of their vectors, one by one."""
     members: dict[str, list[list[float]]] = {}
     for consumer, profile in PROFILES.items():
         for column, value in profile.items():
@@ -71,7 +71,7 @@ def slow_groups(at_least: int) -> dict[str, tuple[int, list[float]]]:
 
 @pytest.mark.parametrize(("shards", "files", "at_least"), [(1, 1, 1), (3, 2, 1), (2, 3, 5)])
 def test_centroids_are_the_means_of_a_loop(spark, tmp_path, shards, files, at_least):
-    """However the consumers and the profiles are spread over files."""
+    """For any split of consumers and profiles into files."""
     consumers, profiles = (
         write_consumers(tmp_path / "consumer", shards),
         write_profiles(tmp_path / "profiles", files),
@@ -84,7 +84,7 @@ def test_centroids_are_the_means_of_a_loop(spark, tmp_path, shards, files, at_le
     assert found.folded.all()
 
 
-def test_too_small_groups_are_none(spark, tmp_path):
+def test_groups_that_are_too_small_are_left_out(spark, tmp_path):
     consumers, profiles = (
         write_consumers(tmp_path / "consumer", 2),
         write_profiles(tmp_path / "profiles", 2),
@@ -101,7 +101,7 @@ def commit(settings, with_profiles: bool) -> None:
 
 
 def test_the_step_writes_a_shard_of_groups(spark, tmp_path):
-    """Of twenty consumers and more; run twice, it is the same partition."""
+    """Groups of at least twenty consumers; a second run gives the same partition."""
     settings = engagement_settings(tmp_path)
     commit(settings, with_profiles=True)
     digests = set()
