@@ -1,4 +1,4 @@
-"""The command line reference: every command with its options and example, read from the Typer app."""
+"""The command line reference: every command with options and example, read from the Typer app."""
 
 from __future__ import annotations
 

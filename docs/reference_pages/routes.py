@@ -34,7 +34,10 @@ def render(schema: dict, method: str, path: str, operation: dict) -> list[str]:
     if "requestBody" in operation:
         rows += body_rows(schema, operation["requestBody"])
     if rows:
-        lines += ["| parameter | in | type | default | meaning |", "| --- | --- | --- | --- | --- |"]
+        lines += [
+            "| parameter | in | type | default | meaning |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
     else:
         lines.append("No parameters.")

@@ -1,7 +1,7 @@
 """The settings reference: every option of every section, read from the settings models themselves.
 
-An option's meaning is the comment beside or above its field, or pydantic's own description. Comments
-are no part of a class at run time, so they are read from the source file that defines it.
+An option's meaning is the comment beside or above its field, or pydantic's own description. A
+class does not keep its comments at run time, so they are read from its source file.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def default_of(info: FieldInfo) -> str:
 
 
 def comments(model: type[BaseModel]) -> dict[str, str]:
-    """Field -> the comment above or beside it, for a class and the bases it inherits fields from."""
+    """Field -> the comment above or beside it, for the fields of a class and of its bases."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, BaseModel) and base.__module__.split(".")[0] != "pydantic":
