@@ -85,15 +85,29 @@ def sections() -> list[Section]:
 
     found = list(walk(Settings, ""))
     documented = {section.model for section in found}
-    for package, name in PLUGINS.items():
+    for package, pattern in PLUGINS.items():
         for model in plugin_models(package):
             if model not in documented:
-                module = model.__module__.rpartition(".")[2]
-                section = Section(name.format(module=module), default_kind(model), model)
-                section.options = options_of(model)
-                found.append(section)
+                name = pattern.format(module=file_stem(model))
+                section = Section(name, kind_of(model), model, options_of(model))
+                found.insert(position(found, name), section)
                 documented.add(model)
     return found
+
+
+def position(found: list[Section], name: str) -> int:
+    """Where a plug-in's section goes: behind the section it belongs to, and those inside it."""
+    family = name.partition(".")[0]
+    behind = len(found)
+    for index, section in enumerate(found):
+        if section.name.partition(".")[0] == family:
+            behind = index + 1
+    return behind
+
+
+def file_stem(model: type[BaseModel]) -> str:
+    """The name of the file that defines a model, by which plug-ins are chosen."""
+    return model.__module__.rpartition(".")[2]
 
 
 def walk(model: type[BaseModel], name: str, kind: str = "") -> Iterator[Section]:
@@ -107,7 +121,7 @@ def walk(model: type[BaseModel], name: str, kind: str = "") -> Iterator[Section]
             continue
         path = f"{name}.{option}" if name else option
         for variant in variants:
-            inner.append((variant, path, default_kind(variant) if len(variants) > 1 else ""))
+            inner.append((variant, path, kind_of(variant) if len(variants) > 1 else ""))
     yield section
     for variant, path, which in inner:
         yield from walk(variant, path, which)
@@ -129,6 +143,8 @@ def plugin_models(package: str) -> list[type[BaseModel]]:
     """The models with options that the modules of a package define, in order of their names."""
     found: list[type[BaseModel]] = []
     for entry in pkgutil.iter_modules(import_module(package).__path__):
+        if entry.name == "base":  # what the plug-ins of a family have in common
+            continue
         module = import_module(f"{package}.{entry.name}")
         for value in vars(module).values():
             own = inspect.isclass(value) and value.__module__ == module.__name__
@@ -137,13 +153,13 @@ def plugin_models(package: str) -> list[type[BaseModel]]:
     return found
 
 
-def default_kind(model: type[BaseModel]) -> str:
+def kind_of(model: type[BaseModel]) -> str:
     """The value of `kind` that selects this model; '' where it has no such option."""
     info = model.model_fields.get("kind")
     if info is None:
         return ""
     values = typing.get_args(info.annotation)
-    return str(values[0]) if values else str(info.default)
+    return str(values[0]) if values else file_stem(model)
 
 
 def options_of(model: type[BaseModel]) -> list[Option]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embeddings.fold_in import restore
 from embeddings.registry.client import Registry, Vectors
+from embeddings.registry.files import restore
 
 SPACE = "author/2022-04-24"
 LINEAGE = {"days": ["2022-04-24", "2022-04-25"], "method": "svd"}

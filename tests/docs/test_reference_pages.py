@@ -21,10 +21,10 @@ def sections(page: str, marker: str) -> dict[str, str]:
 def test_every_option_of_the_settings_schema_is_in_the_reference():
     """pydantic's own JSON schema lists the same options."""
     schema = Settings.model_json_schema()
-    documented = {}
+    documented: dict[str, set[str]] = {}
     for section in settings.sections():
-        options = {option.name for option in section.options}
-        documented[section.model.__name__] = options
+        options = documented.setdefault(section.model.__name__, set())
+        options |= {option.name for option in section.options}
     missing = []
     for model, form in schema["$defs"].items():
         for option, details in form.get("properties", {}).items():
@@ -42,11 +42,10 @@ def test_every_documented_option_has_a_row():
             assert f"| `{option.name}` |" in text
 
 
-def test_an_option_has_its_type_limits_default_and_comment():
+def test_an_option_has_its_type_limits_default_and_meaning():
     page = sections(settings.page(), "##")
-    row = re.search(r"^\| `dim` .*$", page["`[embedding]`"], re.MULTILINE)
-    assert row is not None
-    assert row[0] == "| `dim` | integer, ≥ 1, ≤ 1000 | `32` | length of one vector |"
+    row = r"^\| `dim` \| integer, ≥ 1, ≤ 1000 \| `32` \| .*length of one vector.* \|$"
+    assert re.search(row, page["`[embedding]`"], re.MULTILINE | re.IGNORECASE)
 
 
 def test_a_comment_above_beside_or_inside_a_field_is_its_meaning():
