@@ -34,8 +34,8 @@ def on_files(files: Files, config: Any) -> Files:
         "reference/settings.md": settings.page(),
         "reference/cli.md": commands.page(),
         "decisions/index.md": decisions_page(),
-        "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
-        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(),
+        "changelog.md": root_page("CHANGELOG.md"),
+        "contributing.md": root_page("CONTRIBUTING.md"),
     }
     for path, content in generated.items():
         files.append(File.generated(config, path, content=content))
@@ -49,6 +49,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     from docs.reference_pages import routes
 
     return markdown.replace(ROUTES, routes.section())
+
+
+def root_page(name: str) -> str:
+    """A page from the project folder, whose links to docs/ become links within the site."""
+    return (ROOT / name).read_text().replace("](docs/", "](")
 
 
 def decisions_page() -> str:

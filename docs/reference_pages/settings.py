@@ -140,17 +140,26 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def plugin_models(package: str) -> list[type[BaseModel]]:
-    """The models with options that the modules of a package define, in order of their names."""
+    """The models with options that the plug-ins of a package define, in order of their files.
+
+    A plug-in names its options `Options`; of a file without that name, every model counts.
+    """
     found: list[type[BaseModel]] = []
     for entry in pkgutil.iter_modules(import_module(package).__path__):
         if entry.name == "base":  # what the plug-ins of a family have in common
             continue
         module = import_module(f"{package}.{entry.name}")
-        for value in vars(module).values():
-            own = inspect.isclass(value) and value.__module__ == module.__name__
-            if own and issubclass(value, BaseModel) and value.model_fields:
-                found.append(value)
+        models = [value for value in vars(module).values() if is_own_model(value, module)]
+        named = [model for model in models if model.__name__ == "Options"]
+        found += named or models
     return found
+
+
+def is_own_model(value: Any, module: types.ModuleType) -> bool:
+    """Is this a settings model that the module itself defines, and that has options?"""
+    if not (inspect.isclass(value) and issubclass(value, BaseModel)):
+        return False
+    return value.__module__ == module.__name__ and bool(value.model_fields)
 
 
 def kind_of(model: type[BaseModel]) -> str:

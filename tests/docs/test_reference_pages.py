@@ -82,11 +82,21 @@ def test_a_model_that_no_field_names_is_found_in_its_plugin_file(tmp_path, monke
         '    """A toy."""\n\n'
         "    size: int = 3  # how large it is\n"
     )
+    (package / "game.py").write_text(
+        "from pydantic import BaseModel\n\n\n"
+        "class Options(BaseModel):\n"
+        "    players: int = 2\n\n\n"
+        "class Board(Options):\n"
+        '    """What the options become; nothing a user sets."""\n\n'
+        "    squares: int = 64\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(settings.PLUGINS, "toy_plugins", "toys.{module}")
-    text = sections(settings.page(), "##")["`[toys.toy]`"]
-    assert "A toy." in text
-    assert "| `size` | integer | `3` | how large it is |" in text
+    page = sections(settings.page(), "##")
+    assert "A toy." in page["`[toys.toy]`"]
+    assert "| `size` | integer | `3` | how large it is |" in page["`[toys.toy]`"]
+    assert "| `players` | integer | `2` | – |" in page["`[toys.game]`"]
+    assert "squares" not in settings.page()
 
 
 @pytest.mark.parametrize("command", commands.commands(), ids=lambda command: command.path)
