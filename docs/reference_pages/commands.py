@@ -52,7 +52,7 @@ class Command:
 
 def page() -> str:
     """The Markdown of the whole page."""
-    return INTRODUCTION + "\n".join(render(command) for command in commands())
+    return INTRODUCTION + "\n".join(map(render, commands()))
 
 
 def commands() -> list[Command]:

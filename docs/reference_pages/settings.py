@@ -61,7 +61,7 @@ class Section:
 
 def page() -> str:
     """The Markdown of the whole page."""
-    return INTRODUCTION + "\n".join(render(section) for section in sections())
+    return INTRODUCTION + "\n".join(map(render, sections()))
 
 
 INTRODUCTION = """# Settings

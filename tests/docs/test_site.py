@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ELSEWHERE = re.compile(r"(\w+:)?//")
 LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=[\"']?([^\"'\s>]+)")
 IN_STYLES = re.compile(r"url\([\"']?([^\"')]+)|@import\s+[\"']([^\"']+)")
 
@@ -31,19 +32,19 @@ def test_no_page_loads_anything_from_another_host(site):
     for page in pages:
         addresses = LOADED.findall(page.read_text())
         assert addresses, page
-        foreign += [f"{page.name}: {a}" for a in addresses if re.match(r"\w+:?//|//", a)]
+        foreign += filter(ELSEWHERE.match, addresses)
     assert foreign == []
 
 
 def test_no_style_loads_anything_from_another_host(site):
     foreign = []
     for style in site.rglob("*.css"):
-        for address in IN_STYLES.findall(style.read_text()):
-            foreign += [f"{style.name}: {a}" for a in address if re.match(r"\w+://|//", a)]
+        for address, imported in IN_STYLES.findall(style.read_text()):
+            foreign += filter(ELSEWHERE.match, [address, imported])
     assert foreign == []
 
 
 def test_every_decision_is_listed(site):
     page = (site / "decisions" / "index.html").read_text()
-    decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-    assert [file.stem for file in decisions if f'href="{file.stem}.html"' not in page] == []
+    for file in (ROOT / "docs" / "decisions").glob("*.md"):
+        assert f'href="{file.stem}.html"' in page
