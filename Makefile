@@ -1,27 +1,30 @@
-# make demo [DAYS=4]   twelve real days through Airflow, Spark, MLflow and the registry; ends with what came of them
-# make up              the services, to browse; Ctrl-C stops them
-# make test            the tests; make test-all the slow ones too; make check also format, lint and types
-# make bench-NAME      one measurement of perf/ [SEED=0] [SIZE=...]
-# Needs GNU make, Python 3.11 and Java 17 or newer. State lives in .evergreen (EVERGREEN_HOME); `make clean` removes it.
+# make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry, and print a summary
+# make up              start the services to browse the results; Ctrl-C stops them
+# make docs            build the documentation into site/
+# make check           make lint (format, lint, types, documentation) and make test; the same as CI
+# make test-all        run the slow tests as well
+# make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
+# make install         create .venv; make doctor checks this machine; make clean deletes results and caches
+# Needs GNU make, Python 3.11 and Java 17 or newer. Results are stored in .evergreen (or EVERGREEN_HOME).
 
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install doctor demo up test test-all check clean
+.PHONY: help install doctor demo up docs lint test test-all check clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
 install: $(INSTALLED)
 
-# torch first and by its exact version: whatever else asks for torch then finds it there.
+# torch first and by its exact version: packages that depend on torch then find it installed.
 $(INSTALLED): pyproject.toml infra/constraints.txt
 	@echo "Installing into $(VENV): PyTorch first, then the pinned rest. This takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c infra/constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,peers]'
+	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,peers]'
 	@touch $@
 
 doctor: $(INSTALLED)
@@ -33,17 +36,23 @@ demo: doctor
 up: doctor
 	$(BIN)/evergreen up
 
+# The variable silences Material's advertisement for its successor.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=search
 
-check: $(INSTALLED)
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+check: lint test
 
 bench-%: $(INSTALLED)
 	$(BIN)/python -m perf.$(subst -,_,$*) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE))
