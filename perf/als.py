@@ -113,6 +113,7 @@ class IterationTimer:
 
 def against_implicit(train: sp.csr_matrix, held_out: sp.csr_matrix, seed: int) -> tuple[Runs, Runs]:
     """Ours and theirs, alternating, for every regularisation."""
+    # Alternating, so that a busy machine slows down both.
     fits: tuple[Callable, Callable] = (fit_ours, fit_implicit)
     runs = (Runs(), Runs())
     for regularization in track(REGULARIZATIONS, "against implicit"):
@@ -209,9 +210,9 @@ def exact_error(train: sp.csr_matrix, seed: int) -> float:
     for j in np.random.default_rng([seed, 3]).permutation(columns.shape[0])[:N_SOLVED]:
         engaged = u[columns.indices[columns.indptr[j] : columns.indptr[j + 1]]]
         expected = np.linalg.solve(dense + engaged.T @ engaged, engaged.sum(axis=0))
-        difference = np.linalg.norm(factors.producers[j] - expected)
-        errors.append(difference / max(np.linalg.norm(expected), 1e-30))
-    return float(max(errors))
+        difference = float(np.linalg.norm(factors.producers[j] - expected))
+        errors.append(difference / max(float(np.linalg.norm(expected)), 1e-30))
+    return max(errors)
 
 
 if __name__ == "__main__":

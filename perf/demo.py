@@ -1,7 +1,7 @@
 """make bench-demo: time and memory of the demo, by step.
 
 Bars: twelve days within 8 minutes, and all processes within 8 GiB, on 2 cores. SIZE=4 runs day zero
-and four days, with the bar in proportion. It runs in a home of its own, on the ports of the
+and four days, with the bar in proportion. The demo runs in a temporary home, on the ports of the
 settings.
 """
 

@@ -138,6 +138,7 @@ def p99_ms(x: sp.csr_matrix, fold_in: FoldIn) -> float:
     took_s = []
     for user in track(range(min(N_ONLINE_USERS, x.shape[0])), "one by one"):
         entries = slice(x.indptr[user], x.indptr[user + 1])
+        # Copies, as a request has its own arrays.
         rows = x.indices[entries].copy()
         strengths = x.data[entries].copy()
         started = time.perf_counter()

@@ -215,7 +215,7 @@ def by_id(home: Path, name: str) -> list[np.ndarray]:
 
 def peak_of_a_task(parts: list[Part], cfg: MatrixSettings, home: Path) -> int:
     """Bytes that the two tasks of the first bucket add, at their peak, to a loaded process."""
-    # Load and compile everything first: an empty bucket does.
+    # An empty bucket loads and compiles everything before the peak is reset.
     matrix.counter([], CORES, cfg, home / "nothing")(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak, see proc(5)
     before = peak_of_this_process()

@@ -240,6 +240,7 @@ def on_spark(x: sp.csr_matrix, seed: int) -> list[Figure]:
 
         for _ in range(WARM_UPS):
             job()
+        # Alternating, so that a busy machine slows down both.
         job_times = []
         in_process_times = []
         for _ in track(range(4 * ROUNDS), "Spark against in process"):

@@ -47,7 +47,9 @@ class Estimate:
     @classmethod
     def from_draws(cls, value: float, draws: np.ndarray) -> Estimate:
         """The percentile interval: the middle LEVEL of the draws on which it is defined."""
+        # A draw can lack a value: an AUC does if the drawn users have labels of one class.
         defined = draws[np.isfinite(draws)]
+        # Kept in this form: 2.5 exactly would change the last bit of the gate's old intervals.
         tail = 100 * (1 - LEVEL) / 2
         low = high = np.nan
         if len(defined):
@@ -95,7 +97,7 @@ def user_bootstrap(
     n_users = int(user_row.max()) + 1
     draws: dict[Name, list[np.ndarray]] = {name: [] for name in statistics}
     for user_weights in _multinomial(n_users, resamples, seed):
-        weights = user_weights[:, user_row]
+        weights = user_weights[:, user_row]  # a row counts as often as its user was drawn
         for name, statistic in statistics.items():
             draws[name].append(statistic(weights))
     return {

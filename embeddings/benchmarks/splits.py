@@ -54,9 +54,9 @@ def split_by_consumer(
 def hold_out_pairs(
     x: sp.csr_matrix, share: float, seed: int | list[int]
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Hold out each pair with probability `share`, whoever its consumer. Returns (kept, held out).
+    """Hold out each pair with probability `share`, regardless of its consumer.
 
-    Unlike in `split_by_consumer`, a consumer may lose all pairs or none.
+    Returns (kept, held out). Unlike in `split_by_consumer`, a consumer may lose all pairs or none.
     """
     held_out = np.random.default_rng(seed).random(x.nnz) < share
     row = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))

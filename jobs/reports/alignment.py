@@ -59,6 +59,7 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
     with progress_bar("alignment", n_steps) as progress:
         log = read_log(settings, progress)
         days = RankingDays.from_log(log, settings, seed, max(STARTS))
+        # These rankers read no vectors, so one per start serves all methods.
         baselines = {}
         for start in STARTS:
             progress(f"a ranker without vectors, frozen on day {start}")
@@ -76,7 +77,9 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
                 by_age = scores_by_age(days, start, served, baselines[start])
                 for age, rows in by_age.items():
                     ages.append(age_row(method.name, start, age, rows, seed))
-                later = ScoredRows.concatenated([by_age[age] for age in by_age if age > 1])
+                # At age 1 the frozen vectors are the aligned ones, and would dilute the gain.
+                after_first = [rows for age, rows in by_age.items() if age > 1]
+                later = ScoredRows.concatenated(after_first)
                 gains.append(gain_row(method.name, start, later, seed))
                 all_later.append(later)
             gains.append(gain_row(method.name, "all", ScoredRows.concatenated(all_later), seed))

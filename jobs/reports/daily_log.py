@@ -70,6 +70,7 @@ class Log:
         days = self.days[max(0, last - cfg.window_days + 1) : last + 1]
         x = sum(day.strengths for day in days).tocsr()
         events = sum(day.events for day in days).tocsr()
+        # Stable: of equally popular producers the smaller id is kept, as in the step.
         popular = np.argsort(-np.bincount(x.indices, minlength=x.shape[1]), kind="stable")
         kept = np.zeros(x.shape[1])
         kept[popular[: cfg.producers]] = 1
@@ -120,6 +121,7 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
             "No day of the log is trusted, so there is nothing to measure. "
             "The reports of the step `validate` give the reasons."
         )
+    # A row number needs the ids of all days: no matrix can be built before all days are read.
     tables = engagements + [shown for shown in impressions if shown is not None]
     ids = EntityIds(all_ids(tables, "consumer_id"), all_ids(tables, "producer_id"))
     days = []
@@ -149,6 +151,7 @@ def read_impressions(
             profiles[entity] = partition.read(spark, table)
     spec = feature_spec(shown, profiles, settings.embedding.dim)
     joined = join_profiles(shown, profiles, spec).toArrow()
+    # The ids make the order unique: training must not depend on the order of Spark's partitions.
     order = [(name, "ascending") for name in ("time_ms", "consumer_id", "item_id")]
     return joined.sort_by(order), without_ids(spec, joined, settings.ranker.primary_label)
 
@@ -156,6 +159,7 @@ def read_impressions(
 def without_ids(spec: FeatureSpec, table: pa.Table, label: str) -> FeatureSpec:
     """Profile and context alone: ids and past counts would hide what the vectors contribute."""
     categorical = tuple(column for column in spec.categorical if column.field not in ID_FIELDS)
+    # The table has no past counts, which are computed by the step `examples`.
     numeric = tuple(name for name in spec.numeric if name in table.column_names)
     return FeatureSpec(categorical, numeric, (f"label_{label}",), spec.vector_dim)
 
@@ -176,6 +180,7 @@ def day_matrices(
     Rows with a weight or a value of 0 are no engagements.
     """
     table = engaged.to_pandas().dropna()
+    # A kind without a weight has weight 1, as in the step `matrix`.
     strengths = (table["kind"].map(weights).fillna(1.0) * table["value"]).to_numpy()
     counted = strengths > 0
     rows, columns = ids.positions(table[counted])

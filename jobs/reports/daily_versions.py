@@ -1,7 +1,7 @@
 """Versions of the log's days: vectors of all consumers and producers, before and after alignment.
 
-A fresh fit has coordinates of its own: they are comparable with those of another day only after
-both are rotated to common axes.
+The coordinates of a fresh fit are arbitrary: vectors of two days are comparable only after both are
+rotated to common axes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Version:
         )
 
     def on_own_axes(self) -> Version:
-        """On the canonical axes of its own producers, like the anchor of a space."""
+        """On the canonical axes of this version's producers, like the anchor of a space."""
         return self.rotated(canonical_axes(self.producers))
 
     def aligned_to(self, anchor: Version) -> Version:
@@ -73,6 +73,7 @@ def fit_version(
     fitted = events >= settings.matrix.min_engagements
     if hidden is not None:
         fitted &= ~hidden
+    # A producer without engagements in the window would be a free row of the factorisation.
     columns = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]))
     x = x[:, columns]
     model = method.fit(x[fitted], seed)
@@ -97,6 +98,7 @@ def daily_versions(
 ) -> list[Version]:
     """The version of every day but the last, not aligned; each day's solver has its own seed."""
     versions = []
+    # The last day's version would serve a day that the log does not have.
     for number, day in enumerate(log.days[:-1]):
         progress(f"{method.name}: vectors of {day.day}")
         versions.append(fit_version(log, number, method, settings, seed + number))

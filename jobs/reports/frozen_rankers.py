@@ -26,6 +26,7 @@ class Ranker:
         self, spec: FeatureSpec, days: list[Day], settings: RankerSettings, seed: int
     ) -> None:
         """days: with their vectors, oldest first."""
+        # Imported here: torch takes seconds, and most commands do not need it.
         from models.rankers.masknet import MaskNetConfig
         from models.training import TrainingConfig, train
 
@@ -63,6 +64,7 @@ class RankingDays:
         Raises EvergreenError unless at least two days follow it and none is missing in between.
         """
         rankable = [n for n, day in enumerate(log.days) if n > 0 and day.examples is not None]
+        # At least two later days: at age 1 frozen and aligned vectors are the same.
         needed = longest + 2
         if len(rankable) < needed or rankable[-1] - rankable[0] >= len(rankable):
             raise EvergreenError(
@@ -78,6 +80,8 @@ class RankingDays:
         assert examples is not None, "every day from the first one on has impressions"
         return replace(
             examples,
+            # One name for all versions: serving another space is what the experiment measures, and
+            # the ranker's guard against it must not fire.
             space="one",
             consumer_vectors=version.consumers,
             producer_vectors=version.producers,
@@ -94,6 +98,7 @@ class RankingDays:
         """
         assert self.log.spec is not None, "a log with impressions has a spec"
         numbers = range(self.first, self.first + start)
+        # A day is served by the version of the previous day: its own saw what is to be predicted.
         days = [self.examples(number, versions[number - 1]) for number in numbers]
         return Ranker(self.log.spec, days, self.settings.ranker, self.seed)
 

@@ -46,7 +46,7 @@ def test_a_missing_file_is_reported_with_the_remedy(tmp_path):
 
 
 def test_without_a_folder_no_data_set_is_looked_for():
-    """There is no default folder: a run without one says how to name it."""
+    """A run without a folder measures no public data, and the messages explain how to name one."""
     data_sets, messages = public_data(None)
     assert data_sets == []
     assert len(messages) == len(READERS)
