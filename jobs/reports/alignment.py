@@ -31,7 +31,7 @@ from jobs.reports.daily_versions import (
 )
 from jobs.reports.frozen_rankers import RankingDays, ScoredRows
 from jobs.reports.methods import LABELS
-from jobs.reports.report import Report, Row, column_of, panels, progress_bar
+from jobs.reports.report import Report, Row, column_of, panels, progress_bar, select
 from jobs.settings import Settings
 
 STARTS = (3, 5, 8)  # days with impressions that the ranker is trained on
@@ -86,7 +86,7 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
     report.table("ages", ages)
     report.table("gains", gains)
     for method in methods:
-        draw(report.picture(method.name), [row for row in ages if row["method"] == method.name])
+        draw(report.picture(method.name), select(ages, "method", method.name))
     for row in gains:
         report.add_figures(f"{row['method']}_from_{row['start']}", row)
     report.track()
@@ -160,7 +160,7 @@ def draw(path: Path, rows: list[Row]) -> None:
     titles = [f"{label}: ranker frozen on day {start}" for start in STARTS]
     with panels(path, titles) as all_axes:
         for axes, start in zip(all_axes, STARTS, strict=True):
-            draw_start(axes, [row for row in rows if row["start"] == start])
+            draw_start(axes, select(rows, "start", start))
         all_axes[0].set_ylabel("AUC of the next day, above no vectors")
         all_axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
@@ -182,4 +182,4 @@ def draw_start(axes, rows: list[Row]) -> None:
             color=COLOURS[way],
         )
     axes.axhline(0, color="black", linewidth=1, label=NONE)
-    axes.set(xlabel="age of the ranker, days", xticks=[row["age"] for row in rows])
+    axes.set(xlabel="age of the ranker, days", xticks=ages)

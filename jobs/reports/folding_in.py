@@ -22,7 +22,16 @@ from jobs.reports.daily_log import days_of, read_log
 from jobs.reports.datasets import Engagements, public_data
 from jobs.reports.hidden_consumers import MIN_CONSUMERS, TOP
 from jobs.reports.methods import LABELS, Method, Model, candidates
-from jobs.reports.report import Report, ReportProgress, Row, column_of, panels, progress_bar
+from jobs.reports.report import (
+    Report,
+    ReportProgress,
+    Row,
+    column_of,
+    distinct,
+    panels,
+    progress_bar,
+    select,
+)
 from jobs.settings import Settings
 
 PERCENTS = (5, 10, 20, 40, 60, 80, 90, 100)  # of the consumers, the most active ones, are fitted
@@ -61,8 +70,8 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
     report.table("optimum", optima)
     report.table("hidden", by_ndcg)
     report.table("hidden-auc", by_auc)
-    for data_set in hidden.data_sets(curve):
-        draw(report.picture(data_set), [row for row in curve if row["data"] == data_set])
+    for data_set in distinct(curve, "data"):
+        draw(report.picture(data_set), select(curve, "data", data_set))
     hidden.draw(report.picture("hidden"), by_ndcg, by_auc)
     report.figures |= headlines(optima, by_ndcg, by_auc)
     report.track()
@@ -231,11 +240,11 @@ def headlines(optima: list[Row], by_ndcg: list[Row], by_auc: list[Row]) -> dict[
 
 def draw(path: Path, rows: list[Row]) -> None:
     """NDCG@TOP by the share of consumers that were fitted; one panel per method."""
-    methods = list(dict.fromkeys(str(row["method"]) for row in rows))
+    methods = distinct(rows, "method")
     titles = [f"{rows[0]['data']}: {LABELS[method]}" for method in methods]
     with panels(path, titles) as all_axes:
         for axes, method in zip(all_axes, methods, strict=True):
-            draw_curves(axes, [row for row in rows if row["method"] == method])
+            draw_curves(axes, select(rows, "method", method))
         all_axes[0].set_ylabel(f"NDCG@{TOP} of held-out engagements")
         all_axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 

@@ -23,7 +23,7 @@ from jobs.reports.daily_versions import (
 )
 from jobs.reports.frozen_rankers import RankingDays, ScoredRows
 from jobs.reports.methods import LABELS, Method
-from jobs.reports.report import ReportProgress, Row, column_of, panels
+from jobs.reports.report import ReportProgress, Row, column_of, distinct, panels, select
 from jobs.settings import Settings
 
 TOP = 20  # of NDCG
@@ -189,8 +189,8 @@ def draw(path: Path, by_ndcg: list[Row], by_auc: list[Row]) -> None:
     One panel per data set for NDCG, and one for the ranker's AUC.
     """
     panel_rows = {}
-    for name in data_sets(by_ndcg):
-        panel_rows[f"{name}, NDCG@{TOP}"] = [row for row in by_ndcg if row["data"] == name]
+    for name in distinct(by_ndcg, "data"):
+        panel_rows[f"{name}, NDCG@{TOP}"] = select(by_ndcg, "data", name)
     panel_rows["a ranker's next-day AUC"] = by_auc
     with panels(path, list(panel_rows)) as all_axes:
         for axes, rows in zip(all_axes, panel_rows.values(), strict=True):
@@ -201,9 +201,9 @@ def draw(path: Path, by_ndcg: list[Row], by_auc: list[Row]) -> None:
 
 def draw_shares(axes, rows: list[Row]) -> None:
     """One dot per method and group, with its interval."""
-    names = list(dict.fromkeys(str(row["engagements"]) for row in rows))
+    names = distinct(rows, "engagements")
     for place, (method, label) in enumerate(LABELS.items()):
-        chosen = [row for row in rows if row["method"] == method]
+        chosen = select(rows, "method", method)
         group_numbers = np.array([names.index(str(row["engagements"])) for row in chosen])
         x = group_numbers + 0.2 * (place - 1)  # beside one another, so that the dots stay apart
         dots = axes.plot(x, column_of(chosen, "share"), "o", markersize=4, label=label)
@@ -218,8 +218,3 @@ def draw_shares(axes, rows: list[Row]) -> None:
         xticklabels=names,
         ylim=SHOWN_SHARES,
     )
-
-
-def data_sets(rows: list[Row]) -> list[str]:
-    """The names of the data sets of a table, in its order."""
-    return list(dict.fromkeys(str(row["data"]) for row in rows))

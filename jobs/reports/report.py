@@ -66,6 +66,16 @@ def column_of(rows: list[Row], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows], dtype=np.float64)
 
 
+def select(rows: list[Row], name: str, value: str | int | float) -> list[Row]:
+    """The rows that have this value in a column."""
+    return [row for row in rows if row[name] == value]
+
+
+def distinct(rows: list[Row], name: str) -> list[str]:
+    """The texts of a column, each once, in the order of the table."""
+    return list(dict.fromkeys(str(row[name]) for row in rows))
+
+
 class Report:
     """The folder of one experiment with its tables and pictures, and the figures of its run."""
 
