@@ -186,7 +186,9 @@ def fold_in(
         Path | None,
         typer.Option(
             envvar="EVERGREEN_DATA",
-            help="Where Last.fm and MovieLens lie; default: ../shared/data.",
+            exists=True,
+            file_okay=False,
+            help="The folder with Last.fm and MovieLens; without it they are left out.",
         ),
     ] = None,
     seed: Seed = 0,
@@ -196,11 +198,10 @@ def fold_in(
 
     Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
     """
-    from jobs.reports.datasets import default_folder
     from jobs.reports.folding_in import run as run_experiment
     from jobs.settings import load_settings
 
-    report = run_experiment(load_settings(), data or default_folder(), seed, out)
+    report = run_experiment(load_settings(), data, seed, out)
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 

@@ -1,0 +1,1 @@
+"""Measurements against peers, each started by `make bench-NAME`, with results in perf/results."""

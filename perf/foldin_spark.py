@@ -1,9 +1,8 @@
-"""The step `fold_in` on Spark, its partition committed, beside the plain way: mapInArrow to Parquet."""
+"""The step `fold_in` on Spark, until its partition is committed, against mapInArrow to Parquet."""
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -22,65 +21,70 @@ from jobs.spark.session import spark_session
 from jobs.steps import fold_in
 from jobs.steps.embed import load_fold_in, save_fold_in
 from perf.report import Figure
+from perf.timing import seconds
 
-DAY, ROUNDS, BLOCKS = date(2024, 1, 1), 5, 2
-BAR = 2.0
+DAY = date(2024, 1, 1)
+ROUNDS = 5
+N_BLOCKS = 2
+MIN_RATIO = 2.0
 
 
 def end_to_end(x: sp.csr_matrix, model: SVDFoldIn) -> Figure:
-    """Users per second of wall time, on all cores, Spark's start and the first workers left out. x: (n, m) raw."""
-    with tempfile.TemporaryDirectory(prefix="evergreen-bench-") as home:
-        settings = load_settings().model_copy(update={"home": Path(home)})
+    """Users per second of wall time, on all cores, in a warm session. x: (n, m), not normalised."""
+    with tempfile.TemporaryDirectory(prefix="evergreen-bench-") as folder:
+        home = Path(folder)
+        settings = load_settings().model_copy(update={"home": home})
         spark = spark_session(settings)
         commit_inputs(settings, x, model)
-        rows, target = Path(home) / "rows", Path(home) / "vectors"
-        write_rows(rows, x)
+        write_histories(home / "rows", x)
 
         def ours() -> None:
             fold_in.run(spark, settings, DAY)
 
-        def naive() -> None:
+        def plain() -> None:
             saved = settings.lake.get("align", DAY).path / "fold_in"
-            found = spark.read.parquet(str(rows)).mapInArrow(
-                folder(str(saved)), "id binary, vector array<float>"
-            )
-            found.write.mode("overwrite").parquet(str(target))
+            rows = spark.read.parquet(str(home / "rows"))
+            vectors = rows.mapInArrow(folder_of(str(saved)), "id binary, vector array<float>")
+            vectors.write.mode("overwrite").parquet(str(home / "vectors"))
 
-        seconds(ours), seconds(naive)  # workers started, kernels compiled
-        pairs = [(seconds(ours), seconds(naive)) for _ in track(range(ROUNDS), "fold_in on Spark")]
-        check_same(settings, target)
+        # Start the workers and compile before anything is timed.
+        ours()
+        plain()
+        ours_s = []
+        plain_s = []
+        for _ in track(range(ROUNDS), "fold_in on Spark"):
+            ours_s.append(seconds(ours))
+            plain_s.append(seconds(plain))
+        check_same(settings, home / "vectors")
         spark.stop()
-    mine, theirs = (x.shape[0] / median(took) for took in zip(*pairs, strict=True))
     return Figure(
         "SVD on Spark, committed",
-        mine,
+        x.shape[0] / median(ours_s),
         "users/s",
-        "mapInArrow to Parquet",
-        theirs,
-        BAR,
+        peer="mapInArrow to Parquet",
+        peer_value=x.shape[0] / median(plain_s),
+        bar=MIN_RATIO,
         at_most=False,
         bar_on_ratio=True,
     )
 
 
-def seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def ids(n: int) -> np.ndarray:
+def consumer_ids(n: int) -> np.ndarray:
     return np.array([b"consumer%08d" % row for row in range(n)])
 
 
 def commit_inputs(settings: Settings, x: sp.csr_matrix, model: SVDFoldIn) -> None:
-    """The partitions that the step reads, everybody left out of the fit."""
+    """The partitions that the step reads, in which no consumer was fitted."""
+    ids = consumer_ids(x.shape[0])
     with settings.lake.writing("matrix", DAY, settings="") as staging:
-        for number, rows in enumerate(np.array_split(np.arange(x.shape[0]), BLOCKS)):
+        for number, rows in enumerate(np.array_split(np.arange(x.shape[0]), N_BLOCKS)):
             part = x[rows[0] : rows[-1] + 1]
-            counts, indptr = np.diff(part.indptr).astype(np.int32), part.indptr.astype(np.int64)
             block = Block(
-                ids(x.shape[0])[rows], counts, indptr, part.indices, part.data.astype(np.float64)
+                ids=ids[rows],
+                engagements=np.diff(part.indptr).astype(np.int32),
+                indptr=part.indptr.astype(np.int64),
+                indices=part.indices,
+                strengths=part.data.astype(np.float64),
             )
             save_block(staging.path / "rest" / f"block-{number:05d}", block)
     with settings.lake.writing("embed", DAY, settings=""):
@@ -90,47 +94,45 @@ def commit_inputs(settings: Settings, x: sp.csr_matrix, model: SVDFoldIn) -> Non
         save_fold_in(staging.path / "fold_in", model)
 
 
-def write_rows(home: Path, x: sp.csr_matrix) -> None:
+def write_histories(home: Path, x: sp.csr_matrix) -> None:
     """The same histories as a table: id, producer rows, strengths."""
     home.mkdir()
-    every = ids(x.shape[0])
-    for number, rows in enumerate(np.array_split(np.arange(x.shape[0]), BLOCKS)):
+    ids = consumer_ids(x.shape[0])
+    for number, rows in enumerate(np.array_split(np.arange(x.shape[0]), N_BLOCKS)):
         part = x[rows[0] : rows[-1] + 1]
         offsets = pa.array(part.indptr, pa.int32())
-        columns = [
-            pa.ListArray.from_arrays(offsets, pa.array(values))
-            for values in (part.indices, part.data)
-        ]
-        table = pa.table(
-            {"id": pa.array(every[rows].tolist()), "producers": columns[0], "strengths": columns[1]}
-        )
-        pq.write_table(table, home / f"part-{number:05d}.parquet")
+        columns = {
+            "id": pa.array(ids[rows].tolist()),
+            "producers": pa.ListArray.from_arrays(offsets, pa.array(part.indices)),
+            "strengths": pa.ListArray.from_arrays(offsets, pa.array(part.data)),
+        }
+        pq.write_table(pa.table(columns), home / f"part-{number:05d}.parquet")
 
 
-def folder(saved: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The plain task: histories in, ids and vectors out, for Spark to carry and to write."""
+def folder_of(saved: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The plain task: histories in, ids and vectors out, which Spark transports and writes."""
 
     def fold(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         model = load_fold_in(Path(saved))
         for batch in batches:
-            producers, strengths = batch["producers"], batch["strengths"]
+            producers = batch["producers"]
+            strengths = batch["strengths"].flatten().to_numpy()
             indptr = producers.offsets.to_numpy() - producers.offsets[0].as_py()
-            values = (strengths.flatten().to_numpy(), producers.flatten().to_numpy(), indptr)
-            vectors = model.fold(sp.csr_matrix(values, shape=(len(batch), model.n_producers)))
+            entries = (strengths, producers.flatten().to_numpy(), indptr)
+            vectors = model.fold(sp.csr_matrix(entries, shape=(len(batch), model.n_producers)))
             offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
-            yield pa.record_batch(
-                [batch["id"], pa.ListArray.from_arrays(offsets, vectors.ravel())], ["id", "vector"]
-            )
+            lists = pa.ListArray.from_arrays(offsets, vectors.ravel())
+            yield pa.record_batch([batch["id"], lists], ["id", "vector"])
 
     return fold
 
 
 def check_same(settings: Settings, target: Path) -> None:
-    """Both ways found the same vectors."""
+    """Raise AssertionError unless both ways wrote the same vectors."""
     from embeddings.registry.shards import open_shards
 
-    mine = open_shards(settings.lake.get("fold_in", DAY).path / "consumer")
-    theirs = pq.read_table(target)
-    vectors = theirs["vector"].combine_chunks().values.to_numpy().reshape(theirs.num_rows, -1)
-    rows = mine.rows(np.array(theirs["id"].to_pylist()))
-    np.testing.assert_allclose(mine.vectors[rows], vectors, atol=1e-6)
+    ours = open_shards(settings.lake.get("fold_in", DAY).path / "consumer")
+    plain = pq.read_table(target)
+    vectors = plain["vector"].combine_chunks().values.to_numpy().reshape(plain.num_rows, -1)
+    rows = ours.rows(np.array(plain["id"].to_pylist()))
+    np.testing.assert_allclose(ours.vectors[rows], vectors, atol=1e-6)

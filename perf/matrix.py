@@ -1,9 +1,10 @@
-"""make bench-matrix: a week's engagements -> the matrix, by the step, by the Spark groupBy that it was, by DuckDB.
+"""make bench-matrix: from one week's engagements to the matrix, by the step and by two peers.
 
-6.6 million engagements of 200,000 consumers with 20,000 producers on seven days, spread over files as `land` writes
-them; SIZE=0.1 takes a tenth of each. Everybody starts from the Parquet files and ends with the blocks on disk, which
-are compared to the last count, on two cores. The first round, which starts what has to be started, is not timed.
-Bars: four times faster than the groupBy, no slower than DuckDB.
+The peers are Spark's groupBy, as the step was before, and DuckDB. The input has 6.6 million
+engagements of 200,000 consumers with 20,000 producers on seven days, spread over files as `land`
+writes them; SIZE=0.1 takes a tenth of each. Every contestant starts from the Parquet files and ends
+with the blocks on disk, on two cores, and all blocks must be equal. The first round, which starts
+workers and compiles, is not timed. Bars: four times as fast as the groupBy, no slower than DuckDB.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -34,63 +35,84 @@ from jobs.spark.session import spark_session
 from jobs.steps import matrix
 from perf.matrix_peers import duckdb_blocks, duckdb_pairs, group_by
 from perf.report import Figure, arguments, finish
+from perf.timing import seconds
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-EVENTS, CONSUMERS, PRODUCERS = 6_600_000, 200_000, 20_000
+N_EVENTS = 6_600_000
+N_CONSUMERS = 200_000
+N_PRODUCERS = 20_000
 DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(7)]
-CORES, ROUNDS = 2, 5
-MOST_OF_GROUP_BY, MOST_OF_DUCKDB = 1 / 4, 1.0
+CORES = 2
+ROUNDS = 5
+MAX_OF_GROUP_BY = 1 / 4
+MAX_OF_DUCKDB = 1.0
+
+Contestant = Callable[[Path], None]  # writes the matrix below a folder
 
 
 def main() -> int:
-    chosen = arguments(__doc__, size="1")
-    size = float(chosen.size)
+    options = arguments(__doc__, size="1")
+    size = float(options.size)
     with tempfile.TemporaryDirectory(prefix="evergreen-bench-") as folder:
         home = Path(folder)
         settings = Settings(
             home=home,
             source=EdgelistSettings(kind="edgelist", path=home / "none"),
             spark=SparkSettings(master=f"local[{CORES}]", partitions=CORES),
-            matrix=MatrixSettings(producers=int(PRODUCERS * size), weights={"follow": 2.5}),
+            matrix=MatrixSettings(producers=int(N_PRODUCERS * size), weights={"follow": 2.5}),
         )
         spark = spark_session(settings)
-        parts = write_days(spark, settings, size, chosen.seed)
-        seconds = compare(contestants(spark, parts, settings.matrix), home)
+        parts = write_days(spark, settings, size, options.seed)
+        times = compare(contestants(spark, parts, settings.matrix), home)
+        # A fresh process, so that the peak is the task's and not that of the rounds before.
         with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
             peak = fresh.submit(peak_of_a_task, parts, settings.matrix, home / "one task").result()
-    ours, spark_s, duckdb_s, pairs_s = (median(times) for times in seconds.values())
-    per_event = CORES * peak / (EVENTS * size)
+    step_s, group_by_s, duckdb_s, pairs_s = (median(values) for values in times.values())
     name = "a week's files -> blocks"
     figures = [
         Figure(
             name,
-            ours,
+            step_s,
             "s",
-            "Spark groupBy -> the same",
-            spark_s,
-            MOST_OF_GROUP_BY,
+            peer="Spark groupBy -> the same",
+            peer_value=group_by_s,
+            bar=MAX_OF_GROUP_BY,
             bar_on_ratio=True,
         ),
-        Figure(name, ours, "s", "DuckDB -> the same", duckdb_s, MOST_OF_DUCKDB, bar_on_ratio=True),
-        Figure(name, ours, "s", "DuckDB's group-by alone", pairs_s),
-        Figure("a task's peak memory, an engagement of its bucket", per_event, "B"),
+        Figure(
+            name,
+            step_s,
+            "s",
+            peer="DuckDB -> the same",
+            peer_value=duckdb_s,
+            bar=MAX_OF_DUCKDB,
+            bar_on_ratio=True,
+        ),
+        Figure(name, step_s, "s", "DuckDB's group-by alone", pairs_s),
+        Figure(
+            "a task's peak memory, an engagement of its bucket",
+            CORES * peak / (N_EVENTS * size),
+            "B",
+        ),
     ]
-    return finish("matrix", figures, chosen.seed)
+    return finish("matrix", figures, options.seed)
 
 
 # The days
 
 
 def write_days(spark: SparkSession, settings: Settings, size: float, seed: int) -> list[Part]:
-    """Commit the days as the steps before the matrix do; the files of their engagements."""
+    """Commit validated days, and return the files of their engagements."""
     raw = settings.home / "raw.parquet"
     rng = np.random.default_rng(seed)
-    consumers = rng.permutation([f"consumer-{n}" for n in range(int(CONSUMERS * size))])
-    producers = rng.permutation([f"producer-{n}" for n in range(int(PRODUCERS * size))])
+    consumers = rng.permutation([f"consumer-{n}" for n in range(int(N_CONSUMERS * size))])
+    producers = rng.permutation([f"producer-{n}" for n in range(int(N_PRODUCERS * size))])
+    n_events = int(N_EVENTS * size) // len(DAYS)
+    parts: list[Part] = []
     for day in track(DAYS, "days"):
-        pq.write_table(random_day(int(EVENTS * size) // len(DAYS), consumers, producers, rng), raw)
+        pq.write_table(random_day(n_events, consumers, producers, rng), raw)
         with settings.lake.writing("validate", day, settings="bench") as staging:
             staging.write(
                 spark.read.parquet(str(raw)),
@@ -98,15 +120,14 @@ def write_days(spark: SparkSession, settings: Settings, size: float, seed: int) 
                 list(ENGAGEMENTS),
                 settings.spark.partitions,
             )
-    return [
-        part for day in DAYS for part in settings.lake.get("validate", day).parts(ENGAGEMENT_TABLE)
-    ]
+        parts += settings.lake.get("validate", day).parts(ENGAGEMENT_TABLE)
+    return parts
 
 
 def random_day(
     n: int, consumers: np.ndarray, producers: np.ndarray, rng: np.random.Generator
 ) -> pa.Table:
-    """n engagements: activity falls with the square root of the rank, popularity nearly with the rank itself."""
+    """n engagements; activity ∝ rank^−0.5, popularity ∝ rank^−0.8."""
     columns = {
         "consumer_id": consumers[zipf_ranks(len(consumers), 0.5, n, rng)],
         "producer_id": producers[zipf_ranks(len(producers), 0.8, n, rng)],
@@ -119,7 +140,7 @@ def random_day(
 
 
 def zipf_ranks(size: int, exponent: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n ranks below size, each with a probability ∝ (rank + 1)^−exponent."""
+    """n ranks below size; the probability of a rank is proportional to (rank + 1)^−exponent."""
     mass = np.cumsum(np.arange(1, size + 1) ** -exponent)
     return np.searchsorted(mass, rng.random(n) * mass[-1])
 
@@ -129,8 +150,8 @@ def zipf_ranks(size: int, exponent: float, n: int, rng: np.random.Generator) -> 
 
 def contestants(
     spark: SparkSession, parts: list[Part], cfg: MatrixSettings
-) -> dict[str, Callable[[Path], None]]:
-    """Each writes the matrix below a folder; the last one stops before, with its pairs in memory."""
+) -> dict[str, Contestant]:
+    """By name. The last one stops before writing, with its pairs in memory."""
     files = [part.path for part in parts]
 
     def step(home: Path) -> None:
@@ -145,62 +166,73 @@ def contestants(
     }
 
 
-def compare(contestants: dict[str, Callable[[Path], None]], home: Path) -> dict[str, list[float]]:
-    """Seconds of each, round by round, after a first round whose results are compared with the first one's."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+def compare(contestants: dict[str, Contestant], home: Path) -> dict[str, list[float]]:
+    """Seconds of each contestant in every round.
+
+    The round before the first is not timed; its results are compared with those of the step.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contestants}
     for number in track(range(ROUNDS + 1), "rounds"):
         for name, contestant in contestants.items():
             out = home / name
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
-            start = time.perf_counter()
-            contestant(out)
-            if number:
-                seconds[name].append(time.perf_counter() - start)
+            took_s = seconds(partial(contestant, out))
+            if number > 0:
+                times[name].append(took_s)
             elif (out / "producers.npy").exists():
-                assert_same(home / "step", out)
-    print({name: [round(s, 2) for s in times] for name, times in seconds.items()})
-    return seconds
+                check_same(home / "step", out)
+    print({name: [round(took_s, 2) for took_s in values] for name, values in times.items()})
+    return times
 
 
-def assert_same(home: Path, other: Path) -> None:
-    """The same producers, and the same numbers of the same consumers, however they lie in blocks."""
+def check_same(home: Path, other: Path) -> None:
+    """Raise AssertionError unless both have the same producers and the same consumers' rows.
+
+    The distribution of consumers over blocks may differ.
+    """
     np.testing.assert_array_equal(np.load(home / "producers.npy"), np.load(other / "producers.npy"))
     for name in ("fitted", "rest"):
-        for ours, theirs in zip(by_id(home, name), by_id(other, name), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        for expected, found in zip(by_id(home, name), by_id(other, name), strict=True):
+            np.testing.assert_array_equal(expected, found)
 
 
 def by_id(home: Path, name: str) -> list[np.ndarray]:
-    """Ids, engagements, indptr, indices and strengths of all blocks, rows by id."""
-    blocks, n_producers = load_blocks(home / name), len(np.load(home / "producers.npy"))
+    """Ids, engagements, indptr, indices and strengths of all blocks, with rows sorted by id."""
+    blocks = load_blocks(home / name)
+    n_producers = len(np.load(home / "producers.npy"))
     if not blocks:
         return []
-    ids, engagements = (
-        np.concatenate([getattr(block, field) for block in blocks])
-        for field in ("ids", "engagements")
-    )
+    ids = np.concatenate([block.ids for block in blocks])
+    engagements = np.concatenate([block.engagements for block in blocks])
     order = np.argsort(ids)
     x: sp.csr_matrix = stack(blocks, n_producers)[order]
     return [ids[order], engagements[order], x.indptr, x.indices, x.data]
 
 
+# Memory
+
+
 def peak_of_a_task(parts: list[Part], cfg: MatrixSettings, home: Path) -> int:
-    """Bytes that the first bucket's two tasks add at their peak to a process that has everything loaded."""
+    """Bytes that the two tasks of the first bucket add, at their peak, to a loaded process."""
+    # An empty bucket loads and compiles everything before the peak is reset.
     matrix.counter([], CORES, cfg, home / "nothing")(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak, see proc(5)
     before = peak_of_this_process()
     matrix.counter(parts, CORES, cfg, home / matrix.COUNTED)(0)
-    known = np.load(home / matrix.COUNTED / "bucket-00000" / "producers.npy")
-    np.save(home / "producers.npy", known[: cfg.producers])
+    producers = np.load(home / matrix.COUNTED / "bucket-00000" / "producers.npy")
+    np.save(home / "producers.npy", producers[: cfg.producers])
     matrix.block_writer(cfg.min_engagements, home)(0)
     return peak_of_this_process() - before
 
 
 def peak_of_this_process() -> int:
-    """Bytes; the peak of `getrusage` would be that of the process from which this one was started."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].removesuffix("kB")) * 1024
+    """Bytes. Not `getrusage`, whose peak is inherited from the parent process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == "VmHWM":
+            return int(value.removesuffix("kB")) * 1024
+    raise RuntimeError("/proc/self/status has no VmHWM: this measurement needs Linux.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What bench-matrix compares the step with: the Spark groupBy that it was, and DuckDB. Both end with its blocks."""
+"""The peers of bench-matrix, Spark's groupBy and DuckDB: both end with the blocks of the step."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def save_blocks(home: Path, number: int, block: Block, min_engagements: int) -> None:
-    """The fitted consumers of a block and the rest, each where the step has them."""
+    """Save the fitted consumers of a block and the rest, in the layout of the step."""
     enough = block.engagements >= min_engagements
     for name, keep in (("fitted", enough), ("rest", ~enough)):
         if keep.any():
             save_block(home / name / f"block-{number:05d}", block.rows(keep))
 
 
-# Spark: two shuffles, of the engagements and of their pairs
+# Spark: two shuffles, one of the engagements and one of their pairs
 
 
 def group_by(
     spark: SparkSession, files: list[str], cfg: MatrixSettings, n_blocks: int, home: Path
 ) -> None:
-    """The step as it was before the rows lay spread by consumer."""
+    """The step as it was before the files of a day were bucketed by consumer."""
     pairs = strengths(spark.read.parquet(*files), cfg).cache()
     producers = top_producers(pairs, cfg)
     np.save(home / "producers.npy", np.array(producers, dtype=np.bytes_))
@@ -42,7 +42,7 @@ def group_by(
 
 
 def strengths(engagements: DataFrame, cfg: MatrixSettings) -> DataFrame:
-    """One row a (consumer, producer): Σ weight(kind) · value to six decimals, and the number of engagements."""
+    """One row per pair: Σ weight(kind) · value to six decimals, and the number of engagements."""
     from pyspark.sql import functions as F
 
     weight = F.lit(1.0)
@@ -58,6 +58,7 @@ def strengths(engagements: DataFrame, cfg: MatrixSettings) -> DataFrame:
 
 
 def top_producers(pairs: DataFrame, cfg: MatrixSettings) -> list[str]:
+    """The producers with the most consumers; of equals, the smaller id first."""
     from pyspark.sql import functions as F
 
     popularity = pairs.groupBy("producer_id").agg(F.count("*").alias("consumers"))
@@ -73,7 +74,7 @@ def write_blocks(
     home: Path,
     n_blocks: int,
 ) -> None:
-    """Each task lays out the consumers of one bucket and writes its blocks below `home` itself."""
+    """Every task lays out the consumers of one bucket and writes their blocks below `home`."""
     from pyspark.sql import functions as F
 
     columns = pd.DataFrame(
@@ -101,11 +102,13 @@ def block_writer(home: Path, min_engagements: int) -> Callable[[pa.Table], pa.Ta
 
 
 def to_block(pairs: pa.Table) -> Block:
-    """(consumer_id, producer_row, strength, engagements) in any order -> CSR rows by consumer id, columns ascending."""
+    """CSR rows by consumer id, columns ascending.
+
+    pairs: (consumer_id, producer_row, strength, engagements) in any order.
+    """
     pairs = pairs.sort_by([("consumer_id", "ascending"), ("producer_row", "ascending")])
-    ids = (
-        pairs["consumer_id"].combine_chunks().dictionary_encode()
-    )  # in order of appearance, which is sorted
+    # The dictionary is in order of appearance, so it is sorted, too.
+    ids = pairs["consumer_id"].combine_chunks().dictionary_encode()
     rows = ids.indices.to_numpy(zero_copy_only=False)
     n = len(ids.dictionary)
     counts = np.bincount(rows, pairs["engagements"].to_numpy(), minlength=n).astype(np.int32)
@@ -118,52 +121,74 @@ def to_block(pairs: pa.Table) -> Block:
     )
 
 
-# DuckDB: the same sums, then rows and columns by number; SciPy sorts them faster than DuckDB does
+# DuckDB: the same sums, then numbered rows and columns; SciPy sorts them faster than DuckDB
+
+PAIRS = """
+create table pairs as
+select consumer_id, producer_id,
+       sum(millionths)::bigint as millionths, count(*)::int as engagements
+from (
+    select *, round(value * {weight} * 1e6)::bigint as millionths
+    from read_parquet(?)
+)
+where millionths > 0
+group by consumer_id, producer_id
+"""
+
+COLUMNS = """
+create table columns as
+select producer_id, (row_number() over (order by count(*) desc, producer_id) - 1)::int as number
+from pairs
+group by producer_id
+order by number
+limit ?
+"""
+
+ROWS = """
+create table rows as
+select consumer_id, (row_number() over (order by consumer_id) - 1)::int as number
+from (select distinct consumer_id from pairs semi join columns using (producer_id))
+"""
+
+ENTRIES = """
+select rows.number as row, columns.number as column, millionths, engagements
+from pairs
+join columns using (producer_id)
+join rows using (consumer_id)
+"""
 
 
 def duckdb_pairs(files: list[str], cfg: MatrixSettings, threads: int) -> duckdb.DuckDBPyConnection:
     """A connection with the table `pairs`: the group-by alone."""
     connection = duckdb.connect(config={"threads": threads})
-    weight = " ".join(f"when '{kind}' then {weight}" for kind, weight in cfg.weights.items())
-    connection.execute(
-        f"""create table pairs as
-        select consumer_id, producer_id, sum(millionths)::bigint as millionths, count(*)::int as engagements
-        from (select *, round(value * case kind {weight} else 1 end * 1e6)::bigint as millionths from read_parquet(?))
-        where millionths > 0 group by consumer_id, producer_id""",
-        [files],
-    )
+    cases = " ".join(f"when '{kind}' then {weight}" for kind, weight in cfg.weights.items())
+    connection.execute(PAIRS.format(weight=f"case kind {cases} else 1 end"), [files])
     return connection
 
 
 def duckdb_blocks(files: list[str], cfg: MatrixSettings, threads: int, home: Path) -> None:
+    """The whole step: the pairs, and one block with all rows."""
     with duckdb_pairs(files, cfg, threads) as connection:
-        connection.execute(
-            """create table columns as
-            select producer_id, (row_number() over (order by count(*) desc, producer_id) - 1)::int as number
-            from pairs group by producer_id order by number limit ?""",
-            [cfg.producers],
-        )
-        connection.execute(
-            """create table rows as
-            select consumer_id, (row_number() over (order by consumer_id) - 1)::int as number
-            from (select distinct consumer_id from pairs semi join columns using (producer_id))"""
-        )
-        found = connection.execute(
-            """select rows.number as row, columns.number as column, millionths, engagements
-            from pairs join columns using (producer_id) join rows using (consumer_id)"""
-        ).fetchnumpy()
-        ids = connection.execute("select consumer_id from rows order by number").fetchnumpy()[
-            "consumer_id"
-        ]
-        producers = connection.execute(
-            "select producer_id from columns order by number"
-        ).fetchnumpy()["producer_id"]
-    x = sp.coo_matrix(
-        (found["millionths"], (found["row"], found["column"])), (len(ids), len(producers))
-    ).tocsr()
+        connection.execute(COLUMNS, [cfg.producers])
+        connection.execute(ROWS)
+        entries = connection.execute(ENTRIES).fetchnumpy()
+        consumers = ids_of(connection, "consumer_id", "rows")
+        producers = ids_of(connection, "producer_id", "columns")
+    pairs = (entries["millionths"], (entries["row"], entries["column"]))
+    x = sp.coo_matrix(pairs, (len(consumers), len(producers))).tocsr()
     x.sort_indices()
-    engagements = np.bincount(found["row"], found["engagements"]).astype(np.int32)
-    names = np.array([i.encode() for i in ids], dtype=np.bytes_)
-    block = Block(names, engagements, x.indptr.astype(np.int64), x.indices, x.data / 1e6)
+    block = Block(
+        ids=consumers,
+        engagements=np.bincount(entries["row"], entries["engagements"]).astype(np.int32),
+        indptr=x.indptr.astype(np.int64),
+        indices=x.indices,
+        strengths=x.data / 1e6,
+    )
     save_blocks(home, 0, block, cfg.min_engagements)
-    np.save(home / "producers.npy", np.array([i.encode() for i in producers], dtype=np.bytes_))
+    np.save(home / "producers.npy", producers)
+
+
+def ids_of(connection: duckdb.DuckDBPyConnection, column: str, table: str) -> np.ndarray:
+    """The ids of a table by number, as bytes."""
+    result = connection.execute(f"select {column} from {table} order by number").fetchnumpy()
+    return np.array([name.encode() for name in result[column]], dtype=np.bytes_)

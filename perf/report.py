@@ -1,6 +1,6 @@
-"""What every measurement ends with: a table, perf/results/NAME.json, and an exit code: were the bars met?
+"""The end of every measurement: a table, perf/results/NAME.json, and an exit code for the bars.
 
-A run of a measurement:  python -m perf.NAME [--seed N] [--size S]
+To run one:  python -m perf.NAME [--seed N] [--size S]
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
+FILE_WIDTH = 110  # columns of the table where the output is not a terminal
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number, beside a peer's where there is one, and the bar it has to clear where there is one."""
+    """One measured number, optionally with a peer's number and with a bar to meet."""
 
     name: str
     value: float
@@ -33,24 +34,30 @@ class Figure:
     peer: str = ""
     peer_value: float | None = None
     bar: float | None = None
-    at_most: bool = True  # the bar is an upper one
+    at_most: bool = True  # the bar is an upper limit; otherwise a lower one
     bar_on_ratio: bool = False  # the bar is on value / peer_value instead of on value
 
     @property
     def ratio(self) -> float | None:
+        """value / peer_value; None without a peer's value."""
         return self.value / self.peer_value if self.peer_value else None
 
     @property
     def met(self) -> bool | None:
-        """Is the bar cleared? None without a bar. A ratio that is not there clears none."""
+        """Whether the bar is met; None without a bar. A ratio that is undefined meets none."""
         if self.bar is None:
             return None
-        judged = self.ratio if self.bar_on_ratio else self.value
-        return judged is not None and (judged <= self.bar if self.at_most else judged >= self.bar)
+        measured = self.ratio if self.bar_on_ratio else self.value
+        if measured is None:
+            return False
+        return measured <= self.bar if self.at_most else measured >= self.bar
 
 
 def arguments(description: str | None, size: str = "") -> argparse.Namespace:
-    """--seed and --size, as `make bench-NAME SEED= SIZE=` gives them. size: the default."""
+    """Parse --seed and --size, as `make bench-NAME SEED= SIZE=` passes them.
+
+    size: the default size.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,27 +67,30 @@ def arguments(description: str | None, size: str = "") -> argparse.Namespace:
 
 
 def finish(name: str, figures: list[Figure], seed: int) -> int:
-    """Show the figures and write perf/results/NAME.json. Returns the exit code: 1 when a bar is missed."""
-    Console(width=None if sys.stdout.isatty() else 110).print(table(name, figures))
+    """Print the figures and write perf/results/NAME.json. Returns 1 if a bar is missed, else 0."""
+    console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+    console.print(table(name, figures))
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document(figures, seed), indent=1, ensure_ascii=False) + "\n")
     print(f"Written to {path.relative_to(ROOT)}.")
-    return 1 if any(figure.met is False for figure in figures) else 0
+    missed = [figure for figure in figures if figure.met is False]
+    return 1 if missed else 0
 
 
 def document(figures: list[Figure], seed: int) -> dict:
-    """The result file: the figures, and what it takes to get them again."""
-    rows = [asdict(figure) | {"ratio": figure.ratio, "met": figure.met} for figure in figures]
-    spec = sys.modules["__main__"].__spec__  # None where the file itself was run
-    command = " ".join(["python", "-m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
-    when = datetime.now(UTC).isoformat(timespec="seconds")
+    """The result file: the figures, and what is needed to reproduce them."""
+    rows = []
+    for figure in figures:
+        rows.append(asdict(figure) | {"ratio": figure.ratio, "met": figure.met})
+    spec = sys.modules["__main__"].__spec__  # None if the file was run directly
+    module = spec.name if spec else sys.argv[0]
     return {
-        "command": command,
+        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
         "commit": commit(),
         "machine": machine(),
         "seed": seed,
-        "date": when,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "figures": rows,
     }
 
@@ -88,20 +98,30 @@ def document(figures: list[Figure], seed: int) -> dict:
 def table(title: str, figures: list[Figure]) -> Table:
     shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     for column in ("figure", "value", "unit", "peer", "peer's", "ratio", "bar", "met"):
-        shown.add_column(
-            column, justify="left" if column in ("figure", "unit", "peer") else "right"
-        )
-    for f in figures:
-        bar = (
-            ""
-            if f.bar is None
-            else f"{'≤' if f.at_most else '≥'} {f.bar:g}{' ×' if f.bar_on_ratio else ''}"
-        )
-        met = {None: "", True: "[green]yes[/]", False: "[bold red]no[/]"}[f.met]
+        is_text = column in ("figure", "unit", "peer")
+        shown.add_column(column, justify="left" if is_text else "right")
+    met_cells = {None: "", True: "[green]yes[/]", False: "[bold red]no[/]"}
+    for figure in figures:
         shown.add_row(
-            f.name, number(f.value), f.unit, f.peer, number(f.peer_value), number(f.ratio), bar, met
+            figure.name,
+            number(figure.value),
+            figure.unit,
+            figure.peer,
+            number(figure.peer_value),
+            number(figure.ratio),
+            bar_cell(figure),
+            met_cells[figure.met],
         )
     return shown
+
+
+def bar_cell(figure: Figure) -> str:
+    """Such as "≤ 1.3 ×" for a bar on the ratio."""
+    if figure.bar is None:
+        return ""
+    relation = "≤" if figure.at_most else "≥"
+    unit = " ×" if figure.bar_on_ratio else ""
+    return f"{relation} {figure.bar:g}{unit}"
 
 
 def number(value: float | None) -> str:
@@ -109,26 +129,28 @@ def number(value: float | None) -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, with + when the tree differs from it."""
+    """The measured commit, with + if the working tree differs from it."""
+    # Imported late: the step pulls in the registry and MLflow's tracking.
     from jobs.steps.publish import code_commit
 
     return code_commit()
 
 
 def machine() -> str:
-    """Cores, memory and what is on them, without the machine's name."""
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cores = f"{os.cpu_count()} cores ({cpu_model()}), {pages / 2**30:.0f} GiB"
+    """Cores, memory and software, without the machine's name."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = f"{os.cpu_count()} cores ({cpu_model()}), {memory_gib:.0f} GiB"
     return f"{cores}, {platform.system()}, Python {platform.python_version()}"
 
 
 def cpu_model() -> str:
+    """The model that lscpu names; without lscpu the architecture."""
     try:
-        told = subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
-        return next(
-            line.split(":", 1)[1].strip()
-            for line in told.splitlines()
-            if line.startswith("Model name")
-        )
-    except (OSError, subprocess.CalledProcessError, StopIteration):
+        output = subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
         return platform.machine()
+    for line in output.splitlines():
+        key, _, value = line.partition(":")
+        if key == "Model name":
+            return value.strip()
+    return platform.machine()

@@ -1,1 +1,1 @@
-"""Experiments: what a claim about the embeddings rests on, measured anew by `evergreen experiment NAME`."""
+"""Experiments: they measure the claims about the embeddings, by `evergreen experiment NAME`."""

@@ -1,7 +1,7 @@
-"""Consumers hidden from the fit and folded in from their engagements: what is kept of what fitted vectors gain.
+"""Consumers that are hidden from the fit and folded in: how much of the fitted gain is kept.
 
-Every consumer is hidden once: in FOLDS rounds a FOLDS-th of them is left out of the fit. The gain is over a ranking
-without vectors; a share of 1 says that folding in costs nothing.
+Every consumer is hidden once: N_FOLDS fits leave out one fold each. A gain is measured over a
+ranking without vectors; a share of 1 means that folding in costs nothing.
 """
 
 from __future__ import annotations
@@ -10,181 +10,211 @@ from pathlib import Path
 
 import numpy as np
 
+from embeddings.benchmarks.intervals import mean_estimates, share_of_gain
+from embeddings.benchmarks.metrics import rank
+from embeddings.benchmarks.splits import Split, fold_numbers
 from jobs.reports.daily_log import Log, days_of
-from jobs.reports.frozen_rankers import Course, Judged, by_row
+from jobs.reports.daily_versions import (
+    Version,
+    align_to_first,
+    compared_methods,
+    daily_versions,
+    fit_version,
+)
+from jobs.reports.frozen_rankers import RankingDays, ScoredRows
 from jobs.reports.methods import LABELS, Method
-from jobs.reports.metrics import FEWEST, Split, gain_share, ndcg
-from jobs.reports.report import Row, panels
-from jobs.reports.versions import Tell, Version, aligned, compared, daily_versions, version
+from jobs.reports.report import ReportProgress, Row, column_of, distinct, panels, select
 from jobs.settings import Settings
 
-FOLDS = 5
+TOP = 20  # of NDCG
+N_FOLDS = 5
 START = 8  # days with impressions that the ranker is trained on
-LEAST = (1, 5, 10, 20, 50)  # engagements of the consumer; each group reaches to the next
-NONE, FITTED, FOLDED = "no vectors", "fitted", "folded"
-SHOWN = (0.5, 1.5)  # shares in the picture; an interval may reach beyond
-
-
-def folds(n: int, seed: int) -> np.ndarray:
-    """(n,) in which round a consumer is hidden, 0 … FOLDS − 1, evenly."""
-    return np.random.default_rng(seed).permutation(n) % FOLDS
+MIN_CONSUMERS = 30  # a smaller group is left out of the tables
+GROUP_STARTS = (1, 5, 10, 20, 50)  # engagements of a consumer; a group ends where the next begins
+NONE = "no vectors"
+FITTED = "fitted"
+FOLDED = "folded"
+SHOWN_SHARES = (0.5, 1.5)  # the y axis of the picture; intervals may exceed it
 
 
 def groups(engagements: np.ndarray) -> dict[str, np.ndarray]:
-    """Everybody, and by number of engagements. engagements: (n,). Returns name -> (n,) bool."""
-    found = {"all": np.ones(len(engagements), bool)}
-    for least, beyond in zip(LEAST, [*LEAST[1:], np.inf], strict=True):
-        name = f"{least}–{beyond - 1:.0f}" if beyond < np.inf else f"≥ {least}"
-        found[name] = (engagements >= least) & (engagements < beyond)
-    return found
+    """All consumers, and groups by number of engagements. engagements: (n,). Name -> (n,) bool."""
+    members = {"all": np.ones(len(engagements), bool)}
+    for start, end in zip(GROUP_STARTS, [*GROUP_STARTS[1:], np.inf], strict=True):
+        name = f"{start}–{end - 1:.0f}" if end < np.inf else f"≥ {start}"
+        members[name] = (engagements >= start) & (engagements < end)
+    return members
 
 
-# By NDCG
+# NDCG
 
 
-def ndcg_rows(data: str, method: Method, parts: Split, judged: np.ndarray, seed: int) -> list[Row]:
-    """NDCG@20 of held-out engagements: by popularity, by fitted vectors, by folded-in ones. judged: (rows,) who."""
-    popularity = np.bincount(parts.train.indices, minlength=parts.train.shape[1])
-    seen, wanted = (parts.train + parts.validation)[judged], parts.test[judged]
-    whole = method.fit(parts.train, seed)
-    fitted = ndcg(whole.consumers[judged], whole.targets, popularity, seen, wanted)
-    none = ndcg(np.zeros_like(whole.consumers[judged]), whole.targets, popularity, seen, wanted)
-    folded, fold = np.empty(len(judged)), folds(parts.train.shape[0], seed)
-    for number in range(FOLDS):
-        mine = fold[judged] == number
-        model = method.fit(parts.train[fold != number], seed)
-        vectors = model.fold_in.fold(parts.train[judged[mine]])
-        folded[mine] = ndcg(vectors, model.targets, popularity, seen[mine], wanted[mine])
+def ndcg_rows(
+    data: str, method: Method, split: Split, evaluated: np.ndarray, seed: int
+) -> list[Row]:
+    """NDCG@TOP of held-out engagements, by popularity, by fitted and by folded-in vectors.
+
+    evaluated: (rows,) row numbers of the consumers. One row per group of consumers.
+    """
+    popularity = np.bincount(split.train.indices, minlength=split.train.shape[1])
+    seen = (split.train + split.validation)[evaluated]
+    relevant = split.test[evaluated]
+    model = method.fit(split.train, seed)
+    fitted = model.consumers[evaluated]
+    values = {
+        NONE: rank(np.zeros_like(fitted), model.targets, seen, relevant, popularity).ndcg(TOP),
+        FITTED: rank(fitted, model.targets, seen, relevant, popularity).ndcg(TOP),
+        FOLDED: np.empty(len(evaluated)),
+    }
+    fold = fold_numbers(split.train.shape[0], N_FOLDS, seed)
+    for number in range(N_FOLDS):
+        hidden = fold[evaluated] == number
+        model = method.fit(split.train[fold != number], seed)
+        vectors = model.fold_in.fold(split.train[evaluated[hidden]])
+        ranking = rank(vectors, model.targets, seen[hidden], relevant[hidden], popularity)
+        values[FOLDED][hidden] = ranking.ndcg(TOP)
     rows = []
-    for group, members in groups(np.diff(parts.train.indptr)[judged]).items():
-        if members.sum() < FEWEST:
+    for group, members in groups(np.diff(split.train.indptr)[evaluated]).items():
+        if members.sum() < MIN_CONSUMERS:
             continue
-        row: Row = {
-            "data": data,
-            "method": method.name,
-            "engagements": group,
-            "consumers": int(members.sum()),
-        }
-        row |= {
-            way: float(v[members].mean())
-            for way, v in ((NONE, none), (FITTED, fitted), (FOLDED, folded))
-        }
-        row |= gain_share(none[members], fitted[members], folded[members], seed).fields("share")
+        row: Row = {"data": data, "method": method.name, "engagements": group}
+        row["consumers"] = int(members.sum())
+        for way, by_consumer in values.items():
+            row[way] = float(by_consumer[members].mean())
+        # Gains by consumer instead of differences of means: a resample without any gain then sums
+        # to exactly zero, so that its share is undefined and not a huge number.
+        gains = mean_estimates(
+            {way: (values[way] - values[NONE])[members] for way in (FITTED, FOLDED)}, seed
+        )
+        share = gains[FOLDED] / gains[FITTED]
+        row |= share.fields("share")
         rows.append(row)
     return rows
 
 
-# By the AUC of a ranker
+# The AUC of a ranker
 
 
-def steps(settings: Settings) -> int:
-    """How often `auc_rows` tells."""
-    return 1 + len(compared(settings)) * (len(days_of(settings)) + FOLDS)
+def n_auc_steps(settings: Settings) -> int:
+    """How often `auc_rows` reports progress."""
+    return 1 + len(compared_methods(settings)) * (len(days_of(settings)) + N_FOLDS)
 
 
-def auc_rows(log: Log, settings: Settings, seed: int, tell: Tell) -> list[Row]:
-    """Next-day AUC of a ranker trained on fitted vectors, on consumers that were fitted and on the same ones hidden."""
-    course = Course.of(log, settings, seed, START)
-    tell("a ranker without vectors")
-    blind = course.blind_scores(START)
+def auc_rows(log: Log, settings: Settings, seed: int, progress: ReportProgress) -> list[Row]:
+    """Next-day AUC of a ranker trained on fitted vectors, and served fitted or folded-in ones.
+
+    One row per method and group of consumers.
+    """
+    days = RankingDays.from_log(log, settings, seed, START)
+    progress("a ranker without vectors")
+    baseline = days.scores_without_vectors(START)
     rows = []
-    for method in compared(settings):
-        versions = aligned(daily_versions(log, method, settings, seed, tell))
-        judged, engagements = ranked_hidden(course, method, versions, blind, tell)
+    for method in compared_methods(settings):
+        versions = align_to_first(daily_versions(log, method, settings, seed, progress))
+        scored, engagements = score_hidden(days, method, versions, baseline, progress)
         for group, members in groups(engagements).items():
-            consumers = len(np.unique(judged.consumers[members]))
-            if consumers < FEWEST:
+            n_consumers = len(np.unique(scored.consumers[members]))
+            if n_consumers < MIN_CONSUMERS:
                 continue
-            found = judged.where(members).aucs(seed)
-            row: Row = {
-                "method": method.name,
-                "engagements": group,
-                "rows": int(members.sum()),
-                "consumers": consumers,
-            }
-            row |= {way: found.values[way] for way in (NONE, FITTED, FOLDED)}
-            row |= found.share(FOLDED, FITTED, NONE).fields("share")
+            aucs = scored.where(members).aucs(seed)
+            row: Row = {"method": method.name, "engagements": group}
+            row["rows"] = int(members.sum())
+            row["consumers"] = n_consumers
+            for way, auc in aucs.items():
+                row[way] = auc.value
+            share = share_of_gain(aucs[FOLDED], aucs[FITTED], aucs[NONE])
+            row |= share.fields("share")
             rows.append(row)
     return rows
 
 
-def ranked_hidden(
-    course: Course,
+def score_hidden(
+    days: RankingDays,
     method: Method,
     versions: list[Version],
-    blind: dict[int, np.ndarray],
-    tell: Tell,
-) -> tuple[Judged, np.ndarray]:
-    """The later days' rows of fitted consumers, ranked in three ways, and how many engagements each consumer had.
+    baseline: dict[int, np.ndarray],
+    progress: ReportProgress,
+) -> tuple[ScoredRows, np.ndarray]:
+    """The later days' rows of fitted consumers, scored in three ways, and their engagements, (n,).
 
-    Hidden, a consumer is served by a version fitted without it, aligned like every other.
+    For the folded-in way, a consumer gets the vector of a version that was fitted without it and
+    aligned like all versions. versions: by day number, aligned; baseline: the scores without
+    vectors by day number.
     """
-    tell(f"{method.name}: a ranker on fitted vectors")
-    ranker = course.ranker(START, versions)
-    days = {number: course.day(number, versions[number - 1]) for number in course.later(START)}
-    folded = {number: np.zeros(len(day)) for number, day in days.items()}
-    fold = folds(course.log.shape[0], course.seed)
-    for hidden in range(FOLDS):
-        tell(f"{method.name}: hidden consumers, round {hidden + 1} of {FOLDS}")
-        for number, day in days.items():
-            left = version(
-                course.log,
-                number - 1,
-                method,
-                course.settings,
-                course.seed + number,
-                fold == hidden,
+    log = days.log
+    progress(f"{method.name}: a ranker on fitted vectors")
+    ranker = days.train_ranker(START, versions)
+    examples = {}
+    folded_scores = {}
+    for number in days.days_after(START):
+        examples[number] = days.examples(number, versions[number - 1])
+        folded_scores[number] = np.zeros(len(examples[number]))
+    fold = fold_numbers(log.shape[0], N_FOLDS, days.seed)
+    for hidden_fold in range(N_FOLDS):
+        progress(f"{method.name}: hidden consumers, round {hidden_fold + 1} of {N_FOLDS}")
+        for number, day in examples.items():
+            without = fit_version(
+                log, number - 1, method, days.settings, days.seed + number, fold == hidden_fold
             )
-            mine = fold[day.consumer_rows] == hidden
-            folded[number][mine] = ranker.score(course.day(number, left.aligned_to(versions[0])))[
-                mine
-            ]
-    parts, engagements = [], []
-    for number, day in days.items():
+            scores = ranker.score(days.examples(number, without.aligned_to(versions[0])))
+            hidden = fold[day.consumer_rows] == hidden_fold
+            folded_scores[number][hidden] = scores[hidden]
+    parts = []
+    engagements = []
+    for number, day in examples.items():
+        scores_by_way = {
+            NONE: baseline[number],
+            FITTED: ranker.score(day),
+            FOLDED: folded_scores[number],
+        }
+        scored = ScoredRows(day.consumer_rows, day.labels[:, 0], scores_by_way)
         fitted = by_row(versions[number - 1].fitted, day.consumer_rows) > 0
-        scores = {NONE: blind[number], FITTED: ranker.score(day), FOLDED: folded[number]}
-        parts.append(Judged(day.consumer_rows, day.labels[:, 0], scores).where(fitted))
-        _, events = course.log.window(number - 1, course.settings.matrix)
+        parts.append(scored.where(fitted))
+        _, events = log.window(number - 1, days.settings.matrix)
         engagements.append(by_row(events, day.consumer_rows)[fitted])
-    return Judged.joined(parts), np.concatenate(engagements)
+    return ScoredRows.concatenated(parts), np.concatenate(engagements)
 
 
-# What is seen
+def by_row(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """values[rows], but 0 where a row is −1. values: (n,)."""
+    return np.where(rows >= 0, values[rows], 0)
+
+
+# The picture
 
 
 def draw(path: Path, by_ndcg: list[Row], by_auc: list[Row]) -> None:
-    """The share of the gain that is kept, by number of engagements; a panel a data set, and one for the ranker."""
-    panel_rows = {
-        f"{name}, NDCG@20": [row for row in by_ndcg if row["data"] == name]
-        for name in data_sets(by_ndcg)
-    }
+    """The share of the gain that is kept, by number of engagements.
+
+    One panel per data set for NDCG, and one for the ranker's AUC.
+    """
+    panel_rows = {}
+    for name in distinct(by_ndcg, "data"):
+        panel_rows[f"{name}, NDCG@{TOP}"] = select(by_ndcg, "data", name)
     panel_rows["a ranker's next-day AUC"] = by_auc
-    with panels(path, list(panel_rows)) as axes:
-        for one, rows in zip(axes, panel_rows.values(), strict=True):
-            names = list(dict.fromkeys(str(row["engagements"]) for row in rows))
-            for place, (method, label) in enumerate(LABELS.items()):
-                chosen = [row for row in rows if row["method"] == method]
-                x = np.array([names.index(str(row["engagements"])) for row in chosen]) + 0.2 * (
-                    place - 1
-                )
-                share, low, high = (
-                    np.array([row[name] for row in chosen], dtype=np.float64)
-                    for name in ("share", "share_low", "share_high")
-                )
-                dots = one.plot(x, share, "o", markersize=4, label=label)
-                one.vlines(
-                    x, low, high, color=dots[0].get_color()
-                )  # a ratio's interval need not hold the ratio
-            one.axhline(1, color="black", linewidth=1)
-            one.set(
-                xlabel="engagements of the consumer",
-                xticks=range(len(names)),
-                xticklabels=names,
-                ylim=SHOWN,
-            )
-        axes[0].set_ylabel("share of the gain that is kept")
-        axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    with panels(path, list(panel_rows)) as all_axes:
+        for axes, rows in zip(all_axes, panel_rows.values(), strict=True):
+            draw_shares(axes, rows)
+        all_axes[0].set_ylabel("share of the gain that is kept")
+        all_axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
-def data_sets(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(str(row["data"]) for row in rows))
+def draw_shares(axes, rows: list[Row]) -> None:
+    """One dot per method and group, with its interval."""
+    names = distinct(rows, "engagements")
+    for place, (method, label) in enumerate(LABELS.items()):
+        chosen = select(rows, "method", method)
+        group_numbers = np.array([names.index(str(row["engagements"])) for row in chosen])
+        x = group_numbers + 0.2 * (place - 1)  # beside one another, so that the dots stay apart
+        dots = axes.plot(x, column_of(chosen, "share"), "o", markersize=4, label=label)
+        # Lines, not error bars: the interval of a ratio need not contain the ratio.
+        low = column_of(chosen, "share_low")
+        high = column_of(chosen, "share_high")
+        axes.vlines(x, low, high, color=dots[0].get_color())
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set(
+        xlabel="engagements of the consumer",
+        xticks=range(len(names)),
+        xticklabels=names,
+        ylim=SHOWN_SHARES,
+    )

@@ -1,4 +1,4 @@
-"""The factorisations that the experiments compare: fitted on some consumers, folded in for the others."""
+"""The factorisations that the experiments compare: fit some consumers, fold in the rest."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from embeddings.embedders.svd import factorize
 from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
 from embeddings.kernels.normalize import normalize, smoothed
 
-THREADS = 2  # of a fit; another number may round differently
+THREADS = 2  # of a fit; fixed, since another number may round differently
+LABELS = {"als": "ALS", "svd": "SVD", "svd smoothed": "SVD, smoothed"}  # in pictures
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fit. consumers: (n, k), rows as in the fitted matrix; producers: (m, k)."""
+    """A fitted factorisation.
+
+    consumers: (n, k), rows as in the fitted matrix; producers: (m, k); scales: (m,), the factors
+    that turn a product of vectors into the expected strength.
+    """
 
     consumers: np.ndarray
     producers: np.ndarray
     fold_in: FoldIn
-    heights: (
-        np.ndarray
-    )  # (m,), what a product of vectors is to be multiplied by to stand for strengths
+    scales: np.ndarray
 
     @property
     def targets(self) -> np.ndarray:
-        """(m, k): u · target_j ranks the producers j for a consumer u by the strength that the fit expects."""
-        return self.producers * self.heights[:, None].astype(np.float32)
+        """(m, k): u · target_j ranks the producers j for a consumer u by expected strength."""
+        return self.producers * self.scales[:, None].astype(np.float32)
 
 
 @dataclass(frozen=True)
 class SVD:
-    """Truncated SVD of the normalised matrix, its sums smoothed or, with 0, not."""
+    """Truncated SVD of the normalised matrix; smoothing 0 leaves its row and column sums as is."""
 
     dim: int = 32
     smoothing: float = 0.0
@@ -45,10 +48,16 @@ class SVD:
     def name(self) -> str:
         return "svd smoothed" if self.smoothing else "svd"
 
+    @property
+    def options(self) -> str:
+        """The tuned options, for a table."""
+        return f"k {self.dim}, smoothing {self.smoothing:g}"
+
     def fit(self, x: sp.csr_matrix, seed: int) -> Model:
         """x: (n, m) strengths > 0."""
         sums = np.asarray(x.sum(axis=0), dtype=np.float64).ravel()
-        sums, row_extra = smoothed(sums, int(np.count_nonzero(np.diff(x.indptr))), self.smoothing)
+        n_active = int(np.count_nonzero(np.diff(x.indptr)))
+        sums, row_extra = smoothed(sums, n_active, self.smoothing)
         factors = factorize(normalize(x, sums, row_extra), self.dim, seed, threads=THREADS)
         fold_in = SVDFoldIn(factors.fold_in, sums, row_extra)
         return Model(factors.consumers, factors.producers, fold_in, np.sqrt(sums))
@@ -56,43 +65,35 @@ class SVD:
 
 @dataclass(frozen=True)
 class ALS:
-    """Implicit ALS: products of vectors come near 1 where there is an engagement."""
+    """Implicit ALS: the product of two vectors is close to 1 where there is an engagement."""
 
     cfg: ALSConfig
     name: ClassVar[str] = "als"
+
+    @property
+    def options(self) -> str:
+        """The tuned options, for a table."""
+        return f"α0 {self.cfg.unobserved_weight:g}, λ {self.cfg.regularization:g}"
 
     def fit(self, x: sp.csr_matrix, seed: int) -> Model:
         """x: (n, m) strengths > 0."""
         cfg = replace(self.cfg, seed=seed)
         factors = als(x, cfg, threads=THREADS)
-        return Model(
-            factors.consumers, factors.producers, ALSFoldIn.of(factors, cfg), np.ones(x.shape[1])
-        )
+        fold_in = ALSFoldIn.of(factors, cfg)
+        return Model(factors.consumers, factors.producers, fold_in, np.ones(x.shape[1]))
 
 
 Method = SVD | ALS
 
 
 def candidates() -> dict[str, list[Method]]:
-    """What is tried of each method where its regularisation is tuned."""
-    weights, penalties = (0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03)
-    dims, smoothings = (16, 32, 64), (0.3, 1.0, 3.0)
-    alss = [
-        ALSConfig(dim=32, unobserved_weight=w, regularization=p)
-        for w, p in product(weights, penalties)
+    """The grid of each method over which its regularisation is tuned."""
+    alss: list[Method] = []
+    for weight, penalty in product((0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03)):
+        alss.append(ALS(ALSConfig(dim=32, unobserved_weight=weight, regularization=penalty)))
+    dims = (16, 32, 64)
+    plain: list[Method] = [SVD(dim) for dim in dims]
+    smooth: list[Method] = [
+        SVD(dim, smoothing) for dim, smoothing in product(dims, (0.3, 1.0, 3.0))
     ]
-    return {
-        "als": [ALS(cfg) for cfg in alss],
-        "svd": [SVD(dim) for dim in dims],
-        "svd smoothed": [SVD(dim, smoothing) for dim, smoothing in product(dims, smoothings)],
-    }
-
-
-LABELS = {"als": "ALS", "svd": "SVD", "svd smoothed": "SVD, smoothed"}  # in pictures
-
-
-def options(method: Method) -> str:
-    """What was tuned, for a table."""
-    if isinstance(method, SVD):
-        return f"k {method.dim}, smoothing {method.smoothing:g}"
-    return f"α0 {method.cfg.unobserved_weight:g}, λ {method.cfg.regularization:g}"
+    return {"als": alss, "svd": plain, "svd smoothed": smooth}

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: tables as CSV and JSON, pictures, a run in MLflow; and what is seen meanwhile."""
+"""The output of an experiment: tables as CSV and JSON, pictures, an MLflow run, and progress."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -16,13 +17,16 @@ from rich.table import Table
 from jobs.settings import Settings
 from jobs.steps.publish import code_commit
 
-EXPERIMENTS = "experiments"  # of MLflow
+EXPERIMENTS = "experiments"  # the experiment in MLflow, and the folder below reports
+FILE_WIDTH = 160  # columns of a printed table where the output is not a terminal
+
 Row = dict[str, str | int | float]
+ReportProgress = Callable[[str], None]  # is called before every unit of work, with its name
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal, a line a step elsewhere; the block calls what it is given with what it does next."""
+def progress_bar(title: str, total: int) -> Iterator[ReportProgress]:
+    """A bar on a terminal, one line per step elsewhere. The block calls the yielded function."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,49 +34,66 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        # A step is reported when it starts: one more keeps the bar from being full during the last.
         task = bar.add_task(title, total=total + 1)
 
-        def tell(text: str) -> None:
+        def advance(text: str) -> None:
             bar.update(task, advance=1, description=f"{title}: {text}")
             if not bar.console.is_terminal:
-                print(
-                    f"{title} {int(bar.tasks[0].completed)}/{total}: {text}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                done = int(bar.tasks[0].completed)
+                print(f"{title} {done}/{total}: {text}", file=sys.stderr, flush=True)
 
-        yield tell
+        yield advance
 
 
 @contextmanager
 def panels(path: Path, titles: list[str], height: float = 3.6) -> Iterator[list]:
-    """Axes side by side with one scale, one a title; saved as a PNG when the block ends."""
+    """Axes side by side, one per title, with a common y axis; saved as PNG when the block ends."""
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(2 + 3.4 * len(titles), height), layout="constrained")
-    axes = picture.subplots(1, len(titles), sharey=True, squeeze=False)[0]
-    for one, title in zip(axes, titles, strict=True):
-        one.set_title(title)
-        one.grid(alpha=0.3)
-    yield list(axes)
+    all_axes = picture.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+    for axes, title in zip(all_axes, titles, strict=True):
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    yield list(all_axes)
+    # Without the library's version in the file: the same figures give the same bytes.
     picture.savefig(path, dpi=110, metadata={"Software": None})
 
 
+def column_of(rows: list[Row], name: str) -> np.ndarray:
+    """A numeric column of a table, (rows,) float64."""
+    return np.array([row[name] for row in rows], dtype=np.float64)
+
+
+def select(rows: list[Row], name: str, value: str | int | float) -> list[Row]:
+    """The rows that have this value in a column."""
+    return [row for row in rows if row[name] == value]
+
+
+def distinct(rows: list[Row], name: str) -> list[str]:
+    """The texts of a column, each once, in the order of the table."""
+    return list(dict.fromkeys(str(row[name]) for row in rows))
+
+
 class Report:
-    """The folder of one experiment: its tables and pictures, and the figures that stand on its run."""
+    """The folder of one experiment with its tables and pictures, and the figures of its run."""
 
     def __init__(self, settings: Settings, name: str, seed: int, folder: Path | None) -> None:
-        """folder: default, reports/experiments/NAME below home."""
-        self.settings, self.name, self.seed = settings, name, seed
+        """folder: default reports/experiments/NAME below the home of the settings."""
+        self.settings = settings
+        self.name = name
+        self.seed = seed
         self.folder = folder or settings.home / "reports" / EXPERIMENTS / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.figures: dict[str, float] = {}
 
     def picture(self, name: str) -> Path:
+        """The file of a picture."""
         return self.folder / f"{self.name}-{name.replace(' ', '-')}.png"
 
     def table(self, name: str, rows: list[Row]) -> None:
-        """NAME.csv, NAME.json with the seed and the commit, and the rows on the screen."""
+        """Write NAME.csv, and NAME.json with the seed and the commit, and print the rows."""
         if not rows:
             return
         header = list(dict.fromkeys(column for row in rows for column in row))
@@ -88,27 +109,32 @@ class Report:
         }
         path = self.folder / f"{self.name}-{name}.json"
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        Console(width=None if sys.stdout.isatty() else 160).print(
-            shown(f"{self.name}: {name}", header, rows)
-        )
+        console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+        console.print(printed_table(f"{self.name}: {name}", header, rows))
 
-    def tell(self, lines: list[str]) -> None:
-        """What the reader has to know besides the tables."""
-        for line in lines:
-            print(line, file=sys.stderr)
+    def warn(self, messages: list[str]) -> None:
+        """Print what limits the results, on stderr."""
+        for message in messages:
+            print(message, file=sys.stderr)
+
+    def add_figures(self, prefix: str, row: Row) -> None:
+        """Log every fractional number of a row as PREFIX_COLUMN."""
+        for name, value in row.items():
+            if isinstance(value, float):
+                self.figures[f"{prefix}_{name}"] = value
 
     def track(self) -> None:
-        """One run in MLflow: the figures as metrics, all files as artifacts. A repeated experiment is one more run."""
+        """Log one MLflow run: the figures as metrics, all files as artifacts.
+
+        A repeated experiment is one more run.
+        """
         from jobs.pipeline import tracking
 
         if not tracking.enabled(self.settings):
             return
         client = tracking.client_of(self.settings)
         experiment = tracking.experiment_id(self.settings, client, EXPERIMENTS)
-        tags = {
-            f"{tracking.TAG}{name}": text
-            for name, text in (("step", "all"), ("commit", code_commit()))
-        }
+        tags = {f"{tracking.TAG}step": "all", f"{tracking.TAG}commit": code_commit()}
         run = client.create_run(experiment, tags=tags, run_name=self.name)
         client.log_param(run.info.run_id, "seed", self.seed)
         tracking.log_facts(client, run.info.run_id, self.figures)
@@ -116,25 +142,23 @@ class Report:
         client.set_terminated(run.info.run_id)
 
 
-def shown(title: str, header: list[str], rows: list[Row]) -> Table:
-    """With intervals beside their figure instead of in columns of their own."""
-    ends = tuple(f"{name}_{end}" for name in header for end in ("low", "high"))
-    names = [name for name in header if name not in ends]
+def printed_table(title: str, header: list[str], rows: list[Row]) -> Table:
+    """The rows for a terminal: an interval is in the cell of its figure, not in two columns."""
+    interval_ends = {f"{name}_{end}" for name in header for end in ("low", "high")}
     table = Table(title=title, title_justify="left")
+    names = [name for name in header if name not in interval_ends]
     for name in names:
-        table.add_column(
-            name, justify="right" if isinstance(rows[0].get(name), int | float) else "left"
-        )
+        is_number = isinstance(rows[0].get(name), int | float)
+        table.add_column(name, justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*(cell(row, name) for name in names))
     return table
 
 
 def cell(row: Row, name: str) -> str:
+    """A figure to four decimals, with its interval if it has one."""
     value = row.get(name, "")
     text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return (
-        f"{text} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
-        if f"{name}_low" in row
-        else text
-    )
+    if f"{name}_low" not in row:
+        return text
+    return f"{text} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"

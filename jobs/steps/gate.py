@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.chain import SETTINGS
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.evaluate import PREDICTIONS
-from models.metrics import Interval, paired_bootstrap
+from models.metrics import auc
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,19 +68,21 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         draw(settings.report("gate", day) / "bootstrap.png", interval, decision, day)
 
 
-def compare(settings: Settings, test: Partition) -> Interval:
+def compare(settings: Settings, test: Partition) -> Estimate:
     """AUC of the challenger minus AUC of the champion on the tested day."""
     table = pq.read_table(test.path / PREDICTIONS)
-    users, labels, old, new = (
-        table[name].to_numpy() for name in ("consumer_id", "label", "champion", "challenger")
-    )
-    return paired_bootstrap(
-        users, labels, old, new, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day)
-    )
+    users = table["consumer_id"].to_numpy()
+    labels = table["label"].to_numpy()
+    aucs = {
+        name: partial(auc, labels, table[name].to_numpy()) for name in ("champion", "challenger")
+    }
+    seed = chain.seed(settings, "gate", test.day)
+    estimates = user_bootstrap(users, aucs, settings.ranker.bootstrap, seed)
+    return estimates["challenger"] - estimates["champion"]
 
 
 def decide(
-    champion: str, challenger: str, interval: Interval | None, label: str, day: date
+    champion: str, challenger: str, interval: Estimate | None, label: str, day: date
 ) -> Decision:
     """Who is champion after `day`. champion, challenger: the days up to which they were trained, '' for nobody."""
     if not challenger:
@@ -90,12 +94,12 @@ def decide(
             challenger,
             f"The model of {challenger} is promoted unopposed: there is no champion in its space.",
         )
-    if np.isnan(interval.difference):
+    if np.isnan(interval.value):
         return Decision(
             challenger,
             f"The model of {challenger} is promoted: on {day} '{label}' had one outcome only.",
         )
-    figures = f"AUC of '{label}' on {day} {interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+    figures = f"AUC of '{label}' on {day} {interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
     if interval.high < 0:
         return Decision(
             champion,
@@ -108,17 +112,17 @@ def decide(
     )
 
 
-def interval_facts(interval: Interval) -> dict[str, Any]:
+def interval_facts(interval: Estimate) -> dict[str, Any]:
     """The figures of the comparison; what is not defined is left out."""
     found = {
-        "difference": interval.difference,
+        "difference": interval.value,
         "difference_low": interval.low,
         "difference_high": interval.high,
     }
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
-def draw(path: Path, interval: Interval, decision: Decision, day: date) -> None:
+def draw(path: Path, interval: Estimate, decision: Decision, day: date) -> None:
     """The resampled differences, with zero and the interval."""
     with figure(path, f"{day}: challenger - champion, resampled users") as axes:
         axes.hist(

@@ -24,6 +24,7 @@ from ranker_lake import (
     ranker_settings,
 )
 
+from embeddings.benchmarks.intervals import Estimate
 from jobs.errors import EvergreenError, SettingsError, Skip
 from jobs.pipeline import chain
 from jobs.settings import Settings
@@ -31,7 +32,7 @@ from jobs.steps import evaluate as judge
 from jobs.steps import examples, gate, promote, train
 from jobs.steps.gate import decide
 from jobs.steps.publish import open_registry
-from models.metrics import Interval, auc
+from models.metrics import auc
 from models.store import load
 
 
@@ -250,8 +251,8 @@ def test_a_primary_label_that_does_not_exist_is_named(settings):
 # The gate
 
 
-def interval(difference: float, low: float, high: float) -> Interval:
-    return Interval(difference, low, high, np.array([low, difference, high]))
+def interval(difference: float, low: float, high: float) -> Estimate:
+    return Estimate(difference, low, high, np.array([low, difference, high]))
 
 
 @pytest.mark.parametrize(

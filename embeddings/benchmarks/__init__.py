@@ -1,0 +1,1 @@
+"""How embeddings are evaluated: data splits, ranking metrics, and bootstrap intervals by user."""
