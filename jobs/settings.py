@@ -12,85 +12,17 @@ import os
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
+from jobs.section import Section
+from jobs.sources import settings_of_any_kind
+from jobs.sources.base import SourceSettings
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KuaiRandSettings(Section):
-    """KuaiRand-Pure in its published layout."""
-
-    kind: Literal["kuairand"]
-    path: Path  # the folder that holds data/ (and derived/, where there is one)
-
-
-def known_timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(
-            "no such time zone; expected a name such as 'UTC' or 'Europe/Paris'"
-        ) from None
-    return name
-
-
-Timezone = Annotated[str, AfterValidator(known_timezone)]
-
-
-class TableSettings(Section):
-    """A log in CSV or Parquet: a mapping from our column names to the file's."""
-
-    kind: Literal["table"]
-    path: Path  # a file, a folder, or a glob; .csv, .csv.gz or .parquet
-    columns: dict[
-        str, str
-    ]  # ours -> theirs: consumer_id, producer_id, time (and item_id, kind, value, dwell_ms)
-    labels: dict[
-        str, str
-    ] = {}  # label -> 0/1 column; with labels the rows are impressions, without engagements
-    context: list[str] = []  # further categorical columns known when the item is shown
-    time_unit: Literal["s", "ms", "iso"] = "s"
-    timezone: Timezone = "UTC"  # a day runs from midnight to midnight there; iso times without an offset are meant there
-    separator: str = ","  # between the fields of a CSV line
-
-    @model_validator(mode="after")
-    def _columns_are_ours(self) -> TableSettings:
-        needed = {"consumer_id", "producer_id", "time"}
-        optional = {"item_id", "dwell_ms"} if self.labels else {"item_id", "kind", "value"}
-        if missing := sorted(needed - self.columns.keys()):
-            raise ValueError(
-                f"columns lacks {missing}: name the log's column for each of {sorted(needed)}"
-            )
-        if unknown := sorted(self.columns.keys() - needed - optional):
-            what = (
-                "impressions (labels are given)"
-                if self.labels
-                else "engagements (no labels are given)"
-            )
-            raise ValueError(
-                f"columns has {unknown}, which {what} do not have; they may have {sorted(needed | optional)}"
-            )
-        if self.context and not self.labels:
-            raise ValueError("context is of impressions: give labels too, or leave it out")
-        return self
-
-
-class EdgelistSettings(Section):
-    """`src dst unix_time [kind]`, separated by white space, gzip or not: messages, retweets, follows, answers."""
-
-    kind: Literal["edgelist"]
-    path: Path  # a file, a folder, or a glob
-    timezone: Timezone = "UTC"
 
 
 class SparkSettings(Section):
@@ -192,9 +124,10 @@ class ServiceSettings(Section):
     live: bool = True  # the log grows: every midnight the day that has just ended is run. False: only days asked for
 
 
-SourceSettings = Annotated[
-    KuaiRandSettings | TableSettings | EdgelistSettings, Field(discriminator="kind")
-]
+if TYPE_CHECKING:
+    AnySource = SourceSettings
+else:  # the kinds are the files of jobs/sources, which a type checker cannot know
+    AnySource = settings_of_any_kind()
 
 
 class Settings(BaseSettings):
@@ -207,7 +140,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".evergreen")
-    source: SourceSettings
+    source: AnySource
     spark: SparkSettings = SparkSettings()
     validation: ValidationSettings = ValidationSettings()
     matrix: MatrixSettings = MatrixSettings()

@@ -12,13 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.settings import (
-    EdgelistSettings,
-    EmbeddingSettings,
-    MatrixSettings,
-    Settings,
-    SparkSettings,
-)
+from jobs.settings import EmbeddingSettings, MatrixSettings, Settings, SparkSettings
+from jobs.sources.edgelist import EdgelistSettings
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(3)]

@@ -11,7 +11,8 @@ import pytest
 from small_logs import DAYS, write_edges
 
 from jobs.lake.parquet_footer import sort_encodings
-from jobs.settings import EdgelistSettings, Settings
+from jobs.settings import Settings
+from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps import land
 
 ORDER = [

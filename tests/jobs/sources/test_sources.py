@@ -21,12 +21,13 @@ from small_logs import (
 
 from jobs.errors import BadInput, SettingsError
 from jobs.lake.schema import in_order
-from jobs.settings import EdgelistSettings, KuaiRandSettings, Settings, TableSettings, load_settings
+from jobs.settings import Settings, load_settings
 from jobs.sources import open_source
-from jobs.sources.edgelist import Edgelist
-from jobs.sources.kuairand import KuaiRand
-from jobs.sources.reading import day_of_ms, time_in_ms, times_to_ms
-from jobs.sources.table import Table
+from jobs.sources.days import day_of_ms
+from jobs.sources.edgelist import Edgelist, EdgelistSettings
+from jobs.sources.kuairand import KuaiRand, KuaiRandSettings
+from jobs.sources.table import Table, TableSettings
+from jobs.sources.times import time_in_ms, times_to_ms
 from jobs.steps import land
 
 COLUMNS = {"consumer_id": "who", "producer_id": "by", "time": "unix"}
