@@ -1,4 +1,4 @@
-"""The base of every table of the settings file, apart from the settings so that sources can use it."""
+"""The base of every table of settings. Sources use it too, and they may not import the settings."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from pydantic import BaseModel, ConfigDict
 class Section(BaseModel):
     """One table of settings: immutable, and an unknown option is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def source_kinds() -> dict[str, type[Source]]:
-    """Kind -> source: every file of this folder that exposes `SOURCE`, in the order of their names."""
+    """Kind -> source: every file of this folder that exposes `SOURCE`, in order of names."""
     kinds = {}
     for module in pkgutil.iter_modules(__path__):
         source = getattr(import_module(f"{__name__}.{module.name}"), "SOURCE", None)
@@ -50,7 +50,7 @@ def kind_of(table: Any) -> Any:
 def open_source(settings: Settings) -> Source:
     """The source that the settings describe.
 
-    There is one object per process and settings: a source scans its files once and keeps the result.
+    There is one per process and settings, because a source scans its files only once.
     """
     return _open(settings.source.kind, settings.source.model_dump_json())
 

@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 class SourceSettings(Section):
     """The [source] table. A source adds its own options in a subclass."""
 
-    kind: str  # name of the source's file
-    path: Path  # not part of the settings digest: a log may move without invalidating any result
+    kind: str
+    """The source: a file of jobs/sources/, such as "table" or "edgelist"."""
+
+    # Not part of the settings digest: a log may move without invalidating any result.
+    path: Path
+    """Where the log is stored."""
 
 
 def known_timezone(name: str) -> str:

@@ -87,7 +87,7 @@ def span_of(
 
     batches: the column, as any numbers that grow with time; NaN where a time cannot be read.
     to_day: from such a number to its day. column: its name and how it was read, for messages.
-    Raises BadInput for a file without rows, with too many unreadable times, or with impossible ones.
+    Raises BadInput for a file without rows, or with unreadable or impossible times.
     """
     low, high = float("inf"), float("-inf")
     rows = undated = 0

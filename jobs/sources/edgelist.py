@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 
 class EdgelistSettings(SourceSettings):
-    """path: a file, a folder, or a glob."""
+    """Lists of edges, `src dst unix_time [kind]`, separated by white space."""
 
-    timezone: Timezone = "UTC"  # a day runs from midnight to midnight there
+    path: Path
+    """A file, a folder, or a glob; gzipped files too."""
+
+    timezone: Timezone = "UTC"
+    """A day runs from midnight to midnight in this time zone."""
 
 
 class Edgelist(FileLog):

@@ -1,6 +1,6 @@
 """KuaiRand-Pure as published: impressions of a short-video app, its users and its videos.
 
-    data/log_standard*_pure.csv[.gz]           one file or several; exact repeats of rows are dropped
+    data/log_standard*_pure.csv[.gz]           one file or several; exact repeats are dropped
     data/user_features_pure.csv[.gz]
     data/video_features_basic_pure.csv[.gz]
     derived/history_*_user_sequences.parquet   optional: earlier engagements per user, without times
@@ -76,7 +76,10 @@ REMEDY = (
 
 
 class KuaiRandSettings(SourceSettings):
-    """path: the folder that holds data/ and, optionally, derived/."""
+    """KuaiRand-Pure as published."""
+
+    path: Path
+    """The folder that holds data/ and, optionally, derived/."""
 
 
 class KuaiRand:
@@ -113,7 +116,7 @@ class KuaiRand:
         return engagements(spark.read.parquet(str(self._history)), authors(videos))
 
     def notes(self, day: date) -> dict[str, int | str]:
-        """The number of exact repeats among the day's impressions, and of undated rows in the log."""
+        """How many exact repeats the day's impressions had, and undated rows the log."""
         notes: dict[str, int | str] = {}
         observed = self._repeats.get(day)
         if observed is not None:
@@ -122,7 +125,7 @@ class KuaiRand:
         return notes | self._log.notes()
 
     def _rows_once(self, spark: SparkSession, day: date) -> DataFrame:
-        """The day's rows of the log without exact repeats, which are counted as they are dropped."""
+        """The day's rows of the log without exact repeats, which are counted meanwhile."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 

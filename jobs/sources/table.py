@@ -28,18 +28,30 @@ REQUIRED = frozenset({"consumer_id", "producer_id", "time"})
 
 
 class TableSettings(SourceSettings):
-    """path: a file, a folder, or a glob; .csv, .csv.gz or .parquet."""
+    """Any log in CSV or Parquet, described by settings alone."""
 
-    # Our names -> the log's: consumer_id, producer_id, time; optionally item_id, and kind and value
-    # of engagements or dwell_ms of impressions.
+    path: Path
+    """A file, a folder, or a glob; .csv, .csv.gz or .parquet."""
+
     columns: dict[str, str]
-    # Label -> the log's 0/1 column. With labels the rows are impressions.
-    labels: dict[str, str] = Field(default_factory=dict)
-    # Further categorical columns known when the item is shown; of impressions only.
-    context: list[str] = Field(default_factory=list)
+    """Our names and the log's: `consumer_id`, `producer_id` and `time` are required; `item_id` is
+    optional, and so are `kind` and `value` of engagements and `dwell_ms` of impressions."""
+
+    labels: dict[str, str] = Field(default={})
+    """Label and the log's 0/1 column. With labels a row is an impression, without an engagement."""
+
+    context: list[str] = Field(default=[])
+    """Further columns known when the item is shown, as categories; only with labels."""
+
     time_unit: Literal["s", "ms", "iso"] = "s"
-    timezone: Timezone = "UTC"  # of the days, and of ISO times without an offset
-    separator: str = ","  # between the fields of a CSV line
+    """How `time` is written: seconds or milliseconds since 1970, or ISO texts."""
+
+    timezone: Timezone = "UTC"
+    """A day runs from midnight to midnight in this time zone; ISO times without an offset are local
+    to it."""
+
+    separator: str = ","
+    """Separator between the fields of a CSV line."""
 
     @property
     def table(self) -> str:
