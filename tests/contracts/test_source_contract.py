@@ -1,4 +1,4 @@
-"""What every source promises, whatever its files look like; and that a new source is one new file."""
+"""What every source promises, whatever its files look like; and a new source is one new file."""
 
 from __future__ import annotations
 
