@@ -185,7 +185,7 @@ def spread_day(
 def test_days_spread_over_another_number_of_buckets_give_the_same_matrix(
     spark, settings, three_days, tmp_path, buckets
 ):
-    """Against days of one file each. Some of 16 buckets have no consumer; 3 tasks split them all."""
+    """Against one file per day. Of 16 buckets some have no consumer; 3 tasks split them all."""
     matrix.run(spark, settings, DAYS[2])
     other = settings.model_copy(update={"home": tmp_path / "other"})
     for day, rows, n in zip(DAYS[1:], three_days[1:], buckets, strict=True):
