@@ -89,7 +89,8 @@ def span_of(
     to_day: from such a number to its day. column: its name and how it was read, for messages.
     Raises BadInput for a file without rows, or with unreadable or impossible times.
     """
-    low, high = float("inf"), float("-inf")
+    low = float("inf")
+    high = float("-inf")
     rows = undated = 0
     for batch in batches:
         rows += len(batch)

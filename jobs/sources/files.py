@@ -47,6 +47,7 @@ def header_of(file: Path, separator: str = ",") -> tuple[str, ...]:
         names = next(csv.reader(stream, delimiter=separator), [])
     if not names:
         raise BadInput(f"{file} is empty; expected a header line with the names of its columns.")
+    # A byte order mark at the start of the file would be part of the first name.
     return tuple(name.strip().removeprefix("\ufeff") for name in names)
 
 

@@ -85,7 +85,7 @@ class KuaiRandSettings(SourceSettings):
 class KuaiRand:
     Settings = KuaiRandSettings
     timezone = "Asia/Shanghai"
-    slack_h = 1.0
+    slack_h = 1.0  # `time_ms` may precede the log's own `date` by up to an hour
 
     def __init__(self, settings: KuaiRandSettings) -> None:
         self.folder = settings.path
@@ -203,6 +203,7 @@ def authors(videos: DataFrame) -> DataFrame:
         id_of_number(F.col("video_id")).alias("item_id"),
         id_of_number(F.col("author_id")).alias("producer_id"),
     )
+    # One author each, even if the table lists a video twice: a join must not multiply rows.
     known = ids.where("item_id is not null")
     return known.groupBy("item_id").agg(F.min("producer_id").alias("producer_id"))
 

@@ -90,6 +90,7 @@ class Table(FileLog):
         self.table_name = settings.table
 
     def absent(self, table: str) -> frozenset[str]:
+        # The other optional columns, kind and value, have defaults instead of nulls.
         return frozenset({"item_id", "dwell_ms"} - self.settings.columns.keys())
 
     def span_of(self, file: Path) -> FileSpan:
