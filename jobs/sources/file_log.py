@@ -43,7 +43,7 @@ class FileLog(ABC):
     def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
         from pyspark.sql import functions as F
 
-        # The files are chosen by a scan in this process, the rows by Spark's reading of their times.
+        # A scan by this process chooses the files; Spark's reading of the times chooses the rows.
         rows = self.rows(spark, self._log.of_day(day))
         start, end = day_bounds_ms(day, self.timezone)
         return rows.where(F.col("time_ms").between(start, end - 1))
