@@ -86,8 +86,8 @@ def test_the_history_is_a_day_of_engagements_before_the_log(spark, tmp_path):
     rows = rows_of(source, spark, "engagements", eve)
     columns = ("consumer_id", "producer_id", "item_id", "kind")
     assert sorted(tuple(row[column] for column in columns) for row in rows) == [
-        ("0", str(author_of(3)), "3", "long_view"),
         ("0", str(author_of(4)), "4", "like"),
+        ("0", str(author_of(3)), "3", "long_view"),
     ]
 
 
