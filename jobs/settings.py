@@ -1,7 +1,7 @@
-"""All settings, with their defaults. One TOML file, environment variables over it, unknown keys refused.
+"""All settings and their defaults: one TOML file, environment variables over it.
 
-`EVERGREEN_SETTINGS` names the file; any option can be overridden as `EVERGREEN_SECTION__OPTION`, and the home as
-`EVERGREEN_HOME`. Relative paths in the file are relative to the file.
+`EVERGREEN_SETTINGS` names the file. A variable such as `EVERGREEN_SECTION__OPTION` overrides an
+option, `EVERGREEN_HOME` the home. Relative paths are relative to the file. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -12,90 +12,22 @@ import os
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
 from jobs.plugins import PluginSection, faults
+from jobs.section import Section
+from jobs.sources import settings_of_any_kind
+from jobs.sources.base import SourceSettings
 
 if TYPE_CHECKING:
     from embeddings.registry.client import Registry
     from jobs.lake.store import Lake
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class KuaiRandSettings(Section):
-    """KuaiRand-Pure in its published layout."""
-
-    kind: Literal["kuairand"]
-    path: Path  # the folder that holds data/ (and derived/, where there is one)
-
-
-def known_timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(
-            "no such time zone; expected a name such as 'UTC' or 'Europe/Paris'"
-        ) from None
-    return name
-
-
-Timezone = Annotated[str, AfterValidator(known_timezone)]
-
-
-class TableSettings(Section):
-    """A log in CSV or Parquet: a mapping from our column names to the file's."""
-
-    kind: Literal["table"]
-    path: Path  # a file, a folder, or a glob; .csv, .csv.gz or .parquet
-    columns: dict[
-        str, str
-    ]  # ours -> theirs: consumer_id, producer_id, time (and item_id, kind, value, dwell_ms)
-    labels: dict[
-        str, str
-    ] = {}  # label -> 0/1 column; with labels the rows are impressions, without engagements
-    context: list[str] = []  # further categorical columns known when the item is shown
-    time_unit: Literal["s", "ms", "iso"] = "s"
-    timezone: Timezone = "UTC"  # a day runs from midnight to midnight there; iso times without an offset are meant there
-    separator: str = ","  # between the fields of a CSV line
-
-    @model_validator(mode="after")
-    def _columns_are_ours(self) -> TableSettings:
-        needed = {"consumer_id", "producer_id", "time"}
-        optional = {"item_id", "dwell_ms"} if self.labels else {"item_id", "kind", "value"}
-        if missing := sorted(needed - self.columns.keys()):
-            raise ValueError(
-                f"columns lacks {missing}: name the log's column for each of {sorted(needed)}"
-            )
-        if unknown := sorted(self.columns.keys() - needed - optional):
-            what = (
-                "impressions (labels are given)"
-                if self.labels
-                else "engagements (no labels are given)"
-            )
-            raise ValueError(
-                f"columns has {unknown}, which {what} do not have; they may have {sorted(needed | optional)}"
-            )
-        if self.context and not self.labels:
-            raise ValueError("context is of impressions: give labels too, or leave it out")
-        return self
-
-
-class EdgelistSettings(Section):
-    """`src dst unix_time [kind]`, separated by white space, gzip or not: messages, retweets, follows, answers."""
-
-    kind: Literal["edgelist"]
-    path: Path  # a file, a folder, or a glob
-    timezone: Timezone = "UTC"
 
 
 class SparkSettings(Section):
@@ -116,7 +48,7 @@ class SparkSettings(Section):
     driver_memory: str = "2g"
     """Heap of a driver that Evergreen starts."""
 
-    conf: dict[str, str] = {}
+    conf: dict[str, str] = Field(default_factory=dict)
     """Any Spark option, over Evergreen's own; applies to a driver on `master`, not to `remote`."""
 
 
@@ -154,7 +86,7 @@ class MatrixSettings(Section):
     min_engagements: int = 2
     """A consumer with fewer engagements in the window is folded in instead of fitted."""
 
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """Strength of one engagement by kind; a kind without an entry counts 1."""
 
 
@@ -256,9 +188,10 @@ class ServiceSettings(Section):
     """Is the log still growing? Then the day that has ended runs at midnight."""
 
 
-SourceSettings = Annotated[
-    KuaiRandSettings | TableSettings | EdgelistSettings, Field(discriminator="kind")
-]
+if TYPE_CHECKING:
+    AnySource = SourceSettings
+else:  # the kinds are the files of jobs/sources, which a type checker cannot know
+    AnySource = settings_of_any_kind()
 
 
 class Settings(BaseSettings):
@@ -273,7 +206,9 @@ class Settings(BaseSettings):
     home: Path = Path(".evergreen")
     """Folder of all state: lake, registry, reports, logs, MLflow and Airflow databases."""
 
-    source: SourceSettings
+    source: AnySource
+    """The log; its other options depend on its kind."""
+
     spark: SparkSettings = SparkSettings()
     validation: ValidationSettings = ValidationSettings()
     matrix: MatrixSettings = MatrixSettings()
@@ -308,7 +243,7 @@ class Settings(BaseSettings):
         return self.mlflow.uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     def report(self, step: str, day: date) -> Path:
-        """Folder for what a person reads about a step and day (plots, data docs); attached to its MLflow run."""
+        """Folder of what a person reads about a step and day; attached to its MLflow run."""
         folder = self.home / "reports" / step / f"day={day}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -30,7 +30,8 @@ from rich.progress import track
 from embeddings.blocks import load_blocks, stack
 from jobs.lake.buckets import Part
 from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS
-from jobs.settings import EdgelistSettings, MatrixSettings, Settings, SparkSettings
+from jobs.settings import MatrixSettings, Settings, SparkSettings
+from jobs.sources.edgelist import EdgelistSettings
 from jobs.spark.session import spark_session
 from jobs.steps import matrix
 from perf.matrix_peers import duckdb_blocks, duckdb_pairs, group_by

@@ -24,7 +24,8 @@ KUAIRAND = Path(__file__).parent.parent / "data" / "kuairand-pure"
 @pytest.fixture(scope="session")
 def spark():
     """A classic local session, as `evergreen run` uses it."""
-    from jobs.settings import KuaiRandSettings, Settings, SparkSettings
+    from jobs.settings import Settings, SparkSettings
+    from jobs.sources.kuairand import KuaiRandSettings
     from jobs.spark.session import spark_session
 
     source = KuaiRandSettings(kind="kuairand", path=KUAIRAND)
@@ -38,6 +39,7 @@ def spark():
 @pytest.fixture
 def settings(tmp_path):
     """KuaiRand settings below a fresh home."""
-    from jobs.settings import KuaiRandSettings, Settings
+    from jobs.settings import Settings
+    from jobs.sources.kuairand import KuaiRandSettings
 
     return Settings(home=tmp_path / "home", source=KuaiRandSettings(kind="kuairand", path=KUAIRAND))

@@ -12,8 +12,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from jobs.lake.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
-from jobs.sources import Source
-from jobs.sources.reading import HOUR_MS, day_bounds_ms
+from jobs.sources.base import Source
+from jobs.sources.days import HOUR_MS, day_bounds_ms
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

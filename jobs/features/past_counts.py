@@ -1,6 +1,8 @@
-"""What had happened to each consumer, producer and item before a day: counted in Spark, looked up by the workers.
+"""How often each consumer, producer and item occurred before a day, as features of the ranker.
 
-counts/part-*.parquet    entity, id, shown, engaged and label_* (how often each outcome was positive)
+Spark counts the past once, a worker looks the counts up.
+
+    counts/part-*.parquet    entity, id, shown, engaged, label_* (how often it was 1)
 """
 
 from __future__ import annotations
@@ -22,93 +24,108 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 ENTITIES = ("consumer", "producer", "item")
+IDS = tuple(f"{entity}_id" for entity in ENTITIES)
 COUNTS = "counts"
 
 
 def count_past(
     spark: SparkSession, past: list[Partition], labels: tuple[str, ...]
 ) -> DataFrame | None:
-    """One row an (entity, id) that these validated days speak of, whole numbers only; None where they are empty."""
+    """One row of whole numbers per (entity, id) in these validated days; None if they are empty."""
     from pyspark.sql import functions as F
 
-    columns = ["shown", "engaged", *labels]
-    ids = [f"{entity}_id" for entity in ENTITIES]
-    events = []
-    if shown := [str(p.path / IMPRESSION_TABLE) for p in past if p.has(IMPRESSION_TABLE)]:
-        events.append(spark.read.parquet(*shown).selectExpr(*ids, "1 shown", "0 engaged", *labels))
-    if engaged := [str(p.path / ENGAGEMENT_TABLE) for p in past if p.has(ENGAGEMENT_TABLE)]:
-        nothing = [f"0 {label}" for label in labels]
-        events.append(
-            spark.read.parquet(*engaged).selectExpr(*ids, "0 shown", "1 engaged", *nothing)
-        )
-    if not events:
+    events = events_of(spark, past, labels)
+    if events is None:
         return None
-    both = events[0] if len(events) == 1 else events[0].unionByName(events[1])
-    who = ", ".join(f"struct('{entity}' entity, {entity}_id id)" for entity in ENTITIES)
-    rows = both.selectExpr(f"explode(array({who})) who", *columns).where("who.id is not null")
-    return rows.groupBy("who.entity", "who.id").agg(*(F.sum(name).alias(name) for name in columns))
+    columns = ["shown", "engaged", *labels]
+    structs = [f"struct('{entity}' entity, {entity}_id id)" for entity in ENTITIES]
+    occurrences = events.selectExpr(f"explode(array({', '.join(structs)})) occurrence", *columns)
+    known = occurrences.where("occurrence.id is not null")
+    sums = [F.sum(column).alias(column) for column in columns]
+    return known.groupBy("occurrence.entity", "occurrence.id").agg(*sums)
+
+
+def events_of(
+    spark: SparkSession, past: list[Partition], labels: tuple[str, ...]
+) -> DataFrame | None:
+    """One row per impression and per engagement: ids, shown (0/1), engaged (0/1), labels."""
+    impressions = paths_of(past, IMPRESSION_TABLE)
+    engagements = paths_of(past, ENGAGEMENT_TABLE)
+    shown = engaged = None
+    if impressions:
+        rows = spark.read.parquet(*impressions)
+        shown = rows.selectExpr(*IDS, "1 shown", "0 engaged", *labels)
+    if engagements:
+        # The labels of an engagement are counted with its impression.
+        no_labels = [f"0 {label}" for label in labels]
+        rows = spark.read.parquet(*engagements)
+        engaged = rows.selectExpr(*IDS, "0 shown", "1 engaged", *no_labels)
+    if shown is None or engaged is None:
+        return engaged if shown is None else shown
+    return shown.unionByName(engaged)
+
+
+def paths_of(partitions: list[Partition], table: str) -> list[str]:
+    return [str(partition.path / table) for partition in partitions if partition.has(table)]
 
 
 @dataclass(frozen=True)
-class History:
-    """The counts of `count_past`, ready to be asked."""
+class PastCounts:
+    """The counts of `count_past`, ready for look-ups."""
 
     counts: pa.Table
     labels: tuple[str, ...]
 
     @classmethod
-    def read(cls, path: Path | None, labels: tuple[str, ...]) -> History:
-        """Open counts; without a path nothing had happened to anybody."""
-        names = ["entity", "id", "shown", "engaged", *labels]
-        if path is None:
-            empty = {
-                name: pa.array([], pa.string() if name in ("entity", "id") else pa.int64())
-                for name in names
-            }
-            return cls(pa.table(empty), labels)
-        return cls(pq.read_table(path, columns=names), labels)
+    def read(cls, path: Path | None, labels: tuple[str, ...]) -> PastCounts:
+        """Open counts; without a path there is no past, and all counts are zero."""
+        if path is not None:
+            columns = ["entity", "id", "shown", "engaged", *labels]
+            return cls(pq.read_table(path, columns=columns), labels)
+        schema = {"entity": pa.string(), "id": pa.string(), "shown": pa.int64()}
+        schema |= {"engaged": pa.int64(), **dict.fromkeys(labels, pa.int64())}
+        return cls(pa.schema(schema).empty_table(), labels)
 
     @staticmethod
     def features(labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of the columns of `of`."""
-        return ("shown", "engaged", *(f"lift_{label.removeprefix('label_')}" for label in labels))
+        """Names of the columns that `of` returns."""
+        lifts = [f"lift_{label.removeprefix('label_')}" for label in labels]
+        return ("shown", "engaged", *lifts)
 
     def of(self, entity: str, ids: pa.Array) -> np.ndarray:
-        """(n, features) float32: log(1 + shown), log(1 + engaged), and the lift of each label; zeros for the unseen.
+        """(n, features) float32: log(1 + shown), log(1 + engaged), and the lift of each label.
 
-        lift = log((positives + 1) / (expected + 1)), expected = shown · share of that label among all impressions: how
-        much more often than usual, slow to believe a single event.
+        lift = log((positives + 1) / (expected + 1)), expected = shown · the label's share of all
+        impressions: how much more often than usual the outcome was positive, where the +1 keeps a
+        single event from counting for much. An unseen or null id has zeros.
         """
         known, counts = self._entities[entity]
-        at = pc.fill_null(pc.index_in(ids, value_set=known), len(known)).to_numpy(
-            zero_copy_only=False
-        )
-        shown, engaged, positives = (
-            counts[at, 0],
-            counts[at, 1],
-            counts[at, 2:],
-        )  # (n,), (n,), (n, labels)
+        unseen = len(known)  # the row of zeros
+        places = pc.fill_null(pc.index_in(ids, value_set=known), unseen)
+        rows = counts[places.to_numpy(zero_copy_only=False)]  # (n, 2 + labels)
+        shown = rows[:, 0]
+        engaged = rows[:, 1]
+        positives = rows[:, 2:]
         expected = shown[:, None] * self._rates
         lifts = np.log((positives + 1) / (expected + 1))
         return np.column_stack([np.log1p(shown), np.log1p(engaged), lifts]).astype(np.float32)
 
     @cached_property
     def _entities(self) -> dict[str, tuple[pa.Array, np.ndarray]]:
-        """Per entity its ids, and their counts (n + 1, 2 + labels) with a last row of zeros for everybody else."""
-        found = {}
+        """Entity -> its ids (m,) and their counts (m + 1, 2 + labels); the last row is zeros."""
+        entities = {}
         for entity in ENTITIES:
             rows = self.counts.filter(pc.equal(self.counts["entity"], entity))
-            counts = np.column_stack(
-                [rows[name].to_numpy() for name in ("shown", "engaged", *self.labels)]
-            )
-            found[entity] = (
-                rows["id"].combine_chunks(),
-                np.vstack([counts, np.zeros_like(counts, shape=(1, counts.shape[1]))]),
-            )
-        return found
+            columns = [rows[name].to_numpy() for name in ("shown", "engaged", *self.labels)]
+            counts = np.column_stack(columns)
+            zeros = np.zeros_like(counts, shape=(1, counts.shape[1]))
+            entities[entity] = rows["id"].combine_chunks(), np.vstack([counts, zeros])
+        return entities
 
     @cached_property
     def _rates(self) -> np.ndarray:
         """Share of each label among all impressions, (labels,)."""
-        sums = self._entities["consumer"][1].sum(axis=0)  # every impression has one consumer
-        return sums[2:] / max(sums[0], 1)
+        # Every impression has exactly one consumer, so these rows count each impression once.
+        _, counts = self._entities["consumer"]
+        shown, _, *positives = counts.sum(axis=0)
+        return np.array(positives) / max(shown, 1)

@@ -1,8 +1,9 @@
-"""Rows spread over files by a key, so that whoever wants some keys reads some files.
+"""Rows spread over files by a key, so that a reader of some keys reads only some files.
 
-    part-00001-of-00003.parquet     the rows whose key has crc32(UTF-8) mod 3 = 1; a bucket without rows has no file
+    part-00001-of-00003.parquet     the rows whose key has crc32(UTF-8) mod 3 = 1
 
-The name says how the rows were spread: files of days that were written with other numbers of buckets can be told apart.
+A bucket without rows has no file. The file name states how the rows were spread, so days that were
+written with different numbers of buckets can be read together.
 """
 
 from __future__ import annotations
@@ -15,24 +16,36 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
 NAME = re.compile(r"part-(\d+)-of-(\d+)\.parquet")
 
 
 def bucket_of(key: bytes, n: int) -> int:
+    """Which of n buckets a key belongs to."""
     return crc32(key) % n
 
 
 def spread(rows: DataFrame, key: str, n: int) -> DataFrame:
-    """One partition a bucket, by the same hash computed by Spark. A row without a key goes to the first."""
+    """One partition per bucket, by the same hash in Spark; a row without a key goes to bucket 0."""
     from pyspark.sql import functions as F
 
-    return (
-        rows.repartitionById(n, F.pmod(F.crc32(F.col(key)), F.lit(n)).cast("int"))
-        if n > 1
-        else rows.coalesce(1)
-    )
+    if n == 1:
+        return rows.coalesce(1)  # no shuffle
+    return rows.repartitionById(n, F.pmod(F.crc32(F.col(key)), F.lit(n)).cast("int"))
+
+
+def in_bucket(keys: pa.ChunkedArray, bucket: int, n: int) -> np.ndarray:
+    """Which rows of a dictionary column have a key of bucket `bucket` of `n`, (rows,) bool."""
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = keys.combine_chunks()
+    distinct = encoded.dictionary.cast(pa.binary()).to_pylist()  # each key is hashed once
+    inside = np.array([bucket_of(key, n) == bucket for key in distinct], dtype=bool)
+    return inside[encoded.indices.to_numpy()]
 
 
 @dataclass(frozen=True)
@@ -45,16 +58,22 @@ class Part:
 
     @classmethod
     def at(cls, path: Path) -> Part:
-        """What the file's name says; of a file with another name nothing is known, it may hold any key."""
+        """The bucket that the file's name states; a file of any other name may hold every key."""
         named = NAME.fullmatch(path.name)
-        return cls(str(path), int(named[1]), int(named[2])) if named else cls(str(path), 0, 1)
+        if named is None:
+            return cls(str(path), 0, 1)
+        return cls(str(path), int(named[1]), int(named[2]))
 
     def meets(self, bucket: int, n: int) -> bool:
-        """Can a key of bucket `bucket` of `n` lie here? Equal remainders by `of` and by `n` are equal by their gcd."""
+        """Can this file hold a key of bucket `bucket` of `n`?
+
+        Two remainders, by `of` and by `n`, can belong to one hash if and only if they are equal
+        modulo gcd(of, n).
+        """
         return (self.number - bucket) % gcd(self.of, n) == 0
 
     def within(self, n: int) -> bool:
-        """Do all keys of this file lie in one bucket of `n`?"""
+        """Do all keys of this file belong to one bucket of `n`?"""
         return self.of % n == 0
 
 

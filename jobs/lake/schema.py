@@ -1,7 +1,7 @@
-"""The columns that every step agrees on. Ids are strings: a number of one source is a text of another.
+"""The columns that every step agrees on. Ids are strings: one source's numbers are another's names.
 
-Names tell a column's role in the ranker: `label_*` 0/1 outcomes, `ctx_*` categories known when the item is shown,
-`cat_*` categories and `num_*` numbers of a consumer's profile or an item's facts.
+The prefix of a name is the column's role in the ranker: `label_*` 0/1 outcomes, `ctx_*` categories
+known when the item is shown, `cat_*` categories and `num_*` numbers of a consumer or an item.
 """
 
 from __future__ import annotations
@@ -11,58 +11,53 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# One row an engagement. time_ms: UTC milliseconds, null where the source has no times. value: how much (1, seconds).
+# One row per engagement. time_ms: UTC milliseconds, null where the source has no times.
+# value: how much (1, seconds).
 ENGAGEMENTS = ("consumer_id", "producer_id", "item_id", "kind", "value", "time_ms")
-# One row an item shown, engaged with or not, then label_* (int) and ctx_* (string) columns. dwell_ms may be null.
+# One row per item shown, engaged with or not, then label_* and ctx_* columns. dwell_ms may be null.
 IMPRESSIONS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
-# One row an entity as known on that day, followed by cat_* (string) and num_* (double) columns.
+# One row per consumer or item as known on that day, then cat_* and num_* columns.
 CONSUMERS = ("consumer_id",)
 ITEMS = ("item_id", "producer_id")
 
-ENGAGEMENT_TABLE, IMPRESSION_TABLE, CONSUMER_TABLE, ITEM_TABLE = (
-    "engagements",
-    "impressions",
-    "consumers",
-    "items",
-)
+ENGAGEMENT_TABLE = "engagements"
+IMPRESSION_TABLE = "impressions"
+CONSUMER_TABLE = "consumers"
+ITEM_TABLE = "items"
 
-
-def with_prefix(columns: list[str], prefix: str) -> list[str]:
-    """The columns of one role, in their own order."""
-    return [column for column in columns if column.startswith(prefix)]
-
-
-# The columns that a table must have and the prefixes of those that it may have; and the Spark type of each.
+# Table -> the columns that it must have, and the prefixes of those that it may have.
 TABLES = {
     ENGAGEMENT_TABLE: (ENGAGEMENTS, ()),
     IMPRESSION_TABLE: (IMPRESSIONS, ("label_", "ctx_")),
     CONSUMER_TABLE: (CONSUMERS, ("cat_", "num_")),
     ITEM_TABLE: (ITEMS, ("cat_", "num_")),
 }
-TYPES = {
-    "value": "double",
-    "time_ms": "bigint",
-    "dwell_ms": "bigint",
-}  # the other fixed columns are strings
+
+# Spark types. The required columns that are not named here are strings.
+TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint"}
 PREFIX_TYPES = {"label_": "int", "ctx_": "string", "cat_": "string", "num_": "double"}
 
 
+def with_prefix(columns: list[str], prefix: str) -> list[str]:
+    """The columns of one role, in their order."""
+    return [column for column in columns if column.startswith(prefix)]
+
+
 def expected_columns(table: str, columns: list[str]) -> dict[str, str]:
-    """Column -> Spark type, in order: what the table must have, then those of `columns` with one of its prefixes."""
-    fixed, prefixes = TABLES[table]
-    free = {
-        column: PREFIX_TYPES[prefix]
-        for prefix in prefixes
-        for column in with_prefix(columns, prefix)
-    }
-    return {column: TYPES.get(column, "string") for column in fixed} | free
+    """Column -> Spark type, in order: the required ones, then those of `columns` that may exist."""
+    required, prefixes = TABLES[table]
+    expected = {column: TYPES.get(column, "string") for column in required}
+    for prefix in prefixes:
+        for column in with_prefix(columns, prefix):
+            expected[column] = PREFIX_TYPES[prefix]
+    return expected
 
 
 def in_order(rows: DataFrame, table: str) -> DataFrame:
-    """The table's columns in the order and types of the schema; anything else is dropped."""
+    """The table's columns in the order and types of the schema; other columns are dropped."""
     from pyspark.sql import functions as F
 
-    wanted = expected_columns(table, rows.columns)
-    return rows.select(
-        *(F.col(f"`{column}`").cast(kind).alias(column) for column, kind in wanted.items())
-    )
+    selected = []
+    for column, kind in expected_columns(table, rows.columns).items():
+        selected.append(F.col(f"`{column}`").cast(kind).alias(column))
+    return rows.select(*selected)

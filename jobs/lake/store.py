@@ -1,11 +1,15 @@
-"""The lake: one committed partition a step and day, whole or not at all.
+"""The lake: one committed partition per step and day, visible as a whole or not at all.
 
-    lake/<step>/day=2022-04-25/_manifest.json      the commit: facts, inputs, and every file with its digest
-    lake/<step>/day=2022-04-25/<digest>/...        the files it speaks of
+    lake/<step>/day=2022-04-25/_manifest.json      the commit: facts, inputs, and a digest per file
+    lake/<step>/day=2022-04-25/<digest>/...        the files that the manifest lists
 
-A partition is written to a staging folder, moved under the digest of its own content, and becomes visible when its
-manifest is replaced by rename: a reader sees the old partition or the new one, and a kill at any moment leaves only
-staging rubbish that nobody reads. The same content has the same digest, so a step that runs twice changes nothing.
+A partition is written to a staging folder, moved to a folder named by the digest of its content,
+and becomes visible when its manifest is replaced by rename. A reader sees the old partition or the
+new one, and a kill at any moment leaves only staging files, which are never read. The same content
+has the same digest, so running a step twice changes nothing.
+
+Steps write files below `Staging.path` and read files below `Partition.path`, in any format. Where
+these folders are, and how files get there, is decided in this module only.
 """
 
 from __future__ import annotations
@@ -31,7 +35,12 @@ MANIFEST = "_manifest.json"
 
 @dataclass(frozen=True)
 class Partition:
-    """A committed partition. `facts` are small results (counts, metrics); `inputs` maps "step/day" to its digest."""
+    """A committed partition.
+
+    facts: small results (counts, metrics). settings: digest of the settings that shaped it.
+    inputs: "step/day" -> the digest of each partition that it was computed from. files: each file's
+    path below `path` -> its digest.
+    """
 
     step: str
     day: date
@@ -47,13 +56,11 @@ class Partition:
         return f"{self.step}/{self.day}"
 
     def has(self, table: str) -> bool:
-        return any(name.startswith(f"{table}/") for name in self.files)
+        return bool(self._files_of(table))
 
     def parts(self, table: str) -> list[Part]:
-        """The Parquet files of a table, and which bucket each holds."""
-        return [
-            Part.at(self.path / name) for name in sorted(self.files) if name.startswith(f"{table}/")
-        ]
+        """The Parquet files of a table, each with its bucket."""
+        return [Part.at(self.path / name) for name in self._files_of(table)]
 
     def read(self, spark, table: str):
         """The table of this partition as a Spark DataFrame."""
@@ -63,47 +70,51 @@ class Partition:
             )
         return spark.read.parquet(str(self.path / table))
 
+    def _files_of(self, table: str) -> list[str]:
+        return [name for name in sorted(self.files) if name.startswith(f"{table}/")]
+
 
 @dataclass
 class Staging:
-    """A partition being written: put files under `path`, small results into `facts`."""
+    """A partition being written: files go below `path`, small results into `facts`."""
 
     path: Path
     facts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, df, table: str, keys: list[str], partitions: int = 1) -> None:
-        """Write a Spark DataFrame as Parquet, same rows -> same bytes: spread by the first key, sorted by all `keys`.
+        """Write a Spark DataFrame as Parquet, so that the same rows give the same bytes.
 
-        `keys` must order the rows totally, the first is a string where there are several partitions. The files' names
-        say which bucket they hold: see `jobs.lake.buckets`.
+        The rows are spread by the first key, which must be a string if there are several
+        partitions, and sorted by all `keys`, which must order them totally. The names of the files
+        state their buckets: see `jobs.lake.buckets`.
         """
-        target = self.path / table
+        folder = self.path / table
         rows = spread(df, keys[0], partitions).sortWithinPartitions(*keys)
-        rows.write.mode("overwrite").parquet(str(target))
-        for leftover in [*target.glob(".*.crc"), *target.glob("_SUCCESS")]:
+        rows.write.mode("overwrite").parquet(str(folder))
+        for leftover in [*folder.glob(".*.crc"), *folder.glob("_SUCCESS")]:
             leftover.unlink()
-        for part in target.glob("part-*.parquet"):
-            number = int(
-                part.name.split("-")[1]
-            )  # of the task; one without rows writes no file, unless it is the first
-            sort_encodings(part.rename(target / part_name(number, partitions)))
+        for part in folder.glob("part-*.parquet"):
+            # Spark's name has the number of the task, and a task writes one bucket. A task without
+            # rows writes no file, except for the first, whose file holds the columns.
+            bucket = int(part.name.split("-")[1])
+            sort_encodings(part.rename(folder / part_name(bucket, partitions)))
 
 
 class Lake:
-    """All partitions below one folder (a local disk or a file system shared by the cluster)."""
+    """All partitions below one folder, on a local disk or a file system that the cluster shares."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def days(self, step: str) -> list[date]:
         """The committed days of a step, ascending."""
-        found = (self.root / step).glob(f"day=*/{MANIFEST}")
-        return sorted(
-            date.fromisoformat(manifest.parent.name.removeprefix("day=")) for manifest in found
-        )
+        manifests = (self.root / step).glob(f"day=*/{MANIFEST}")
+        names = [manifest.parent.name.removeprefix("day=") for manifest in manifests]
+        return sorted(map(date.fromisoformat, names))
 
     def find(self, step: str, day: date) -> Partition | None:
-        home = self.root / step / f"day={day}"
+        """The committed partition of a step and day, or None."""
+        home = self._home(step, day)
         try:
             manifest = json.loads((home / MANIFEST).read_text())
         except FileNotFoundError:
@@ -111,10 +122,12 @@ class Lake:
         return Partition(step=step, day=day, path=home / manifest["digest"], **manifest)
 
     def get(self, step: str, day: date) -> Partition:
-        if (partition := self.find(step, day)) is None:
-            have = [str(d) for d in self.days(step)]
+        """The committed partition of a step and day. Raises NotCommitted, with the remedy."""
+        partition = self.find(step, day)
+        if partition is None:
+            days = [str(d) for d in self.days(step)]
             raise NotCommitted(
-                f"Step '{step}' has no committed partition for {day}. It has {have or 'none'}. "
+                f"Step '{step}' has no committed partition for {day}. It has {days or 'none'}. "
                 f"Run: evergreen step {step} --day {day}"
             )
         return partition
@@ -123,30 +136,43 @@ class Lake:
     def writing(
         self, step: str, day: date, *, settings: str, inputs: Sequence[Partition] = ()
     ) -> Iterator[Staging]:
-        """Write the partition of a step and day; it is committed when the block ends without an exception.
+        """Write the partition of a step and day; it is committed when the block ends without error.
 
-        settings: digest of the settings that shaped it. inputs: the partitions it was computed from.
+        settings: digest of the settings that shape it. inputs: the partitions it is computed from.
         """
-        home = self.root / step / f"day={day}"
         staging = Staging(self.root / "_staging" / f"{step}-{day}-{uuid.uuid4().hex[:8]}")
         staging.path.mkdir(parents=True)
         try:
             yield staging
-            self._commit(home, staging, settings, {p.key: p.digest for p in inputs})
+            digests = {partition.key: partition.digest for partition in inputs}
+            self._commit(self._home(step, day), staging, settings, digests)
         finally:
             shutil.rmtree(staging.path, ignore_errors=True)
 
+    def _home(self, step: str, day: date) -> Path:
+        return self.root / step / f"day={day}"
+
     def _commit(self, home: Path, staging: Staging, settings: str, inputs: dict[str, str]) -> None:
-        files = {str(p.relative_to(staging.path)): file_digest(p) for p in _files(staging.path)}
+        files = digests_below(staging.path)
         content = {"settings": settings, "facts": staging.facts, "inputs": inputs, "files": files}
-        digest = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
         home.mkdir(parents=True, exist_ok=True)
         if not (home / digest).exists():
             os.replace(staging.path, home / digest)
-        replace_text(home / MANIFEST, _json({"digest": digest, **content}))
+        replace_text(home / MANIFEST, to_json({"digest": digest, **content}))
+        # Only now: until the manifest was replaced, readers were sent to the old folder.
         for old in home.iterdir():
             if old.is_dir() and old.name != digest:
                 shutil.rmtree(old)
+
+
+def digests_below(root: Path) -> dict[str, str]:
+    """Path below `root` -> digest, of every file."""
+    digests = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            digests[str(path.relative_to(root))] = file_digest(path)
+    return digests
 
 
 def file_digest(path: Path) -> str:
@@ -162,9 +188,5 @@ def replace_text(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
-def _files(root: Path) -> list[Path]:
-    return sorted(p for p in root.rglob("*") if p.is_file())
-
-
-def _json(content: dict) -> str:
+def to_json(content: dict) -> str:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -1,56 +1,61 @@
-"""Sources: where a day's rows come from. Adding a data set is adding one file here that answers `Source`."""
+"""Sources: where a day's rows come from. `jobs.sources.base` describes how to add one."""
 
 from __future__ import annotations
 
-from datetime import date
+import pkgutil
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import TypeAdapter
+from pydantic import Discriminator, Tag
 
-from jobs.settings import Settings, SourceSettings
+from jobs.sources.base import Source
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from jobs.settings import Settings
 
 
-class Source(Protocol):
-    """A daily log, in the columns of jobs/lake/schema.py; a value that cannot be read is null and fails validation."""
+def source_kinds() -> dict[str, type[Source]]:
+    """Kind -> source: every file of this folder that exposes `SOURCE`, in order of names."""
+    kinds = {}
+    for module in pkgutil.iter_modules(__path__):
+        source = getattr(import_module(f"{__name__}.{module.name}"), "SOURCE", None)
+        if source is not None:
+            kinds[module.name] = source
+    return kinds
 
-    name: str
-    timezone: str  # a day runs from midnight to midnight there
-    slack_h: float  # hours by which the log's own day may differ from that
 
-    def span(self) -> tuple[date, date]:
-        """First and last day of the log."""
-        ...
+def settings_of_any_kind() -> Any:
+    """The type of the [source] table: its `kind` selects the settings model that validates it.
 
-    def tables(self, day: date) -> tuple[str, ...]:
-        """The tables this source has on that day."""
-        ...
+    A union, because pydantic-settings searches one for the options that a variable such as
+    EVERGREEN_SOURCE__PATH can set; tagged, so that an error names the kinds or the faulty option.
+    """
+    kinds = source_kinds()
+    models = [Annotated[source.Settings, Tag(kind)] for kind, source in kinds.items()]
+    names = ", ".join(repr(kind) for kind in kinds)
+    by_kind = Discriminator(
+        kind_of,
+        custom_error_type="unknown_kind",
+        custom_error_message=f"kind must be one of {names} (files of jobs/sources with a SOURCE)",
+    )
+    return Annotated[Union[tuple(models)], by_kind]  # noqa: UP007 - no members are known here
 
-    def absent(self, table: str) -> frozenset[str]:
-        """Columns of a table that this source does not have: null in every row, and not missed by validation."""
-        ...
 
-    def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
-        """One table's rows of one day. Raises BadInput, naming the file, when it is not what it claims to be."""
-        ...
-
-    def notes(self, day: date) -> dict[str, int | str]:
-        """What the adapter did to the day's rows (repeats dropped, …), told once its tables are written."""
-        ...
+def kind_of(table: Any) -> Any:
+    """The kind of a [source] table, or of settings that are validated already."""
+    return table.get("kind") if isinstance(table, dict) else getattr(table, "kind", None)
 
 
 def open_source(settings: Settings) -> Source:
-    """The source that the settings name; one object a process, so that what it learned of its files is kept."""
-    return _open(settings.source.model_dump_json())
+    """The source that the settings describe.
+
+    There is one per process and settings, because a source scans its files only once.
+    """
+    return _open(settings.source.kind, settings.source.model_dump_json())
 
 
 @cache
-def _open(source_json: str) -> Source:
-    from jobs.sources import edgelist, kuairand, table
-
-    kinds = {"kuairand": kuairand.KuaiRand, "table": table.Table, "edgelist": edgelist.Edgelist}
-    source = TypeAdapter(SourceSettings).validate_json(source_json)
-    return kinds[source.kind](source)
+def _open(kind: str, source_json: str) -> Source:
+    source = source_kinds()[kind]
+    return source(source.Settings.model_validate_json(source_json))

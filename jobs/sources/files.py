@@ -1,58 +1,101 @@
-"""What logs in plain files share: every row says its time, and a day's rows are those whose time lies in it."""
+"""Finding the files of a log, checking their columns, and naming the file in every error."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from datetime import date
-from functools import cached_property
+import csv
+import gzip
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from jobs.sources import reading
-from jobs.sources.reading import Span, day_bounds_ms
+from jobs.errors import BadInput
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+# Classic Spark and Spark Connect word the failure alike, but differ in the slashes after "file:".
+SPARK_READ_FAILURE = re.compile(
+    r"FAILED_READ_FILE.*?reading file (?:file:/*(?=/))?(\S+?)\.?\s", re.DOTALL
+)
 
 
-class FileLog(ABC):
-    """A source of one table. Only files whose span holds a day are read for it."""
+def find_files(path: Path, setting: str = "source.path") -> list[Path]:
+    """A file itself, all files below a folder, or the matches of a glob; sorted.
 
-    slack_h = 0.0
-    table_name: str
+    Hidden files and marks such as _SUCCESS are not data. setting: the option to name in the error.
+    """
+    if path.is_file():
+        return [path]
+    candidates = path.rglob("*") if path.is_dir() else matches_of(path)
+    files = []
+    for file in sorted(candidates):
+        if file.is_file() and not file.name.startswith((".", "_")):
+            files.append(file)
+    if not files:
+        raise BadInput(
+            f"There is no file at {path}. Set {setting} to a file, a folder with files, or a glob."
+        )
+    return files
 
-    def __init__(self, path: Path, timezone: str) -> None:
-        self.path, self.timezone = path, timezone
 
-    @abstractmethod
-    def span_of(self, file: Path) -> tuple[Span, int]:
-        """First and last day of a file's rows, and how many of them have no readable time."""
+def matches_of(pattern: Path) -> Iterator[Path]:
+    root = Path(pattern.anchor)
+    return root.glob(str(pattern.relative_to(root)))
 
-    @abstractmethod
-    def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
-        """All rows of these files in the columns of jobs/lake/schema.py."""
 
-    def span(self) -> Span:
-        return reading.whole_span(span for span, _ in self._files.values())
+def header_of(file: Path, separator: str = ",") -> tuple[str, ...]:
+    """The column names in the first line of a CSV file, gzipped or not."""
+    with naming(file), gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
+        names = next(csv.reader(stream, delimiter=separator), [])
+    if not names:
+        raise BadInput(f"{file} is empty; expected a header line with the names of its columns.")
+    # A byte order mark at the start of the file would be part of the first name.
+    return tuple(name.strip().removeprefix("\ufeff") for name in names)
 
-    def tables(self, day: date) -> tuple[str, ...]:
-        first, last = self.span()
-        return (self.table_name,) if first <= day <= last else ()
 
-    def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
-        from pyspark.sql import functions as F
+def parquet_columns(file: Path) -> tuple[str, ...]:
+    """The column names of a Parquet file."""
+    from pyarrow import parquet
 
-        files = [file for file, ((first, last), _) in self._files.items() if first <= day <= last]
-        start, end = day_bounds_ms(day, self.timezone)
-        rows = self.rows(
-            spark, files or list(self._files)[:1]
-        )  # a day between two files has no rows
-        return rows.where(F.col("time_ms").between(start, end - 1))
+    with naming(file):
+        return tuple(parquet.read_schema(file).names)
 
-    def notes(self, day: date) -> dict[str, int | str]:
-        undated = sum(undated for _, undated in self._files.values())
-        return {"undated_rows_in_log": undated} if undated else {}
 
-    @cached_property
-    def _files(self) -> dict[Path, tuple[Span, int]]:
-        return {file: self.span_of(file) for file in reading.find_files(self.path)}
+def require_columns(file: Path, columns: Iterable[str], required: dict[str, str]) -> None:
+    """Raise BadInput for the first required column that the file lacks.
+
+    columns: those of the file. required: column -> the remedy when it is missing.
+    """
+    columns = list(columns)
+    for column, remedy in required.items():
+        if column not in columns:
+            raise BadInput(
+                f"{file} has no column '{column}'. It has: {', '.join(columns)}. {remedy}"
+            )
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Turn a failure of this process to read the file into BadInput with the file's name."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise BadInput(
+            f"{file} cannot be read: {error}. "
+            "It may be truncated or not in the format that its name claims; fetch it again."
+        ) from error
+
+
+@contextmanager
+def naming_the_file() -> Iterator[None]:
+    """Turn a Spark job's failure to read a file into BadInput with that file's name."""
+    try:
+        yield
+    except Exception as error:
+        failure = SPARK_READ_FAILURE.search(str(error))
+        if failure is None:
+            raise
+        raise BadInput(
+            f"{failure[1]} cannot be read to its end. "
+            "It may be truncated or damaged; fetch it again."
+        ) from error

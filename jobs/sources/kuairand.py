@@ -1,18 +1,20 @@
-"""KuaiRand-Pure in its published layout: impressions of a short-video app, its users and its videos.
+"""KuaiRand-Pure as published: impressions of a short-video app, its users and its videos.
 
-    data/log_standard*_pure.csv[.gz]                 one file or several; of rows equal in all columns one is kept
+    data/log_standard*_pure.csv[.gz]           one file or several; exact repeats are dropped
     data/user_features_pure.csv[.gz]
     data/video_features_basic_pure.csv[.gz]
-    derived/history_*_user_sequences.parquet         optional: what each user did before the log begins, without times
+    derived/history_*_user_sequences.parquet   optional: earlier engagements per user, without times
 
-consumer = user, producer = the video's author, item = video. A day is the log's own `date`, in China; its `time_ms` may
-lie up to an hour before that day begins. The history is one day more, the one before the log, with engagements only, so
-that there are embeddings on the log's first day. Source: Gao et al., CIKM 2022, https://kuairand.com.
+consumer = user, producer = the video's author, item = video. A day is the log's own `date`, in
+China; its `time_ms` may be up to an hour before that day begins. The history is one more day, the
+one before the log, with engagements only, so that embeddings exist on the log's first day.
+Source: Gao et al., CIKM 2022, https://kuairand.com.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +22,16 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import BadInput
 from jobs.lake.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, IMPRESSION_TABLE, ITEM_TABLE
-from jobs.settings import KuaiRandSettings
-from jobs.sources import reading
-from jobs.sources.reading import HOUR_MS, Span, category, id_of_number, whole_number
+from jobs.sources.base import SourceSettings
+from jobs.sources.days import HOUR_MS, FileSpan, LogFiles, span_of
+from jobs.sources.files import header_of, parquet_columns, require_columns
+from jobs.sources.rows import category, csv_column, csv_rows, id_of_number, union, whole_number
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
-CHINA_UTC_OFFSET_MS = 8 * HOUR_MS  # without summer time
+CHINA_UTC_OFFSET_MS = 8 * HOUR_MS  # China has no summer time
 
 LABELS = {
     "label_click": "is_click",
@@ -41,6 +45,7 @@ LABELS = {
 }
 LOG = ("user_id", "video_id", "date", "time_ms", "play_time_ms", "tab", *LABELS.values())
 
+USER_FILE = "user_features_pure.csv*"
 USER_CATEGORIES = (
     "user_active_degree",
     "is_lowactive_period",
@@ -48,14 +53,11 @@ USER_CATEGORIES = (
     "is_video_author",
     *(f"onehot_feat{n}" for n in range(18)),
 )
-USER_NUMBERS = (
-    "follow_user_num",
-    "fans_user_num",
-    "friend_user_num",
-    "register_days",
-)  # the *_range columns repeat these
+# The *_range columns of the file repeat these in coarser steps.
+USER_NUMBERS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
 USERS = ("user_id", *USER_CATEGORIES, *USER_NUMBERS)
 
+VIDEO_FILE = "video_features_basic_pure.csv*"
 VIDEO_CATEGORIES = ("video_type", "upload_type", "music_type")
 VIDEO_NUMBERS = {
     "num_duration_ms": "video_duration",
@@ -65,158 +67,159 @@ VIDEO_NUMBERS = {
 VIDEOS = ("video_id", "author_id", "upload_dt", "tag", *VIDEO_CATEGORIES, *VIDEO_NUMBERS.values())
 
 HISTORY_KINDS = {"long_view": "long_watch_seq", "like": "like_seq"}
+HISTORY = ("user_id", *HISTORY_KINDS.values())
+
+REMEDY = (
+    "KuaiRand-Pure is published with it: fetch it again, "
+    "or describe your own log with source.kind = 'table'."
+)
+
+
+class KuaiRandSettings(SourceSettings):
+    """KuaiRand-Pure as published."""
+
+    path: Path
+    """The folder that holds data/ and, optionally, derived/."""
 
 
 class KuaiRand:
-    name = "kuairand"
+    Settings = KuaiRandSettings
     timezone = "Asia/Shanghai"
-    slack_h = 1.0
+    slack_h = 1.0  # `time_ms` may precede the log's own `date` by up to an hour
 
     def __init__(self, settings: KuaiRandSettings) -> None:
         self.folder = settings.path
         self._repeats: dict[date, Observation] = {}
 
-    def span(self) -> Span:
-        first, last = self._log_span
-        return (self._history[0] if self._history else first), last
+    def span(self) -> tuple[date, date]:
+        first, last = self._log.span()
+        return (first if self._history is None else self._eve), last
 
     def tables(self, day: date) -> tuple[str, ...]:
-        if self._history and day == self._history[0]:
+        if day == self._eve and self._history is not None:
             return (ENGAGEMENT_TABLE,)
-        first, last = self._log_span
+        first, last = self._log.span()
         return (IMPRESSION_TABLE, CONSUMER_TABLE, ITEM_TABLE) if first <= day <= last else ()
 
     def absent(self, table: str) -> frozenset[str]:
-        return frozenset({"time_ms"} if table == ENGAGEMENT_TABLE else ())
+        return frozenset({"time_ms"}) if table == ENGAGEMENT_TABLE else frozenset()
 
     def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
-        if table == IMPRESSION_TABLE:
-            return self._impressions(spark, day)
         if table == CONSUMER_TABLE:
-            return consumers(self._features(spark, "user_features_pure", USERS))
-        videos = self._features(spark, "video_features_basic_pure", VIDEOS)
-        return (
-            items(videos, day) if table == ITEM_TABLE else self._engagements(spark, authors(videos))
-        )
+            return consumers(self._features(spark, USER_FILE, USERS))
+        videos = self._features(spark, VIDEO_FILE, VIDEOS)
+        if table == ITEM_TABLE:
+            return items(videos, day)
+        if table == IMPRESSION_TABLE:
+            return impressions(self._rows_once(spark, day), authors(videos))
+        assert self._history is not None, "tables() has engagements only where there is a history"
+        return engagements(spark.read.parquet(str(self._history)), authors(videos))
 
     def notes(self, day: date) -> dict[str, int | str]:
-        """The rows that repeat another one in all columns, once the impressions of the day have been written."""
+        """How many exact repeats the day's impressions had, and undated rows the log."""
+        notes: dict[str, int | str] = {}
         observed = self._repeats.get(day)
-        notes: dict[str, int | str] = (
-            {"exact_repeats_dropped": observed.get["repeats"] or 0} if observed else {}
-        )
-        undated = sum(undated for _, undated in self._logs.values())
-        return notes | ({"undated_rows_in_log": undated} if undated else {})
+        if observed is not None:
+            # Spark reports no sum at all for a day without rows.
+            notes["exact_repeats_dropped"] = observed.get["repeats"] or 0
+        return notes | self._log.notes()
 
-    def _impressions(self, spark: SparkSession, day: date) -> DataFrame:
+    def _rows_once(self, spark: SparkSession, day: date) -> DataFrame:
+        """The day's rows of the log without exact repeats, which are counted meanwhile."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
-        files = [file for file, ((first, last), _) in self._logs.items() if first <= day <= last]
-        if not files:  # a hole between two files
-            files = list(self._logs)[:1]
-        log = reading.union([reading.csv_rows(spark, [file]) for file in files])
-        rows = log.where(
-            F.col("date") == f"{day:%Y%m%d}"
-        )  # plain, so that the reader itself passes over other days
+        log = union([csv_rows(spark, file) for file in self._log.of_day(day)])
+        # A plain comparison of text, so that the CSV reader itself can skip the other days.
+        rows = log.where(F.col("date") == f"{day:%Y%m%d}")
+        repeats = F.sum(F.col("count") - 1).alias("repeats")
         self._repeats[day] = Observation()
-        once = (
-            rows.groupBy(*rows.columns)
-            .count()
-            .observe(self._repeats[day], F.sum(F.col("count") - 1).alias("repeats"))
-        )
-        videos = self._features(spark, "video_features_basic_pure", VIDEOS)
-        return impressions(once, authors(videos))
+        return rows.groupBy(*rows.columns).count().observe(self._repeats[day], repeats)
 
-    def _engagements(self, spark: SparkSession, authors: DataFrame) -> DataFrame:
-        assert self._history is not None, "tables() told of engagements without a history file"
-        return engagements(spark.read.parquet(str(self._history[1])), authors)
-
-    def _features(self, spark: SparkSession, name: str, columns: tuple[str, ...]) -> DataFrame:
-        file = self._files(f"{name}.csv*")[0]
-        require(file, columns)
-        return reading.csv_rows(spark, [file])
+    def _features(self, spark: SparkSession, pattern: str, columns: tuple[str, ...]) -> DataFrame:
+        file = self._files(pattern)[0]
+        require_columns(file, header_of(file), dict.fromkeys(columns, REMEDY))
+        return csv_rows(spark, file)
 
     def _files(self, pattern: str) -> list[Path]:
-        if not (found := sorted((self.folder / "data").glob(pattern))):
+        folder = self.folder / "data"
+        files = sorted(folder.glob(pattern))
+        if not files:
             raise BadInput(
-                f"There is no {pattern} in {self.folder / 'data'}. Set source.path to the folder of KuaiRand-Pure, "
-                f"the one that holds data/."
+                f"There is no {pattern} in {folder}. "
+                "Set source.path to the folder of KuaiRand-Pure, the one that holds data/."
             )
-        return found
+        return files
 
     @cached_property
-    def _logs(self) -> dict[Path, tuple[Span, int]]:
-        """Every log file with its span and the rows in it that have no readable date."""
-        return {file: log_span(file) for file in self._files("log_standard*_pure.csv*")}
+    def _log(self) -> LogFiles:
+        files = self._files("log_standard*_pure.csv*")
+        return LogFiles({file: log_span(file) for file in files})
+
+    @property
+    def _eve(self) -> date:
+        """The day before the log."""
+        first, _ = self._log.span()
+        return first - timedelta(days=1)
 
     @cached_property
-    def _log_span(self) -> Span:
-        return reading.whole_span(span for span, _ in self._logs.values())
-
-    @cached_property
-    def _history(self) -> tuple[date, Path] | None:
-        """The history file, if it ends on the day before the log: any later and it would tell what the log tells."""
-        eve = self._log_span[0] - timedelta(days=1)
+    def _history(self) -> Path | None:
+        """The history that ends on the eve of the log; a later end would repeat the log's rows."""
         for file in sorted((self.folder / "derived").glob("history_*user_sequences.parquet")):
-            ends = re.search(r"_to_(\d+)_(\d+)", file.name)
-            if ends and (int(ends[1]), int(ends[2])) == (eve.month, eve.day):
-                from pyarrow import parquet
-
-                with reading.reading(file):
-                    require(
-                        file, ("user_id", *HISTORY_KINDS.values()), parquet.read_schema(file).names
-                    )
-                return eve, file
+            end = re.search(r"_to_(\d+)_(\d+)", file.name)
+            if end and (int(end[1]), int(end[2])) == (self._eve.month, self._eve.day):
+                require_columns(file, parquet_columns(file), dict.fromkeys(HISTORY, REMEDY))
+                return file
         return None
 
 
-def require(file: Path, columns: tuple[str, ...], has: list[str] | None = None) -> None:
-    remedy = "It is not as KuaiRand-Pure publishes it: fetch it again, or describe your own log with source.kind = 'table'."
-    reading.require_columns(file, has or reading.header_of(file), dict.fromkeys(columns, remedy))
+SOURCE = KuaiRand
 
 
-def log_span(file: Path) -> tuple[Span, int]:
-    """First and last `date` (YYYYMMDD) of a log file, and its rows without a readable one."""
+def log_span(file: Path) -> FileSpan:
+    """The days of a log file, from its column `date` (YYYYMMDD)."""
+    require_columns(file, header_of(file), dict.fromkeys(LOG, REMEDY))
+    return span_of(file, dates_of(file), day_of_number, "column 'date' (YYYYMMDD)")
+
+
+def dates_of(file: Path) -> Iterator[pd.Series]:
+    """The column `date` as numbers, in batches; NaN for one that is outside 1970 to 9999."""
     import pandas as pd
 
-    require(file, LOG)
-    numbers = (pd.to_numeric(dates, errors="coerce") for dates in reading.csv_column(file, "date"))
-    dates = (number.where(number.between(19700101, 99991231)) for number in numbers)
-    return reading.span_of(
-        file,
-        dates,
-        lambda n: datetime.strptime(str(int(n)), "%Y%m%d").date(),
-        "column 'date' (YYYYMMDD)",
-    )
+    for batch in csv_column(file, "date"):
+        numbers = pd.to_numeric(batch, errors="coerce")
+        yield numbers.where(numbers.between(19700101, 99991231))
+
+
+def day_of_number(number: float) -> date:
+    return datetime.strptime(str(int(number)), "%Y%m%d").date()
 
 
 def authors(videos: DataFrame) -> DataFrame:
-    """video_id -> author_id, one row a video."""
+    """video_id -> author_id, one row per video."""
     from pyspark.sql import functions as F
 
     ids = videos.select(
         id_of_number(F.col("video_id")).alias("item_id"),
         id_of_number(F.col("author_id")).alias("producer_id"),
     )
-    return (
-        ids.where("item_id is not null")
-        .groupBy("item_id")
-        .agg(F.min("producer_id").alias("producer_id"))
-    )
+    # One author each, even if the table lists a video twice: a join must not multiply rows.
+    known = ids.where("item_id is not null")
+    return known.groupBy("item_id").agg(F.min("producer_id").alias("producer_id"))
 
 
 def impressions(log: DataFrame, authors: DataFrame) -> DataFrame:
-    """Rows of the log, each with its video's author (null for a video that is not in the video table)."""
+    """Rows of the log, each with its video's author; null for a video not in the video table."""
     from pyspark.sql import functions as F
 
     time_ms = whole_number(F.col("time_ms"))
+    labels = [F.col(column).try_cast("int").alias(label) for label, column in LABELS.items()]
     shown = log.select(
         id_of_number(F.col("user_id")).alias("consumer_id"),
         id_of_number(F.col("video_id")).alias("item_id"),
         time_ms.alias("time_ms"),
         whole_number(F.col("play_time_ms")).alias("dwell_ms"),
-        *(F.col(theirs).try_cast("int").alias(ours) for ours, theirs in LABELS.items()),
+        *labels,
         category(F.col("tab")).alias("ctx_tab"),
         hour_in_china(time_ms).cast("string").alias("ctx_hour"),
     )
@@ -230,41 +233,47 @@ def hour_in_china(time_ms: Column) -> Column:
 
 
 def engagements(history: DataFrame, authors: DataFrame) -> DataFrame:
-    """One row a video that a user watched long or liked, without times."""
+    """One row for each video that a user watched for long or liked, without times."""
     from pyspark.sql import functions as F
 
-    kinds = [
-        history.select(
+    kinds = []
+    for kind, sequence in HISTORY_KINDS.items():
+        videos = F.explode(F.col(sequence).cast("array<string>"))
+        engaged = history.select(
             F.col("user_id").cast("string").alias("consumer_id"),
-            F.explode(F.col(sequence).cast("array<string>")).alias("item_id"),
-        ).withColumn("kind", F.lit(kind))
-        for kind, sequence in HISTORY_KINDS.items()
-    ]
-    engaged = reading.union(kinds).join(F.broadcast(authors), "item_id", "left")
-    return engaged.withColumn("value", F.lit(1.0)).withColumn("time_ms", F.lit(None).cast("bigint"))
+            videos.alias("item_id"),
+        )
+        kinds.append(engaged.withColumn("kind", F.lit(kind)))
+    rows = union(kinds).join(F.broadcast(authors), "item_id", "left")
+    return rows.withColumn("value", F.lit(1.0)).withColumn("time_ms", F.lit(None).cast("bigint"))
 
 
 def consumers(users: DataFrame) -> DataFrame:
+    """The users' profiles, as they are on every day of the log."""
     from pyspark.sql import functions as F
 
-    return users.select(
-        id_of_number(F.col("user_id")).alias("consumer_id"),
-        *(category(F.col(column)).alias(f"cat_{column}") for column in USER_CATEGORIES),
-        *(F.col(column).try_cast("double").alias(f"num_{column}") for column in USER_NUMBERS),
-    )
+    columns = [id_of_number(F.col("user_id")).alias("consumer_id")]
+    for column in USER_CATEGORIES:
+        columns.append(category(F.col(column)).alias(f"cat_{column}"))
+    for column in USER_NUMBERS:
+        columns.append(F.col(column).try_cast("double").alias(f"num_{column}"))
+    return users.select(*columns)
 
 
 def items(videos: DataFrame, day: date) -> DataFrame:
-    """The videos; `num_age_days` counts from the day of upload to `day`, 0 for one that is dated later."""
+    """The videos. `num_age_days`: from the upload to `day`, 0 where the upload is dated later."""
     from pyspark.sql import functions as F
 
-    age = F.date_diff(F.lit(day), F.col("upload_dt").try_cast("date")).cast("double")
-    return videos.select(
+    columns = [
         id_of_number(F.col("video_id")).alias("item_id"),
         id_of_number(F.col("author_id")).alias("producer_id"),
-        *(category(F.col(column)).alias(f"cat_{column}") for column in VIDEO_CATEGORIES),
-        category(F.element_at(F.split("tag", ","), 1)).alias("cat_tag"),
-        category(F.col("tag")).alias("cat_tags"),
-        *(F.col(theirs).try_cast("double").alias(ours) for ours, theirs in VIDEO_NUMBERS.items()),
-        F.when(age < 0, 0.0).otherwise(age).alias("num_age_days"),
-    )
+    ]
+    for column in VIDEO_CATEGORIES:
+        columns.append(category(F.col(column)).alias(f"cat_{column}"))
+    columns.append(category(F.element_at(F.split("tag", ","), 1)).alias("cat_tag"))
+    columns.append(category(F.col("tag")).alias("cat_tags"))
+    for name, column in VIDEO_NUMBERS.items():
+        columns.append(F.col(column).try_cast("double").alias(name))
+    age = F.date_diff(F.lit(day), F.col("upload_dt").try_cast("date")).cast("double")
+    columns.append(F.when(age < 0, 0.0).otherwise(age).alias("num_age_days"))
+    return videos.select(*columns)

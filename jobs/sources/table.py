@@ -1,135 +1,191 @@
-"""Your own log, CSV or Parquet, described by settings alone: `source.columns` maps our names to yours.
+"""Any log in CSV or Parquet, described by settings alone.
 
-With `source.labels` a row is an impression, without them an engagement. A day's rows are those whose time lies in it.
+`source.columns` maps our column names to the log's. With `source.labels` a row is an impression,
+without them an engagement.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
-from jobs.settings import TableSettings
-from jobs.sources import reading
-from jobs.sources.files import FileLog
-from jobs.sources.reading import Span, day_of_ms, whole_number
+from pydantic import Field, model_validator
+
+from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS, IMPRESSION_TABLE, IMPRESSIONS
+from jobs.sources.base import SourceSettings, Timezone
+from jobs.sources.days import FileSpan, day_of_ms, span_of
+from jobs.sources.file_log import FileLog
+from jobs.sources.files import header_of, parquet_columns, require_columns
+from jobs.sources.rows import csv_column, csv_rows, parquet_column, quoted, union, whole_number
+from jobs.sources.times import time_in_ms, times_to_ms
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import Column, DataFrame, SparkSession
 
-ENGAGEMENT_COLUMNS = ("consumer_id", "producer_id", "item_id", "kind", "value", "time_ms")
-IMPRESSION_COLUMNS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
+REQUIRED = frozenset({"consumer_id", "producer_id", "time"})
+
+
+class TableSettings(SourceSettings):
+    """Any log in CSV or Parquet, described by settings alone."""
+
+    path: Path
+    """A file, a folder, or a glob; .csv, .csv.gz or .parquet."""
+
+    columns: dict[str, str]
+    """Our names and the log's: `consumer_id`, `producer_id` and `time` are required; `item_id` is
+    optional, and so are `kind` and `value` of engagements and `dwell_ms` of impressions."""
+
+    labels: dict[str, str] = Field(default={})
+    """Label and the log's 0/1 column. With labels a row is an impression, without an engagement."""
+
+    context: list[str] = Field(default=[])
+    """Further columns known when the item is shown, as categories; only with labels."""
+
+    time_unit: Literal["s", "ms", "iso"] = "s"
+    """How `time` is written: seconds or milliseconds since 1970, or ISO texts."""
+
+    timezone: Timezone = "UTC"
+    """A day runs from midnight to midnight in this time zone; ISO times without an offset are local
+    to it."""
+
+    separator: str = ","
+    """Separator between the fields of a CSV line."""
+
+    @property
+    def table(self) -> str:
+        """The table that the rows belong to."""
+        return IMPRESSION_TABLE if self.labels else ENGAGEMENT_TABLE
+
+    @property
+    def known_columns(self) -> frozenset[str]:
+        """Our names that `columns` may map: the table's columns, with `time` for time_ms."""
+        fixed = IMPRESSIONS if self.labels else ENGAGEMENTS
+        return frozenset(fixed) - {"time_ms"} | {"time"}
+
+    @model_validator(mode="after")
+    def _columns_are_ours(self) -> TableSettings:
+        if missing := sorted(REQUIRED - self.columns.keys()):
+            raise ValueError(
+                f"columns lacks {missing}: name the log's column for each of {sorted(REQUIRED)}"
+            )
+        if unknown := sorted(self.columns.keys() - self.known_columns):
+            given = "labels are given" if self.labels else "no labels are given"
+            raise ValueError(
+                f"columns has {unknown}, which {self.table} ({given}) do not have; "
+                f"they may have {sorted(self.known_columns)}"
+            )
+        if self.context and not self.labels:
+            raise ValueError("context applies to impressions: give labels too, or leave it out")
+        return self
 
 
 class Table(FileLog):
-    name = "table"
+    Settings = TableSettings
 
     def __init__(self, settings: TableSettings) -> None:
         super().__init__(settings.path, settings.timezone)
         self.settings = settings
-        self.table_name = IMPRESSION_TABLE if settings.labels else ENGAGEMENT_TABLE
+        self.table_name = settings.table
 
     def absent(self, table: str) -> frozenset[str]:
+        # The other optional columns, kind and value, have defaults instead of nulls.
         return frozenset({"item_id", "dwell_ms"} - self.settings.columns.keys())
 
-    def span_of(self, file: Path) -> tuple[Span, int]:
+    def span_of(self, file: Path) -> FileSpan:
+        columns = parquet_columns(file) if is_parquet(file) else self._csv_columns(file)
+        require_columns(file, columns, self._remedies())
         time, unit = self.settings.columns["time"], self.settings.time_unit
-        reading.require_columns(file, self._header(file), self._wanted())
-        read = (
-            reading.parquet_column(file, time) if is_parquet(file) else self._csv_column(file, time)
+        return span_of(
+            file,
+            self._times_ms(file),
+            lambda ms: day_of_ms(int(ms), self.timezone),
+            f"column '{time}', read as source.time_unit = '{unit}'",
         )
-        times = (reading.times_to_ms(batch, unit, self.timezone) for batch in read)
-        what = f"column '{time}', read as source.time_unit = '{unit}'"
-        return reading.span_of(file, times, lambda ms: day_of_ms(int(ms), self.timezone), what)
 
     def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
-        return reading.union([self._select(self._rows(spark, file)) for file in files])
+        return union([self._select(self._rows(spark, file)) for file in files])
+
+    def _csv_columns(self, file: Path) -> tuple[str, ...]:
+        return header_of(file, self.settings.separator)
+
+    def _times_ms(self, file: Path) -> Iterator[pd.Series]:
+        column = self.settings.columns["time"]
+        if is_parquet(file):
+            batches = parquet_column(file, column)
+        else:
+            batches = csv_column(file, column, self.settings.separator)
+        for batch in batches:
+            yield times_to_ms(batch, self.settings.time_unit, self.timezone)
 
     def _rows(self, spark: SparkSession, file: Path) -> DataFrame:
         if is_parquet(file):
             return spark.read.parquet(str(file))
-        return reading.csv_rows(spark, [file], self.settings.separator)
+        return csv_rows(spark, file, self.settings.separator)
 
     def _select(self, rows: DataFrame) -> DataFrame:
-        """Their columns as ours; a column that is not mapped is null, `kind` is "engagement" and `value` is 1."""
+        """The log's columns as ours. `kind` is "engagement" and `value` is 1 by default."""
+        selected = [
+            self._text("consumer_id").alias("consumer_id"),
+            self._text("producer_id").alias("producer_id"),
+            self._text("item_id").alias("item_id"),
+            self._time_ms(rows).alias("time_ms"),
+        ]
+        if self.table_name == ENGAGEMENT_TABLE:
+            selected.append(self._text("kind", "engagement").alias("kind"))
+            selected.append(self._text("value", 1.0).try_cast("double").alias("value"))
+            return rows.select(*selected)
+        selected.append(whole_number(self._text("dwell_ms")).alias("dwell_ms"))
+        for label, column in self.settings.labels.items():
+            selected.append(label_value(quoted(column)).alias(f"label_{label}"))
+        for column in self.settings.context:
+            selected.append(quoted(column).cast("string").alias(f"ctx_{column}"))
+        return rows.select(*selected)
+
+    def _text(self, name: str, default: object = None) -> Column:
+        """The log's column for one of ours, as text; the default where it is not mapped."""
         from pyspark.sql import functions as F
 
-        def theirs(ours: str, default: object = None) -> Column:
-            mapped = self.settings.columns.get(ours)
-            return (
-                F.lit(default).cast("string") if mapped is None else quoted(mapped).cast("string")
-            )
-
-        time_ms = self._time_ms(rows).alias("time_ms")
-        ids = [theirs(name).alias(name) for name in ("consumer_id", "producer_id", "item_id")]
-        if self.table_name == ENGAGEMENT_TABLE:
-            kind, value = (
-                theirs("kind", "engagement").alias("kind"),
-                theirs("value", 1.0).try_cast("double").alias("value"),
-            )
-            return rows.select(*ids, kind, value, time_ms)
-        labels = [
-            label_value(quoted(column)).alias(f"label_{name}")
-            for name, column in self.settings.labels.items()
-        ]
-        context = [
-            quoted(column).cast("string").alias(f"ctx_{column}") for column in self.settings.context
-        ]
-        return rows.select(
-            *ids, time_ms, whole_number(theirs("dwell_ms")).alias("dwell_ms"), *labels, *context
-        )
+        column = self.settings.columns.get(name)
+        return (F.lit(default) if column is None else quoted(column)).cast("string")
 
     def _time_ms(self, rows: DataFrame) -> Column:
         from pyspark.sql import functions as F
 
-        time = self.settings.columns["time"]
-        if dict(rows.dtypes)[time] == "timestamp":
-            return F.unix_millis(quoted(time))
-        unit = (
-            "iso"
-            if dict(rows.dtypes)[time] in ("timestamp_ntz", "date")
-            else self.settings.time_unit
-        )
-        return reading.time_in_ms(quoted(time).cast("string"), unit, self.timezone)
+        name = self.settings.columns["time"]
+        kind = dict(rows.dtypes)[name]
+        if kind == "timestamp":
+            return F.unix_millis(quoted(name))
+        # Parquet's own dates and local timestamps are printed as ISO texts, whatever the unit.
+        unit = "iso" if kind in ("timestamp_ntz", "date") else self.settings.time_unit
+        return time_in_ms(quoted(name).cast("string"), unit, self.timezone)
 
-    def _csv_column(self, file: Path, column: str):
-        return reading.csv_column(file, column, self.settings.separator)
-
-    def _header(self, file: Path) -> tuple[str, ...]:
-        if not is_parquet(file):
-            return reading.header_of(file, self.settings.separator)
-        from pyarrow import parquet
-
-        with reading.reading(file):
-            return tuple(parquet.read_schema(file).names)
-
-    def _wanted(self) -> dict[str, str]:
-        """The columns that the settings name, each with the setting that names it."""
-        named = [
-            (column, f"source.columns.{ours}") for ours, column in self.settings.columns.items()
-        ]
-        named += [
-            (column, f"source.labels.{label}") for label, column in self.settings.labels.items()
-        ]
-        named += [(column, "source.context") for column in self.settings.context]
+    def _remedies(self) -> dict[str, str]:
+        """Every column that the settings name -> what to do when a file lacks it."""
+        settings_of_columns: dict[str, str] = {}
+        # Where several settings name one column, the first is reported.
+        for name, column in self.settings.columns.items():
+            settings_of_columns.setdefault(column, f"source.columns.{name}")
+        for label, column in self.settings.labels.items():
+            settings_of_columns.setdefault(column, f"source.labels.{label}")
+        for column in self.settings.context:
+            settings_of_columns.setdefault(column, "source.context")
         return {
-            column: f"Change {setting}, which asks for it." for column, setting in reversed(named)
+            column: f"Change {setting}, which names it."
+            for column, setting in settings_of_columns.items()
         }
+
+
+SOURCE = Table
 
 
 def is_parquet(file: Path) -> bool:
     return file.suffix in (".parquet", ".pq")
 
 
-def quoted(name: str) -> Column:
-    """The column of exactly that name, whatever characters it has."""
-    from pyspark.sql import functions as F
-
-    return F.col("`" + name.replace("`", "``") + "`")
-
-
 def label_value(column: Column) -> Column:
-    """0 or 1 from a number, or from true/false; null from anything else that is no whole number."""
+    """0 or 1 from a number or from true/false; null from anything that is not a whole number."""
     from pyspark.sql import functions as F
 
     text = F.lower(F.trim(column.cast("string")))

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from embeddings.registry.client import Version
 from embeddings.registry.files import open_files
 from jobs.errors import Skip, UntrustedDay
-from jobs.features.past_counts import COUNTS, ENTITIES, History, count_past
+from jobs.features.past_counts import COUNTS, ENTITIES, PastCounts, count_past
 from jobs.lake.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
 from jobs.pipeline.chain import SETTINGS
@@ -152,7 +152,7 @@ def feature_spec(
             f"num_{entity}_{c.removeprefix('num_')}" for c in with_prefix(table.columns, "num_")
         ]
     numeric += [
-        f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(labels)
+        f"num_{entity}_past_{name}" for entity in ENTITIES for name in PastCounts.features(labels)
     ]
     return FeatureSpec(tuple(categorical), tuple(numeric), labels, vector_dim)
 
@@ -191,7 +191,9 @@ def profile_column(entity: str, column: str) -> str:
 def profile_numbers(spec: FeatureSpec) -> list[str]:
     """The numeric features that come from a profile instead of from the past."""
     past = {
-        f"num_{entity}_past_{name}" for entity in ENTITIES for name in History.features(spec.labels)
+        f"num_{entity}_past_{name}"
+        for entity in ENTITIES
+        for name in PastCounts.features(spec.labels)
     }
     return [name for name in spec.numeric if name not in past]
 
@@ -246,7 +248,7 @@ def lookup(
     """The task: joined impressions in, examples out."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        history = History.read(Path(known.counts) if known.counts else None, spec.labels)
+        history = PastCounts.read(Path(known.counts) if known.counts else None, spec.labels)
         numbers = profile_numbers(spec)
         for batch in batches:
             columns = {name: batch[name] for name in batch.schema.names if name not in numbers}
@@ -255,7 +257,7 @@ def lookup(
                 past = history.of(entity, batch[f"{entity}_id"])
                 columns |= {
                     f"num_{entity}_past_{n}": past[:, i]
-                    for i, n in enumerate(History.features(spec.labels))
+                    for i, n in enumerate(PastCounts.features(spec.labels))
                 }
             columns |= {
                 f"{entity}_row": known.rows(entity, batch[f"{entity}_id"]) for entity in EMBEDDED

@@ -14,7 +14,7 @@ from jobs.errors import BadInput
 from jobs.lake.schema import in_order
 from jobs.settings import Settings
 from jobs.sources import open_source
-from jobs.sources.reading import naming_the_file
+from jobs.sources.files import naming_the_file
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -1,13 +1,15 @@
-"""matrix: the trailing window's engagements -> consumer x producer strengths, as CSR blocks by consumer.
+"""matrix: the trailing window's engagements -> consumer x producer strengths, as CSR blocks.
 
-    producers.npy, column_sums.npy     who spans the columns, most popular first, and their sums
+    producers.npy, column_sums.npy     the producers of the columns, most popular first; their sums
     fitted/block-00000/...             the consumers that the factorisation is fitted on
     rest/block-00000/...               those with too few engagements: they are folded in later
 
-The days lie spread by consumer (`jobs.lake.buckets`): one task a bucket counts its own consumers from its own files,
-and nothing is shuffled. Then the driver chooses the columns, and as many tasks lay out the blocks under them.
-Blocks keep raw strengths; `embeddings.kernels.normalize` makes x̂ of them where they are read: one formula for
-fit and fold-in.
+The days are stored spread by consumer (`jobs.lake.buckets`), so nothing has to be shuffled. In a
+first job, one task per bucket counts the pairs of its consumers. Then the driver chooses the
+columns, and in a second job as many tasks lay out the blocks under these columns.
+
+Blocks keep raw strengths. `embeddings.kernels.normalize` turns them into x̂ where they are read: one
+formula for fit and fold-in.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
 from embeddings.blocks import Block, load_arrays, save_arrays, save_block
+from embeddings.facts import Fact
 from embeddings.kernels.counting import Pairs, count_pairs, relabel
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
-from jobs.lake.buckets import Part, bucket_of
+from jobs.lake.buckets import Part, in_bucket
 from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.pipeline.plan import trusted, window
 from jobs.settings import MatrixSettings, Settings
@@ -36,14 +39,43 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation", "matrix")
-COUNTED = "counted"  # what the first job leaves to the second; never committed
+
+FACTS = (
+    Fact("days", "trusted days of the window", unit="days"),
+    Fact("producers", "producers that are columns of the matrix", unit="producers", headline=True),
+    Fact(
+        "consumers_fitted",
+        "consumers with enough engagements to be fitted",
+        unit="consumers",
+        headline=True,
+    ),
+    Fact(
+        "consumers_left_out",
+        "consumers with too few engagements, who are folded in",
+        unit="consumers",
+        headline=True,
+    ),
+    Fact("pairs", "distinct consumer-producer pairs of the fitted", unit="pairs", headline=True),
+    Fact(
+        "engagements",
+        "engagements with these producers, of the fitted and the others",
+        unit="engagements",
+    ),
+)
+
+PRODUCERS = "producers.npy"
+COLUMN_SUMS = "column_sums.npy"
+COUNTED = "counted"  # the pairs that the first job counts for the second; never committed
+
 ID = pa.dictionary(pa.int32(), pa.string())
 EVENTS = pa.schema(
     [("consumer_id", ID), ("producer_id", ID), ("millionths", pa.float64()), ("ranks", pa.bool_())]
 )
+
+# What a task returns, as a Spark schema: of the first job, and of the second.
 POPULARITY = "producer_id binary, ranks long, consumers long"
-FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "engagements")
-LAID_OUT = ", ".join([*(f"{fact} long" for fact in FACTS), "column_sums binary"])
+BLOCK_FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "engagements")
+LAID_OUT = ", ".join([*(f"{fact} long" for fact in BLOCK_FACTS), "column_sums binary"])
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
@@ -51,28 +83,27 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
-    """Count, weigh and lay out the window that ends on `day`. Raises UntrustedDay when that day was refused."""
+    """Count, weigh and lay out the window that ends on `day`.
+
+    Raises UntrustedDay when validation refused that day.
+    """
     verdict = settings.lake.get("validate", day)
     if not verdict.facts["trusted"]:
         raise UntrustedDay(f"No matrix for {day}: {verdict.facts['reason']}")
-    days = trusted(settings, window(settings, day, settings.matrix.window_days))
+    cfg = settings.matrix
+    n_buckets = settings.spark.partitions
+    days = trusted(settings, window(settings, day, cfg.window_days))
     parts = [part for partition in days for part in partition.parts(ENGAGEMENT_TABLE)]
-    cfg, n_buckets, where = (
-        settings.matrix,
-        settings.spark.partitions,
-        f"in the {len(days)} trusted days up to {day}",
-    )
+    where = f"in the {len(days)} trusted days up to {day}"
     with settings.lake.writing(
         "matrix", day, settings=settings.digest(*SETTINGS), inputs=days
     ) as staging:
         producers = count(spark, parts, cfg, n_buckets, staging.path)
         if not len(producers):
-            beyond = (
-                f" beyond the {cfg.drop_top} most popular producers (matrix.drop_top)"
-                if cfg.drop_top
-                else ""
+            dropped = f" beyond the {cfg.drop_top} most popular producers (matrix.drop_top)"
+            raise EvergreenError(
+                f"No engagement {where}{dropped if cfg.drop_top else ''}: nothing to embed."
             )
-            raise EvergreenError(f"No engagement {where}{beyond}: nothing to embed.")
         facts = lay_out(spark, cfg.min_engagements, n_buckets, staging.path)
         if not facts["consumers_fitted"]:
             raise EvergreenError(
@@ -85,77 +116,93 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 def count(
     spark: SparkSession, parts: list[Part], cfg: MatrixSettings, n_buckets: int, home: Path
 ) -> np.ndarray:
-    """The first job: every bucket's pairs below home/counted, and home/producers.npy, which is also returned."""
+    """The first job: every bucket's pairs below home/counted, and home/producers.npy.
+
+    Returns the producers.
+    """
     task = counter(parts, n_buckets, cfg, home / COUNTED)
     producers = top_producers(each_bucket(spark, n_buckets, task, POPULARITY), cfg)
-    np.save(home / "producers.npy", producers, allow_pickle=False)
+    np.save(home / PRODUCERS, producers, allow_pickle=False)
     return producers
 
 
 def lay_out(
     spark: SparkSession, min_engagements: int, n_buckets: int, home: Path
 ) -> dict[str, int]:
-    """The second job: what the first has left -> blocks and column sums. Returns the facts."""
-    done = each_bucket(spark, n_buckets, block_writer(min_engagements, home), LAID_OUT).toArrow()
+    """The second job: the pairs of the first -> blocks and column sums. Returns the facts."""
+    task = block_writer(min_engagements, home)
+    laid_out = each_bucket(spark, n_buckets, task, LAID_OUT).toArrow()
     shutil.rmtree(home / COUNTED)
-    millionths = sum(np.frombuffer(sums.as_py(), np.int64) for sums in done["column_sums"])
-    np.save(home / "column_sums.npy", millionths / 1e6, allow_pickle=False)
-    return {fact: pc.sum(done[fact]).as_py() for fact in FACTS}
+    # Summed as whole millionths: exact, so that the order of the buckets cannot matter.
+    millionths = sum(np.frombuffer(sums.as_py(), np.int64) for sums in laid_out["column_sums"])
+    np.save(home / COLUMN_SUMS, millionths / 1e6, allow_pickle=False)
+    return {fact: pc.sum(laid_out[fact]).as_py() for fact in BLOCK_FACTS}
 
 
 def each_bucket(
     spark: SparkSession, n: int, task: Callable[[int], pa.RecordBatch], schema: str
 ) -> DataFrame:
-    """One Spark task a bucket, which is given the bucket's number; the rows that they return, together."""
+    """Run the task for each bucket's number, in one Spark task each; the rows that they return."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield from (task(number) for number in batch["id"].to_pylist())
+            for number in batch["id"].to_pylist():
+                yield task(number)
 
     return spark.range(0, n, 1, n).mapInArrow(work, schema)
 
 
-# The first job
+def bucket_folder(home: Path, number: int) -> Path:
+    return home / f"bucket-{number:05d}"
+
+
+# --- the first job
 
 
 @dataclass(frozen=True)
 class Bucket(Pairs):
-    """All pairs of a bucket's consumers, and whose rows and columns they are."""
+    """All pairs of a bucket's consumers, and the ids of their rows and columns."""
 
     consumers: np.ndarray  # (n,) bytes, sorted
-    producers: np.ndarray  # bytes, sorted: those that the bucket knows
+    producers: np.ndarray  # bytes, sorted: those that occur in the bucket
 
 
 def counter(
     parts: list[Part], n_buckets: int, cfg: MatrixSettings, home: Path
 ) -> Callable[[int], pa.RecordBatch]:
-    """The task: a bucket's events -> its pairs below home; returns how popular each producer is among them."""
+    """The task: a bucket's events -> its pairs below home. Returns `popularity_in` the bucket."""
 
     def task(number: int) -> pa.RecordBatch:
-        own = [part for part in parts if part.meets(number, n_buckets)]
-        events = [read_events(part, number, n_buckets, cfg) for part in own]
-        bucket = count_events(pa.concat_tables([EVENTS.empty_table(), *events]))
-        save_arrays(home / f"bucket-{number:05d}", bucket)
+        tables = [EVENTS.empty_table()]  # the columns, for a bucket without files
+        for part in parts:
+            if part.meets(number, n_buckets):
+                tables.append(read_events(part, number, n_buckets, cfg))
+        bucket = count_events(pa.concat_tables(tables))
+        save_arrays(bucket_folder(home, number), bucket)
         return popularity_in(bucket)
 
     return task
 
 
 def read_events(part: Part, bucket: int, n_buckets: int, cfg: MatrixSettings) -> pa.Table:
-    """The file's engagements that lie in the bucket and have a strength above 0."""
+    """The file's engagements that are in the bucket and have a strength above 0."""
     ids = ["consumer_id", "producer_id", "kind"]
     rows = ParquetFile(part.path, read_dictionary=ids).read([*ids, "value"], use_threads=False)
     events = weigh(rows, cfg)
     counts = events["millionths"].to_numpy() > 0
     if not part.within(n_buckets):
-        counts &= lies_in(rows["consumer_id"], bucket, n_buckets)
+        counts &= in_bucket(rows["consumer_id"], bucket, n_buckets)
     return events if counts.all() else events.filter(counts)
 
 
 def weigh(rows: pa.Table, cfg: MatrixSettings) -> pa.Table:
-    """Add millionths: weight(kind) · value · 10⁶, half rounded up; and ranks: is it of the kind that ranks?"""
+    """Engagements -> EVENTS.
+
+    millionths: weight(kind) · value · 10⁶, half rounded up. ranks: is it of the kind that ranks?
+    """
     kinds = rows["kind"].combine_chunks()
-    names, codes = kinds.dictionary.to_pylist(), kinds.indices.to_numpy()
+    names = kinds.dictionary.to_pylist()
+    codes = kinds.indices.to_numpy()
     weights = np.array([cfg.weights.get(name, 1.0) for name in names])
     ranks = np.array([cfg.rank_by in ("", name) for name in names], dtype=bool)
     fraction, whole = np.modf(rows["value"].to_numpy() * weights[codes] * 1e6)
@@ -163,100 +210,106 @@ def weigh(rows: pa.Table, cfg: MatrixSettings) -> pa.Table:
     return pa.table([rows["consumer_id"], rows["producer_id"], whole, ranks[codes]], EVENTS)
 
 
-def lies_in(ids: pa.ChunkedArray, bucket: int, n_buckets: int) -> np.ndarray:
-    """Which of the ids are in the bucket, (n,) bool."""
-    encoded = ids.combine_chunks()
-    inside = [
-        bucket_of(key, n_buckets) == bucket
-        for key in encoded.dictionary.cast(pa.binary()).to_pylist()
-    ]
-    return np.array(inside, dtype=bool)[encoded.indices.to_numpy()]
-
-
 def count_events(events: pa.Table) -> Bucket:
-    """Sum the events of every pair. Raises BadInput where the sums could leave 64 bits."""
+    """Sum the events of every pair. Raises BadInput where the sums could exceed 64 bits."""
     consumers, rows = in_order(events["consumer_id"])
     producers, columns = in_order(events["producer_id"])
     millionths = events["millionths"].to_numpy()
-    if not millionths.sum() < 2**63:
+    if not millionths.sum() < 2**63:  # also where the sum is not a number
         raise BadInput(
-            "Engagements are too strong to be added exactly: mend their values, or lower matrix.weights."
+            "The strengths of the engagements are too large to be added exactly. "
+            "Fix the log's values, or lower matrix.weights."
         )
     ranks = events["ranks"].to_numpy()
-    pairs = count_pairs(
-        rows, columns, millionths.astype(np.int64), ranks, (len(consumers), len(producers))
-    )
+    shape = (len(consumers), len(producers))
+    pairs = count_pairs(rows, columns, millionths.astype(np.int64), ranks, shape)
     return Bucket(**vars(pairs), consumers=consumers, producers=producers)
 
 
 def in_order(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of a dictionary column, (n,) bytes, sorted, and which of them every row has, (m,) int32."""
+    """The distinct ids of a dictionary column, (n,) bytes, sorted; and each row's, (m,) int32."""
     encoded = column.combine_chunks()
     order = pc.array_sort_indices(encoded.dictionary)
-    place = np.empty(len(order), np.int32)
+    place = np.empty(len(order), np.int32)  # old code -> place in the order
     place[order.to_numpy()] = np.arange(len(order))
     ids = encoded.dictionary.take(order).cast(pa.binary()).to_pylist()
     return np.array(ids, dtype=np.bytes_), place[encoded.indices.to_numpy()]
 
 
 def popularity_in(bucket: Bucket) -> pa.RecordBatch:
-    """Every producer's consumers with an engagement of the kind that ranks, and those with any."""
+    """POPULARITY: every producer's consumers by the kind that ranks, and by any kind."""
     n = len(bucket.producers)
-    ranks = np.bincount(bucket.indices[bucket.ranks], minlength=n)
     ids = pa.array(bucket.producers.tolist(), pa.binary())
+    ranks = np.bincount(bucket.indices[bucket.ranks], minlength=n)
     consumers = np.bincount(bucket.indices, minlength=n)
     return pa.RecordBatch.from_pydict({"producer_id": ids, "ranks": ranks, "consumers": consumers})
 
 
 def top_producers(popularity: DataFrame, cfg: MatrixSettings) -> np.ndarray:
-    """The `cfg.producers` with most consumers of the kind that ranks; then by consumers of any kind, then by id.
+    """The `cfg.producers` most popular ones after the first `cfg.drop_top`.
 
-    The first `cfg.drop_top` of all are passed over: the rule of Shiebler et al. 2018 for a side that is far more skewed
-    than the other. popularity: the rows of every bucket. Returns (n,) bytes, the most popular first.
+    Popular is who has most consumers by the kind that ranks; then by any kind; then by id.
+    popularity: the rows of every bucket. Returns (n,) bytes, the most popular first.
+    Source: Shiebler et al. 2018 drop the top of a side that is far more skewed than the other.
     """
     from pyspark.sql import functions as F
 
-    totals = popularity.groupBy("producer_id").agg(
-        F.sum("ranks").alias("ranks"), F.sum("consumers").alias("consumers")
-    )
-    ranked = totals.where("consumers > 0").orderBy(
-        F.desc("ranks"), F.desc("consumers"), "producer_id"
-    )
-    top = ranked.limit(cfg.drop_top + cfg.producers).toArrow()["producer_id"].slice(cfg.drop_top)
-    return np.array(top.to_pylist(), dtype=np.bytes_)
+    ranks = F.sum("ranks").alias("ranks")
+    consumers = F.sum("consumers").alias("consumers")
+    totals = popularity.groupBy("producer_id").agg(ranks, consumers).where("consumers > 0")
+    ranked = totals.orderBy(F.desc("ranks"), F.desc("consumers"), "producer_id")
+    top = ranked.limit(cfg.drop_top + cfg.producers).toArrow()["producer_id"]
+    return np.array(top.slice(cfg.drop_top).to_pylist(), dtype=np.bytes_)
 
 
-# The second job
+# --- the second job
 
 
 def block_writer(min_engagements: int, home: Path) -> Callable[[int], pa.RecordBatch]:
-    """The task: a bucket's pairs -> fitted/block-N and rest/block-N below home; returns the facts and column sums."""
+    """The task: a bucket's pairs -> fitted/block-N and rest/block-N below home.
+
+    Returns LAID_OUT: the facts and the column sums of the fitted.
+    """
 
     def task(number: int) -> pa.RecordBatch:
-        bucket = load_arrays(home / COUNTED / f"bucket-{number:05d}", Bucket)
-        producers = np.load(home / "producers.npy")
-        columns = columns_of(bucket.producers, producers)
-        indptr, indices, millionths, engagements = relabel(bucket, columns, len(producers))
-        block = Block(bucket.consumers, engagements, indptr, indices, millionths)
-        enough = engagements >= min_engagements
-        fitted, rest = (block.rows(group & (engagements > 0)) for group in (enough, ~enough))
-        for name, group in (("fitted", fitted), ("rest", rest)):
-            if len(group.ids):
-                save_block(
-                    home / name / f"block-{number:05d}",
-                    replace(group, strengths=group.strengths / 1e6),
-                )
-        facts = (len(fitted.ids), len(rest.ids), len(fitted.indices), int(engagements.sum()))
-        column_sums = fitted.matrix(len(producers)).sum(axis=0).tobytes()
-        row = dict(zip(FACTS, facts, strict=True)) | {"column_sums": column_sums}
+        bucket = load_arrays(bucket_folder(home / COUNTED, number), Bucket)
+        producers = np.load(home / PRODUCERS)
+        block = block_of(bucket, producers)
+        # A consumer who engaged only with producers that have no column is in neither block.
+        known = block.engagements > 0
+        enough = block.engagements >= min_engagements
+        fitted = block.rows(known & enough)
+        rest = block.rows(known & ~enough)
+        save_millionths(home / "fitted" / f"block-{number:05d}", fitted)
+        save_millionths(home / "rest" / f"block-{number:05d}", rest)
+        row = {
+            "consumers_fitted": len(fitted.ids),
+            "consumers_left_out": len(rest.ids),
+            "pairs": len(fitted.indices),
+            "engagements": int(block.engagements.sum()),
+            "column_sums": fitted.matrix(len(producers)).sum(axis=0).tobytes(),
+        }
         return pa.RecordBatch.from_pylist([row])
 
     return task
 
 
+def block_of(bucket: Bucket, producers: np.ndarray) -> Block:
+    """The bucket's consumers under the columns of `producers`; strengths are millionths still."""
+    columns = columns_of(bucket.producers, producers)
+    indptr, indices, millionths, engagements = relabel(bucket, columns, len(producers))
+    return Block(bucket.consumers, engagements, indptr, indices, millionths)
+
+
+def save_millionths(folder: Path, block: Block) -> None:
+    """Save a block with its strengths as numbers; a block without consumers has no folder."""
+    if len(block.ids):
+        save_block(folder, replace(block, strengths=block.strengths / 1e6))
+
+
 def columns_of(ids: np.ndarray, producers: np.ndarray) -> np.ndarray:
-    """Each id's place among the producers, (n,) int32; −1: it has none."""
+    """Each id's place among the producers, (n,) int32; −1 where it is not one of them."""
     columns = np.full(len(ids), -1, np.int32)
-    _, here, there = np.intersect1d(ids, producers, assume_unique=True, return_indices=True)
-    columns[here] = there
+    _, rows, places = np.intersect1d(ids, producers, assume_unique=True, return_indices=True)
+    columns[rows] = places
     return columns

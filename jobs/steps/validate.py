@@ -33,7 +33,7 @@ from jobs.lake.store import Partition, Staging
 from jobs.pipeline.plan import window
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
-from jobs.sources.reading import union
+from jobs.sources.rows import union
 from jobs.steps.land import parquet_rows
 
 if TYPE_CHECKING:

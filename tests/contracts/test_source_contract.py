@@ -1,151 +1,295 @@
-"""What every source promises, whatever its files look like."""
+"""What every source promises, whatever its files look like; and a new source is one new file."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from small_logs import DAYS, kuairand_log, table_log, write_edges, write_kuairand
 
-from jobs.lake.schema import TABLES, expected_columns
-from jobs.settings import (
-    EdgelistSettings,
-    KuaiRandSettings,
-    Settings,
-    SparkSettings,
-    TableSettings,
-    days_between,
-)
-from jobs.sources import open_source
-from jobs.sources.reading import HOUR_MS, day_bounds_ms
+from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, TABLES, expected_columns
+from jobs.lake.store import Lake
+from jobs.settings import Settings, SparkSettings, days_between
+from jobs.sources import open_source, source_kinds
+from jobs.sources.base import SourceSettings
+from jobs.sources.days import HOUR_MS, day_bounds_ms
+from jobs.sources.edgelist import EdgelistSettings
+from jobs.sources.kuairand import KuaiRandSettings
+from jobs.sources.table import TableSettings
 from jobs.steps import land, validate
 
+ROOT = Path(__file__).parent.parent.parent
 TABLE = {"consumer_id": "who", "producer_id": "by", "item_id": "post"}
+EVENTS = (IMPRESSION_TABLE, ENGAGEMENT_TABLE)
 
 
-def kuairand(folder):
-    return KuaiRandSettings(kind="kuairand", path=write_kuairand(folder, history=True)), len(
-        kuairand_log()
-    ) + 2
+@dataclass(frozen=True)
+class Log:
+    """A small log on disk: the settings that read it, its first day and its number of events."""
+
+    settings: SourceSettings
+    rows: int
+    first: date = DAYS[0]
 
 
-def csv_of_impressions(folder):
+def kuairand(folder: Path) -> Log:
+    write_kuairand(folder, history=True)
+    settings = KuaiRandSettings(kind="kuairand", path=folder)
+    # Two engagements of the history, on the day before the log.
+    return Log(settings, len(kuairand_log()) + 2, DAYS[0] - timedelta(days=1))
+
+
+def csv_of_impressions(folder: Path) -> Log:
+    """Two files with their columns in opposite order, local times, one of them gzipped."""
     log = table_log()
     folder.mkdir()
     log[:150].to_csv(folder / "one.csv", index=False)
     log[150:][reversed(log.columns)].to_csv(folder / "two.csv.gz", index=False)
-    columns = TABLE | {"time": "shown at"}
-    options = {
-        "labels": {"click": "clicked"},
-        "context": ["where"],
-        "time_unit": "iso",
-        "timezone": "Europe/Paris",
-    }
-    return TableSettings(kind="table", path=folder, columns=columns, **options), len(log)
-
-
-def parquet_of_engagements(folder):
-    folder.mkdir()
-    table_log().to_parquet(folder / "all.parquet")
-    columns = TABLE | {"time": "unix", "value": "seconds"}
-    return TableSettings(
-        kind="table", path=folder / "*.parquet", columns=columns, timezone="Europe/Paris"
-    ), len(table_log())
-
-
-def edges(folder):
-    return EdgelistSettings(kind="edgelist", path=write_edges(folder / "edges.txt.gz")), int(
-        kuairand_log().is_click.sum()
+    settings = TableSettings(
+        kind="table",
+        path=folder,
+        columns=TABLE | {"time": "shown at"},
+        labels={"click": "clicked"},
+        context=["where"],
+        time_unit="iso",
+        timezone="Europe/Paris",
     )
+    return Log(settings, len(log))
+
+
+def parquet_of_engagements(folder: Path) -> Log:
+    log = table_log()
+    folder.mkdir()
+    log.to_parquet(folder / "all.parquet")
+    settings = TableSettings(
+        kind="table",
+        path=folder / "*.parquet",
+        columns=TABLE | {"time": "unix", "value": "seconds"},
+        timezone="Europe/Paris",
+    )
+    return Log(settings, len(log))
+
+
+def edges(folder: Path) -> Log:
+    settings = EdgelistSettings(kind="edgelist", path=write_edges(folder / "edges.txt.gz"))
+    return Log(settings, int(kuairand_log().is_click.sum()))
+
+
+LOGS = {
+    "kuairand": [kuairand],
+    "table": [csv_of_impressions, parquet_of_engagements],
+    "edgelist": [edges],
+}
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A log with all of its days landed."""
+
+    log: Log
+    settings: Settings
+
+    @property
+    def source(self):
+        return open_source(self.settings)
+
+    def tables(self, *names: str):
+        """Every landed table of these names (all by default), with its day."""
+        for day in days_between(*self.source.span()):
+            for name in self.source.tables(day):
+                if not names or name in names:
+                    folder = self.settings.lake.get("land", day).path / name
+                    yield day, name, pq.read_table(folder)
+
+
+def test_every_source_has_a_log_that_this_suite_lands():
+    assert sorted(LOGS) == sorted(source_kinds())
 
 
 @pytest.fixture(
     scope="module",
-    params=[kuairand, csv_of_impressions, parquet_of_engagements, edges],
-    ids=lambda p: p.__name__,
+    params=[write for kind in source_kinds() for write in LOGS.get(kind, ())],
+    ids=lambda write: write.__name__,
 )
-def landed(request, spark, tmp_path_factory):
-    """A source of each kind, its whole log landed: (settings, source, rows in the log)."""
+def landed(request, spark, tmp_path_factory) -> Landed:
     folder = tmp_path_factory.mktemp("source")
-    options, rows = request.param(folder / "log")
-    settings = Settings(home=folder / "home", source=options, spark=SparkSettings(partitions=1))
-    source = open_source(settings)
-    for day in days_between(*source.span()):
+    log = request.param(folder / "log")
+    settings = Settings(
+        home=folder / "home", source=log.settings, spark=SparkSettings(partitions=1)
+    )
+    for day in days_between(*open_source(settings).span()):
         land.run(spark, settings, day)
-    return settings, source, rows
+    return Landed(log, settings)
 
 
-def landed_tables(settings, source, *names):
-    for day in days_between(*source.span()):
-        for table in source.tables(day):
-            if not names or table in names:
-                yield day, table, pq.read_table(settings.lake.get("land", day).path / table)
-
-
-def test_the_log_ends_where_its_span_ends(landed):
-    _, source, _ = landed
-    first, last = source.span()
-    assert last == DAYS[-1]
-    assert (DAYS[0] - first).days == (
-        1 if source.name == "kuairand" else 0
-    )  # the day of its history
+def test_the_span_is_from_the_logs_first_day_to_its_last(landed):
+    assert landed.source.span() == (landed.log.first, DAYS[-1])
 
 
 def test_every_row_of_the_log_lands_on_one_day(landed):
-    settings, source, rows = landed
-    assert (
-        sum(
-            table.num_rows
-            for *_, table in landed_tables(settings, source, "impressions", "engagements")
-        )
-        == rows
-    )
+    rows = sum(table.num_rows for _, _, table in landed.tables(*EVENTS))
+    assert rows == landed.log.rows
 
 
 def test_the_tables_have_the_columns_of_the_schema(landed):
-    settings, source, _ = landed
-    names = {"string": "string", "double": "double", "int64": "bigint", "int32": "int"}
-    for _, name, table in landed_tables(settings, source):
-        found = {field.name: names[str(field.type)] for field in table.schema}
+    spark_names = {"string": "string", "double": "double", "int64": "bigint", "int32": "int"}
+    for _, name, table in landed.tables():
         assert name in TABLES
-        assert list(found.items()) == list(expected_columns(name, table.column_names).items())
+        columns = [(field.name, spark_names[str(field.type)]) for field in table.schema]
+        assert columns == list(expected_columns(name, table.column_names).items())
 
 
-def test_times_lie_in_the_day_that_they_are_landed_on(landed):
-    settings, source, _ = landed
-    for day, _, table in landed_tables(settings, source, "impressions", "engagements"):
+def test_times_are_within_the_day_that_they_are_landed_on(landed):
+    source = landed.source
+    slack_ms = source.slack_h * HOUR_MS
+    for day, _, table in landed.tables(*EVENTS):
         start, end = day_bounds_ms(day, source.timezone)
-        times = [time for time in table["time_ms"].to_pylist() if time is not None]
-        assert all(
-            start - source.slack_h * HOUR_MS <= time < end + source.slack_h * HOUR_MS
-            for time in times
-        )
+        for time_ms in table["time_ms"].drop_null().to_pylist():
+            assert start - slack_ms <= time_ms < end + slack_ms
 
 
-def test_a_column_is_null_throughout_just_where_the_source_says_so(landed):
-    settings, source, _ = landed
-    for _, name, table in landed_tables(settings, source, "impressions", "engagements"):
-        empty = {
-            column for column in table.column_names if table[column].null_count == table.num_rows
-        }
-        assert empty == source.absent(name) & set(table.column_names)
+def test_only_columns_that_the_source_declares_absent_are_null_throughout(landed):
+    for _, name, table in landed.tables(*EVENTS):
+        columns = table.column_names
+        empty = {column for column in columns if table[column].null_count == table.num_rows}
+        assert empty == landed.source.absent(name) & set(columns)
 
 
-def test_notes_can_be_kept_with_the_partition(landed):
-    _, source, _ = landed
-    assert all(
-        isinstance(value, int | str)
-        for value in json.loads(json.dumps(source.notes(DAYS[0]))).values()
-    )
+def test_notes_are_whole_numbers_or_texts_that_a_manifest_can_hold(landed):
+    notes = json.loads(json.dumps(landed.source.notes(DAYS[0])))
+    for value in notes.values():
+        assert isinstance(value, int | str)
 
 
 def test_a_clean_log_is_trusted_and_keeps_its_rows(landed, spark):
-    settings, source, _ = landed
-    day = DAYS[0]
-    validate.run(spark, settings, day)
-    verdict = settings.lake.get("validate", day).facts
+    lake, day = landed.settings.lake, DAYS[0]
+    validate.run(spark, landed.settings, day)
+    verdict = lake.get("validate", day).facts
     assert verdict["trusted"]
-    for table in source.tables(day):
+    for table in landed.source.tables(day):
         assert verdict[f"bad_{table}"] == 0
-        assert verdict[f"rows_{table}"] == settings.lake.get("land", day).facts[f"rows_{table}"]
+        assert verdict[f"rows_{table}"] == lake.get("land", day).facts[f"rows_{table}"]
+
+
+# --- a new source
+
+
+VISITS = '''
+"""Visits, one file per day named 2024-03-01.visits, `user author` per line."""
+
+from datetime import date
+
+from jobs.lake.schema import ENGAGEMENT_TABLE
+from jobs.sources.base import SourceSettings
+
+
+class VisitsSettings(SourceSettings):
+    strength: float = 1.0
+
+
+class Visits:
+    Settings = VisitsSettings
+    timezone = "UTC"
+    slack_h = 0.0
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def span(self):
+        days = [date.fromisoformat(file.stem) for file in self.settings.path.glob("*.visits")]
+        return min(days), max(days)
+
+    def tables(self, day):
+        return (ENGAGEMENT_TABLE,)
+
+    def absent(self, table):
+        return frozenset({"item_id", "time_ms"})
+
+    def table(self, spark, table, day):
+        lines = spark.read.csv(
+            str(self.settings.path / f"{day}.visits"),
+            sep=" ",
+            schema="consumer_id string, producer_id string",
+        )
+        return lines.selectExpr(
+            "consumer_id",
+            "producer_id",
+            "null item_id",
+            "'visit' kind",
+            f"{self.settings.strength} value",
+            "null time_ms",
+        )
+
+    def notes(self, day):
+        return {"visits": "counted"}
+
+
+SOURCE = Visits
+'''
+
+LAND = """
+from datetime import date
+from jobs.settings import load_settings
+from jobs.spark.session import spark_session
+from jobs.steps import land
+
+settings = load_settings("my.toml")
+land.run(spark_session(settings), settings, date(2024, 3, 1))
+"""
+
+SETTINGS = """
+home = "home"
+[source]
+kind = "visits"
+path = "log"
+{option} = 2.5
+[spark]
+driver_memory = "1g"
+master = "local[1]"
+partitions = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A copy of the code with one file more: jobs/sources/visits.py."""
+    tree = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "jobs", tree / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "jobs" / "sources" / "visits.py").write_text(VISITS)
+    (tree / "log").mkdir()
+    (tree / "log" / "2024-03-01.visits").write_text("ann bea\ncid dan\n")
+    return tree
+
+
+def land_in(tree: Path, option: str) -> subprocess.CompletedProcess:
+    (tree / "my.toml").write_text(SETTINGS.format(option=option))
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    command = [sys.executable, "-c", LAND]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+
+
+def test_a_new_source_is_one_new_file(tree):
+    done = land_in(tree, option="strength")
+    assert done.returncode == 0, done.stderr[-3000:]
+    partition = Lake(tree / "home" / "lake").get("land", DAYS[0])
+    assert partition.facts == {"rows_engagements": 2, "visits": "counted"}
+    rows = pq.read_table(partition.path / "engagements").to_pylist()
+    nothing = {"item_id": None, "time_ms": None}
+    assert rows == [
+        {"consumer_id": "ann", "producer_id": "bea", "kind": "visit", "value": 2.5} | nothing,
+        {"consumer_id": "cid", "producer_id": "dan", "kind": "visit", "value": 2.5} | nothing,
+    ]
+
+
+def test_a_misspelt_option_of_a_new_source_is_named(tree):
+    done = land_in(tree, option="strenght")
+    assert done.returncode != 0
+    assert "source.visits.strenght: Extra inputs are not permitted (given: 2.5)" in done.stderr

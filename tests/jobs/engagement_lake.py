@@ -1,4 +1,4 @@
-"""Small validated days of engagements, committed straight into a lake: what the embeddings' steps read."""
+"""Small validated days of engagements in a lake: the input of the steps that embed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.settings import (
-    EdgelistSettings,
-    EmbeddingSettings,
-    MatrixSettings,
-    Settings,
-    SparkSettings,
-)
+from jobs.settings import EmbeddingSettings, MatrixSettings, Settings, SparkSettings
+from jobs.sources.edgelist import EdgelistSettings
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(3)]
@@ -26,7 +21,7 @@ Engagement = tuple[str, str, str]  # consumer, producer, kind
 
 
 def engagement_settings(home: Path) -> Settings:
-    """Settings of a log of three days, read for its span only: the days are committed by the tests."""
+    """Settings with a log of three days, of which only the span is read: tests commit the days."""
     log = home / "log.txt"
     stamps = [int(np.datetime64(day, "s").astype(int)) for day in DAYS]
     log.write_text("".join(f"c1 p1 {stamp}\n" for stamp in stamps))
@@ -44,35 +39,38 @@ def engagement_settings(home: Path) -> Settings:
 def random_day(seed: int, n: int = 400) -> list[Engagement]:
     """A heavy-tailed day of likes and follows."""
     rng = np.random.default_rng(seed)
-    consumers, producers = rng.zipf(1.4, n) % 60, rng.zipf(1.3, n) % 40
-    return [
-        (f"c{c}", f"p{p}", k)
-        for c, p, k in zip(consumers, producers, rng.choice(["like", "follow"], n), strict=True)
-    ]
+    consumers = rng.zipf(1.4, n) % 60
+    producers = rng.zipf(1.3, n) % 40
+    kinds = rng.choice(["like", "follow"], n)
+    rows = zip(consumers, producers, kinds, strict=True)
+    return [(f"c{consumer}", f"p{producer}", kind) for consumer, producer, kind in rows]
 
 
 def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> None:
-    """A validated day of these engagements in one file; None: a day that validation refused."""
+    """Commit a validated day of these engagements in one file; None: a day that was refused."""
     with settings.lake.writing(
         "validate", day, settings=settings.digest("source", "validation")
     ) as staging:
-        staging.facts |= {
-            "trusted": rows is not None,
-            "reason": "" if rows is not None else "too few rows",
-        }
-        if rows is not None:
-            (staging.path / "engagements").mkdir()
-            pq.write_table(table_of(rows), staging.path / "engagements" / "part-00000.parquet")
+        if rows is None:
+            staging.facts |= {"trusted": False, "reason": "too few rows"}
+            return
+        staging.facts |= {"trusted": True, "reason": ""}
+        (staging.path / "engagements").mkdir()
+        pq.write_table(table_of(rows), staging.path / "engagements" / "part-00000.parquet")
 
 
 def table_of(rows: list[Engagement]) -> pa.Table:
     """The columns of the schema; every value is 1."""
-    columns = dict(
-        zip(("consumer_id", "producer_id", "kind"), map(list, zip(*rows, strict=True)), strict=True)
-    )
-    ones, nothing = pa.array([1.0] * len(rows)), pa.nulls(len(rows), pa.string())
+    consumers, producers, kinds = zip(*rows, strict=True)
     return pa.table(
-        {**columns, "item_id": nothing, "value": ones, "time_ms": pa.nulls(len(rows), pa.int64())}
+        {
+            "consumer_id": list(consumers),
+            "producer_id": list(producers),
+            "kind": list(kinds),
+            "item_id": pa.nulls(len(rows), pa.string()),
+            "value": pa.array([1.0] * len(rows)),
+            "time_ms": pa.nulls(len(rows), pa.int64()),
+        }
     )
 
 
@@ -82,9 +80,12 @@ KILLED = textwrap.dedent("""
     from importlib import import_module
     from jobs.spark.session import spark_session
     from jobs.settings import Settings
+
+    def die(*args, **options):
+        os.kill(os.getpid(), signal.SIGKILL)
+
     settings = Settings.model_validate_json(sys.argv[1])
     step, module, name = sys.argv[2:5]
-    die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
     setattr(import_module(module), name, die)
     spark = spark_session(settings) if step == "matrix" else None
     import_module(f"jobs.steps.{step}").run(spark, settings, date(2024, 1, 1))
@@ -94,13 +95,13 @@ KILLED = textwrap.dedent("""
 def run_and_kill(
     settings: Settings, step: str, module: str, name: str
 ) -> subprocess.CompletedProcess:
-    """Run a step of the first day in a process of its own, which kills itself (-9) when it comes to module.name."""
+    """Run a step of the first day in a process that kills itself (-9) when it calls module.name."""
     command = [sys.executable, "-c", KILLED, settings.model_dump_json(), step, module, name]
     return subprocess.run(command, capture_output=True)
 
 
 def arrays(home: Path) -> dict[str, bytes]:
-    """Every array below a folder."""
-    files = {str(p.relative_to(home)): p.read_bytes() for p in home.rglob("*.npy")}
+    """Path -> bytes of every array below a folder."""
+    files = {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*.npy")}
     assert files
     return files

@@ -13,14 +13,8 @@ import pyarrow.parquet as pq
 from embeddings.fold_in import SVDFoldIn
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
-from jobs.settings import (
-    EdgelistSettings,
-    EmbeddingSettings,
-    MLflowSettings,
-    RankerSettings,
-    Settings,
-    SparkSettings,
-)
+from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
+from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps.publish import SETTINGS as PUBLISH_SETTINGS
 from jobs.steps.publish import open_registry
 

@@ -1,4 +1,4 @@
-"""The one thing that differs between two JVMs in a Parquet file is put in order, and nothing else is touched."""
+"""The one thing that differs between two JVMs in a Parquet file is sorted, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ import pyarrow.parquet as pq
 import pytest
 from small_logs import DAYS, write_edges
 
-from jobs.lake.parquet_footer import sort_encodings
-from jobs.settings import EdgelistSettings, Settings
+from jobs.lake.parquet_footer import NotParquet, sort_encodings
+from jobs.settings import Settings
+from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps import land
 
-ORDER = [
-    "PLAIN",
-    "PLAIN_DICTIONARY",
-    "RLE",
-    "BIT_PACKED",
-    "RLE_DICTIONARY",
-]  # as the format numbers them
-COLUMNS = {
-    "id": ["a", "b", None] * 50,
-    "n": list(range(150)),
-    "deep": [{"x": [1.5, None], "yes": True}] * 150,
-}
+# In the order of the numbers that the format gives them.
+ORDER = ["PLAIN", "PLAIN_DICTIONARY", "RLE", "BIT_PACKED", "RLE_DICTIONARY"]
+TABLE = pa.table(
+    {
+        "id": ["a", "b", None] * 50,
+        "n": list(range(150)),
+        "deep": [{"x": [1.5, None], "yes": True}] * 150,
+    }
+)
 
 
 def encodings(file) -> list[tuple[str, ...]]:
-    """What another reader of footers finds."""
-    told = pq.read_metadata(file)
-    return [
-        told.row_group(g).column(c).encodings
-        for g in range(told.num_row_groups)
-        for c in range(told.num_columns)
-    ]
+    """The encodings of every column and row group, by Arrow's reader of footers."""
+    metadata = pq.read_metadata(file)
+    columns = []
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            columns.append(metadata.row_group(group).column(column).encodings)
+    return columns
 
 
 @pytest.mark.parametrize(
@@ -43,14 +41,36 @@ def encodings(file) -> list[tuple[str, ...]]:
     [{}, {"use_dictionary": False}, {"row_group_size": 9, "column_encoding": None}],
     ids=str,
 )
-def test_encodings_are_in_order_and_the_rows_are_the_same(tmp_path, options):
-    file, table = tmp_path / "part.parquet", pa.table(COLUMNS)
-    pq.write_table(table, file, **options)
-    before, size = encodings(file), file.stat().st_size
+def test_encodings_are_sorted_and_the_rows_stay_the_same(tmp_path, options):
+    file = tmp_path / "part.parquet"
+    pq.write_table(TABLE, file, **options)
+    before = encodings(file)
+    size = file.stat().st_size
     sort_encodings(file)
     assert encodings(file) == [tuple(sorted(names, key=ORDER.index)) for names in before]
     assert encodings(file) != before
-    assert (file.stat().st_size, pq.read_table(file)) == (size, table)
+    assert file.stat().st_size == size
+    assert pq.read_table(file) == TABLE
+
+
+@pytest.mark.parametrize("keep", [0, 3, 8, 200, -1])
+def test_a_truncated_file_is_named_and_left_untouched(tmp_path, keep):
+    file = tmp_path / "part.parquet"
+    pq.write_table(TABLE, file)
+    file.write_bytes(file.read_bytes()[:keep])
+    before = file.read_bytes()
+    with pytest.raises(NotParquet, match=r"part\.parquet is not a complete Parquet file: .*again"):
+        sort_encodings(file)
+    assert file.read_bytes() == before
+
+
+def test_a_damaged_footer_is_named(tmp_path):
+    """The footer claims a list of more row groups than its bytes can hold."""
+    file = tmp_path / "part.parquet"
+    footer = bytes([0x49, 0xFC, 0xFF, 0x7F])  # field 4, a list, of 16383 structs
+    file.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(NotParquet, match="its footer is damaged"):
+        sort_encodings(file)
 
 
 LAND = """
@@ -67,9 +87,9 @@ land.run(session.spark_session(chosen), chosen, date(2024, 3, 1))
 
 def test_another_jvm_writes_the_same_bytes(spark, tmp_path):
     source = EdgelistSettings(kind="edgelist", path=write_edges(tmp_path / "edges.txt.gz"))
-    here, there = (Settings(home=tmp_path / name, source=source) for name in ("here", "there"))
+    here = Settings(home=tmp_path / "here", source=source)
+    there = Settings(home=tmp_path / "there", source=source)
     land.run(spark, here, DAYS[0])
-    subprocess.run(
-        [sys.executable, "-c", LAND, there.model_dump_json()], check=True, capture_output=True
-    )
+    command = [sys.executable, "-c", LAND, there.model_dump_json()]
+    subprocess.run(command, check=True, capture_output=True)
     assert there.lake.get("land", DAYS[0]).files == here.lake.get("land", DAYS[0]).files

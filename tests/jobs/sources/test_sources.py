@@ -1,9 +1,12 @@
-"""What each source makes of its files, and what it says when they are not what they claim to be."""
+"""What each source reads from its files, and its errors when they are not what they claim to be."""
 
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -21,12 +24,13 @@ from small_logs import (
 
 from jobs.errors import BadInput, SettingsError
 from jobs.lake.schema import in_order
-from jobs.settings import EdgelistSettings, KuaiRandSettings, Settings, TableSettings, load_settings
-from jobs.sources import open_source
-from jobs.sources.edgelist import Edgelist
-from jobs.sources.kuairand import KuaiRand
-from jobs.sources.reading import day_of_ms, time_in_ms, times_to_ms
-from jobs.sources.table import Table
+from jobs.settings import DEFAULT_FILE, Settings, load_settings
+from jobs.sources import open_source, source_kinds
+from jobs.sources.days import day_of_ms
+from jobs.sources.edgelist import Edgelist, EdgelistSettings
+from jobs.sources.kuairand import KuaiRand, KuaiRandSettings
+from jobs.sources.table import Table, TableSettings
+from jobs.sources.times import time_in_ms, times_to_ms
 from jobs.steps import land
 
 COLUMNS = {"consumer_id": "who", "producer_id": "by", "time": "unix"}
@@ -44,7 +48,7 @@ def rows_of(source, spark, table: str, day=DAYS[0]) -> list[dict]:
     return [row.asDict() for row in in_order(source.table(spark, table, day), table).collect()]
 
 
-# --- KuaiRand ----------------------------------------------------------------------------------------------------
+# --- KuaiRand
 
 
 def test_an_impression_of_kuairand_names_the_author_and_the_hour_in_china(spark, tmp_path):
@@ -56,7 +60,7 @@ def test_an_impression_of_kuairand_names_the_author_and_the_hour_in_china(spark,
     assert sum(row["label_like"] for row in rows) == kuairand_log(DAYS[:1]).is_like.sum()
 
 
-def test_items_and_consumers_of_kuairand_tell_categories_and_numbers(spark, tmp_path):
+def test_items_of_kuairand_have_categories_and_numbers(spark, tmp_path):
     source = kuairand(write_kuairand(tmp_path))
     item = next(row for row in rows_of(source, spark, "items", DAYS[1]) if row["item_id"] == "7")
     assert item == {
@@ -64,39 +68,36 @@ def test_items_and_consumers_of_kuairand_tell_categories_and_numbers(spark, tmp_
         "cat_music_type": "9", "cat_tag": "39", "cat_tags": "39,11",
         "num_duration_ms": 8000.0, "num_width": 720.0, "num_height": 1280.0, "num_age_days": 3.0,
     }  # fmt: skip
-    users = {row["consumer_id"]: row for row in rows_of(source, spark, "consumers")}
-    assert (
-        users["3"]["cat_onehot_feat4"],
-        users["0"]["cat_onehot_feat4"],
-        users["3"]["num_fans_user_num"],
-    ) == (
-        "1",
-        None,
-        3.0,
-    )
+
+
+def test_consumers_of_kuairand_have_categories_and_numbers(spark, tmp_path):
+    rows = rows_of(kuairand(write_kuairand(tmp_path)), spark, "consumers")
+    users = {row["consumer_id"]: row for row in rows}
+    assert users["3"]["cat_onehot_feat4"] == "1"
+    assert users["0"]["cat_onehot_feat4"] is None
+    assert users["3"]["num_fans_user_num"] == 3.0
 
 
 def test_the_history_is_a_day_of_engagements_before_the_log(spark, tmp_path):
     source = kuairand(write_kuairand(tmp_path, history=True))
     eve = source.span()[0]
-    assert (str(eve), source.tables(eve)) == ("2024-02-29", ("engagements",))
-    told = {
-        (row["consumer_id"], row["producer_id"], row["item_id"], row["kind"])
-        for row in rows_of(source, spark, "engagements", eve)
-    }
-    assert told == {
-        ("0", str(author_of(3)), "3", "long_view"),
+    assert str(eve) == "2024-02-29"
+    assert source.tables(eve) == ("engagements",)
+    rows = rows_of(source, spark, "engagements", eve)
+    columns = ("consumer_id", "producer_id", "item_id", "kind")
+    assert sorted(tuple(row[column] for column in columns) for row in rows) == [
         ("0", str(author_of(4)), "4", "like"),
-    }
+        ("0", str(author_of(3)), "3", "long_view"),
+    ]
 
 
-def test_a_history_that_does_not_end_before_the_log_is_left_alone(tmp_path):
+def test_a_history_that_does_not_end_on_the_eve_of_the_log_is_ignored(tmp_path):
     source = kuairand(write_kuairand(tmp_path, kuairand_log(DAYS[1:]), history=True))
     assert source.span() == (DAYS[1], DAYS[3])
 
 
-def test_the_full_download_has_several_plain_files(spark, tmp_path):
-    """A day that is in both files comes once: its rows repeat in all columns."""
+def test_a_day_that_is_in_two_files_is_read_once(spark, tmp_path):
+    """The full download has several files, not compressed; rows repeat in all columns."""
     write_kuairand(tmp_path, kuairand_log(DAYS[:2]))
     kuairand_log(DAYS[1:]).to_csv(
         tmp_path / "data" / "log_standard_3_02_to_3_04_pure.csv", index=False
@@ -110,88 +111,91 @@ def test_the_full_download_has_several_plain_files(spark, tmp_path):
 @pytest.mark.parametrize(
     "file", ["log_standard_3_01_to_3_04_pure.csv.gz", "user_features_pure.csv.gz"]
 )
-def test_a_column_that_kuairand_publishes_and_is_missing_is_named(spark, tmp_path, file):
+def test_a_missing_column_of_kuairand_is_named(spark, tmp_path, file):
     path = write_kuairand(tmp_path) / "data" / file
     frame = pd.read_csv(path)
-    frame.drop(columns=[frame.columns[5]]).to_csv(path, index=False)
-    settings = Settings(
-        home=tmp_path / "home", source=KuaiRandSettings(kind="kuairand", path=tmp_path)
-    )
-    with pytest.raises(
-        BadInput,
-        match=rf"{file} has no column '{frame.columns[5]}'. It has: user_id, .*fetch it again",
-    ):
+    missing = frame.columns[5]
+    frame.drop(columns=[missing]).to_csv(path, index=False)
+    source = KuaiRandSettings(kind="kuairand", path=tmp_path)
+    settings = Settings(home=tmp_path / "home", source=source)
+    message = rf"{file} has no column '{missing}'. It has: user_id, .*fetch it again"
+    with pytest.raises(BadInput, match=message):
         land.run(spark, settings, DAYS[0])
     assert settings.lake.days("land") == []
 
 
-def test_a_folder_that_is_not_kuairand_says_what_was_sought(tmp_path):
+def test_a_folder_without_kuairand_is_named_with_the_missing_file(tmp_path):
     with pytest.raises(BadInput, match=r"no log_standard\*_pure.csv\* in .*Set source.path"):
         kuairand(tmp_path).span()
 
 
-# --- files that cannot be read -----------------------------------------------------------------------------------
+# --- files that cannot be read
 
 
 @pytest.mark.parametrize("keep", [0, 5, 1000, -9, -1])
 def test_a_truncated_gzip_is_named(tmp_path, keep):
-    file = write_kuairand(tmp_path) / "data" / "log_standard_3_01_to_3_04_pure.csv.gz"
+    name = "log_standard_3_01_to_3_04_pure.csv.gz"
+    file = write_kuairand(tmp_path) / "data" / name
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(
-        BadInput, match=r"log_standard_3_01_to_3_04_pure.csv.gz (cannot be read|is empty)"
-    ):
+    with pytest.raises(BadInput, match=rf"{name} (cannot be read|is empty)"):
         kuairand(tmp_path).span()
 
 
-def test_a_list_of_edges_that_is_cut_off_is_named(tmp_path):
+def test_a_truncated_list_of_edges_is_named(tmp_path):
     file = write_edges(tmp_path / "edges.txt.gz")
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(BadInput, match=r"edges.txt.gz cannot be read.*fetch it again"):
         Edgelist(EdgelistSettings(kind="edgelist", path=file)).span()
 
 
-def test_a_day_outside_the_log_is_told_the_days_of_the_log(spark, tmp_path):
+def test_the_error_for_a_day_outside_the_log_names_the_days_of_the_log(spark, tmp_path):
     source = EdgelistSettings(kind="edgelist", path=write_edges(tmp_path / "edges.txt.gz"))
     settings = Settings(home=tmp_path / "home", source=source)
-    with pytest.raises(
-        BadInput, match=r"2023-03-01 is not in the log: it runs from 2024-03-01 to 2024-03-04"
-    ):
+    message = r"2023-03-01 is not in the log: it runs from 2024-03-01 to 2024-03-04"
+    with pytest.raises(BadInput, match=message):
         land.run(spark, settings, DAYS[0].replace(year=2023))
 
 
-# --- table and edgelist ------------------------------------------------------------------------------------------
+# --- table and edgelist
 
 
-def test_a_column_that_the_settings_ask_for_and_the_file_lacks_is_named_with_its_setting(tmp_path):
+def test_a_missing_column_is_named_with_the_setting_that_names_it(tmp_path):
     table_log().to_csv(tmp_path / "log.csv", index=False)
-    with pytest.raises(
-        BadInput,
-        match=r"log.csv has no column 'author'. It has: who, by, .*source.columns.producer_id",
-    ):
+    message = r"log.csv has no column 'author'. It has: who, by, .*source.columns.producer_id"
+    with pytest.raises(BadInput, match=message):
         table(tmp_path, COLUMNS | {"producer_id": "author"}).span()
     with pytest.raises(BadInput, match=r"no column 'liked'.*source.labels.like"):
         table(tmp_path, labels={"like": "liked"}).span()
 
 
-def test_no_file_no_rows_and_no_times_are_told_apart(tmp_path):
+def test_a_path_without_files_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"no file at .*nowhere"):
         table(tmp_path / "nowhere").span()
+
+
+def test_a_file_without_rows_is_named(tmp_path):
     table_log()[:0].to_csv(tmp_path / "log.csv", index=False)
     with pytest.raises(BadInput, match=r"log.csv has no rows"):
         table(tmp_path).span()
+
+
+def test_a_column_without_readable_times_is_named_with_its_unit(tmp_path):
     table_log().to_csv(tmp_path / "log.csv", index=False)
-    with pytest.raises(
-        BadInput, match=r"400 of 400 rows have no readable time in column 'shown at', read as .*'s'"
-    ):
+    message = r"400 of 400 rows have no readable time in column 'shown at', read as .*'s'"
+    with pytest.raises(BadInput, match=message):
         table(tmp_path, COLUMNS | {"time": "shown at"}).span()
-    table_log().assign(unix=lambda log: log.unix * 1000).to_csv(tmp_path / "log.csv", index=False)
-    with pytest.raises(
-        BadInput, match=r"'unix', read as source.time_unit = 's' reach beyond the year 9999"
-    ):
+
+
+def test_milliseconds_that_are_read_as_seconds_are_refused(tmp_path):
+    log = table_log()
+    log["unix"] *= 1000
+    log.to_csv(tmp_path / "log.csv", index=False)
+    message = r"'unix', read as source.time_unit = 's' reach beyond the year 9999"
+    with pytest.raises(BadInput, match=message):
         table(tmp_path).span()
 
 
-ISO = {  # as New York writes it -> in UTC
+ISO = {  # local to New York -> in UTC
     "2024-03-10 01:30:00": "2024-03-10T06:30",  # winter time
     "2024-03-10T12:00:00.250": "2024-03-10T16:00:00.250",  # summer time since 2 o'clock
     "2024-03-10T12:00:00+08:00": "2024-03-10T04:00",
@@ -202,22 +206,23 @@ ISO = {  # as New York writes it -> in UTC
 
 
 def test_iso_times_mean_the_same_to_spark_and_to_the_span(spark):
-    utc = [text and datetime.fromisoformat(text).replace(tzinfo=UTC) for text in ISO.values()]
-    expected = [moment and round(moment.timestamp() * 1000) for moment in utc]
-    here = times_to_ms(pd.Series(list(ISO)), "iso", "America/New_York")
-    rows = spark.createDataFrame([(text,) for text in ISO], "t string")
-    there = [
-        row[0] for row in rows.select(time_in_ms(F.col("t"), "iso", "America/New_York")).collect()
-    ]
-    assert [None if pd.isna(ms) else ms for ms in here] == expected
-    assert there == expected
+    expected = [utc and epoch_ms(utc) for utc in ISO.values()]
+    texts = spark.createDataFrame([(text,) for text in ISO], "t string")
+    rows = texts.select(time_in_ms(F.col("t"), "iso", "America/New_York")).collect()
+    assert [row[0] for row in rows] == expected
+    times = times_to_ms(pd.Series(list(ISO)), "iso", "America/New_York")
+    assert [None if pd.isna(ms) else ms for ms in times] == expected
+
+
+def epoch_ms(utc: str) -> int:
+    return round(datetime.fromisoformat(utc).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def test_a_label_may_be_true_or_a_number_and_anything_else_is_null(spark, tmp_path):
     marks = ["True", "false", "1", "0.0", "maybe", ""]
-    pd.DataFrame(
-        {"who": "a", "by": "b", "unix": midnight_ms(DAYS[0], "UTC") // 1000, "hit": marks}
-    ).to_csv(tmp_path / "l.csv")
+    second = midnight_ms(DAYS[0], "UTC") // 1000
+    log = pd.DataFrame({"who": "a", "by": "b", "unix": second, "hit": marks})
+    log.to_csv(tmp_path / "log.csv")
     rows = rows_of(table(tmp_path, labels={"click": "hit"}), spark, "impressions")
     assert sorted(str(row["label_click"]) for row in rows) == ["0", "0", "1", "1", "None", "None"]
 
@@ -226,35 +231,19 @@ def test_a_line_of_an_edge_list_is_an_engagement(spark, tmp_path):
     second = midnight_ms(DAYS[0], "UTC") // 1000
     (tmp_path / "edges.txt").write_text(f"# SNAP\n\n7 8 {second}\n  7\t9  {second + 1}.5 reply\n")
     source = Edgelist(EdgelistSettings(kind="edgelist", path=tmp_path / "edges.txt"))
+    common = {"consumer_id": "7", "item_id": None, "value": 1.0}
     assert rows_of(source, spark, "engagements") == [
-        {
-            "consumer_id": "7",
-            "producer_id": "8",
-            "item_id": None,
-            "kind": "edge",
-            "value": 1.0,
-            "time_ms": second * 1000,
-        },
-        {
-            "consumer_id": "7",
-            "producer_id": "9",
-            "item_id": None,
-            "kind": "reply",
-            "value": 1.0,
-            "time_ms": second * 1000 + 1500,
-        },
+        common | {"producer_id": "8", "kind": "edge", "time_ms": second * 1000},
+        common | {"producer_id": "9", "kind": "reply", "time_ms": second * 1000 + 1500},
     ]
 
 
 def test_a_day_is_read_from_every_file_that_can_hold_it_and_from_no_other(spark, tmp_path):
-    """One file ends in the day, one lies in it, one comes after it and is gone by then. Between files are no rows."""
+    """One file ends in the day, one is within it; a later one is gone, so reading it would fail."""
     first, second = (midnight_ms(day, "UTC") // 1000 for day in (DAYS[0], DAYS[2]))
-    for name, times in {
-        "a": (first - 5, first),
-        "b": (first + 5,),
-        "c": (second, second + 1),
-    }.items():
-        (tmp_path / f"{name}.txt").write_text("".join(f"1 {name} {time}\n" for time in times))
+    write_times(tmp_path / "a.txt", first - 5, first)
+    write_times(tmp_path / "b.txt", first + 5)
+    write_times(tmp_path / "c.txt", second, second + 1)
     source = Edgelist(EdgelistSettings(kind="edgelist", path=tmp_path))
     assert source.span()[1] == DAYS[2]
     (tmp_path / "c.txt").unlink()
@@ -263,21 +252,37 @@ def test_a_day_is_read_from_every_file_that_can_hold_it_and_from_no_other(spark,
         ("a", first * 1000),
         ("b", first * 1000 + 5000),
     ]
+
+
+def test_a_day_in_the_gap_between_two_files_has_no_rows(spark, tmp_path):
+    write_times(tmp_path / "a.txt", midnight_ms(DAYS[0], "UTC") // 1000)
+    write_times(tmp_path / "b.txt", midnight_ms(DAYS[2], "UTC") // 1000)
+    source = Edgelist(EdgelistSettings(kind="edgelist", path=tmp_path))
+    assert source.tables(DAYS[1]) == ("engagements",)
     assert source.table(spark, "engagements", DAYS[1]).count() == 0
 
 
-def test_lines_without_a_time_are_counted_and_too_many_of_them_are_refused(spark, tmp_path):
-    second, file = midnight_ms(DAYS[0], "UTC") // 1000, tmp_path / "edges.txt.gz"
-    settings = EdgelistSettings(kind="edgelist", path=file)
-    file.write_bytes(gzip.compress("\n".join([f"1 2 {second}"] * 99 + ["1 2"]).encode()))
-    source = Edgelist(settings)
-    assert (len(rows_of(source, spark, "engagements")), source.notes(DAYS[0])) == (
-        99,
-        {"undated_rows_in_log": 1},
-    )
-    file.write_bytes(gzip.compress("\n".join([f"1 2 {second}"] * 9 + ["1 2"]).encode()))
+def write_times(file: Path, *times: int) -> None:
+    """Edges to a producer that is named like the file."""
+    file.write_text("".join(f"1 {file.stem} {time}\n" for time in times))
+
+
+def edges_with_one_undated(file: Path, dated: int) -> Edgelist:
+    lines = [f"1 2 {midnight_ms(DAYS[0], 'UTC') // 1000}"] * dated
+    file.write_bytes(gzip.compress("\n".join([*lines, "1 2"]).encode()))
+    return Edgelist(EdgelistSettings(kind="edgelist", path=file))
+
+
+def test_rows_without_a_time_are_counted(spark, tmp_path):
+    source = edges_with_one_undated(tmp_path / "edges.txt.gz", dated=99)
+    assert len(rows_of(source, spark, "engagements")) == 99
+    assert source.notes(DAYS[0]) == {"undated_rows_in_log": 1}
+
+
+def test_a_log_with_too_many_rows_without_a_time_is_refused(tmp_path):
+    source = edges_with_one_undated(tmp_path / "edges.txt.gz", dated=9)
     with pytest.raises(BadInput, match=r"1 of 10 rows have no readable time in the third field"):
-        Edgelist(settings).span()
+        source.span()
 
 
 def test_the_day_of_a_moment_is_that_of_the_time_zone():
@@ -285,50 +290,70 @@ def test_the_day_of_a_moment_is_that_of_the_time_zone():
     assert str(day_of_ms(midnight_ms(DAYS[0]), "UTC")) == "2024-02-29"
 
 
-# --- settings ----------------------------------------------------------------------------------------------------
+# --- settings
 
 
 TABLE = 'kind = "table"\npath = "log.csv"\n'
+MAPPED = TABLE + 'columns = {consumer_id = "a", producer_id = "b", time = "t"}\n'
+
+
+def mapped(name: str, column: str) -> str:
+    """A table's settings with one more column."""
+    return MAPPED.replace("}", f', {name} = "{column}"}}')
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ('kind = "csv"\npath = "x"', r"source.*'csv'.*'kuairand', 'table', 'edgelist'"),
+        ('path = "x"', r"source.*kind must be one of 'edgelist', 'kuairand', 'table'"),
+        ('kind = "csv"\npath = "x"', r"source.*must be one of 'edgelist', 'kuairand'.*'csv'"),
         ('kind = "edgelist"', r"source.edgelist.path: Field required"),
+        ('kind = "edgelist"\npath = "x"\ntimezon = "UTC"', r"source.edgelist.timezon.*'UTC'"),
         (
             'kind = "edgelist"\npath = "x"\ntimezone = "Mars"',
             r"no such time zone; expected a name such as .*given: 'Mars'",
         ),
         (TABLE + 'columns = {consumer_id = "a", time = "t"}', r"columns lacks \['producer_id'\]"),
-        (
-            TABLE + 'columns = {consumer_id = "a", producer_id = "b", time = "t", user = "c"}',
-            r"columns has \['user'\].*they may",
-        ),
-        (
-            TABLE + 'columns = {consumer_id = "a", producer_id = "b", time = "t", dwell_ms = "d"}',
-            r"\['dwell_ms'\], which engag",
-        ),
-        (
-            TABLE + 'columns = {consumer_id = "a", producer_id = "b", time = "t"}\ncontext = ["c"]',
-            r"give labels too",
-        ),
-        (
-            TABLE
-            + 'columns = {consumer_id = "a", producer_id = "b", time = "t"}\ntime_unit = "us"',
-            r"'s', 'ms' or 'iso'",
-        ),
+        (mapped("user", "c"), r"columns has \['user'\].*they may"),
+        (mapped("dwell_ms", "d"), r"\['dwell_ms'\], which engagements"),
+        (mapped("value", "v") + 'labels = {click = "c"}', r"\['value'\], which impressions"),
+        (MAPPED + 'context = ["c"]', r"give labels too"),
+        (MAPPED + 'time_unit = "us"', r"'s', 'ms' or 'iso'"),
     ],
 )
-def test_a_source_that_cannot_be_meant_is_told(tmp_path, source, message):
+def test_an_invalid_source_is_refused_with_the_option_at_fault(tmp_path, source, message):
     (tmp_path / "my.toml").write_text(f"[source]\n{source}\n")
     with pytest.raises(SettingsError, match=message):
         load_settings(tmp_path / "my.toml")
 
 
+def test_a_variable_overrides_any_option_of_a_source(tmp_path, monkeypatch):
+    (tmp_path / "my.toml").write_text(f"[source]\n{MAPPED}\n")
+    monkeypatch.setenv("EVERGREEN_SOURCE__PATH", "/elsewhere/log.csv")
+    monkeypatch.setenv("EVERGREEN_SOURCE__LABELS", '{"click": "clicked"}')
+    monkeypatch.setenv("EVERGREEN_SOURCE__COLUMNS__ITEM_ID", "post")
+    source = load_settings(tmp_path / "my.toml").source
+    assert source.path == Path("/elsewhere/log.csv")
+    assert source.labels == {"click": "clicked"}
+    assert source.columns["item_id"] == "post"
+
+
+def test_settings_survive_a_round_trip_through_json(tmp_path):
+    (tmp_path / "my.toml").write_text(f"[source]\n{MAPPED}\n")
+    settings = load_settings(tmp_path / "my.toml")
+    copy = Settings.model_validate_json(settings.model_dump_json())
+    assert copy == settings
+    assert type(copy.source) is TableSettings
+
+
+def test_loading_settings_imports_no_engine():
+    """Every command loads the settings, and with them all files of jobs/sources."""
+    code = "import sys, jobs.settings; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pyspark", "pandas", "pyarrow", "numpy"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("example", ["collegemsg", "table"])
 def test_the_examples_are_valid_settings(example):
-    from jobs.settings import DEFAULT_FILE
-
-    settings = load_settings(DEFAULT_FILE.parent / "examples" / f"{example}.toml")
-    assert open_source(settings).name == settings.source.kind
+    settings = load_settings(DEFAULT_FILE.parent / "configs" / f"{example}.toml")
+    assert isinstance(open_source(settings), source_kinds()[settings.source.kind])

@@ -1,4 +1,4 @@
-"""matrix on a small log, against the same count in plain Python."""
+"""The step `matrix` on a small log, against the same count in plain Python."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.blocks import load_blocks, stack
+from embeddings.facts import headlines
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, bucket_of
 from jobs.lake.schema import ENGAGEMENTS
@@ -52,42 +55,56 @@ def test_the_matrix_is_the_weighted_count_of_the_window(spark, settings, three_d
     """Every strength of the blocks, against a loop over the last two days' rows."""
     matrix.run(spark, settings, DAYS[2])
     window = three_days[1] + three_days[2]
-    partition = settings.lake.get("matrix", DAYS[2])
-    engaged = Counter(p for _, p in {(c, p) for c, p, _ in window})
-    top = sorted(engaged, key=lambda p: (-engaged[p], p))[:15]
-    assert [p.decode() for p in np.load(partition.path / "producers.npy")] == top
+    top = most_popular(window, 15)
     expected, counts = Counter(), Counter()
-    for c, p, kind in window:
-        if p in top:
-            expected[c, p] += 2.5 if kind == "follow" else 1.0
-            counts[c] += 1
-    for name, belongs in (("fitted", lambda n: n >= 3), ("rest", lambda n: n < 3)):
-        found = {}
-        for block in load_blocks(partition.path / name):
-            x = block.matrix(15).tocoo()
-            found |= {
-                (block.ids[i].decode(), top[j]): v
-                for i, j, v in zip(x.row, x.col, x.data, strict=True)
-            }
-            assert all(
-                counts[c.decode()] == n for c, n in zip(block.ids, block.engagements, strict=True)
-            )
-        assert found == {pair: v for pair, v in expected.items() if belongs(counts[pair[0]])}
+    for consumer, producer, kind in window:
+        if producer in top:
+            expected[consumer, producer] += 2.5 if kind == "follow" else 1.0
+            counts[consumer] += 1
+    fitted = {pair: value for pair, value in expected.items() if counts[pair[0]] >= 3}
+    rest = {pair: value for pair, value in expected.items() if counts[pair[0]] < 3}
+    home = settings.lake.get("matrix", DAYS[2]).path
+    assert [producer.decode() for producer in np.load(home / "producers.npy")] == top
+    assert strengths_in(home / "fitted", top) == fitted
+    assert strengths_in(home / "rest", top) == rest
+    for block in [*load_blocks(home / "fitted"), *load_blocks(home / "rest")]:
+        for consumer, engagements in zip(block.ids, block.engagements, strict=True):
+            assert engagements == counts[consumer.decode()]
 
 
-def test_producers_are_ranked_by_follows_where_a_setting_says_so(spark, settings):
-    """p2 has more consumers, p1 more followers: the one place goes to p1."""
-    liked = [(f"c{n}", "p2", "like") for n in range(5)] + [("c0", "p2", "follow")]
-    commit_day(settings, DAYS[0], liked + [(f"c{n}", "p1", "follow") for n in range(3)])
-    for rank_by, first in (("", b"p2"), ("follow", b"p1")):
-        chosen = MatrixSettings(producers=1, min_engagements=1, rank_by=rank_by)
-        matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[0])
-        assert np.load(settings.lake.get("matrix", DAYS[0]).path / "producers.npy").tolist() == [
-            first
-        ]
+def most_popular(rows: list[Engagement], n: int) -> list[str]:
+    """The producers with most distinct consumers, then by id."""
+    pairs = {(consumer, producer) for consumer, producer, _ in rows}
+    consumers = Counter(producer for _, producer in pairs)
+    return sorted(consumers, key=lambda producer: (-consumers[producer], producer))[:n]
 
 
-def test_a_refused_day_of_the_window_is_left_out_and_a_refused_day_itself_stops(spark, settings):
+def strengths_in(home: Path, producers: list[str]) -> dict[tuple[str, str], float]:
+    """(consumer, producer) -> strength, over all blocks of a folder."""
+    strengths = {}
+    for block in load_blocks(home):
+        x = block.matrix(len(producers)).tocoo()
+        for row, column, strength in zip(x.row, x.col, x.data, strict=True):
+            strengths[block.ids[row].decode(), producers[column]] = strength
+    return strengths
+
+
+@pytest.mark.parametrize(("rank_by", "first"), [("", b"p2"), ("follow", b"p1")])
+def test_producers_are_ranked_by_the_kind_that_a_setting_names(spark, settings, rank_by, first):
+    """p2 has more consumers, p1 more followers, and there is one column."""
+    likes = [(f"c{n}", "p2", "like") for n in range(5)]
+    follows = [("c0", "p2", "follow"), *((f"c{n}", "p1", "follow") for n in range(3))]
+    commit_day(settings, DAYS[0], likes + follows)
+    chosen = MatrixSettings(producers=1, min_engagements=1, rank_by=rank_by)
+    matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[0])
+    assert producers_of(settings, DAYS[0]) == [first]
+
+
+def producers_of(settings: Settings, day: date) -> list[bytes]:
+    return np.load(settings.lake.get("matrix", day).path / "producers.npy").tolist()
+
+
+def test_a_refused_day_is_left_out_of_later_windows_and_has_no_matrix_itself(spark, settings):
     commit_day(settings, DAYS[0], None)
     commit_day(settings, DAYS[1], random_day(1))
     matrix.run(spark, settings, DAYS[1])
@@ -96,17 +113,16 @@ def test_a_refused_day_of_the_window_is_left_out_and_a_refused_day_itself_stops(
         matrix.run(spark, settings, DAYS[0])
 
 
-def test_nothing_to_fit_says_which_setting_helps(spark, settings):
+def test_the_error_for_nothing_to_fit_names_the_settings_that_help(spark, settings):
     commit_day(settings, DAYS[0], [("c1", "p1", "like")])
-    with pytest.raises(
-        EvergreenError, match="No consumer has 3 engagements.*Lower matrix.min_engagements"
-    ):
+    message = "No consumer has 3 engagements.*Lower matrix.min_engagements"
+    with pytest.raises(EvergreenError, match=message):
         matrix.run(spark, settings, DAYS[0])
     assert settings.lake.find("matrix", DAYS[0]) is None
 
 
 def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings, tmp_path):
-    """A real process is killed with the blocks written and counted; the next try knows nothing of it."""
+    """A real process is killed after the blocks are written and counted."""
     calm = settings.model_copy(update={"home": tmp_path / "calm"})
     for each in (settings, calm):
         commit_day(each, DAYS[0], random_day(0))
@@ -116,30 +132,37 @@ def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings
     assert list((settings.lake.root / "_staging").glob("matrix-*/fitted/block-*/strengths.npy"))
     assert settings.lake.find("matrix", DAYS[0]) is None
     matrix.run(spark, settings, DAYS[0])
-    assert arrays(settings.lake.get("matrix", DAYS[0]).path) == arrays(
-        calm.lake.get("matrix", DAYS[0]).path
-    )
+    retried = settings.lake.get("matrix", DAYS[0])
+    assert arrays(retried.path) == arrays(calm.lake.get("matrix", DAYS[0]).path)
 
 
-# Days as `land` and `validate` write them, however they are spread
+# --- days as `land` and `validate` write them, spread over any number of buckets
 
 
-def content(
-    settings: Settings, day: date
-) -> tuple[dict[str, dict[str, float]], dict[str, int], bytes, bytes]:
-    """The committed matrix: consumer -> producer -> strength, consumer -> engagements; producers, column sums."""
+@dataclass(frozen=True)
+class Content:
+    """A committed matrix, independent of how its rows are divided into blocks."""
+
+    strengths: dict[bytes, dict[bytes, float]]  # consumer -> producer -> strength
+    engagements: dict[bytes, int]  # by consumer
+    producers: bytes  # the file
+    column_sums: bytes  # the file
+
+
+def content(settings: Settings, day: date) -> Content:
     home = settings.lake.get("matrix", day).path
-    producers, strengths, engagements = np.load(home / "producers.npy").tolist(), {}, {}
+    producers = producers_of(settings, day)
+    strengths, engagements = {}, {}
     for block in [*load_blocks(home / "fitted"), *load_blocks(home / "rest")]:
-        assert block.ids.tolist() == sorted(block.ids.tolist())
+        consumers = block.ids.tolist()
+        assert consumers == sorted(consumers)
         assert block.matrix(len(producers)).has_canonical_format, "columns ascend"
-        engagements |= dict(zip(block.ids.tolist(), block.engagements.tolist(), strict=True))
-        for consumer, start, end in zip(
-            block.ids.tolist(), block.indptr, block.indptr[1:], strict=False
-        ):
-            names = [producers[column] for column in block.indices[start:end]]
-            strengths[consumer] = dict(zip(names, block.strengths[start:end].tolist(), strict=True))
-    return (
+        engagements |= dict(zip(consumers, block.engagements.tolist(), strict=True))
+        for row, consumer in enumerate(consumers):
+            pairs = slice(block.indptr[row], block.indptr[row + 1])
+            names = [producers[column] for column in block.indices[pairs]]
+            strengths[consumer] = dict(zip(names, block.strengths[pairs].tolist(), strict=True))
+    return Content(
         strengths,
         engagements,
         (home / "producers.npy").read_bytes(),
@@ -150,10 +173,9 @@ def content(
 def spread_day(
     settings: Settings, spark, day: date, rows: list[Engagement], partitions: int
 ) -> None:
-    """A validated day, written by Spark as the steps before write it."""
-    with settings.lake.writing(
-        "validate", day, settings=settings.digest("source", "validation")
-    ) as staging:
+    """Commit a validated day, written by Spark as the earlier steps write it."""
+    digest = settings.digest("source", "validation")
+    with settings.lake.writing("validate", day, settings=digest) as staging:
         staging.facts |= {"trusted": True, "reason": ""}
         table = spark.createDataFrame(table_of(rows).select(ENGAGEMENTS))
         staging.write(table, "engagements", keys=list(ENGAGEMENTS), partitions=partitions)
@@ -163,7 +185,7 @@ def spread_day(
 def test_days_spread_over_another_number_of_buckets_give_the_same_matrix(
     spark, settings, three_days, tmp_path, buckets
 ):
-    """Against days of one file each; with 16 buckets some have no consumer, with 3 tasks they cross."""
+    """Against one file per day. Of 16 buckets some have no consumer; 3 tasks split them all."""
     matrix.run(spark, settings, DAYS[2])
     other = settings.model_copy(update={"home": tmp_path / "other"})
     for day, rows, n in zip(DAYS[1:], three_days[1:], buckets, strict=True):
@@ -174,12 +196,14 @@ def test_days_spread_over_another_number_of_buckets_give_the_same_matrix(
 
 
 @pytest.mark.parametrize("tasks", [1, 7])
-def test_the_number_of_tasks_shows_in_the_blocks_only(spark, settings, three_days, tasks):
+def test_the_number_of_tasks_affects_only_the_division_into_blocks(
+    spark, settings, three_days, tasks
+):
     matrix.run(spark, settings, DAYS[2])
-    expected, facts = content(settings, DAYS[2]), settings.lake.get("matrix", DAYS[2]).facts
-    matrix.run(
-        spark, settings.model_copy(update={"spark": SparkSettings(partitions=tasks)}), DAYS[2]
-    )
+    expected = content(settings, DAYS[2])
+    facts = settings.lake.get("matrix", DAYS[2]).facts
+    other = settings.model_copy(update={"spark": SparkSettings(partitions=tasks)})
+    matrix.run(spark, other, DAYS[2])
     assert content(settings, DAYS[2]) == expected
     assert settings.lake.get("matrix", DAYS[2]).facts == facts
 
@@ -188,16 +212,16 @@ def test_a_bucket_without_consumers_has_no_block(spark, settings):
     commit_day(settings, DAYS[0], [("c1", f"p{n}", "like") for n in range(3)])
     matrix.run(spark, settings, DAYS[0])
     partition = settings.lake.get("matrix", DAYS[0])
-    assert [home.name for home in partition.path.glob("*/block-*")] == [
-        f"block-{bucket_of(b'c1', 3):05d}"
-    ]
+    blocks = [home.name for home in partition.path.glob("*/block-*")]
+    assert blocks == [f"block-{bucket_of(b'c1', 3):05d}"]
     assert partition.facts["consumers_fitted"] == 1
 
 
-def test_facts_and_column_sums_say_what_the_blocks_hold(spark, settings, three_days):
+def test_facts_and_column_sums_are_those_of_the_blocks(spark, settings, three_days):
     matrix.run(spark, settings, DAYS[2])
     partition = settings.lake.get("matrix", DAYS[2])
-    fitted, rest = load_blocks(partition.path / "fitted"), load_blocks(partition.path / "rest")
+    fitted = load_blocks(partition.path / "fitted")
+    rest = load_blocks(partition.path / "rest")
     assert partition.facts == {
         "days": 2,
         "producers": 15,
@@ -208,70 +232,68 @@ def test_facts_and_column_sums_say_what_the_blocks_hold(spark, settings, three_d
     }
     sums = stack(fitted, 15).sum(axis=0).A1
     np.testing.assert_allclose(np.load(partition.path / "column_sums.npy"), sums, rtol=1e-12)
-    assert {path.name for path in partition.path.iterdir()} == {
-        "fitted",
-        "rest",
-        "producers.npy",
-        "column_sums.npy",
-    }
+    names = {path.name for path in partition.path.iterdir()}
+    assert names == {"fitted", "rest", "producers.npy", "column_sums.npy"}
+
+
+def test_every_committed_fact_is_declared(spark, settings):
+    commit_day(settings, DAYS[0], random_day(0))
+    matrix.run(spark, settings, DAYS[0])
+    facts = settings.lake.get("matrix", DAYS[0]).facts
+    assert sorted(facts) == sorted(fact.name for fact in matrix.FACTS)
+    chosen = {"producers", "pairs", "consumers_fitted", "consumers_left_out"}
+    assert headlines(matrix.FACTS, facts).keys() == chosen
 
 
 def test_the_most_popular_producers_are_dropped_and_the_next_ones_follow(
     spark, settings, three_days
 ):
     matrix.run(spark, settings, DAYS[2])
-    top = np.load(settings.lake.get("matrix", DAYS[2]).path / "producers.npy").tolist()
+    top = producers_of(settings, DAYS[2])
     chosen = settings.matrix.model_copy(update={"drop_top": 4, "producers": 9})
     matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[2])
-    kept = np.load(settings.lake.get("matrix", DAYS[2]).path / "producers.npy").tolist()
+    kept = producers_of(settings, DAYS[2])
     assert kept == top[4:13]
-    strengths, engagements, *_ = content(settings, DAYS[2])
-    expected = Counter(
-        c.encode() for c, p, _ in three_days[1] + three_days[2] if p.encode() in kept
-    )
-    assert engagements == expected
-    assert all(set(row) <= set(kept) for row in strengths.values())
+    engagements = Counter()
+    for consumer, producer, _ in three_days[1] + three_days[2]:
+        if producer.encode() in kept:
+            engagements[consumer.encode()] += 1
+    found = content(settings, DAYS[2])
+    assert found.engagements == engagements
+    for row in found.strengths.values():
+        assert set(row) <= set(kept)
 
 
-def test_dropping_everybody_says_which_setting_did_it(spark, settings, three_days):
+def test_the_error_for_dropping_all_producers_names_the_setting(spark, settings, three_days):
     chosen = settings.matrix.model_copy(update={"drop_top": 40})
-    with pytest.raises(
-        EvergreenError,
-        match="beyond the 40 most popular producers .matrix.drop_top.: nothing to embed",
-    ):
+    message = "beyond the 40 most popular producers .matrix.drop_top.: nothing to embed"
+    with pytest.raises(EvergreenError, match=message):
         matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[2])
 
 
-# One file's engagements
+# --- the engagements of one file
 
 
 def rows_of(values: list[float], kinds: list[str]) -> pa.Table:
     ids = pa.array(["x"] * len(values)).dictionary_encode()
-    return pa.table(
-        {
-            "consumer_id": ids,
-            "producer_id": ids,
-            "kind": pa.array(kinds).dictionary_encode(),
-            "value": values,
-        }
-    )
+    codes = pa.array(kinds).dictionary_encode()
+    return pa.table({"consumer_id": ids, "producer_id": ids, "kind": codes, "value": values})
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(-1e6, 1e9), st.sampled_from(["like", "follow", "share"])), min_size=1
-    )
-)
+KINDS = st.sampled_from(["like", "follow", "share"])
+
+
+@given(st.lists(st.tuples(st.floats(-1e6, 1e9), KINDS), min_size=1))
 def test_strengths_are_rounded_as_decimals_are(engagements):
-    """Half up at the sixth decimal, as Spark's round does it: by way of the decimal that the float is printed as."""
+    """Half up at the sixth decimal of the float's printed digits, which is how Spark rounds."""
     values, kinds = map(list, zip(*engagements, strict=True))
     cfg = MatrixSettings(weights={"like": 0.3, "follow": 1e-6}, rank_by="share")
     weighed = matrix.weigh(rows_of(values, kinds), cfg)
-    for value, kind, millionths in zip(
-        values, kinds, weighed["millionths"].to_pylist(), strict=True
-    ):
+    all_millionths = weighed["millionths"].to_pylist()
+    for value, kind, millionths in zip(values, kinds, all_millionths, strict=True):
         exact = Decimal(repr(value * cfg.weights.get(kind, 1.0) * 1e6))
-        assert max(millionths, 0) == max(exact.quantize(Decimal(1), ROUND_HALF_UP), 0)
+        rounded = exact.quantize(Decimal(1), ROUND_HALF_UP)
+        assert max(millionths, 0) == max(rounded, 0)
     assert weighed["ranks"].to_pylist() == [kind == "share" for kind in kinds]
 
 
@@ -279,14 +301,13 @@ def test_strengths_are_rounded_as_decimals_are(engagements):
     ("value", "counts"), [(0.0, 0), (-3.0, 0), (4e-7, 0), (5e-7, 1), (6e-7, 1)]
 )
 def test_an_engagement_without_strength_does_not_count(tmp_path, value, counts):
-    pq.write_table(rows_of([value], ["like"]), tmp_path / "part-00000.parquet")
-    assert (
-        len(matrix.read_events(Part.at(tmp_path / "part-00000.parquet"), 0, 1, MatrixSettings()))
-        == counts
-    )
+    file = tmp_path / "part-00000.parquet"
+    pq.write_table(rows_of([value], ["like"]), file)
+    events = matrix.read_events(Part.at(file), 0, 1, MatrixSettings())
+    assert len(events) == counts
 
 
-@pytest.mark.parametrize("value", [1e13, float("inf")])
+@pytest.mark.parametrize("value", [1e13, float("inf"), float("nan")])
 def test_strengths_that_cannot_be_added_exactly_are_refused(value):
     with pytest.raises(BadInput, match="lower matrix.weights"):
         matrix.count_events(matrix.weigh(rows_of([value], ["like"]), MatrixSettings()))
@@ -306,7 +327,7 @@ matrix.run(spark, chosen, date(2024, 1, 3))
 """
 
 
-def test_a_connect_session_lays_out_the_same_bytes(spark, settings, three_days, connect):
+def test_a_connect_session_writes_the_same_bytes(spark, settings, three_days, connect):
     matrix.run(spark, settings, DAYS[2])
     expected = settings.lake.get("matrix", DAYS[2])
     shutil.rmtree(expected.path.parent)

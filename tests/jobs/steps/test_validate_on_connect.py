@@ -8,7 +8,8 @@ import sys
 import pytest
 from small_logs import DAYS, kuairand_log, write_kuairand
 
-from jobs.settings import KuaiRandSettings, Settings, SparkSettings
+from jobs.settings import Settings, SparkSettings
+from jobs.sources.kuairand import KuaiRandSettings
 from jobs.steps import land, validate
 
 LAND_AND_VALIDATE = """

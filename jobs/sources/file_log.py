@@ -1,0 +1,56 @@
+"""The base of sources whose rows each have a time: a day's rows are those whose time is in it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.sources.days import FileSpan, LogFiles, day_bounds_ms
+from jobs.sources.files import find_files
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class FileLog(ABC):
+    """A source of one table. A day is read only from the files that can hold it."""
+
+    slack_h = 0.0
+    table_name: str
+
+    def __init__(self, path: Path, timezone: str) -> None:
+        self.path = path
+        self.timezone = timezone
+
+    @abstractmethod
+    def span_of(self, file: Path) -> FileSpan:
+        """The days that a file holds."""
+
+    @abstractmethod
+    def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
+        """All rows of these files in the columns of jobs/lake/schema.py."""
+
+    def span(self) -> tuple[date, date]:
+        return self._log.span()
+
+    def tables(self, day: date) -> tuple[str, ...]:
+        first, last = self.span()
+        return (self.table_name,) if first <= day <= last else ()
+
+    def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        # A scan by this process chooses the files; Spark's reading of the times chooses the rows.
+        rows = self.rows(spark, self._log.of_day(day))
+        start, end = day_bounds_ms(day, self.timezone)
+        return rows.where(F.col("time_ms").between(start, end - 1))
+
+    def notes(self, day: date) -> dict[str, int | str]:
+        return self._log.notes()
+
+    @cached_property
+    def _log(self) -> LogFiles:
+        return LogFiles({file: self.span_of(file) for file in find_files(self.path)})
