@@ -77,15 +77,14 @@ def qualified(table: str, columns: dict[str, str]) -> list[str]:
 
 def flag_frame(table: Evidence) -> pd.DataFrame:
     """One row for each row of the table; one boolean column per fault, and one for any fault."""
-    counts = list(table.reasons.values())
-    faults = [reason.split() for reason in table.reasons]  # one list per distinct reason
-    flags = {}
-    for rule in table.rules:
-        flags[rule.fault] = [rule.fault in of_reason for of_reason in faults]
-    flags[BAD_ROW] = [bool(of_reason) for of_reason in faults]
+    reasons = list(table.reasons)
+    rows = list(table.reasons.values())  # of each reason
     columns = {}
-    for fault, flag in flags.items():
-        columns[fault] = np.repeat(np.array(flag, dtype=bool), counts)
+    for rule in table.rules:
+        has_fault = np.array([rule.fault in reason.split() for reason in reasons], dtype=bool)
+        columns[rule.fault] = np.repeat(has_fault, rows)
+    is_bad = np.array([bool(reason) for reason in reasons], dtype=bool)
+    columns[BAD_ROW] = np.repeat(is_bad, rows)
     return pd.DataFrame(columns)
 
 
