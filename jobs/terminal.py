@@ -57,8 +57,8 @@ class Board:
         """The days whose every step has ended, in order."""
         finished = []
         for day in self.days:
-            states = [self.cell(day, step).state for step in self.steps]
-            if not any(state in UNFINISHED for state in states):
+            states = {self.cell(day, step).state for step in self.steps}
+            if states.isdisjoint(UNFINISHED):
                 finished.append(day)
         return finished
 
@@ -69,8 +69,11 @@ class Board:
         for step in self.steps:
             table.add_column(step, justify="right")
         for day in self.days:
-            cells = [self.cell(day, step) for step in self.steps]
-            table.add_row(str(day), *[f"[{STYLES[cell.state]}]{cell}[/]" for cell in cells])
+            row = [str(day)]
+            for step in self.steps:
+                cell = self.cell(day, step)
+                row.append(f"[{STYLES[cell.state]}]{cell}[/]")
+            table.add_row(*row)
         return table
 
     def line(self, day: date) -> str:

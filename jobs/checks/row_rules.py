@@ -79,15 +79,18 @@ def rules_for(
 ) -> list[Rule]:
     """The rules for a table with these columns. knows_items: the day has a table of items."""
     provided = present_columns(table, columns, source)
-    texts = [name for name in TEXT_COLUMNS if name in provided]
-    rules = [present(column) for column in texts]
+    rules = []
+    for column in TEXT_COLUMNS:
+        if column in provided:
+            rules.append(present(column))
     if "time_ms" in provided:
         rules.append(within_day(source, day))
     if "value" in provided:
         rules.append(VALUE_IS_A_NUMBER)
     if "dwell_ms" in provided:
         rules.append(DWELL_IS_NOT_NEGATIVE)
-    rules += [zero_or_one(label) for label in with_prefix(provided, "label_")]
+    for label in with_prefix(provided, "label_"):
+        rules.append(zero_or_one(label))
     if table == IMPRESSION_TABLE and knows_items:
         rules.append(ITEM_IS_KNOWN)
     keys = repeat_keys(table, columns, source)

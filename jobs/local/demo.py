@@ -141,7 +141,9 @@ def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcom
                 )
             time.sleep(POLL_S)
     outcome.seconds = time.monotonic() - started
-    outcome.tasks = [task_run(day, task) for (day, _), task in seen.items() if task["end_date"]]
+    for (day, _), task in seen.items():
+        if task["end_date"]:
+            outcome.tasks.append(task_run(day, task))
     outcome.failures = failures(airflow, runs, seen)
     return outcome
 
@@ -187,7 +189,8 @@ def all_ended(runs: Runs, n_days: int) -> bool:
     A ranker run is triggered by the asset that a successful embeddings run updates, so it may not
     exist yet when the embeddings run ends.
     """
-    embeddings, ranker = (runs[dag_id] for dag_id in DAGS)
+    embeddings = runs[DAGS[0]]
+    ranker = runs[DAGS[1]]
     published = [run for run in embeddings if run["state"] == "success"]
     if len(embeddings) != n_days or len(ranker) < len(published):
         return False

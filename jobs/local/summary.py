@@ -23,8 +23,8 @@ NONE = "–"
 def show_summary(settings: Settings, outcome: Outcome) -> None:
     """Print the summary, and write it as plain text to home/summary.txt."""
     # As Text, so that brackets in a message are not read as markup.
-    lines = [Text(line) for line in [*closing(settings, outcome), *outcome.failures]]
-    summary = Group(quality(settings, outcome), timing(outcome), *lines)
+    closing_text = Text("\n".join([*closing(settings, outcome), *outcome.failures]))
+    summary = Group(quality(settings, outcome), timing(outcome), closing_text)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(summary)
     with (settings.home / "summary.txt").open("w") as stream:
         Console(file=stream, width=WIDTH, color_system=None).print(summary)

@@ -217,8 +217,11 @@ def with_usual(
         return evidence
     if limits.min_rows_share == 0:
         return replace(evidence, min_rows=0, usual="min_rows_share is 0: quiet days are normal")
-    counts = [partition.facts.get(f"rows_{main_table}", 0) for partition in before]
-    counts = [rows for rows in counts if rows]  # an empty day says nothing about the usual one
+    counts = []
+    for partition in before:
+        rows = partition.facts.get(f"rows_{main_table}", 0)
+        if rows:  # an empty day does not show what is usual
+            counts.append(rows)
     if len(counts) < limits.median_min_days:
         return replace(evidence, min_rows=1, usual="a day must not be empty")
     usual = median(counts)
@@ -244,8 +247,12 @@ def write_clean(staging: Staging, land: Partition, tables: list[Judged], partiti
 
     The engagements are those of the source and those that labels of impressions stand for.
     """
-    clean = {table.name: table.good for table in tables}
-    unchanged = {table.name for table in tables if not table.evidence.bad_rows}
+    clean: dict[str, DataFrame] = {}
+    unchanged: set[str] = set()  # tables whose files can be copied
+    for table in tables:
+        clean[table.name] = table.good
+        if not table.evidence.bad_rows:
+            unchanged.add(table.name)
     impressions = clean.get(IMPRESSION_TABLE)
     labels = [] if impressions is None else with_prefix(impressions.columns, "label_")
     if impressions is not None and labels:
