@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from jobs.local.environment import ROOT
 from jobs.local.services import External, external_services, services
-from jobs.local.supervisor import is_open, taken_ports
+from jobs.local.supervisor import taken_ports
 from jobs.settings import Settings
 from jobs.sources import open_source
 
@@ -204,18 +205,23 @@ def external_service(service: External) -> Finding:
     if responds:
         return Finding(service.name, str(service))
     remedy = (
-        f"Start it, correct {service.option}, "
-        f"or remove {service.option} to use the server that ships with Evergreen."
+        f"Start it, or correct {service.option}. "
+        f"Without {service.option}, Evergreen runs its own server."
     )
     return Finding(service.name, f"no response from {service}", "missing", remedy)
 
 
 def connect_responds(address: str) -> bool:
+    """An open port counts: a real request would need Spark's client, which is slow to import."""
     url = urlsplit(address)
-    try:
-        return is_open(url.port or SPARK_CONNECT_PORT, url.hostname or "")
-    except (OSError, ValueError):  # an unknown host, or a port that is no number
+    if not url.hostname:  # an empty host would be this machine
         return False
+    try:
+        port = url.port or SPARK_CONNECT_PORT
+        socket.create_connection((url.hostname, port), timeout=5).close()
+    except (OSError, ValueError):  # closed, an unknown host, or a port that is no number
+        return False
+    return True
 
 
 def http_responds(address: str) -> bool:

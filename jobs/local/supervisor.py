@@ -228,11 +228,11 @@ def taken_ports(services: list[Service]) -> list[TakenPort]:
     return taken
 
 
-def is_open(port: int, host: str = HOST) -> bool:
-    """Does a process accept connections on this port?"""
+def is_open(port: int) -> bool:
+    """Does a process accept connections on this port of this machine?"""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def port_holder(port: int) -> str:

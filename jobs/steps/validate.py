@@ -49,7 +49,7 @@ ORDER = (  # items first: impressions are compared with them
     ENGAGEMENT_TABLE,
 )
 FACTS = (
-    Fact("trusted", "1 if the day is trusted, 0 if it is refused", better="higher"),
+    Fact("trusted", "whether the day is trusted; otherwise it is refused", better="higher"),
     Fact("reason", "why the day is refused; empty for a trusted day"),
     Fact("rows_impressions", "impressions without a fault", "rows", headline=True),
     Fact(

@@ -14,6 +14,7 @@ from jobs.cli import app
 from jobs.local import doctor
 from jobs.local.environment import ROOT
 from jobs.local.services import External
+from jobs.local.supervisor import is_open
 from jobs.settings import MLflowSettings, ServiceSettings, SparkSettings
 from tests.ports import reserve_port
 
@@ -128,12 +129,17 @@ def test_a_server_that_responds_is_good():
     spark = External("spark", f"sc://127.0.0.1:{port}", "spark.remote")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
-            while not doctor.is_open(port):
+            while not is_open(port):
                 assert server.poll() is None
             assert doctor.external_service(mlflow).state == "good"
             assert doctor.external_service(spark).state == "good"
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("address", ["local[2]", "sc://", "sc://127.0.0.1:port"])
+def test_an_address_that_is_not_one_of_spark_connect_does_not_respond(address):
+    assert not doctor.connect_responds(address)
 
 
 def test_tracking_that_is_off_is_good():

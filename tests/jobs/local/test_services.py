@@ -88,7 +88,7 @@ def test_an_address_is_shown_without_its_secrets(address, shown):
 
 
 def test_variables_of_the_user_stay(settings, monkeypatch):
-    """Whatever is tuning or a choice of ours applies only where the user has made none."""
+    """Tuning, and choices of ours, apply only where the user has not set the variable."""
     chosen = {
         "AIRFLOW__CORE__PARALLELISM": "16",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://db.example.org/airflow",
