@@ -28,8 +28,7 @@ class Airflow:
         """The decoded response of one request; a path is below /api/v2. Raises AirflowError."""
         response = self._http.request(method, f"/api/v2{path}", **kwargs)
         if response.status_code == 401:  # no token yet, or it has expired
-            token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
-            self._http.headers["Authorization"] = f"Bearer {token}"
+            self._http.headers["Authorization"] = f"Bearer {self._token()}"
             response = self._http.request(method, f"/api/v2{path}", **kwargs)
         if response.is_error:
             raise AirflowError(
@@ -37,6 +36,16 @@ class Airflow:
                 f"{response.text[:500]}"
             )
         return response.json() if response.content else None
+
+    def _token(self) -> str:
+        response = self._http.get("/auth/token")
+        if response.is_error:
+            raise AirflowError(
+                f"Airflow at {self.address} requires a login (status {response.status_code}), "
+                "which Evergreen does not have. "
+                "Remove AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS, or set it to true."
+            )
+        return response.json()["access_token"]
 
     def rows(self, path: str, key: str, **params) -> list[dict]:
         """All pages of a listing, joined. key: the field of the response that holds the rows."""
