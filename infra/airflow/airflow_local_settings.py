@@ -1,8 +1,9 @@
-"""Airflow imports this file when it starts. In the scheduler it imports what tasks need, so that tasks need not.
+"""Airflow imports this module at start; the scheduler then imports what its tasks need.
 
-The LocalExecutor forks its workers from the scheduler, and they fork each task: what is imported here once is there in
-every task, shared and at no cost. A fork keeps only the thread that forks, so nothing in the list may start a thread
-when imported: tests/jobs/local checks it.
+The LocalExecutor forks its workers from the scheduler, and a worker forks each task: a module that
+the scheduler has imported is already imported in every task, in shared memory. A fork copies only
+the thread that calls it, so no module of this list may start a thread when it is imported;
+tests/jobs/local/test_services.py checks that. See docs/decisions/0007.
 """
 
 import os
@@ -28,4 +29,4 @@ if os.environ.get("EVERGREEN_PRELOAD"):
     for name in PRELOAD:
         import_module(name)
 
-__all__: list[str] = []  # nothing of this file changes Airflow's own settings
+__all__: list[str] = []  # this module changes no setting of Airflow

@@ -1,32 +1,28 @@
-"""Great Expectations over a day: one suite for the columns, one for the rows of each table, and their page.
+"""Great Expectations over a day: one suite for the columns, and one for the rows of each table.
 
-Spark has evaluated the rules (jobs/checks/row_rules.py); what arrives here is how many rows have which faults. Every
-row becomes a row of flags again, so that each expectation, its count and its share are Great Expectations' own. Why:
-see docs/decisions/0004-great-expectations-judges-flags.md.
+Spark has evaluated the rules (jobs/checks/row_rules.py); this module receives how many rows have
+which faults. Every row becomes one row of boolean flags again, so that Great Expectations evaluates
+each expectation, its count and its share itself: docs/decisions/0004.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import os
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is imported
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when the package is imported
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
-from great_expectations.render.renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaSectionView
 
 from jobs.checks.row_rules import Evidence
 
+COLUMNS = "columns"  # the suite of the columns; the others have the names of their tables
 BAD_ROW = "bad_row"  # the flag of a row with any fault
 COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 
@@ -35,199 +31,159 @@ Results = dict[str, ExpectationSuiteValidationResult]  # by the name of the suit
 
 
 def judge(day: date, tables: list[Evidence], max_bad_share: float) -> Results:
-    """The suite of the columns, then every table's; rows are not judged where the columns are not as expected."""
+    """Validate the columns, then the rows of every table; no rows where any column is wrong."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas(str(day))
-    frames = {"columns": column_frame(tables)}
-    suites = {"columns": [columns_expectation(tables)]}
+    frames = {COLUMNS: column_frame(tables)}
+    suites: dict[str, list[gxe.Expectation]] = {COLUMNS: [columns_expectation(tables)]}
     if all(table.columns == table.expected for table in tables):
-        frames |= {table.table: flag_frame(table) for table in tables}
-        suites |= {table.table: rows_expectations(table, max_bad_share) for table in tables}
+        for table in tables:
+            frames[table.table] = flag_frame(table)
+            suites[table.table] = rows_expectations(table, max_bad_share)
     results = {}
     for name, expectations in suites.items():
         data = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
-        validation = context.validation_definitions.add(
-            gx.ValidationDefinition(name=name, data=data, suite=suite)
-        )
-        results[name] = validation.run(
-            batch_parameters={"dataframe": frames[name]}, result_format=COUNTS_ONLY
-        )
+        definition = gx.ValidationDefinition(name=name, data=data, suite=suite)
+        validation = context.validation_definitions.add(definition)
+        batch = {"dataframe": frames[name]}
+        results[name] = validation.run(batch_parameters=batch, result_format=COUNTS_ONLY)
     return results
 
 
 def column_frame(tables: list[Evidence]) -> pd.DataFrame:
-    """No rows; one column for every column of the day, named with its table and type."""
-    return pd.DataFrame(columns=column_names(tables, "columns"))
-
-
-def column_names(tables: list[Evidence], which: str) -> list[str]:
-    return [
-        f"{table.table}.{name} {kind}"
-        for table in tables
-        for name, kind in getattr(table, which).items()
-    ]
+    """No rows; one column for each column of the day, named with its table and type."""
+    names: list[str] = []
+    for table in tables:
+        names += qualified(table.table, table.columns)
+    return pd.DataFrame(columns=names)
 
 
 def columns_expectation(tables: list[Evidence]) -> gxe.Expectation:
+    names: list[str] = []
+    for table in tables:
+        names += qualified(table.table, table.expected)
     return gxe.ExpectTableColumnsToMatchSet(
-        column_set=column_names(tables, "expected"),
+        column_set=names,
         description="the columns and their types are those of the schema",
     )
 
 
+def qualified(table: str, columns: dict[str, str]) -> list[str]:
+    """Columns with their table and type: 'impressions.time_ms bigint'."""
+    return [f"{table}.{name} {kind}" for name, kind in columns.items()]
+
+
 def flag_frame(table: Evidence) -> pd.DataFrame:
-    """One row for every row of the table, one boolean column a fault, and whether it has any."""
-    faults, counts = [reason.split() for reason in table.reasons], list(table.reasons.values())
-    flags = {rule.fault: [rule.fault in found for found in faults] for rule in table.rules}
-    flags[BAD_ROW] = [bool(found) for found in faults]
-    return pd.DataFrame(
-        {fault: np.repeat(np.array(flag, dtype=bool), counts) for fault, flag in flags.items()}
-    )
+    """One row for each row of the table; one boolean column per fault, and one for any fault."""
+    reasons = list(table.reasons)
+    rows = list(table.reasons.values())  # of each reason
+    columns = {}
+    for rule in table.rules:
+        has_fault = np.array([rule.fault in reason.split() for reason in reasons], dtype=bool)
+        columns[rule.fault] = np.repeat(has_fault, rows)
+    is_bad = np.array([bool(reason) for reason in reasons], dtype=bool)
+    columns[BAD_ROW] = np.repeat(is_bad, rows)
+    return pd.DataFrame(columns)
 
 
 def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expectation]:
     mostly = round(1 - max_bad_share, 12)
     share = f"at least {100 * mostly:g} % of the rows"
-    texts = {rule.fault: f"{rule.expects}, in {share}" for rule in table.rules}
-    texts[BAD_ROW] = f"no rule is broken, in {share}"
-    flags: list[gxe.Expectation] = [
-        gxe.ExpectColumnValuesToBeInSet(
-            column=fault, value_set=[False], mostly=mostly, description=text
+    descriptions = {rule.fault: f"{rule.expects}, in {share}" for rule in table.rules}
+    descriptions[BAD_ROW] = f"no rule is broken, in {share}"
+    expectations: list[gxe.Expectation] = []
+    if table.min_rows is not None:
+        enough = f"{table.min_rows:,} rows or more ({table.usual})"
+        expectations.append(
+            gxe.ExpectTableRowCountToBeBetween(min_value=table.min_rows, description=enough)
         )
-        for fault, text in texts.items()
-    ]
-    if table.min_rows is None:
-        return flags
-    enough = f"{table.min_rows:,} rows or more ({table.usual})"
-    return [
-        gxe.ExpectTableRowCountToBeBetween(min_value=table.min_rows, description=enough),
-        *flags,
-    ]
+    for fault, description in descriptions.items():
+        expectations.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                column=fault, value_set=[False], mostly=mostly, description=description
+            )
+        )
+    return expectations
 
 
 def verdict(tables: list[Evidence], results: Results) -> list[str]:
-    """One sentence for everything that makes the day untrustworthy: the expectation, and the figure it met."""
-    failures = [] if results["columns"].success else [wrong_columns(results["columns"])]
+    """One sentence for each reason not to trust the day: the expectation, and the figure found."""
+    failures = []
+    if not results[COLUMNS].success:
+        failures.append(wrong_columns(results[COLUMNS]))
     for table in tables:
         result = results.get(table.table)
         if result is None or result.success:
             continue
         flags = {flag_of(one): one for one in result.results}
-        counted = flags.pop("", None)  # the expectation on the table as a whole
-        if counted is not None and not counted.success:
-            rows = counted.result["observed_value"]
+        row_count = flags.pop("", None)
+        if row_count is not None and not row_count.success:
+            rows = row_count.result["observed_value"]
             failures.append(
-                f"{table.table}: {rows:,} rows, expected {table.min_rows:,} or more ({table.usual})."
+                f"{table.table}: {rows:,} rows, expected {table.min_rows:,} or more "
+                f"({table.usual})."
             )
         if not all(flag.success for flag in flags.values()):
             failures.append(bad_rows(table, flags))
     return failures
 
 
-def settings_of(result: ExpectationValidationResult) -> dict:
-    assert result.expectation_config is not None, (
-        "Great Expectations returns every result with its expectation"
-    )
+def config_of(result: ExpectationValidationResult) -> dict:
+    """The arguments of the expectation that a result is for."""
+    assert result.expectation_config is not None, "every result carries its expectation"
     return result.expectation_config.kwargs
 
 
 def flag_of(result: ExpectationValidationResult) -> str:
-    """The fault that an expectation is about, "" for one about the table as a whole."""
-    return settings_of(result).get("column", "")
+    """The fault that an expectation counts; "" for an expectation on the table as a whole."""
+    return config_of(result).get("column", "")
+
+
+def column_differences(result: ExpectationSuiteValidationResult) -> tuple[list[str], list[str]]:
+    """The columns that are missing, and those that are not expected."""
+    details = result.results[0].result.get("details", {})  # none where all columns are as expected
+    mismatched = details.get("mismatched", {})
+    return mismatched.get("missing", []), mismatched.get("unexpected", [])
 
 
 def wrong_columns(result: ExpectationSuiteValidationResult) -> str:
-    details = result.results[0].result["details"]["mismatched"]
-    lacks, extra = details.get("missing", []), details.get("unexpected", [])
-    parts = [
-        f"{what} {', '.join(names)}"
-        for what, names in (("missing:", lacks), ("not expected:", extra))
-        if names
-    ]
+    missing, unexpected = column_differences(result)
+    parts = []
+    if missing:
+        parts.append(f"missing: {', '.join(missing)}")
+    if unexpected:
+        parts.append(f"not expected: {', '.join(unexpected)}")
     return f"The columns and their types are not those of the schema; {'; '.join(parts)}."
 
 
 def bad_rows(table: Evidence, flags: dict[str, ExpectationValidationResult]) -> str:
-    """E.g. impressions: 900 of 9,000 rows (10.0 %) are bad, at most 5 % may be: repeat 900 (no earlier row has …)."""
+    """One sentence with the bad rows of a table and their faults, the most frequent first.
+
+    Example: impressions: 900 of 9,000 rows (10.0 %) are bad, at most 5 % may be: repeat 900 (…).
+    """
     total = flags[BAD_ROW]
-    allowed = 100 * (1 - settings_of(total)["mostly"])
-    bad, rows = total.result["unexpected_count"], total.result["element_count"]
+    allowed = 100 * (1 - config_of(total)["mostly"])
+    bad = total.result["unexpected_count"]
+    rows = total.result["element_count"]
     counts = {rule: flags[rule.fault].result["unexpected_count"] for rule in table.rules}
-    worst = sorted(
-        (rule for rule in table.rules if counts[rule]), key=lambda rule: (-counts[rule], rule.fault)
-    )
-    by_fault = ", ".join(f"{rule.fault} {counts[rule]:,} ({rule.expects})" for rule in worst)
+    broken = [rule for rule in table.rules if counts[rule]]
+    broken.sort(key=lambda rule: (-counts[rule], rule.fault))
+    by_fault = ", ".join(f"{rule.fault} {counts[rule]:,} ({rule.expects})" for rule in broken)
     share = f"{bad:,} of {rows:,} rows ({100 * bad / rows:.1f} %)"
     return f"{table.table}: {share} are bad, at most {allowed:g} % may be: {by_fault}."
 
 
 def facts(results: Results) -> dict[str, float]:
-    """gx_<suite>/success, and what each expectation on rows met: gx_<suite>/<fault> rows, and their percentage."""
-    met: dict[str, float] = {}
+    """The facts gx_<suite>/success, gx_<suite>/<fault> (rows) and gx_<suite>/<fault>_percent."""
+    values: dict[str, float] = {}
     for suite, result in results.items():
-        met[f"gx_{suite}/success"] = int(bool(result.success))
+        values[f"gx_{suite}/success"] = int(bool(result.success))
         for one in result.results:
-            if fault := flag_of(one):
-                met[f"gx_{suite}/{fault}"] = int(one.result["unexpected_count"])
-                met[f"gx_{suite}/{fault}_percent"] = round(
-                    float(one.result.get("unexpected_percent") or 0.0), 6
-                )
-    return met
-
-
-def write_report(folder: Path, day: date, reason: str, results: Results) -> None:
-    """data_docs.html, one page without anything from the network, and the results as Great Expectations tells them."""
-    (folder / "data_docs.html").write_text(page(day, reason, results))
-    as_json = {name: result.to_json_dict() for name, result in results.items()}
-    (folder / "great_expectations.json").write_text(json.dumps(as_json, indent=1))
-
-
-def page(day: date, reason: str, results: Results) -> str:
-    trusted = (
-        f"<p class=bad>Not trusted. {html.escape(reason)}</p>"
-        if reason
-        else "<p class=good>Trusted.</p>"
-    )
-    suites = list(reversed(results))  # what happened first, the columns last
-    links = " · ".join(f"<a href='#{name}'>{name}</a>" for name in suites)
-    bodies = "".join(
-        f"<h2 id='{name}'>{name}{how_many(results[name])}</h2>{sections(results[name])}"
-        for name in suites
-    )
-    head = f"<!doctype html><meta charset=utf-8><title>Data of {day}</title><style>{CSS}</style>"
-    return f"{head}<h1>Data of {day}</h1>{trusted}<nav>{links}</nav>{bodies}"
-
-
-def how_many(result: ExpectationSuiteValidationResult) -> str:
-    """Rows and bad rows of a table, for its heading."""
-    total = next((one.result for one in result.results if flag_of(one) == BAD_ROW), None)
-    return f": {total['element_count']:,} rows, {total['unexpected_count']:,} bad" if total else ""
-
-
-def sections(result: ExpectationSuiteValidationResult) -> str:
-    """Great Expectations' own rendering of a result, without its frame, which loads styles from elsewhere."""
-    document = ValidationResultsPageRenderer().render(result)
-    view = DefaultJinjaSectionView()
-    rendered = (
-        view.render({"section": section.to_json_dict(), "section_loop": {"index": number}})
-        for number, section in enumerate(
-            document.sections[1:], 1
-        )  # the first tells only when this ran
-    )
-    return "".join(rendered)
-
-
-CSS = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h2 { margin: 2rem 0 .5rem; border-bottom: 2px solid #ddd }
-h5 { font: 600 1rem ui-monospace, monospace; margin: .9rem 0 .2rem }
-thead, .show-more { display: none } table { border-collapse: collapse; width: 100% }
-td { padding: .15rem .5rem; vertical-align: top; border-top: 1px solid #eee }
-td:first-child { width: 1.5rem } td:last-child { width: 16rem; text-align: right }
-.show-scrollbars { max-height: 7rem; overflow-y: auto }
-i { font-style: normal; font-weight: 700 } br { display: none } strong { display: block; font-weight: 400 }
-.fa-check-circle::before { content: "✓" } .fa-times::before, .fa-exclamation-triangle::before { content: "✗" }
-.text-success, .good { color: #18794e } .text-danger, .bad { color: #c62a2f }
-"""
+            fault = flag_of(one)
+            if fault:
+                percent = float(one.result.get("unexpected_percent") or 0.0)
+                values[f"gx_{suite}/{fault}"] = int(one.result["unexpected_count"])
+                values[f"gx_{suite}/{fault}_percent"] = round(percent, 6)
+    return values

@@ -1,8 +1,8 @@
-"""What every row of a day must satisfy: the one definition behind the quarantine and the Great Expectations suites.
+"""The rules for the rows of a day: one definition for the quarantine and for Great Expectations.
 
-A rule is an SQL condition that is true for a bad row. Spark evaluates all of them once and writes the names of those
-that a row breaks into its `reason`; the quarantine keeps the rows with a reason, and Great Expectations is given the
-same reasons, so the two cannot disagree.
+A rule is an SQL condition that is true for a bad row. Spark evaluates all rules once and writes the
+names of those that a row breaks into its `reason`. The quarantine keeps the rows with a reason, and
+Great Expectations receives the counts of the same reasons, so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -18,24 +18,39 @@ from jobs.sources.days import HOUR_MS, day_bounds_ms
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-REPEAT_NUMBER, ITEM_KNOWN = "_repeat_number", "_item_known"  # helper columns, see `with_reason`
+# Helper columns of `with_reason`, dropped again there.
+REPEAT_NUMBER = "_repeat_number"
+ITEM_KNOWN = "_item_known"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """fault: what is wrong, as the quarantine calls it. expects: the rule in words. broken: SQL, never null."""
+    """One rule.
+
+    fault: the name of what is wrong, as in the quarantine's `reason`.
+    expects: the rule in words. broken: an SQL condition, true for a bad row and never null.
+    """
 
     fault: str
     expects: str
     broken: str
 
 
+TEXT_COLUMNS = ("consumer_id", "producer_id", "item_id", "kind")
+VALUE_IS_A_NUMBER = Rule("value_not_a_number", "value is a number", "value is null or isnan(value)")
+DWELL_IS_NOT_NEGATIVE = Rule(
+    "dwell_negative", "dwell_ms, where known, is not negative", "coalesce(dwell_ms < 0, false)"
+)
+ITEM_IS_KNOWN = Rule("item_unknown", "the item is in the day's table of items", f"not {ITEM_KNOWN}")
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one table of a day when it comes to be judged.
+    """What is known about one table of a day before it is judged.
 
-    columns, expected: column -> Spark type, as landed and as the schema has it. reasons: the faults of a row, separated
-    by spaces -> how many rows have just these. min_rows: fewer are too few (None: not judged); usual: why that many.
+    columns, expected: column -> Spark type, as landed and in the schema.
+    reasons: the faults of a row, separated by spaces -> number of rows with exactly these faults.
+    min_rows: the smallest number of rows to accept; None: any. usual: where that number is from.
     """
 
     table: str
@@ -51,57 +66,50 @@ class Evidence:
         return sum(rows for reason, rows in self.reasons.items() if reason)
 
     def by_fault(self) -> dict[str, int]:
-        """Rows with each fault; a row with two counts for both."""
-        return {
-            rule.fault: sum(n for why, n in self.reasons.items() if rule.fault in why.split())
-            for rule in self.rules
-        }
+        """Number of rows with each fault; a row with two faults counts for both."""
+        counts = {rule.fault: 0 for rule in self.rules}
+        for reason, rows in self.reasons.items():
+            for fault in reason.split():
+                counts[fault] += rows
+        return counts
 
 
 def rules_for(
     table: str, columns: list[str], source: Source, day: date, knows_items: bool
 ) -> list[Rule]:
-    """The rules of a table with these columns. knows_items: the day has a table of items to compare with."""
-    has = present_columns(table, columns, source)
-    rules = [
-        present(column)
-        for column in ("consumer_id", "producer_id", "item_id", "kind")
-        if column in has
-    ]
-    if "time_ms" in has:
+    """The rules for a table with these columns. knows_items: the day has a table of items."""
+    provided = present_columns(table, columns, source)
+    rules = []
+    for column in TEXT_COLUMNS:
+        if column in provided:
+            rules.append(present(column))
+    if "time_ms" in provided:
         rules.append(within_day(source, day))
-    if "value" in has:
-        rules.append(
-            Rule("value_not_a_number", "value is a number", "value is null or isnan(value)")
-        )
-    if "dwell_ms" in has:
-        rules.append(
-            Rule(
-                "dwell_negative",
-                "dwell_ms, where known, is not negative",
-                "coalesce(dwell_ms < 0, false)",
-            )
-        )
-    rules += [zero_or_one(label) for label in with_prefix(has, "label_")]
+    if "value" in provided:
+        rules.append(VALUE_IS_A_NUMBER)
+    if "dwell_ms" in provided:
+        rules.append(DWELL_IS_NOT_NEGATIVE)
+    for label in with_prefix(provided, "label_"):
+        rules.append(zero_or_one(label))
     if table == IMPRESSION_TABLE and knows_items:
-        rules.append(
-            Rule("item_unknown", "the item is in the day's table of items", f"not {ITEM_KNOWN}")
-        )
-    if keys := repeat_keys(table, columns, source):
-        rules.append(
-            Rule("repeat", f"no earlier row has the same {', '.join(keys)}", f"{REPEAT_NUMBER} > 1")
-        )
+        rules.append(ITEM_IS_KNOWN)
+    keys = repeat_keys(table, columns, source)
+    if keys:
+        expects = f"no earlier row has the same {', '.join(keys)}"
+        rules.append(Rule("repeat", expects, f"{REPEAT_NUMBER} > 1"))
     return rules
 
 
 def present_columns(table: str, columns: list[str], source: Source) -> list[str]:
-    return [column for column in columns if column not in source.absent(table)]
+    """The columns that the source provides; the schema's others are null in every row."""
+    absent = source.absent(table)
+    return [column for column in columns if column not in absent]
 
 
 def present(column: str) -> Rule:
     return Rule(
         f"{column}_missing",
-        f"{column} is there and can be read",
+        f"{column} is present and readable",
         f"{column} is null or trim({column}) = ''",
     )
 
@@ -113,59 +121,59 @@ def zero_or_one(label: str) -> Rule:
 
 
 def within_day(source: Source, day: date) -> Rule:
-    """The log's own day, in its time zone, give or take the hours by which it may differ."""
+    """The time is within the day in the log's time zone, extended by the source's slack."""
     start, end = day_bounds_ms(day, source.timezone)
     slack_ms = int(source.slack_h * HOUR_MS)
-    slack = f", give or take {source.slack_h:g} h" if slack_ms else ""
+    slack = f", plus or minus {source.slack_h:g} h" if slack_ms else ""
     return Rule(
         "time_outside_day",
-        f"time_ms lies in {day} ({source.timezone}{slack})",
+        f"time_ms is within {day} ({source.timezone}{slack})",
         f"time_ms is null or time_ms < {start - slack_ms} or time_ms >= {end + slack_ms}",
     )
 
 
 def repeat_keys(table: str, columns: list[str], source: Source) -> list[str]:
-    """The columns that no two rows share. Without times a second engagement cannot be told from a repeat: none."""
-    has = present_columns(table, columns, source)
+    """The columns in which no two rows may be equal; empty where repeats cannot be recognised.
+
+    Without times, a second engagement looks the same as a repeat of the first.
+    """
     if table == CONSUMER_TABLE:
         return ["consumer_id"]
     if table == ITEM_TABLE:
         return ["item_id"]
-    if "time_ms" not in has:
+    provided = present_columns(table, columns, source)
+    if "time_ms" not in provided:
         return []
-    return [
-        column
-        for column in ("consumer_id", "producer_id", "item_id", "kind", "time_ms")
-        if column in has
-    ]
+    return [column for column in (*TEXT_COLUMNS, "time_ms") if column in provided]
 
 
 def with_reason(
     rows: DataFrame, rules: list[Rule], keys: list[str], known_items: DataFrame | None
 ) -> DataFrame:
-    """The rows with a column `reason`: the faults of a row, separated by spaces, empty for a good row.
+    """The rows with a column `reason`: their faults, separated by spaces; empty for a good row.
 
-    keys: the columns that make a repeat; the first in the order of all columns is the one that is kept.
-    known_items: one column item_id, without repeats; needed by the rule `item_unknown`.
+    keys: rows that are equal in these columns are repeats; the first of them, in the order of all
+    columns, is good. known_items: one column item_id, without repeats; for the rule `item_unknown`.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.window import Window
 
-    columns = rows.columns
+    columns = [f"`{column}`" for column in rows.columns]  # quoted: a name may have a dot in it
     if keys:
-        same = Window.partitionBy(*keys).orderBy(*(F.col(f"`{column}`") for column in columns))
-        rows = rows.withColumn(REPEAT_NUMBER, F.row_number().over(same))
+        # Ordered by all columns, so that the row that is kept does not depend on Spark's order.
+        repeats = Window.partitionBy(*keys).orderBy(*columns)
+        rows = rows.withColumn(REPEAT_NUMBER, F.row_number().over(repeats))
     if known_items is not None:
         known = known_items.withColumn(ITEM_KNOWN, F.lit(True))
-        rows = rows.join(known, "item_id", "left").withColumn(
-            ITEM_KNOWN, F.coalesce(ITEM_KNOWN, F.lit(False))
-        )
-    return rows.withColumn("reason", reason(rules)).select(
-        *(f"`{column}`" for column in columns), "reason"
-    )
+        rows = rows.join(known, "item_id", "left")
+        rows = rows.withColumn(ITEM_KNOWN, F.coalesce(ITEM_KNOWN, F.lit(False)))
+    return rows.withColumn("reason", reason(rules)).select(*columns, "reason")
 
 
 def reason(rules: list[Rule]) -> Column:
+    """The faults of the rules that a row breaks, separated by spaces."""
     from pyspark.sql import functions as F
 
-    return F.concat_ws(" ", *(F.when(F.expr(rule.broken), F.lit(rule.fault)) for rule in rules))
+    # `when` without `otherwise` is null, and concat_ws skips nulls.
+    faults = [F.when(F.expr(rule.broken), F.lit(rule.fault)) for rule in rules]
+    return F.concat_ws(" ", *faults)

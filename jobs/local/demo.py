@@ -1,4 +1,4 @@
-"""`evergreen demo`: the days of the log through Airflow, watched to their end. `evergreen up`: the services alone."""
+"""`evergreen demo` runs the days of the log through Airflow; `evergreen up` runs the services."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from jobs.errors import EvergreenError
 from jobs.local.airflow_client import Airflow
 from jobs.local.memory import PeakMemory
-from jobs.local.services import running_services, services
+from jobs.local.outcome import Outcome, TaskRun
+from jobs.local.services import addresses, running_services
+from jobs.local.summary import show_summary
 from jobs.local.supervisor import Supervisor
 from jobs.pipeline.plan import STEPS
-from jobs.pipeline.tracking import VIEW
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 from jobs.terminal import Board, live
 
 DAGS = ("embeddings_daily", "ranker_daily")
-OVER = ("success", "failed")
-CELLS = {
+FINAL_STATES = ("success", "failed")  # of a DAG run
+CELLS = {  # state of a task in Airflow -> state of its cell on the board
     "success": "done",
     "running": "running",
     "failed": "failed",
@@ -30,46 +30,16 @@ CELLS = {
     "upstream_failed": "skipped",
 }
 POLL_S = 2.0
-PATIENCE_S = 900.0  # without any task starting or ending
+PATIENCE_S = 900.0  # without any task changing its state
 
-
-@dataclass(frozen=True)
-class TaskRun:
-    """One step of one day as Airflow ran it. start, end: unix seconds."""
-
-    day: date
-    step: str
-    state: str
-    start: float
-    end: float
-
-
-@dataclass
-class Outcome:
-    """What came of the days. seconds: from asking for them to the end of the last run; startup_s: before that."""
-
-    days: list[date]
-    board: Board
-    seconds: float = 0.0
-    startup_s: float = 0.0
-    tasks: list[TaskRun] = field(default_factory=list)
-    failures: list[str] = field(
-        default_factory=list
-    )  # one text a failed run, with the task's last log lines
-    peak_bytes: int = 0
-    peak_of_step: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return not self.failures
+Runs = dict[str, list[dict]]  # DAG -> its runs, as Airflow's API returns them
+Tasks = dict[tuple[date, str], dict]  # (day, task) -> the task instance, likewise
 
 
 def demo(settings: Settings, n_days: int | None = None) -> Outcome:
-    """Run the days of the log, show them and their summary. n_days: how many after the first; None for all."""
-    from jobs.local.summary import show
-
+    """Run the days of the log and print a summary. n_days: how many after the first; None: all."""
     outcome = run_demo(settings, n_days)
-    show(settings, outcome)
+    show_summary(settings, outcome)
     return outcome
 
 
@@ -78,26 +48,27 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     first, last = open_source(settings).span()
     if n_days is not None:
         last = min(last, first + timedelta(days=n_days))
-    days, began = days_between(first, last), time.monotonic()
-    with until_stopped(), PeakMemory() as memory, running_services(settings) as supervisor:
+    days = days_between(first, last)
+    started = time.monotonic()
+    with until_interrupted(), PeakMemory() as memory, running_services(settings) as supervisor:
         airflow = Airflow(settings.services.airflow_port)
         await_dags(airflow, supervisor)
-        startup_s = time.monotonic() - began
+        startup_s = time.monotonic() - started
         outcome = follow(airflow, supervisor, days)
-    outcome.startup_s, outcome.peak_bytes = startup_s, memory.peak()
+    outcome.startup_s = startup_s
+    outcome.peak_bytes = memory.peak()
     for step in STEPS:
-        spans = [(task.start, task.end) for task in outcome.tasks if task.step == step]
-        outcome.peak_of_step[step] = max(
-            (memory.peak(start, end) for start, end in spans), default=0
-        )
+        peaks = [memory.peak(task.start, task.end) for task in outcome.runs_of(step)]
+        outcome.peak_of_step[step] = max(peaks, default=0)
     return outcome
 
 
 def serve(settings: Settings) -> None:
     """Keep the services running until Ctrl-C."""
     try:
-        with until_stopped(), running_services(settings) as supervisor:
-            print("\n" + "\n".join(addresses(settings)) + "\n\nCtrl-C stops them.", flush=True)
+        with until_interrupted(), running_services(settings) as supervisor:
+            listing = "\n".join(addresses(settings))
+            print(f"\n{listing}\n\nPress Ctrl-C to stop.", flush=True)
             while True:
                 supervisor.check()
                 time.sleep(1)
@@ -105,140 +76,161 @@ def serve(settings: Settings) -> None:
         print("Stopped.")
 
 
-def addresses(settings: Settings) -> list[str]:
-    """What a person may open, one line a service."""
-    pages = {"mlflow": f"/#/experiments{VIEW}"}
-    return [
-        f"{s.name:<12} {s.address}{pages.get(s.name, '')}" for s in services(settings) if s.health
-    ]
-
-
 @contextmanager
-def until_stopped() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block, so that what it started is stopped; also where a shell had SIGINT ignored."""
-    before = {
-        sign: signal.signal(sign, signal.default_int_handler)
-        for sign in (signal.SIGINT, signal.SIGTERM)
-    }
+def until_interrupted() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt, so that the block cleans up on both.
+
+    A shell starts its background jobs with SIGINT ignored; here it counts for them too.
+    """
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def await_dags(airflow: Airflow, supervisor: Supervisor, patience_s: float = 60.0) -> None:
-    """Until Airflow has read both DAG files. Raises with their import errors, if there are any."""
+    """Wait until Airflow has parsed both DAG files. Raises EvergreenError with import errors."""
     deadline = time.monotonic() + patience_s
     while not set(DAGS) <= set(airflow.dags()):
         supervisor.check()
-        if errors := airflow.import_errors():
+        errors = airflow.import_errors()
+        if errors:
             raise EvergreenError("Airflow cannot import a DAG file:\n" + "\n".join(errors))
         if time.monotonic() > deadline:
             raise EvergreenError(
-                f"Airflow knows {airflow.dags()} after {patience_s:.0f} s; {list(DAGS)} were expected."
+                f"Airflow has the DAGs {airflow.dags()} after {patience_s:.0f} s; expected "
+                f"{list(DAGS)}. See the log of the DAG processor in {supervisor.logs}."
             )
         time.sleep(0.5)
 
 
 def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcome:
-    """Ask for the backfill and watch until the last run is over. What an earlier watch left unfinished is given up."""
+    """Backfill the days and show their progress until the last run has ended.
+
+    Backfills and runs that an interrupted demo has left unfinished are cancelled first.
+    Raises EvergreenError when no task has changed its state for PATIENCE_S.
+    """
     outcome = Outcome(days, Board(days, STEPS))
     for dag_id in DAGS:
-        airflow.abandon(dag_id)
-    began = moved = time.monotonic()
-    asked = airflow.backfill(DAGS[0], days[0], days[-1])
-    seen: dict[tuple, dict] = {}
+        airflow.cancel_unfinished(dag_id)
+    started = time.monotonic()
+    last_change = started
+    requested = airflow.backfill(DAGS[0], days[0], days[-1])
+    seen: Tasks = {}
     with live(outcome.board, "evergreen demo") as show:
         while True:
             supervisor.check()
-            runs = {dag_id: runs_since(airflow, dag_id, asked) for dag_id in DAGS}
-            if fresh := new_states(airflow, runs, asked, seen):
-                moved = time.monotonic()
-                for day, task in fresh:
-                    outcome.board.set(
-                        day, task["task_id"], CELLS.get(task["state"], "waiting"), task["duration"]
-                    )
+            runs = {dag_id: runs_since(airflow, dag_id, requested) for dag_id in DAGS}
+            changes = changed_tasks(airflow, runs, requested, seen)
+            if changes:
+                last_change = time.monotonic()
+                for day, task in changes:
+                    state = CELLS.get(task["state"], "waiting")
+                    outcome.board.set(day, task["task_id"], state, task["duration"])
                 show()
-            if all_over(runs, len(days)):
+            if all_ended(runs, len(days)):
                 break
-            if time.monotonic() - moved > PATIENCE_S:
+            if time.monotonic() - last_change > PATIENCE_S:
                 raise EvergreenError(
-                    f"No task has moved for {PATIENCE_S:.0f} s: {unfinished(runs)}. See {supervisor.logs}."
+                    f"No task has changed its state for {PATIENCE_S:.0f} s; unfinished: "
+                    f"{unfinished(runs)}. See the logs in {supervisor.logs}."
                 )
             time.sleep(POLL_S)
-    outcome.seconds = time.monotonic() - began
-    outcome.tasks = [task_run(day, task) for (day, _), task in seen.items() if task["end_date"]]
+    outcome.seconds = time.monotonic() - started
+    for (day, _), task in seen.items():
+        if task["end_date"]:
+            outcome.tasks.append(task_run(day, task))
     outcome.failures = failures(airflow, runs, seen)
     return outcome
 
 
-def runs_since(airflow: Airflow, dag_id: str, asked: datetime) -> list[dict]:
-    """The runs of a DAG that were queued after we asked."""
-    return [
-        r
-        for r in airflow.runs(dag_id)
-        if r["queued_at"] and datetime.fromisoformat(r["queued_at"]) >= asked
-    ]
+def runs_since(airflow: Airflow, dag_id: str, moment: datetime) -> list[dict]:
+    """The runs of a DAG that were queued at this moment or later."""
+    runs = []
+    for run in airflow.runs(dag_id):
+        queued = run["queued_at"]
+        if queued and datetime.fromisoformat(queued) >= moment:
+            runs.append(run)
+    return runs
 
 
-def new_states(
-    airflow: Airflow, runs: dict[str, list[dict]], asked: datetime, seen: dict
+def changed_tasks(
+    airflow: Airflow, runs: Runs, requested: datetime, seen: Tasks
 ) -> list[tuple[date, dict]]:
-    """The tasks whose state or try has changed since the last look, with their day; `seen` keeps the last look."""
-    fresh = []
-    for dag_id, of_dag in runs.items():
-        day_of = {run["dag_run_id"]: date.fromisoformat(run["partition_key"]) for run in of_dag}
-        for task in airflow.tasks(dag_id, start_date_gte=asked.isoformat()):
-            if (day := day_of.get(task["dag_run_id"])) is None:
+    """The tasks whose state or try has changed since the last call, each with its day.
+
+    seen: the tasks as of the last call; updated here.
+    """
+    changes = []
+    for dag_id, dag_runs in runs.items():
+        days = {run["dag_run_id"]: date.fromisoformat(run["partition_key"]) for run in dag_runs}
+        for task in airflow.tasks(dag_id, start_date_gte=requested.isoformat()):
+            day = days.get(task["dag_run_id"])
+            if day is None:  # a run of an earlier request
                 continue
-            before = seen.get((day, task["task_id"]))
-            if before is None or (before["state"], before["try_number"]) != (
-                task["state"],
-                task["try_number"],
-            ):
+            previous = seen.get((day, task["task_id"]))
+            if previous is None or progress(previous) != progress(task):
                 seen[day, task["task_id"]] = task
-                fresh.append((day, task))
-    return fresh
+                changes.append((day, task))
+    return changes
 
 
-def all_over(runs: dict[str, list[dict]], n_days: int) -> bool:
-    """Every day's embeddings are over, and the ranker's run of every day that published them."""
-    embeddings, ranker = (runs[dag_id] for dag_id in DAGS)
-    published = sum(run["state"] == "success" for run in embeddings)
-    ended = all(run["state"] in OVER for run in [*embeddings, *ranker])
-    return len(embeddings) == n_days and len(ranker) >= published and ended
+def progress(task: dict) -> tuple[str, int]:
+    return task["state"], task["try_number"]
 
 
-def unfinished(runs: dict[str, list[dict]]) -> str:
-    open_runs = [run for of_dag in runs.values() for run in of_dag if run["state"] not in OVER]
-    return (
-        ", ".join(f"{run['dag_id']} {run['partition_key']} {run['state']}" for run in open_runs)
-        or "runs are missing"
-    )
+def all_ended(runs: Runs, n_days: int) -> bool:
+    """Has the embeddings run of every day ended, and a ranker run for each day it published?
+
+    A ranker run is triggered by the asset that a successful embeddings run updates, so it may not
+    exist yet when the embeddings run ends.
+    """
+    embeddings = runs[DAGS[0]]
+    ranker = runs[DAGS[1]]
+    published = [run for run in embeddings if run["state"] == "success"]
+    if len(embeddings) != n_days or len(ranker) < len(published):
+        return False
+    return all(run["state"] in FINAL_STATES for run in [*embeddings, *ranker])
+
+
+def unfinished(runs: Runs) -> str:
+    """The runs that have not ended, for an error message."""
+    described = []
+    for dag_runs in runs.values():
+        for run in dag_runs:
+            if run["state"] not in FINAL_STATES:
+                described.append(f"{run['dag_id']} {run['partition_key']} ({run['state']})")
+    return ", ".join(described) or "runs that Airflow has not created"
 
 
 def task_run(day: date, task: dict) -> TaskRun:
-    start, end = (
-        datetime.fromisoformat(task[name]).timestamp() for name in ("start_date", "end_date")
-    )
-    return TaskRun(day, task["task_id"], CELLS.get(task["state"], task["state"]), start, end)
+    start = datetime.fromisoformat(task["start_date"]).timestamp()
+    end = datetime.fromisoformat(task["end_date"]).timestamp()
+    state = CELLS.get(task["state"], task["state"])
+    return TaskRun(day, task["task_id"], state, start, end)
 
 
-def failures(airflow: Airflow, runs: dict[str, list[dict]], seen: dict[tuple, dict]) -> list[str]:
-    """What each failed run failed of, with the failed task's last log lines."""
-    told = []
-    for run in (run for of_dag in runs.values() for run in of_dag if run["state"] == "failed"):
-        day = date.fromisoformat(run["partition_key"])
-        failed = [
-            t
-            for (d, _), t in seen.items()
-            if d == day and t["dag_id"] == run["dag_id"] and t["state"] == "failed"
-        ]
-        told += [
-            f"{task['dag_id']} {day}: task {task['task_id']} failed. Its last lines:\n{airflow.log(task)}"
-            for task in failed
-        ]
-        if not failed:
-            told.append(f"{run['dag_id']} {day}: the run failed, none of its tasks did.")
-    return told
+def failures(airflow: Airflow, runs: Runs, tasks: Tasks) -> list[str]:
+    """One text for each failed task, with the last lines of its log."""
+    texts = []
+    for dag_id, dag_runs in runs.items():
+        for run in dag_runs:
+            if run["state"] != "failed":
+                continue
+            day = date.fromisoformat(run["partition_key"])
+            failed = failed_tasks(tasks, dag_id, day)
+            for task in failed:
+                lines = airflow.log(task)
+                texts.append(f"{dag_id} {day}: task {task['task_id']} failed. Its log:\n{lines}")
+            if not failed:
+                texts.append(f"{dag_id} {day}: the run failed without a failed task.")
+    return texts
+
+
+def failed_tasks(tasks: Tasks, dag_id: str, day: date) -> list[dict]:
+    of_day = [task for (task_day, _), task in tasks.items() if task_day == day]
+    return [task for task in of_day if task["dag_id"] == dag_id and task["state"] == "failed"]

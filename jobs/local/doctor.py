@@ -1,41 +1,52 @@
-"""`evergreen doctor`: can this machine run Evergreen? Each finding with its remedy."""
+"""`evergreen doctor`: can this machine run Evergreen? Each finding comes with its remedy."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.local.services import ROOT, services
+from jobs.local.environment import ROOT
+from jobs.local.services import External, external_services, services
 from jobs.local.supervisor import taken_ports
 from jobs.settings import Settings
 from jobs.sources import open_source
 
-JAVA = 17  # the oldest that Spark 4 runs on
+JAVA = 17  # the oldest that Spark 4 supports
 PYTHON = (3, 11)
-MEMORY_GB = 8.0  # what all processes of the demo take at most
+MEMORY_GB = 8.0  # peak of all processes of the demo
 DISK_GB = 2.0
-MARKS = {"good": "[green]✓[/]", "missing": "[bold red]✗[/]", "note": "[yellow]![/]"}
+SPARK_CONNECT_PORT = 15002  # of an address without one
+SHOWN_PACKAGES = 4
+MARKS = {"good": "[green]✓[/]", "missing": "[bold red]✗[/]", "warning": "[yellow]![/]"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """state: "good"; "missing", it will not run; "note", it will run, but."""
+    """The result of one check.
 
-    what: str
+    state: "missing" if Evergreen cannot run, "warning" if it runs with a drawback.
+    """
+
+    subject: str
     found: str
-    state: str = "good"
+    state: Literal["good", "missing", "warning"] = "good"
     remedy: str = ""
 
     @property
@@ -44,25 +55,28 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Everything that the services and steps need of this machine."""
-    return [
-        python(),
-        java(),
+    """Check everything that the services and steps need from this machine."""
+    findings = [python()]
+    if not settings.spark.remote:  # a client of another Spark needs no Java
+        findings.append(java())
+    findings += [
         packages(ROOT / "infra" / "constraints.txt"),
         memory(),
         disk(settings.home),
         gpu(),
-        log(settings),
-        *ports(settings),
+        source_log(settings),
     ]
+    findings += [external_service(service) for service in external_services(settings)]
+    findings += ports(settings)
+    return findings
 
 
 def show(findings: list[Finding]) -> None:
-    table = Table("", "what", "found", "remedy", header_style="bold", box=None)
+    table = Table("", "check", "found", "remedy", header_style="bold", box=None)
     for finding in findings:
-        table.add_row(
-            MARKS[finding.state], *map(escape, (finding.what, finding.found, finding.remedy))
-        )
+        # Brackets are part of a text ('[services]'), not markup of Rich.
+        texts = [escape(text) for text in (finding.subject, finding.found, finding.remedy)]
+        table.add_row(MARKS[finding.state], *texts)
     Console().print(table)
 
 
@@ -70,64 +84,67 @@ def python() -> Finding:
     found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
     if sys.version_info[:2] == PYTHON:
         return Finding("Python", found)
-    return Finding(
-        "Python",
-        found,
-        "missing",
-        "Install Python 3.11 and make again: rm -r .venv, then make PYTHON=python3.11 install",
+    remedy = (
+        "Install Python 3.11 and create the environment again: "
+        "rm -r .venv && make PYTHON=python3.11 install"
     )
+    return Finding("Python", found, "missing", remedy)
 
 
 def java() -> Finding:
-    """The Java that Spark would start: of JAVA_HOME, else the one on the path."""
+    """The Java that Spark would start: from JAVA_HOME, otherwise from PATH."""
     home = os.environ.get("JAVA_HOME")
     command = str(Path(home) / "bin" / "java") if home else "java"
-    remedy = f"Install Java {JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to one."
+    remedy = (
+        f"Install Java {JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless), "
+        "or set JAVA_HOME to an installed one."
+    )
     try:
-        told = subprocess.run(
-            [command, "-version"], capture_output=True, text=True, timeout=30
-        ).stderr
+        result = subprocess.run([command, "-version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return Finding("Java", f"{command} does not run", "missing", remedy)
-    major = java_major(told)
+    major = java_major(result.stderr)  # the version is printed to stderr
     if major is None:
-        return Finding("Java", f"no version in: {told.strip()[:60]!r}", "missing", remedy)
-    return (
-        Finding("Java", str(major))
-        if major >= JAVA
-        else Finding("Java", str(major), "missing", remedy)
-    )
+        output = result.stderr.strip()[:60]
+        return Finding("Java", f"no version in its output: {output!r}", "missing", remedy)
+    if major < JAVA:
+        return Finding("Java", str(major), "missing", remedy)
+    return Finding("Java", str(major))
 
 
-def java_major(told: str) -> int | None:
-    """The major version in what `java -version` prints: 17 in "17.0.15", 8 in "1.8.0_392"."""
-    match = re.search(r'version "(?:1\.)?(\d+)', told)
+def java_major(output: str) -> int | None:
+    """The major version in the output of `java -version`: 17 in "17.0.15", 8 in "1.8.0_392"."""
+    match = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(match.group(1)) if match else None
 
 
 def packages(constraints: Path) -> Finding:
-    """Are the installed packages those of the pinned set?"""
-    others = list(unlike(constraints))
-    if not others:
+    """Compare the installed packages with the pinned set."""
+    differences = list(differing(constraints))
+    if not differences:
         return Finding("packages", "as pinned")
-    remedy = "rm .venv/.installed && make install, for the set that was tested"
-    return Finding(
-        "packages", f"{len(others)} unlike the pinned set: {', '.join(others[:4])}", "note", remedy
-    )
+    shown = ", ".join(differences[:SHOWN_PACKAGES])
+    found = f"{len(differences)} differ from the pinned set: {shown}"
+    remedy = "To install the tested set: rm .venv/.installed && make install"
+    return Finding("packages", found, "warning", remedy)
 
 
-def unlike(constraints: Path) -> Iterator[str]:
-    """Each pinned package that is installed in another version, or not at all."""
+def differing(constraints: Path) -> Iterator[str]:
+    """Each pinned package that is installed in another version, or not installed."""
     for line in constraints.read_text().splitlines():
-        if line.startswith("#") or "==" not in line:
+        if not line.strip() or line.startswith("#"):
             continue
-        name, pinned = line.split("==")
+        pinned = Requirement(line)
+        if pinned.marker and not pinned.marker.evaluate():
+            continue  # for another platform
         try:
-            found = version(name).split("+")[0]
+            installed = version(pinned.name)
         except PackageNotFoundError:
-            found = "not installed"
-        if found != pinned:
-            yield f"{name} {found} (pinned {pinned})"
+            yield f"{pinned.name} is not installed (pinned {pinned.specifier})"
+            continue
+        # A local build such as 2.13.0+cpu satisfies ==2.13.0.
+        if not pinned.specifier.contains(installed, prereleases=True):
+            yield f"{pinned.name} {installed} (pinned {pinned.specifier})"
 
 
 def memory() -> Finding:
@@ -135,55 +152,93 @@ def memory() -> Finding:
     if free_gb >= MEMORY_GB:
         return Finding("memory", f"{free_gb:.0f} GiB available")
     remedy = (
-        f"The demo takes up to {MEMORY_GB:.0f} GiB: close something, or lower spark.driver_memory."
+        f"The demo needs up to {MEMORY_GB:.0f} GiB: close other programs, "
+        "or lower spark.driver_memory."
     )
-    return Finding("memory", f"{free_gb:.1f} GiB available", "note", remedy)
+    return Finding("memory", f"{free_gb:.1f} GiB available", "warning", remedy)
 
 
 def disk(home: Path) -> Finding:
-    there = next(folder for folder in [home, *home.parents] if folder.exists())
-    free_gb = shutil.disk_usage(there).free / 2**30
+    # Before the first run the home does not exist; its disk is that of its nearest parent.
+    existing = next(folder for folder in [home, *home.parents] if folder.exists())
+    free_gb = shutil.disk_usage(existing).free / 2**30
     if free_gb >= DISK_GB:
-        return Finding("disk", f"{free_gb:.0f} GiB free below {home}")
-    remedy = f"Free {DISK_GB:.0f} GiB there, or set EVERGREEN_HOME to a larger disk."
-    return Finding("disk", f"{free_gb:.1f} GiB free below {home}", "missing", remedy)
+        return Finding("disk", f"{free_gb:.0f} GiB free for {home}")
+    remedy = f"Free {DISK_GB:.0f} GiB, or set EVERGREEN_HOME to a folder on a larger disk."
+    return Finding("disk", f"{free_gb:.1f} GiB free for {home}", "missing", remedy)
 
 
 def gpu() -> Finding:
-    """The GPU that torch would use; asked of the driver, since importing torch takes seconds."""
-    if (tool := shutil.which("nvidia-smi")) is None:
+    """The GPU that torch would use, according to the driver: importing torch takes seconds."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
         return Finding("GPU", "none; the ranker trains on the CPU")
-    asked = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    told = subprocess.run(asked, capture_output=True, text=True, timeout=30)
-    if told.returncode != 0:
-        return Finding(
-            "GPU",
-            "the driver does not answer; the ranker trains on the CPU",
-            "note",
-            "Run nvidia-smi to see why.",
-        )
-    return Finding("GPU", ", ".join(told.stdout.split("\n")).strip(", "))
+    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    result = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    if result.returncode != 0:
+        found = "the driver does not respond; the ranker trains on the CPU"
+        return Finding("GPU", found, "warning", "Run nvidia-smi to see why.")
+    return Finding("GPU", ", ".join(result.stdout.strip().splitlines()))
 
 
-def log(settings: Settings) -> Finding:
-    """The log that the settings point at, and the days it spans."""
+def source_log(settings: Settings) -> Finding:
+    """The log that the settings name, and its first and last day."""
     path = settings.source.path
-    if "*" not in str(path) and not path.exists():
-        return Finding(
-            "log", f"nothing at {path}", "missing", "Correct source.path in the settings file."
-        )
+    is_pattern = "*" in str(path)
+    if not is_pattern and not path.exists():
+        remedy = "Correct source.path in the settings file."
+        return Finding("log", f"{path} does not exist", "missing", remedy)
     first, last = open_source(settings).span()
     return Finding("log", f"{settings.source.kind}, {first} to {last}")
 
 
+def external_service(service: External) -> Finding:
+    """Does a service that the settings place elsewhere respond?"""
+    if service.is_off:
+        return Finding(service.name, f"off ({service.option})")
+    if service.name == "spark":
+        responds = connect_responds(service.address)
+    elif service.address.startswith("http"):
+        responds = http_responds(service.address)
+    else:  # MLflow in a database or a folder has no server
+        return Finding(service.name, str(service))
+    if responds:
+        return Finding(service.name, str(service))
+    remedy = (
+        f"Start it, or correct {service.option}. "
+        f"Without {service.option}, Evergreen runs its own server."
+    )
+    return Finding(service.name, f"no response from {service}", "missing", remedy)
+
+
+def connect_responds(address: str) -> bool:
+    """An open port counts: a real request would need Spark's client, which is slow to import."""
+    url = urlsplit(address)
+    if not url.hostname:  # an empty host would be this machine
+        return False
+    try:
+        port = url.port or SPARK_CONNECT_PORT
+        socket.create_connection((url.hostname, port), timeout=5).close()
+    except (OSError, ValueError):  # closed, an unknown host, or a port that is no number
+        return False
+    return True
+
+
+def http_responds(address: str) -> bool:
+    """Any response counts: a server that asks for a login is running too."""
+    try:
+        httpx.get(address, timeout=5)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return True
+
+
 def ports(settings: Settings) -> Iterator[Finding]:
-    """The ports of the services: free, or by whom they are taken."""
+    """The ports of the services: free, or taken by which process."""
     wanted = services(settings)
     taken = taken_ports(wanted)
     if not taken:
-        yield Finding(
-            "ports", "free: " + ", ".join(f"{s.port} ({s.name})" for s in wanted if s.port)
-        )
-    for sentence in taken:
-        found, remedy = sentence.split(". ", 1)
-        yield Finding("ports", found, "missing", remedy)
+        named = [f"{service.port} ({service.name})" for service in wanted if service.port]
+        yield Finding("ports", "free: " + ", ".join(named))
+    for port in taken:
+        yield Finding("ports", port.problem, "missing", port.remedy)

@@ -1,11 +1,10 @@
-"""How much memory a process and all that it started take, sampled while a block runs."""
+"""Peak memory of a process and its descendants, sampled while a block runs."""
 
 from __future__ import annotations
 
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
@@ -13,10 +12,11 @@ EVERY_S = 2.0
 
 
 class PeakMemory(threading.Thread):
-    """Samples the memory of this process and everything below it, as a context manager.
+    """Samples the memory of this process and all its descendants; a context manager.
 
-    samples: (unix seconds, bytes). A page shared by n processes counts 1/n in each (PSS), since forks share most of
-    theirs; where the kernel does not tell this user the PSS, the resident size is taken, shared pages in full.
+    samples: (unix seconds, bytes). Sizes are proportional (PSS): a page shared by n processes
+    counts 1/n in each, because forked processes share most of their pages. Where PSS is not
+    available the resident size is used, which counts a shared page in full in every process.
     """
 
     def __init__(self) -> None:
@@ -39,26 +39,30 @@ class PeakMemory(threading.Thread):
                 return
 
     def peak(self, start: float = 0.0, end: float = float("inf")) -> int:
-        """The largest sample between two moments, the samples just before and after included."""
-        return max(
-            (size for when, size in self.samples if start - EVERY_S <= when <= end + EVERY_S),
-            default=0,
-        )
+        """The largest sample from `start` to `end` (unix seconds); 0 if there is none.
+
+        The samples just before and just after count too: a short span may lie between two samples.
+        """
+        earliest = start - EVERY_S
+        latest = end + EVERY_S
+        sizes = [size for when, size in self.samples if earliest <= when <= latest]
+        return max(sizes, default=0)
 
 
 def tree_bytes(root: psutil.Process) -> int:
-    """Memory of a process and its descendants, bytes."""
-    return sum(process_bytes(process) for process in [root, *root.children(recursive=True)])
+    """Memory of a process and all its descendants, in bytes."""
+    processes = [root, *root.children(recursive=True)]
+    return sum(process_bytes(process) for process in processes)
 
 
 def process_bytes(process: psutil.Process) -> int:
-    """Proportional set size of one process, its resident size where that is not told; 0 when it is gone."""
-    try:
-        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    """Proportional set size of a process, or its resident size where PSS is not available.
+
+    Returns 0 for a process that has ended.
+    """
+    # PSS is denied for processes of other users, and only Linux has it.
+    with suppress(psutil.Error, AttributeError):
+        return process.memory_full_info().pss
     with suppress(psutil.Error):
         return process.memory_info().rss
     return 0

@@ -1,7 +1,8 @@
-"""Runs the services of a process file: started in order, each awaited until it answers, and stopped together.
+"""Runs the services of a process file: starts them in order, waits for each, stops them together.
 
-Every service leads a session of its own, so that stopping it reaches all that it forked and nothing else, and Ctrl-C in
-the terminal reaches only us. Knows nothing of what the services are: that is in jobs/local/services.py.
+Every service leads its own session, so that stopping it reaches everything it has forked and
+nothing else, and so that Ctrl-C in the terminal reaches only this process. This module is generic:
+the services of Evergreen are defined in jobs/local/services.py.
 """
 
 from __future__ import annotations
@@ -23,32 +24,35 @@ import psutil
 from jobs.errors import EvergreenError
 
 HOST = "127.0.0.1"
-PATIENCE_S = {
+POLL_S = 0.2
+COMMAND_COLUMNS = 80  # of a command line that is part of a message
+STOP_PATIENCE_S = {  # the signals that stop a service, in order, and the time each is given
     signal.SIGINT: 15.0,
     signal.SIGTERM: 5.0,
     signal.SIGKILL: 5.0,
-}  # how a service is asked to stop, and how long it has
+}
 
 
 class ServiceError(EvergreenError):
-    """A service that cannot start or has stopped by itself; tells its last log lines."""
+    """A service cannot start or has exited; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """One line of the process file: where it answers, and what has to answer before it starts."""
+    """One line of the process file, the address it listens on, and what must be ready before it."""
 
     name: str
     command: str
     port: int | None = None
-    port_option: str = ""  # the setting that changes its port, as a person would set it
-    health: str = ""  # HTTP path that answers 2xx when it is ready; '' waits for the port alone
-    after: tuple[str, ...] = ()
-    patience_s: float = 120.0  # it may take this long to answer
+    scheme: str = "http"  # of its address
+    port_option: str = ""  # how a user sets the port
+    health: str = ""  # HTTP path that returns 2xx once it is ready; '': an open port is enough
+    after: tuple[str, ...] = ()  # services that must be ready before this one starts
+    patience_s: float = 120.0  # time it is given to become ready
 
     @property
     def address(self) -> str:
-        return f"{'http' if self.health else 'sc'}://{HOST}:{self.port}" if self.port else ""
+        return "" if self.port is None else f"{self.scheme}://{HOST}:{self.port}"
 
     def ready(self) -> bool:
         if not self.health:
@@ -60,15 +64,17 @@ class Service:
 
 
 def read_procfile(path: Path, known: Mapping[str, Mapping]) -> list[Service]:
-    """The services of a process file, `name: command` lines, in its order. known: what to add to each, by name."""
-    lines = [
-        line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")
-    ]
-    pairs = [line.split(":", 1) for line in lines]
-    return [
-        Service(name.strip(), command.strip(), **known.get(name.strip(), {}))
-        for name, command in pairs
-    ]
+    """The services of a process file (lines `name: command`), in its order.
+
+    known: further fields of each Service, by name.
+    """
+    services = []
+    for line in path.read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, command = (part.strip() for part in line.split(":", 1))
+        services.append(Service(name, command, **known.get(name, {})))
+    return services
 
 
 @dataclass
@@ -79,64 +85,77 @@ class Running:
     process: subprocess.Popen
     log: Path
 
-    def last_words(self, n: int = 15) -> str:
+    def log_tail(self, n: int = 15) -> str:
+        """The path of the log and its last n lines, for an error message."""
         lines = self.log.read_text(errors="replace").splitlines()[-n:]
         return f"Its log is {self.log}; the last lines:\n" + "\n".join(lines)
 
     def members(self) -> list[psutil.Process]:
-        """Every living process of its session, itself and all that it forked, orphans too."""
-        found = []
+        """Every living process of its session: the leader and all it has forked, orphans too."""
+        members = []
         for process in psutil.process_iter():
+            # A process may end while it is being inspected.
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
-                if (
-                    os.getsid(process.pid) == self.process.pid
-                    and process.status() != psutil.STATUS_ZOMBIE
-                ):
-                    found.append(process)
-        return found
+                in_session = os.getsid(process.pid) == self.process.pid
+                if in_session and process.status() != psutil.STATUS_ZOMBIE:
+                    members.append(process)
+        return members
 
     def stop(self) -> None:
-        """SIGINT to the leader, which knows how to end its own; then SIGTERM and SIGKILL to all that is left."""
-        for how, patience_s in PATIENCE_S.items():
-            left = self.members()
-            for process in left:
-                if how is not signal.SIGINT or process.pid == self.process.pid:
+        """Send SIGINT to the leader, then SIGTERM and SIGKILL to every process that remains.
+
+        SIGINT goes to the leader alone, because a server knows in which order to end its workers.
+        """
+        for number, patience_s in STOP_PATIENCE_S.items():
+            remaining = self.members()
+            for process in remaining:
+                is_leader = process.pid == self.process.pid
+                if is_leader or number is not signal.SIGINT:
                     with suppress(psutil.NoSuchProcess):
-                        process.send_signal(how)
-            psutil.wait_procs(left, timeout=patience_s)
+                        process.send_signal(number)
+            psutil.wait_procs(remaining, timeout=patience_s)
             if not self.members():
                 break
         self.process.wait()
 
 
 class Supervisor:
-    """Runs services; `stop` ends all that this object started, and only that."""
+    """Starts services, watches them, and stops those that it started."""
 
     def __init__(self, services: list[Service], logs: Path, env: Mapping[str, str]) -> None:
-        self.services, self.logs, self.env = services, logs, dict(env)
+        self.services = services
+        self.logs = logs
+        self.env = dict(env)
         self.running: dict[str, Running] = {}
 
     def start(
         self,
-        tell: Callable[[str], None] = print,
-        before: Mapping[str, Callable[[], None]] | None = None,
+        report: Callable[[str], None] = print,
+        before_start: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
-        """Start all and wait until each answers. before: what to do just before a service starts, by its name."""
-        if taken := taken_ports(self.services):
-            raise ServiceError("\n".join(taken))
+        """Start all services and wait until each is ready.
+
+        report: receives one line for each service that is ready.
+        before_start: functions to call just before a service starts, by its name.
+        Raises ServiceError where a port is taken (nothing is started then), a service exits, or it
+        does not become ready in time.
+        """
+        taken = taken_ports(self.services)
+        if taken:
+            raise ServiceError("\n".join(str(port) for port in taken))
         self.logs.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
+        hooks = before_start or {}
+        started = time.monotonic()
         for service in self.services:
-            for needed in service.after:
-                self.wait(needed)
-            if before and service.name in before:
-                before[service.name]()
+            for required in service.after:
+                self.wait(required)
+            if service.name in hooks:
+                hooks[service.name]()
             self.running[service.name] = self._spawn(service)
         for service in self.services:
             self.wait(service.name)
-            tell(
-                f"{service.name:<22} {service.address or 'running':<26} {time.monotonic() - began:5.1f} s"
-            )
+            elapsed_s = time.monotonic() - started
+            report(f"{service.name:<22} {service.address or 'running':<26} {elapsed_s:5.1f} s")
 
     def _spawn(self, service: Service) -> Running:
         log = self.logs / f"{service.name}.log"
@@ -153,58 +172,76 @@ class Supervisor:
         return Running(service, process, log)
 
     def wait(self, name: str) -> None:
-        """Until the service answers. Raises ServiceError when one dies first or this one takes longer than it may."""
+        """Wait until the service is ready.
+
+        Raises ServiceError if any service exits first, or if this one exceeds its patience_s.
+        """
         running = self.running[name]
-        deadline = time.monotonic() + running.service.patience_s
-        while not running.service.ready():
+        service = running.service
+        deadline = time.monotonic() + service.patience_s
+        while not service.ready():
             self.check()
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"Service '{name}' did not answer at {running.service.address}{running.service.health} within "
-                    f"{running.service.patience_s:.0f} s. {running.last_words()}"
+                    f"Service '{name}' was not ready at {service.address}{service.health} within "
+                    f"{service.patience_s:g} s. {running.log_tail()}"
                 )
-            time.sleep(0.2)
+            time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Raises ServiceError when a service has ended by itself."""
+        """Raise ServiceError if a service has exited."""
         for running in self.running.values():
-            if (code := running.process.poll()) is not None:
+            code = running.process.poll()
+            if code is not None:
                 raise ServiceError(
-                    f"Service '{running.service.name}' ended by itself with code {code}. {running.last_words()}"
+                    f"Service '{running.service.name}' exited with code {code}. "
+                    f"{running.log_tail()}"
                 )
 
     def stop(self) -> None:
-        """Stop what was started, the last first."""
+        """Stop what was started, in reverse order."""
         for running in reversed(self.running.values()):
             running.stop()
         self.running.clear()
 
 
+@dataclass(frozen=True)
+class TakenPort:
+    """A port that another process holds: the problem, and how to solve it."""
+
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.remedy}"
+
+
+def taken_ports(services: list[Service]) -> list[TakenPort]:
+    """The ports of these services that another process is listening on."""
+    taken = []
+    for service in services:
+        if service.port and is_open(service.port):
+            holder = port_holder(service.port)
+            problem = f"Port {service.port} of {service.name} is taken by {holder}"
+            remedy = f"Stop that process, or choose another port: {service.port_option}."
+            taken.append(TakenPort(problem, remedy))
+    return taken
+
+
 def is_open(port: int) -> bool:
-    """Does somebody listen there?"""
+    """Does a process accept connections on this port of this machine?"""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
 
 
-def taken_ports(services: list[Service]) -> list[str]:
-    """One sentence for each port that somebody else holds: which, who, and the setting that changes it."""
-    return [
-        f"Port {s.port} of {s.name} is taken by {holder(s.port)}. Stop it, or choose another port: {s.port_option}."
-        for s in services
-        if s.port and is_open(s.port)
-    ]
-
-
-def holder(port: int) -> str:
-    """Who listens on a port, as far as this user may see."""
+def port_holder(port: int) -> str:
+    """The process that listens on a port, as far as this user is allowed to see."""
     with suppress(psutil.Error):
-        for found in psutil.net_connections("tcp"):
-            if (
-                found.status == psutil.CONN_LISTEN
-                and found.laddr
-                and found.laddr.port == port
-                and found.pid
-            ):
-                return f"process {found.pid} ({shlex.join(filter(None, psutil.Process(found.pid).cmdline()))[:80]})"
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listens and connection.pid:
+                words = psutil.Process(connection.pid).cmdline()
+                command = shlex.join(word for word in words if word)
+                return f"process {connection.pid} ({command[:COMMAND_COLUMNS]})"
     return "another process"

@@ -1,7 +1,7 @@
-"""land: the day's rows of the source, as they are, in our columns.
+"""land: the day's rows of the source, unchanged, in our columns.
 
-A value that cannot be read is null here and judged by `validate`; a file that cannot be read is an error, and nothing
-is committed.
+A value that cannot be read becomes null and is judged by `validate`. A file that cannot be read is
+an error, and nothing is committed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embeddings.facts import Fact
 from jobs.errors import BadInput
 from jobs.lake.schema import in_order
 from jobs.settings import Settings
@@ -20,6 +21,23 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source",)
+FACTS = (
+    Fact("rows_impressions", "impressions in the source", "rows", headline=True),
+    Fact("rows_engagements", "engagements in the source", "rows", headline=True),
+    Fact("rows_<table>", "rows of the table in the source", "rows"),
+    Fact(
+        "exact_repeats_dropped",
+        "impressions equal to another one in all columns, dropped by the source's adapter",
+        "rows",
+        better="lower",
+    ),
+    Fact(
+        "undated_rows_in_log",
+        "rows of the whole log whose time cannot be read, and which belong to no day",
+        "rows",
+        better="lower",
+    ),
+)
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
@@ -27,29 +45,29 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
-    """Source -> land/day=D, one table a folder. Facts: rows_<table>, and what the adapter did to the rows.
+    """Source -> land/day=D, one folder per table.
 
-    Raises BadInput for a day outside the log, a file that cannot be read, or a column that is not there.
+    Raises BadInput for a day outside the log, an unreadable file, or a missing column.
     """
     source = open_source(settings)
     first, last = source.span()
     if not first <= day <= last:
         raise BadInput(
-            f"{day} is not in the log: it runs from {first} to {last}. Choose a day of it, or add the day's file."
+            f"{day} is not in the log, which runs from {first} to {last}. "
+            "Choose a day within it, or add the file of that day."
         )
-    with (
-        naming_the_file(),
-        settings.lake.writing("land", day, settings=settings.digest(*SETTINGS)) as staging,
-    ):
+    digest = settings.digest(*SETTINGS)
+    with naming_the_file(), settings.lake.writing("land", day, settings=digest) as staging:
         for table in source.tables(day):
             rows = in_order(source.table(spark, table, day), table)
             staging.write(rows, table, keys=rows.columns, partitions=settings.spark.partitions)
             staging.facts[f"rows_{table}"] = parquet_rows(staging.path / table)
+        # Only now: some of the notes are counted while Spark writes the rows.
         staging.facts |= source.notes(day)
 
 
 def parquet_rows(folder: Path) -> int:
-    """Rows of the Parquet files in a folder, from their footers."""
+    """Number of rows of the Parquet files in a folder, from their footers."""
     from pyarrow import parquet
 
     return sum(parquet.read_metadata(file).num_rows for file in folder.glob("*.parquet"))

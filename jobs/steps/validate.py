@@ -1,7 +1,8 @@
-"""validate: is the day to be trusted, and which of its rows.
+"""validate: can the day be trusted, and which of its rows?
 
-Single bad rows go to quarantine/day=D with their reason. A day whose columns are wrong, that is empty, has far fewer
-rows than usual or too many bad ones is refused: its verdict is committed, without tables, and the step fails.
+Single bad rows go to quarantine/day=D with their reason. A day is refused if its columns are wrong,
+if it is empty, or if it has far fewer rows than usual or too many bad ones: its verdict is
+committed, without tables, and the step fails.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from statistics import median
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from embeddings.facts import Fact
 from jobs.checks.row_rules import Evidence, Rule, repeat_keys, rules_for, with_reason
 from jobs.errors import UntrustedDay
 from jobs.lake.schema import (
@@ -40,17 +42,39 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation")
-ORDER = (
+ORDER = (  # items first: impressions are compared with them
     ITEM_TABLE,
     CONSUMER_TABLE,
     IMPRESSION_TABLE,
     ENGAGEMENT_TABLE,
-)  # items first: impressions are compared with them
+)
+FACTS = (
+    Fact("trusted", "whether the day is trusted; otherwise it is refused", better="higher"),
+    Fact("reason", "why the day is refused; empty for a trusted day"),
+    Fact("rows_impressions", "impressions without a fault", "rows", headline=True),
+    Fact(
+        "rows_engagements",
+        "engagements without a fault, those from labels of impressions included",
+        "rows",
+        headline=True,
+    ),
+    Fact("rows_<table>", "rows of the table without a fault", "rows"),
+    Fact("bad_impressions", "impressions with a fault", "rows", "lower", headline=True),
+    Fact("bad_engagements", "engagements with a fault", "rows", "lower", headline=True),
+    Fact("bad_consumers", "rows of consumers with a fault", "rows", "lower"),
+    Fact("bad_items", "rows of items with a fault", "rows", "lower"),
+    # Of the quarantine; a row with two faults counts for both.
+    Fact("bad_<table/fault>", "rows of the table with this fault", "rows", "lower"),
+    Fact("gx_<suite>/success", "1 if every expectation of the suite is met", better="higher"),
+    Fact("gx_<suite/fault>_percent", "share of the table's rows with this fault", "%", "lower"),
+    Fact("gx_<suite/fault>", "rows of the table with this fault", "rows", "lower"),
+)
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    """The day as landed, and the days before it, whose row counts tell what is usual."""
-    return [("land", when) for when in [day, *days_before(settings, day)]]
+    """The day as landed, and the days before it, whose row counts show what is usual."""
+    days = [day, *days_before(settings, day)]
+    return [("land", landed) for landed in days]
 
 
 def days_before(settings: Settings, day: date) -> list[date]:
@@ -58,42 +82,51 @@ def days_before(settings: Settings, day: date) -> list[date]:
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
-    """land/day=D -> validate/day=D (clean rows, or a refusal) and quarantine/day=D (bad rows, each with its reason).
+    """land/day=D -> validate/day=D (clean rows, or a refusal) and quarantine/day=D (bad rows).
 
-    Facts: trusted, reason, rows_<table> (clean), bad_<table>, and what Great Expectations met.
-    Raises UntrustedDay, once the refusal is committed, naming the expectation and the figure.
+    Raises UntrustedDay, after the refusal is committed, with the expectation and the figure found.
     """
-    gx = in_background("jobs.checks.expectations")
-    lake, digest = settings.lake, settings.digest(*SETTINGS)
+    importing = in_background("jobs.checks.data_docs")
+    lake = settings.lake
+    limits = settings.validation
+    digest = settings.digest(*SETTINGS)
     land = lake.get("land", day)
-    before = [lake.get("land", when) for when in days_before(settings, day)]
+    before = [lake.get("land", earlier) for earlier in days_before(settings, day)]
     with judged_tables(spark, settings, day, land) as tables:
-        evidence = [
-            with_usual(table.evidence, settings.validation, land, before) for table in tables
-        ]
-        expectations = gx.result()
-        results = expectations.judge(day, evidence, settings.validation.max_bad_share)
+        evidence = [with_usual(table.evidence, limits, land, before) for table in tables]
+        importing.result()
+        from jobs.checks import data_docs, expectations
+
+        results = expectations.judge(day, evidence, limits.max_bad_share)
         reason = " ".join(expectations.verdict(evidence, results))
-        with lake.writing("quarantine", day, settings=digest, inputs=[land]) as aside:
-            put_aside(aside, tables)
+        with lake.writing("quarantine", day, settings=digest, inputs=[land]) as quarantine:
+            write_bad(quarantine, tables)
         with lake.writing("validate", day, settings=digest, inputs=[land, *before]) as staging:
-            staging.facts |= {"trusted": not reason, "reason": reason} | expectations.facts(results)
-            staging.facts |= {f"bad_{one.table}": one.bad_rows for one in evidence}
+            staging.facts["trusted"] = not reason
+            staging.facts["reason"] = reason
+            staging.facts |= expectations.facts(results)
+            for table in tables:
+                staging.facts[f"bad_{table.name}"] = table.evidence.bad_rows
             if not reason:
                 write_clean(staging, land, tables, settings.spark.partitions)
     report = settings.report("validate", day)
-    expectations.write_report(report, day, reason, results)
+    data_docs.write_report(report, day, reason, results)
     if reason:
+        bad_rows = lake.root / "quarantine" / f"day={day}"
         raise UntrustedDay(
-            f"{day} is not trusted. {reason} Mend the input and land the day again, or loosen [validation]. "
-            f"The report is in {report}, the bad rows are in {lake.root / 'quarantine' / f'day={day}'}."
+            f"{day} is not trusted. {reason} Fix the input and land the day again, or relax the "
+            f"limits in [validation]. The report is in {report}, the bad rows are in {bad_rows}."
         )
 
 
 def in_background(name: str) -> Future[ModuleType]:
-    """Import a module while Spark works: Great Expectations takes 3 s of Python, which Spark does not need."""
+    """Import a module while Spark works.
+
+    Importing Great Expectations takes 3 s of Python, in which Spark can judge the rows.
+    """
+    # Both threads need these modules: imported first, neither thread waits for the other's import.
     import pyspark.sql.functions
-    import pyspark.sql.window  # noqa: F401  # what both sides import, so that neither waits for the other half-way
+    import pyspark.sql.window  # noqa: F401
 
     worker = ThreadPoolExecutor(1)
     try:
@@ -104,7 +137,7 @@ def in_background(name: str) -> Future[ModuleType]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A table of the day as landed and with the `reason` of every row, and what is known of it."""
+    """A table of the day: as landed, with the `reason` of every row, and what is known about it."""
 
     landed: DataFrame
     rows: DataFrame
@@ -116,9 +149,9 @@ class Judged:
 
     @property
     def good(self) -> DataFrame:
-        return (
-            self.rows.where("reason = ''").drop("reason") if self.evidence.bad_rows else self.landed
-        )
+        if not self.evidence.bad_rows:
+            return self.landed
+        return self.rows.where("reason = ''").drop("reason")
 
     @property
     def bad(self) -> DataFrame:
@@ -129,88 +162,107 @@ class Judged:
 def judged_tables(
     spark: SparkSession, settings: Settings, day: date, land: Partition
 ) -> Iterator[list[Judged]]:
-    """Every table of the day, its rows judged by the rules; if any has columns that are not the schema's, none is."""
+    """Every table of the day, its rows judged by the rules.
+
+    If the columns of any table are not those of the schema, no rows are judged.
+    """
     source = open_source(settings)
     landed = {table: land.read(spark, table) for table in ORDER if land.has(table)}
-    fits = all(
-        dict(rows.dtypes) == expected_columns(table, rows.columns) for table, rows in landed.items()
-    )
+    columns_fit = all(has_schema(table, rows) for table, rows in landed.items())
     judged: dict[str, Judged] = {}
     try:
         for table, rows in landed.items():
-            items = (
-                judged[ITEM_TABLE].good.select("item_id") if fits and ITEM_TABLE in judged else None
-            )
-            rules = rules_for(table, rows.columns, source, day, items is not None) if fits else []
-            judged[table] = judge_rows(
-                table, rows, rules, repeat_keys(table, rows.columns, source), items
-            )
+            items = None
+            if columns_fit and ITEM_TABLE in judged:
+                items = judged[ITEM_TABLE].good.select("item_id")
+            rules = []
+            if columns_fit:
+                knows_items = items is not None
+                rules = rules_for(table, rows.columns, source, day, knows_items)
+            keys = repeat_keys(table, rows.columns, source)
+            judged[table] = judge_rows(table, rows, rules, keys, items)
         yield list(judged.values())
     finally:
-        for found in judged.values():
-            found.rows.unpersist()
+        for table_judged in judged.values():
+            table_judged.rows.unpersist()
+
+
+def has_schema(table: str, rows: DataFrame) -> bool:
+    return dict(rows.dtypes) == expected_columns(table, rows.columns)
 
 
 def judge_rows(
     table: str, landed: DataFrame, rules: list[Rule], keys: list[str], items: DataFrame | None
 ) -> Judged:
-    """The rows with their reason, and how many there are of each; without rules only the columns are told."""
+    """The rows with their reason, and the count of each reason; without rules, only the columns."""
     evidence = Evidence(table, dict(landed.dtypes), expected_columns(table, landed.columns), rules)
     if not rules:
         return Judged(landed, landed, evidence)
-    rows = with_reason(landed, rules, keys, items if table == IMPRESSION_TABLE else None)
-    if table in (
-        IMPRESSION_TABLE,
-        ENGAGEMENT_TABLE,
-    ):  # of profiles and facts hardly a row is ever bad, nor read again
+    known_items = items if table == IMPRESSION_TABLE else None
+    rows = with_reason(landed, rules, keys, known_items)
+    # Consumers and items rarely have a bad row, and without one `rows` is not read again.
+    if table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):
         rows = rows.persist()
     counts = {row["reason"]: row["count"] for row in rows.groupBy("reason").count().collect()}
-    return Judged(landed, rows, replace(evidence, reasons=dict(sorted(counts.items()))))
+    in_order = dict(sorted(counts.items()))  # Spark's own order differs from run to run
+    return Judged(landed, rows, replace(evidence, reasons=in_order))
 
 
 def with_usual(
     evidence: Evidence, limits: ValidationSettings, land: Partition, before: list[Partition]
 ) -> Evidence:
-    """Add how many rows the day's main table must have at least; the other tables are not counted."""
-    if evidence.table != (IMPRESSION_TABLE if land.has(IMPRESSION_TABLE) else ENGAGEMENT_TABLE):
+    """Add the smallest number of rows to accept, to the day's main table only."""
+    main_table = IMPRESSION_TABLE if land.has(IMPRESSION_TABLE) else ENGAGEMENT_TABLE
+    if evidence.table != main_table:
         return evidence
-    fact = f"rows_{evidence.table}"
-    counts = [
-        rows for partition in before if (rows := partition.facts.get(fact, 0))
-    ]  # an empty day tells nothing
     if limits.min_rows_share == 0:
         return replace(evidence, min_rows=0, usual="min_rows_share is 0: quiet days are normal")
+    counts = []
+    for partition in before:
+        rows = partition.facts.get(f"rows_{main_table}", 0)
+        if rows:  # an empty day does not show what is usual
+            counts.append(rows)
     if len(counts) < limits.median_min_days:
         return replace(evidence, min_rows=1, usual="a day must not be empty")
     usual = median(counts)
-    text = f"{100 * limits.min_rows_share:g} % of {usual:,.0f}, the median of the {len(counts)} days before"
-    return replace(evidence, min_rows=ceil(limits.min_rows_share * usual), usual=text)
+    least = ceil(limits.min_rows_share * usual)
+    share = f"{100 * limits.min_rows_share:g} %"
+    text = f"{share} of {usual:,.0f}, the median of the {len(counts)} days before"
+    return replace(evidence, min_rows=least, usual=text)
 
 
-def put_aside(staging: Staging, tables: list[Judged]) -> None:
-    """The bad rows of every table, with their reason. Facts: bad_<table>, bad_<table>/<fault> of each fault found."""
+def write_bad(staging: Staging, tables: list[Judged]) -> None:
+    """Write the bad rows of every table, with their reason, and count them by fault."""
     for table in tables:
         staging.facts[f"bad_{table.name}"] = table.evidence.bad_rows
-        staging.facts |= {
-            f"bad_{table.name}/{fault}": rows
-            for fault, rows in table.evidence.by_fault().items()
-            if rows
-        }
+        for fault, rows in table.evidence.by_fault().items():
+            if rows:
+                staging.facts[f"bad_{table.name}/{fault}"] = rows
         if table.evidence.bad_rows:
             staging.write(table.bad, table.name, keys=table.bad.columns)
 
 
 def write_clean(staging: Staging, land: Partition, tables: list[Judged], partitions: int) -> None:
-    """The good rows of every table, and as engagements those of the source and the labels of its impressions."""
-    clean = {table.name: table.good for table in tables}
-    as_landed = {table.name for table in tables if not table.evidence.bad_rows}
+    """Write the good rows of every table.
+
+    The engagements are those of the source and those that labels of impressions stand for.
+    """
+    clean: dict[str, DataFrame] = {}
+    unchanged: set[str] = set()  # tables whose files can be copied
+    for table in tables:
+        clean[table.name] = table.good
+        if not table.evidence.bad_rows:
+            unchanged.add(table.name)
     impressions = clean.get(IMPRESSION_TABLE)
-    if impressions is not None and (labels := with_prefix(impressions.columns, "label_")):
-        told = [clean[ENGAGEMENT_TABLE]] if ENGAGEMENT_TABLE in clean else []
-        clean[ENGAGEMENT_TABLE] = union([*told, engagements_of(impressions, labels)])
-        as_landed.discard(ENGAGEMENT_TABLE)
+    labels = [] if impressions is None else with_prefix(impressions.columns, "label_")
+    if impressions is not None and labels:
+        engagements = [engagements_of(impressions, labels)]
+        if ENGAGEMENT_TABLE in clean:
+            engagements.insert(0, clean[ENGAGEMENT_TABLE])
+        clean[ENGAGEMENT_TABLE] = union(engagements)
+        unchanged.discard(ENGAGEMENT_TABLE)
     for name, rows in clean.items():
-        if name in as_landed:
+        if name in unchanged:
             shutil.copytree(land.path / name, staging.path / name)
         else:
             staging.write(rows, name, keys=rows.columns, partitions=partitions)
@@ -218,11 +270,14 @@ def write_clean(staging: Staging, land: Partition, tables: list[Judged], partiti
 
 
 def engagements_of(impressions: DataFrame, labels: list[str]) -> DataFrame:
-    """One row for every label that is 1: its name is the kind, the value is 1, ids and time are the impression's."""
+    """One engagement for every label that is 1, with the label's name as its kind and the value 1.
+
+    Ids and time are those of the impression.
+    """
     from pyspark.sql import functions as F
 
     ids = ("consumer_id", "producer_id", "item_id", "time_ms")
-    told = impressions.unpivot(ids, tuple(labels), "label", "happened")
+    outcomes = impressions.unpivot(ids, tuple(labels), "label", "happened")
     kind = F.substring("label", len("label_") + 1, 1000).alias("kind")
-    rows = told.where("happened = 1").select("*", kind, F.lit(1.0).alias("value"))
-    return rows.select(*ENGAGEMENTS)
+    value = F.lit(1.0).alias("value")
+    return outcomes.where("happened = 1").select("*", kind, value).select(*ENGAGEMENTS)

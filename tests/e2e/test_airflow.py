@@ -1,11 +1,11 @@
-"""The daily loop under the real Airflow, Spark Connect, MLflow and registry, on ports and in a home of its own.
+"""The daily loop under the real Airflow, Spark Connect, MLflow and registry, in a temporary home.
 
-A small log of day zero and two days goes through both DAGs; then the last day goes through both again.
+A small log of day zero and two days goes through both DAGs; then the last day does so again.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import subprocess
 import sys
 import time
@@ -16,11 +16,13 @@ import httpx
 import pytest
 
 from jobs.local.airflow_client import Airflow
-from jobs.local.demo import DAGS, await_dags, follow
+from jobs.local.demo import DAGS, FINAL_STATES, await_dags, follow
+from jobs.local.outcome import Outcome
 from jobs.local.services import running_services
+from jobs.local.supervisor import Supervisor
 from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS
-from jobs.settings import Settings, load_settings
-from tests.jobs.local.test_supervisor import free_port
+from jobs.settings import Settings, days_between, load_settings
+from tests.ports import reserve_port
 from tests.small_logs import DAYS, write_kuairand
 
 pytestmark = pytest.mark.timeout(900)  # a minute and a half on two idle cores
@@ -49,13 +51,14 @@ spark_port = {}
 
 
 class Loop:
-    """The services with the log run through them twice, and what was found after each time."""
+    """The running services after both passes of the log, and the state after the first pass."""
 
-    def __init__(self, settings: Settings, airflow: Airflow, supervisor) -> None:
-        self.settings, self.airflow = settings, airflow
-        days = [ZERO + timedelta(days=n) for n in range((LAST - ZERO).days + 1)]
-        self.first = follow(airflow, supervisor, days)
-        self.lake_after_first, self.runs_after_first = lake_bytes(settings), mlflow_runs(settings)
+    def __init__(self, settings: Settings, airflow: Airflow, supervisor: Supervisor) -> None:
+        self.settings = settings
+        self.airflow = airflow
+        self.first = follow(airflow, supervisor, days_between(ZERO, LAST))
+        self.lake_after_first = lake_bytes(settings)
+        self.runs_after_first = mlflow_runs(settings)
         self.second = follow(airflow, supervisor, [LAST])
 
 
@@ -64,7 +67,8 @@ def loop(tmp_path_factory):
     folder: Path = tmp_path_factory.mktemp("loop")
     write_kuairand(folder / "log", history=True)
     file = folder / "small.toml"
-    file.write_text(SETTINGS.format(*(free_port() for _ in range(4))))
+    ports = [reserve_port() for _ in range(4)]
+    file.write_text(SETTINGS.format(*ports))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_SETTINGS", str(file))
         settings = load_settings()
@@ -77,60 +81,61 @@ def loop(tmp_path_factory):
 def lake_bytes(settings: Settings) -> dict[str, bytes]:
     """Every committed file of the lake with its bytes."""
     root = settings.lake.root
-    return {
-        str(p.relative_to(root)): p.read_bytes()
-        for p in root.rglob("*")
-        if p.is_file() and "_staging" not in p.parts
-    }
+    files = {}
+    for path in root.rglob("*"):
+        if path.is_file() and "_staging" not in path.parts:
+            files[str(path.relative_to(root))] = path.read_bytes()
+    return files
 
 
 def mlflow_runs(settings: Settings) -> set[tuple[str, str]]:
-    """Every run that the tracking server has: its experiment and id."""
-    api = mlflow_api(settings)
-    found = (
-        httpx.post(f"{api}/experiments/search", json={"max_results": 100})
-        .raise_for_status()
-        .json()["experiments"]
-    )
-    asked = {"experiment_ids": [e["experiment_id"] for e in found], "max_results": 1000}
-    runs = httpx.post(f"{api}/runs/search", json=asked).raise_for_status().json().get("runs", [])
+    """The experiment and the id of every run that the tracking server has."""
+    found = mlflow(settings, "POST", "experiments/search", json={"max_results": 100})
+    experiments = [experiment["experiment_id"] for experiment in found["experiments"]]
+    query = {"experiment_ids": experiments, "max_results": 1000}
+    runs = mlflow(settings, "POST", "runs/search", json=query).get("runs", [])
     return {(run["info"]["experiment_id"], run["info"]["run_id"]) for run in runs}
 
 
-def mlflow_api(settings: Settings) -> str:
-    return f"http://127.0.0.1:{settings.services.mlflow_port}/api/2.0/mlflow"
+def mlflow(settings: Settings, method: str, path: str, **request) -> dict:
+    """One request to the REST API of MLflow."""
+    api = f"http://127.0.0.1:{settings.services.mlflow_port}/api/2.0/mlflow"
+    return httpx.request(method, f"{api}/{path}", **request).raise_for_status().json()
+
+
+def runs_of_day(airflow: Airflow, dag_id: str, day: date) -> list[dict]:
+    return [run for run in airflow.runs(dag_id) if run["partition_key"] == str(day)]
 
 
 def test_the_days_go_through_both_dags(loop):
     assert loop.first.failures == []
-    board = loop.first.board
-    assert {(d, s) for d in (DAYS[0], LAST) for s in (*EMBEDDING_STEPS, *RANKER_STEPS)} <= done(
-        loop.first
-    )
-    assert {board.cell(ZERO, s).state for s in EMBEDDING_STEPS} == {"done"}
+    every_step = set(itertools.product((DAYS[0], LAST), (*EMBEDDING_STEPS, *RANKER_STEPS)))
+    of_day_zero = set(itertools.product([ZERO], EMBEDDING_STEPS))
+    assert done(loop.first) == every_step | of_day_zero
 
 
 def test_the_ranker_of_a_day_without_impressions_is_skipped_not_failed(loop):
-    assert {loop.first.board.cell(ZERO, s).state for s in RANKER_STEPS} == {"skipped"}
-    (run,) = [r for r in loop.airflow.runs("ranker_daily") if r["partition_key"] == str(ZERO)]
+    board = loop.first.board
+    assert {board.cell(ZERO, step).state for step in RANKER_STEPS} == {"skipped"}
+    (run,) = runs_of_day(loop.airflow, "ranker_daily", ZERO)
     assert run["state"] == "success"
 
 
-def done(outcome) -> set[tuple[date, str]]:
+def done(outcome: Outcome) -> set[tuple[date, str]]:
+    """The steps that ran to their end, as (day, step)."""
     return {where for where, cell in outcome.board.cells.items() if cell.state == "done"}
 
 
 def test_each_days_embeddings_start_the_ranker_of_that_day(loop):
-    """Every day once and the last one twice, in each DAG; the ranker's by the asset, in the order of the days."""
+    """Every day runs once and the last one twice, in each DAG; the asset triggers the ranker."""
     for dag_id in DAGS:
         keys = sorted(run["partition_key"] for run in loop.airflow.runs(dag_id))
         assert keys == [str(day) for day in (ZERO, DAYS[0], LAST, LAST)]
     runs = loop.airflow.runs("ranker_daily", order_by="id")[:3]
     assert [run["partition_key"] for run in runs] == [str(ZERO), str(DAYS[0]), str(LAST)]
     assert {run["run_type"] for run in runs} == {"asset_triggered"}
-    assert (
-        runs[0]["end_date"] <= runs[1]["start_date"] <= runs[1]["end_date"] <= runs[2]["start_date"]
-    )
+    for earlier, later in itertools.pairwise(runs):
+        assert earlier["end_date"] <= later["start_date"]
 
 
 def test_running_a_day_again_changes_no_byte_and_adds_no_version(loop):
@@ -138,81 +143,58 @@ def test_running_a_day_again_changes_no_byte_and_adds_no_version(loop):
     assert done(loop.second) == {(day, step) for day, step in done(loop.first) if day == LAST}
     assert lake_bytes(loop.settings) == loop.lake_after_first
     url = f"http://127.0.0.1:{loop.settings.services.registry_port}"
-    assert (
-        httpx.get(f"{url}/api/embeddings/author/versions").raise_for_status().text.count(".r1") >= 3
-    )
-    assert ".r2" not in httpx.get(f"{url}/api/embeddings/author/versions").text
+    response = httpx.get(f"{url}/api/embeddings/author/versions").raise_for_status()
+    ids = [version["id"] for version in response.json()]
+    assert sorted(ids) == [f"author/{day}.r1" for day in (ZERO, DAYS[0], LAST)]
 
 
 def test_running_again_continues_the_mlflow_runs(loop):
     assert mlflow_runs(loop.settings) == loop.runs_after_first
 
 
-def test_an_airflow_task_leads_to_its_mlflow_run_and_that_back_to_it(loop):
-    (run,) = [r for r in loop.airflow.runs("embeddings_daily") if r["partition_key"] == str(LAST)][
-        :1
-    ]
+def test_an_airflow_task_links_to_its_mlflow_run_and_the_run_links_back(loop):
+    run = runs_of_day(loop.airflow, "embeddings_daily", LAST)[0]
     path = f"/dags/embeddings_daily/dagRuns/{run['dag_run_id']}/taskInstances/publish/links"
     link = loop.airflow.call("GET", path)["extra_links"]["MLflow run"]
     run_id = link.rpartition("/")[2].partition("?")[0]
-    told = (
-        httpx.get(f"{mlflow_api(loop.settings)}/runs/get", params={"run_id": run_id})
-        .raise_for_status()
-        .json()
-    )
-    tags = {tag["key"]: tag["value"] for tag in told["run"]["data"]["tags"]}
+    tracked = mlflow(loop.settings, "GET", "runs/get", params={"run_id": run_id})["run"]
+    tags = {tag["key"]: tag["value"] for tag in tracked["data"]["tags"]}
     assert tags["evergreen.step"] == "publish"
     assert tags["evergreen.day"] == str(LAST)
-    assert (
-        f":{loop.settings.services.airflow_port}/dags/embeddings_daily/runs/"
-        in tags["evergreen.airflow_address"]
-    )
+    page = f":{loop.settings.services.airflow_port}/dags/embeddings_daily/runs/"
+    assert page in tags["evergreen.airflow_address"]
 
 
-def test_airflows_own_command_would_make_the_same_runs(loop):
-    """`airflow backfill create` on this home, as the DAG's page says it."""
-    days = [
-        "--from-date",
-        str(ZERO),
-        "--to-date",
-        str(LAST),
-        "--reprocess-behavior",
-        "completed",
-        "--dry-run",
-    ]
-    command = ["airflow", "backfill", "create", "--dag-id", "embeddings_daily", *days]
-    told = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *command], capture_output=True, text=True, timeout=120
-    )
-    assert told.returncode == 0, told.stderr
-    assert [str(day) in told.stdout for day in (ZERO, DAYS[0], LAST, DAYS[2])] == [
-        True,
-        True,
-        True,
-        False,
-    ]
+def test_airflows_own_command_would_run_the_same_days(loop):
+    """`airflow backfill create` on this home, as the prose of the DAG has it."""
+    dag = ["--dag-id", "embeddings_daily", "--reprocess-behavior", "completed"]
+    days = ["--from-date", str(ZERO), "--to-date", str(LAST)]
+    backfill = ["airflow", "backfill", "create", *dag, *days, "--dry-run"]
+    command = [sys.executable, "-m", "jobs.cli", *backfill]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    for day in (ZERO, DAYS[0], LAST):
+        assert str(day) in result.stdout
+    assert str(DAYS[2]) not in result.stdout
 
 
-def test_nothing_runs_that_was_not_asked_for(loop):
-    """Airflow would start the run of yesterday by itself, had the log no last day."""
+def test_no_run_is_scheduled_after_the_last_day_of_the_log(loop):
+    """Without a last day, Airflow would run yesterday as soon as it starts."""
     assert {run["run_type"] for run in loop.airflow.runs("embeddings_daily")} == {"backfill"}
 
 
-def test_a_failed_task_tells_its_error(loop):
-    """A day that the log does not have: the run fails at once, without another try, and its log says why."""
-    day = str(date(2023, 1, 1))
-    loop.airflow.call(
-        "POST", "/dags/embeddings_daily/dagRuns", json={"logical_date": None, "partition_key": day}
-    )
-    for _ in range(120):
-        (run,) = [r for r in loop.airflow.runs("embeddings_daily") if r["partition_key"] == day]
-        if run["state"] in ("success", "failed"):
-            break
+def test_a_failed_task_has_its_error_in_its_log(loop):
+    """The day is not in the log: the run fails without a second try."""
+    day = date(2023, 1, 1)
+    request = {"logical_date": None, "partition_key": str(day)}
+    loop.airflow.call("POST", "/dags/embeddings_daily/dagRuns", json=request)
+    deadline = time.monotonic() + 60
+    (run,) = runs_of_day(loop.airflow, "embeddings_daily", day)
+    while run["state"] not in FINAL_STATES and time.monotonic() < deadline:
         time.sleep(0.5)
-    (land,) = [
-        t
-        for t in loop.airflow.tasks("embeddings_daily", run["dag_run_id"])
-        if t["task_id"] == "land"
-    ]
-    assert (run["state"], land["state"], land["try_number"]) == ("failed", "failed", 1)
-    assert day in json.dumps(loop.airflow.log(land))
+        (run,) = runs_of_day(loop.airflow, "embeddings_daily", day)
+    tasks = loop.airflow.tasks("embeddings_daily", run["dag_run_id"])
+    (land,) = [task for task in tasks if task["task_id"] == "land"]
+    assert run["state"] == "failed"
+    assert (land["state"], land["try_number"]) == ("failed", 1)
+    assert f"BadInput: {day} is not in the log" in loop.airflow.log(land)

@@ -1,4 +1,4 @@
-"""Each finding of the doctor, good and bad."""
+"""The findings of the doctor, good and bad."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import subprocess
 import sys
 
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.local import doctor
-from jobs.local.services import ROOT
-from jobs.settings import ServiceSettings
+from jobs.local.environment import ROOT
+from jobs.local.services import External
+from jobs.local.supervisor import is_open
+from jobs.settings import MLflowSettings, ServiceSettings, SparkSettings
+from tests.ports import reserve_port
 
 
 @pytest.mark.parametrize(
-    ("told", "major"),
+    ("output", "major"),
     [
         ('openjdk version "17.0.15" 2025-04-15', 17),
         ('java version "1.8.0_392"', 8),
@@ -24,41 +28,62 @@ from jobs.settings import ServiceSettings
         ("?", None),
     ],
 )
-def test_the_java_version_is_read_in_its_old_and_new_spelling(told, major):
-    assert doctor.java_major(told) == major
+def test_the_java_version_is_read_in_its_old_and_new_spelling(output, major):
+    assert doctor.java_major(output) == major
 
 
-def test_a_missing_java_is_told_with_what_to_install(monkeypatch, tmp_path):
+def test_a_missing_java_comes_with_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     finding = doctor.java()
     assert finding.missing
     assert "apt-get install" in finding.remedy
 
 
-def test_a_java_that_is_too_old_is_told(monkeypatch, tmp_path):
+def test_a_java_that_is_too_old_is_missing(monkeypatch, tmp_path):
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    assert (doctor.java().found, doctor.java().missing) == ("11", True)
+    finding = doctor.java()
+    assert (finding.found, finding.missing) == ("11", True)
 
 
-def test_a_package_unlike_the_pinned_set_is_named(tmp_path):
+def test_packages_that_differ_from_the_pinned_set_are_named(tmp_path, monkeypatch):
+    """A local build satisfies its pin, and a line for another platform does not apply."""
+    installed = {"rich": "15.0.0", "torch": "2.13.0+cpu", "numpy": "2.4.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise doctor.PackageNotFoundError
+        return installed[name]
+
+    monkeypatch.setattr(doctor, "version", version)
     file = tmp_path / "constraints.txt"
-    file.write_text("# pinned\nrich==0.0.1\nno-such-package==1.0\n")
-    named = list(doctor.unlike(file))
-    assert named[0].startswith("rich ")
-    assert named[1] == "no-such-package not installed (pinned 1.0)"
+    file.write_text(
+        "# pinned\n"
+        "rich==14.0.0\n"
+        "torch==2.13.0\n"
+        "numpy==2.4\n"
+        "no-such-package==1.0\n"
+        'pywin32==300; sys_platform == "win32"\n'
+    )
+    assert list(doctor.differing(file)) == [
+        "rich 15.0.0 (pinned ==14.0.0)",
+        "no-such-package is not installed (pinned ==1.0)",
+    ]
+    finding = doctor.packages(file)
+    assert finding.state == "warning"
+    assert finding.found.startswith("2 differ from the pinned set: rich 15.0.0")
 
 
 def test_the_pinned_set_names_no_host_and_no_path():
     lines = (ROOT / "infra" / "constraints.txt").read_text().splitlines()
-    assert all(
-        "==" in line and "/" not in line and "@" not in line
-        for line in lines
-        if not line.startswith("#")
-    )
+    pinned = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert len(pinned) > 100
+    for requirement in pinned:
+        assert requirement.url is None
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
 
 
 def test_a_taken_port_is_a_finding_with_the_setting_that_changes_it(settings):
@@ -70,16 +95,59 @@ def test_a_taken_port_is_a_finding_with_the_setting_that_changes_it(settings):
     assert "EVERGREEN_SERVICES__MLFLOW_PORT" in finding.remedy
 
 
-def test_whatever_is_not_good_has_a_remedy(settings, monkeypatch):
+def test_every_finding_that_is_not_good_has_a_remedy(settings, monkeypatch):
     monkeypatch.setattr(doctor, "MEMORY_GB", 1e6)
     monkeypatch.setattr(doctor, "DISK_GB", 1e6)
     monkeypatch.setattr(doctor, "PYTHON", (3, 99))
-    bad = [f for f in doctor.examine(settings) if f.state != "good"]
-    assert {"memory", "disk", "Python"} <= {f.what for f in bad}
-    assert all(f.remedy for f in bad)
+    bad = [finding for finding in doctor.examine(settings) if finding.state != "good"]
+    assert {"memory", "disk", "Python"} <= {finding.subject for finding in bad}
+    assert all(finding.remedy for finding in bad)
 
 
-def test_the_command_ends_with_1_when_something_needed_is_missing(monkeypatch, tmp_path):
+def test_servers_of_the_user_are_checked_instead_of_ours(settings, monkeypatch):
+    """Neither their ports nor a Java is needed here; a server that does not respond is named."""
+    spark = f"sc://127.0.0.1:{reserve_port()}/;token=secret"
+    mlflow = f"http://user:secret@127.0.0.1:{reserve_port()}"
+    placed = settings.model_copy(
+        update={"spark": SparkSettings(remote=spark), "mlflow": MLflowSettings(uri=mlflow)}
+    )
+    findings = {finding.subject: finding for finding in doctor.examine(placed)}
+    assert "Java" not in findings
+    assert "(spark)" not in findings["ports"].found
+    assert "(mlflow)" not in findings["ports"].found
+    for name, option in (("spark", "spark.remote"), ("mlflow", "mlflow.uri")):
+        assert findings[name].missing
+        assert option in findings[name].remedy
+        assert "secret" not in findings[name].found
+
+
+def test_a_server_that_responds_is_good():
+    """Any HTTP response counts, and for Spark Connect an open port."""
+    port = reserve_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    mlflow = External("mlflow", f"http://127.0.0.1:{port}/no-such-page", "mlflow.uri")
+    spark = External("spark", f"sc://127.0.0.1:{port}", "spark.remote")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            while not is_open(port):
+                assert server.poll() is None
+            assert doctor.external_service(mlflow).state == "good"
+            assert doctor.external_service(spark).state == "good"
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize("address", ["local[2]", "sc://", "sc://127.0.0.1:port"])
+def test_an_address_that_is_not_one_of_spark_connect_does_not_respond(address):
+    assert not doctor.connect_responds(address)
+
+
+def test_tracking_that_is_off_is_good():
+    finding = doctor.external_service(External("mlflow", "off", "mlflow.uri"))
+    assert (finding.state, finding.found) == ("good", "off (mlflow.uri)")
+
+
+def test_the_command_exits_with_1_when_something_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     result = CliRunner().invoke(app, ["doctor"])
@@ -87,24 +155,24 @@ def test_the_command_ends_with_1_when_something_needed_is_missing(monkeypatch, t
     assert "Java" in result.output
 
 
-def test_an_error_of_ours_is_one_paragraph(monkeypatch, tmp_path):
-    monkeypatch.setenv(
-        "EVERGREEN_SETTINGS", ""
-    )  # what --settings sets is taken back after the test
+def test_an_error_of_ours_is_printed_without_a_traceback(monkeypatch, tmp_path):
+    # --settings sets this variable; set here, it is restored after the test.
+    monkeypatch.setenv("EVERGREEN_SETTINGS", "")
     result = CliRunner().invoke(app, ["--settings", str(tmp_path / "none.toml"), "doctor"])
     assert result.exit_code == 1
     assert "No settings file at" in result.output
     assert "Traceback" not in result.output
 
 
-def test_help_needs_no_heavy_import():
-    """`evergreen --help` and `evergreen doctor` answer at once."""
-    code = "import sys, jobs.cli, jobs.local.doctor; print({'torch', 'pyspark', 'mlflow', 'airflow'} & set(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "set()"
+def test_help_and_doctor_import_no_slow_package():
+    slow = {"torch", "pyspark", "mlflow", "airflow", "great_expectations"}
+    code = f"import sys, jobs.cli, jobs.local.doctor; print({slow!r} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
 
 
-def test_a_remedy_with_brackets_is_shown_whole(capsys):
+def test_brackets_in_a_remedy_are_shown(capsys):
     """'[services]' is a section of the settings, not a style."""
     doctor.show([doctor.Finding("ports", "taken", "missing", "airflow_port under [services]")])
     assert "airflow_port under [services]" in capsys.readouterr().out

@@ -1,52 +1,81 @@
-"""The memory sampler against a process whose size is known."""
+"""The memory sampler, with processes whose size is known."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
+import pytest
 
 from jobs.local.memory import process_bytes
 
-HUNDRED_MB = "x = bytearray(100 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\nprint(1, flush=True); input()"
+MB = 2**20
+# Touches every page of 100 MB, so that all of it is resident.
+HUNDRED_MB = f"x = bytearray(100 * {MB})\nfor i in range(0, len(x), 4096): x[i] = 1\n"
+WAIT = "print(1, flush=True); input()"
 
 
-def test_a_child_is_counted_while_it_lives():
-    """Sampled by a process of its own: what the other tests have started grows and shrinks as it likes."""
-    code = (
-        "import subprocess, sys\nfrom jobs.local.memory import PeakMemory\n"
-        "with PeakMemory() as alone: pass\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {HUNDRED_MB!r}], stdin=-1, stdout=-1)\n"
-        "child.stdout.readline()\n"
-        "with PeakMemory() as both: pass\n"
-        "child.communicate(b'\\n')\nprint(both.peak() - alone.peak())"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 100 * 2**20 < int(told.stdout) < 130 * 2**20
+@contextmanager
+def running(code: str) -> Iterator[psutil.Process]:
+    """A Python process that has run `code` and waits; killed afterwards with all its children."""
+    command = [sys.executable, "-c", code + WAIT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        parent = psutil.Process(process.pid)
+        try:
+            yield parent
+        finally:
+            for member in [*parent.children(recursive=True), parent]:
+                member.kill()
+
+
+def test_a_child_is_counted_while_it_runs():
+    """Sampled by a separate process: what other tests have started would grow and shrink here."""
+    code = f"""
+import subprocess, sys
+from jobs.local.memory import PeakMemory
+with PeakMemory() as alone:
+    pass
+child = subprocess.Popen([sys.executable, "-c", {HUNDRED_MB + WAIT!r}], stdin=-1, stdout=-1)
+child.stdout.readline()
+with PeakMemory() as both:
+    pass
+child.communicate(b"\\n")
+print(both.peak() - alone.peak())
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 100 * MB < int(result.stdout) < 130 * MB
 
 
 def test_memory_shared_by_forks_is_counted_once():
-    """Two forks that only read what their parent made: the three together take about as much as the parent did."""
-    code = (
-        "import os\nx = bytearray(100 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\n"
-        "for _ in range(2):\n  if os.fork() == 0: input()\nprint(1, flush=True); input()"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    parent.stdout.readline()
-    family = [psutil.Process(parent.pid), *psutil.Process(parent.pid).children()]
-    total = sum(process_bytes(process) for process in family)
-    for process in reversed(family):
-        process.kill()
+    """Two forks that only read the parent's memory: all three take about as much as the parent."""
+    forks = "import os\nfor _ in range(2):\n  if os.fork() == 0: input()\n"
+    with running(HUNDRED_MB + forks) as parent:
+        family = [parent, *parent.children()]
+        total = sum(process_bytes(process) for process in family)
     assert len(family) == 3
-    assert 100 * 2**20 < total < 140 * 2**20
-    parent.communicate()
+    assert 100 * MB < total < 140 * MB
 
 
-def test_a_process_that_is_gone_takes_nothing():
+@pytest.mark.parametrize("error", [psutil.AccessDenied(1), AttributeError("pss")])
+def test_without_pss_the_resident_size_counts(monkeypatch, error):
+    """PSS is denied for processes of other users, and only Linux has it."""
+
+    def denied(self):
+        raise error
+
+    with running(HUNDRED_MB) as process:
+        monkeypatch.setattr(psutil.Process, "memory_full_info", denied)
+        assert process_bytes(process) == process.memory_info().rss > 100 * MB
+
+
+def test_a_process_that_has_ended_takes_nothing():
     child = subprocess.Popen(["true"])
-    gone = psutil.Process(child.pid)
+    ended = psutil.Process(child.pid)
     child.wait()
-    assert process_bytes(gone) == 0
+    assert process_bytes(ended) == 0

@@ -1,4 +1,4 @@
-"""What ties the services to one home."""
+"""The services of one home: their variables, which of them run here, and what tasks inherit."""
 
 from __future__ import annotations
 
@@ -6,112 +6,335 @@ import json
 import os
 import subprocess
 import sys
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from jobs.local.services import ROOT, environment, home_secrets
-from jobs.settings import ServiceSettings
+from jobs.errors import SettingsError
+from jobs.local.environment import (
+    ROOT,
+    environment,
+    home_secrets,
+    spark_connection,
+    without_secrets,
+)
+from jobs.local.services import addresses, external_services, known_services, services
+from jobs.local.supervisor import read_procfile
+from jobs.settings import (
+    MLflowSettings,
+    ServiceSettings,
+    Settings,
+    SparkSettings,
+    load_settings,
+)
+
+PORTS = ("airflow_port", "mlflow_port", "registry_port", "spark_port")
+SPARK = "sc://spark.example.org:15002/;token=their%20token;use_ssl=true"
+MLFLOW = "https://mlflow.example.org"
 
 
-def test_every_home_has_secrets_of_its_own_and_keeps_them(tmp_path):
-    first, second = home_secrets(tmp_path / "a"), home_secrets(tmp_path / "b")
+@pytest.fixture(autouse=True)
+def no_variables_of_the_user(monkeypatch):
+    """The tests start without the variables that they are about."""
+    for name in list(os.environ):
+        if name.startswith(("EVERGREEN_", "AIRFLOW_", "AIRFLOW__", "SPARK_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+
+
+def with_spark(settings: Settings, remote: str = SPARK) -> Settings:
+    return settings.model_copy(update={"spark": SparkSettings(remote=remote)})
+
+
+def with_mlflow(settings: Settings, uri: str = MLFLOW) -> Settings:
+    return settings.model_copy(update={"mlflow": MLflowSettings(uri=uri)})
+
+
+def reloaded(monkeypatch, env: dict[str, str]) -> Settings:
+    """The settings that a task loads from its variables."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+# Secrets
+
+
+def test_every_home_has_its_own_secrets_and_keeps_them(tmp_path):
+    first = home_secrets(tmp_path / "a")
+    second = home_secrets(tmp_path / "b")
     assert first == home_secrets(tmp_path / "a")
     assert not set(first.values()) & set(second.values())
 
 
-def test_only_the_owner_reads_the_secrets(tmp_path):
+def test_only_the_owner_can_read_the_secrets(tmp_path):
     home_secrets(tmp_path)
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_closed_log_tells_airflow_its_last_day_and_a_growing_one_does_not(settings):
-    """Without it, Airflow would run yesterday by itself as soon as it starts."""
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (SPARK, "sc://spark.example.org:15002"),
+        ("https://user:secret@mlflow.example.org/path/", "https://mlflow.example.org/path"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("off", "off"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(address, shown):
+    assert without_secrets(address) == shown
+
+
+# Variables
+
+
+def test_variables_of_the_user_stay(settings, monkeypatch):
+    """Tuning, and choices of ours, apply only where the user has not set the variable."""
+    chosen = {
+        "AIRFLOW__CORE__PARALLELISM": "16",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://db.example.org/airflow",
+        "AIRFLOW_CONN_SPARK": '{"conn_type": "spark", "host": "spark://cluster:7077"}',
+        "SPARK_LOCAL_IP": "10.0.0.7",
+        "SPARK_SUBMIT_OPTS": "-Xss4m",
+        "PYSPARK_PYTHON": "/opt/python",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true",
+        "GX_ANALYTICS_ENABLED": "true",
+        "EVERGREEN_LAST_DAY": "2022-05-01",
+        "UNRELATED": "value",
+    }
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    closed = settings.model_copy(update={"services": ServiceSettings(live=False)})
+    env = environment(closed)
+    assert {name: env[name] for name in chosen} == chosen
+
+
+def test_variables_of_another_home_do_not_stay(settings, monkeypatch):
+    """What ties processes to one home is always of this home: folders, ports and secrets."""
+    fixed = {
+        "AIRFLOW_HOME": str(settings.home / "airflow"),
+        "EVERGREEN_HOME": str(settings.home),
+        "EVERGREEN_REGISTRY_ROOT": str(settings.home / "registry"),
+        "AIRFLOW_PORT": "8080",
+        "MLFLOW_PORT": "5000",
+        "REGISTRY_PORT": "8090",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://127.0.0.1:8080/execution/",
+        "SPARK_CONNECT_AUTHENTICATE_TOKEN": home_secrets(settings.home)["spark"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": home_secrets(settings.home)["airflow"],
+    }
+    for name in fixed:
+        monkeypatch.setenv(name, "of another home")
+    env = environment(settings)
+    assert {name: env[name] for name in fixed} == fixed
+
+
+def test_the_commands_of_this_installation_come_first(settings, monkeypatch):
+    monkeypatch.setenv("PATH", "/their/bin")
+    monkeypatch.setenv("PYTHONPATH", "/their/code")
+    env = environment(settings)
+    assert env["PATH"] == f"{os.path.dirname(sys.executable)}:/their/bin"
+    assert env["PYTHONPATH"] == f"{ROOT}/infra/airflow:/their/code"
+
+
+def test_airflow_gets_the_last_day_of_a_closed_log_only(settings):
+    """Without it, Airflow would run yesterday as soon as it starts."""
     closed = settings.model_copy(update={"services": ServiceSettings(live=False)})
     assert environment(closed)["EVERGREEN_LAST_DAY"] == "2022-05-06"
     assert "EVERGREEN_LAST_DAY" not in environment(settings)
 
 
-def test_two_homes_share_no_port_path_or_token(settings, tmp_path):
-    """Whatever differs between two homes differs in every variable that names a place."""
+def test_two_homes_share_no_port_folder_or_secret(settings, tmp_path):
+    other_ports = {option: 9000 + number for number, option in enumerate(PORTS)}
     other = settings.model_copy(
-        update={
-            "home": tmp_path / "other",
-            "services": ServiceSettings(**{f"{n}_port": 9000 + i for i, n in enumerate(NAMES)}),
-        }
+        update={"home": tmp_path / "other", "services": ServiceSettings(**other_ports)}
     )
-    ours, theirs = environment(settings), environment(other)
-    places = [
-        name
-        for name, value in ours.items()
-        if str(settings.home) in value or value in {"8080", "5000", "8090"}
-    ]
-    assert {
+    first = environment(settings)
+    second = environment(other)
+    ports = {str(getattr(settings.services, option)) for option in PORTS}
+    secrets = set(home_secrets(settings.home).values())
+    tied = set()
+    for name, value in first.items():
+        if str(settings.home) in value or value in ports | secrets:
+            tied.add(name)
+    assert tied >= {
         "EVERGREEN_HOME",
         "AIRFLOW_HOME",
         "MLFLOW_PORT",
         "REGISTRY_PORT",
         "AIRFLOW_PORT",
-    } <= set(places)
-    assert all(
-        ours[name] != theirs[name]
-        for name in [*places, "AIRFLOW_CONN_SPARK", "EVERGREEN_SPARK__REMOTE"]
-    )
+        "EVERGREEN_REGISTRY_TOKEN",
+        "AIRFLOW__CORE__FERNET_KEY",
+    }
+    for name in tied | {"AIRFLOW_CONN_SPARK", "EVERGREEN_SPARK__REMOTE", "EVERGREEN_MLFLOW__URI"}:
+        assert first[name] != second[name], name
 
 
-NAMES = ("airflow", "mlflow", "registry", "spark")
-
-
-def test_the_settings_that_the_services_get_are_those_of_the_caller(settings, monkeypatch):
-    """A task that loads its settings from these variables finds the same home, its tracking server and its Spark."""
-    for name, value in environment(settings).items():
-        monkeypatch.setenv(name, value)
-    from jobs.settings import load_settings
-
-    loaded = load_settings()
+def test_tasks_use_our_servers_by_default(settings, monkeypatch):
+    """A task that loads its settings finds this home, its MLflow and its Spark."""
+    loaded = reloaded(monkeypatch, environment(settings))
     assert loaded.home == settings.home
     assert loaded.mlflow_uri == f"http://127.0.0.1:{settings.services.mlflow_port}"
     assert loaded.spark.remote.startswith(f"sc://localhost:{settings.services.spark_port}/;token=")
 
 
-@pytest.fixture(scope="module")
-def preloaded() -> dict:
-    """What a process is like that has imported what the scheduler imports for its tasks."""
-    code = """
-import airflow_local_settings, json, multiprocessing, os, sys, threading, time
+# Servers of the user
+
+
+def test_every_service_runs_here_by_default(settings):
+    """The process file and jobs/local/services.py know the same services, and each can be found."""
+    procfile = read_procfile(ROOT / "infra" / "Procfile", {})
+    assert {service.name for service in procfile} == known_services(settings).keys()
+    started = services(settings)
+    assert [service.name for service in started] == [service.name for service in procfile]
+    ports = [service.port for service in started if service.port]
+    assert sorted(ports) == sorted(getattr(settings.services, option) for option in PORTS)
+    assert all(service.port_option for service in started if service.port)
+
+
+def test_every_service_starts_after_what_it_depends_on(settings):
+    """In the order of the process file, also where the user has placed one of them elsewhere."""
+    for chosen in (settings, with_spark(settings), with_mlflow(settings)):
+        ready: set[str] = set()
+        for service in services(chosen):
+            assert set(service.after) <= ready, service
+            ready.add(service.name)
+    scheduler = services(settings)[-1]
+    assert scheduler.name == "airflow-scheduler"
+    assert {"airflow-api", "spark", "mlflow"} == set(scheduler.after)
+
+
+@pytest.mark.parametrize("uri", [MLFLOW, "sqlite:////data/mlflow.db", "off"])
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_tasks_track_where_the_user_wants_and_our_mlflow_is_not_started(
+    settings, monkeypatch, uri, by_variable
+):
+    if by_variable:
+        monkeypatch.setenv("EVERGREEN_MLFLOW__URI", uri)
+        chosen = load_settings().model_copy(update={"home": settings.home})
+    else:
+        chosen = with_mlflow(settings, uri)
+    assert "mlflow" not in {service.name for service in services(chosen)}
+    assert [external.name for external in external_services(chosen)] == ["mlflow"]
+    assert reloaded(monkeypatch, environment(chosen)).mlflow.uri == uri
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_tasks_use_the_users_spark_and_ours_is_not_started(settings, monkeypatch, by_variable):
+    if by_variable:
+        monkeypatch.setenv("EVERGREEN_SPARK__REMOTE", SPARK)
+        chosen = load_settings().model_copy(update={"home": settings.home})
+    else:
+        chosen = with_spark(settings)
+    assert "spark" not in {service.name for service in services(chosen)}
+    env = environment(chosen)
+    assert "SPARK_CONNECT_AUTHENTICATE_TOKEN" not in env
+    assert json.loads(env["AIRFLOW_CONN_SPARK"]) == {
+        "conn_type": "spark_connect",
+        "host": "sc://spark.example.org:15002",
+        "password": "their token",
+        "extra": {"use_ssl": True},
+    }
+    assert reloaded(monkeypatch, env).spark.remote == SPARK
+
+
+@pytest.mark.parametrize(
+    ("remote", "message"),
+    [
+        ("local[2]", r"spark\.remote is 'local\[2\]'.*sc://"),
+        ("sc://h:1/;token=x;x-cluster=7", r"options \['x-cluster'\].*AIRFLOW_CONN_SPARK"),
+    ],
+)
+def test_a_remote_that_no_airflow_connection_can_hold_is_an_error(remote, message):
+    with pytest.raises(SettingsError, match=message):
+        spark_connection(remote)
+
+
+def test_a_connection_of_the_users_own_may_stand_for_any_remote(settings, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK", '{"conn_type": "spark_connect", "host": "sc://h"}')
+    remote = "sc://h:1/;token=x;x-cluster=7"
+    env = environment(with_spark(settings, remote))
+    assert env["EVERGREEN_SPARK__REMOTE"] == remote
+
+
+@pytest.mark.parametrize("remote", [SPARK, ""])
+def test_airflow_opens_the_remote_that_its_connection_stands_for(settings, remote):
+    """The provider's hook rebuilds the address; its host and options are those of the settings."""
+    env = environment(with_spark(settings, remote))
+    code = (
+        "from airflow.providers.apache.spark.hooks.spark_connect import SparkConnectHook\n"
+        "print(SparkConnectHook('spark').get_connection_url())"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    opened = urlsplit(result.stdout.splitlines()[-1])
+    wanted = urlsplit(env["EVERGREEN_SPARK__REMOTE"])
+    assert opened.netloc == wanted.netloc
+    assert connect_options(opened.path) == connect_options(wanted.path)
+
+
+def connect_options(path: str) -> dict[str, list[str]]:
+    return parse_qs(path.strip("/").lower(), separator=";")
+
+
+def test_the_pages_to_open_are_ours_or_the_users(settings):
+    ours = addresses(settings)
+    assert [line.split()[0] for line in ours] == ["airflow-api", "mlflow", "registry"]
+    assert "http://127.0.0.1:5000/#/experiments" in ours[1]
+    theirs = addresses(with_mlflow(settings, "https://user:secret@mlflow.example.org"))
+    assert "https://mlflow.example.org/#/experiments" in theirs[1]
+    without = addresses(with_mlflow(settings, "off"))
+    assert [line.split()[0] for line in without] == ["airflow-api", "registry"]
+
+
+# What tasks inherit from the scheduler
+
+PRELOAD = """
+import json, os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
+
+import airflow_local_settings
+
+
+def product(n):
+    import numpy as np, torch
+
+    return float((np.eye(n) @ np.eye(n)).sum()) + float((torch.eye(n) @ torch.eye(n)).sum())
+
+
 pid = os.fork()
 if pid == 0:
-    import numpy as np, torch
-    with ThreadPoolExecutor(2) as pool:  # both thread pools of the maths work in a fork
-        sums = list(pool.map(lambda n: float((np.eye(300) @ np.eye(300)).sum()) + float((torch.eye(300) @ torch.eye(300)).sum()), range(4)))
-    os._exit(0 if sums == [600.0] * 4 else 1)
-print(json.dumps({"threads": [t.name for t in threading.enumerate()], "modules": sorted(sys.modules), "fork": os.waitpid(pid, 0)[1]}))
-"""  # noqa: E501
+    with ThreadPoolExecutor(2) as pool:  # the thread pools of both libraries are used
+        products = list(pool.map(product, [300] * 4))
+    os._exit(0 if products == [600.0] * 4 else 1)
+threads = [thread.name for thread in threading.enumerate()]
+status = os.waitpid(pid, 0)[1]
+print(json.dumps({"threads": threads, "modules": sorted(sys.modules), "fork": status}))
+"""
+
+
+@pytest.fixture(scope="module")
+def preloaded() -> dict:
+    """The state of a process that has imported what the scheduler imports for its tasks."""
     env = os.environ | {
         "EVERGREEN_PRELOAD": "1",
-        "PYTHONPATH": str(ROOT / "infra" / "airflow"),
+        "PYTHONPATH": f"{ROOT}/infra/airflow{os.pathsep}{ROOT}",
         "GIT_PYTHON_REFRESH": "quiet",
     }
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return json.loads(told.stdout.splitlines()[-1])
+    command = [sys.executable, "-c", PRELOAD]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def test_what_is_imported_before_the_fork_starts_no_thread(preloaded):
     assert preloaded["threads"] == ["MainThread"]
 
 
-def test_a_fork_of_it_can_still_do_maths(preloaded):
+def test_numpy_and_torch_compute_in_a_fork(preloaded):
     assert preloaded["fork"] == 0
 
 
-def test_tasks_find_the_slow_imports_done(preloaded):
-    assert {"mlflow", "torch", "great_expectations", "pyspark.sql.connect.session", "grpc"} <= set(
-        preloaded["modules"]
-    )
+def test_the_slow_imports_are_done_before_the_fork(preloaded):
+    slow = {"mlflow", "torch", "great_expectations", "pyspark.sql.connect.session", "grpc"}
+    assert slow <= set(preloaded["modules"])

@@ -1,151 +1,177 @@
-"""Real small processes: what starts, waits, dies and is stopped."""
+"""The supervisor with real small processes: they start, wait, exit and are stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from jobs.local.services import ROOT, services
 from jobs.local.supervisor import Service, ServiceError, Supervisor, read_procfile
+from tests.ports import reserve_port
 
 SERVER = f"{sys.executable} -m http.server --bind 127.0.0.1"
-# A leader that a polite request ends, and a grandchild in a process group of its own that no polite request ends.
+# A leader that SIGINT ends, and a grandchild in its own process group that only SIGKILL ends.
 STUBBORN = f"""exec {sys.executable} -c '
 import os, signal, subprocess, sys, time
-stubborn = "import os, signal, time; os.setpgid(0, 0); signal.signal(2, 1); signal.signal(15, 1); print(os.getpid(), flush=True); time.sleep(99)"
+stubborn = '''
+import os, signal, time
+os.setpgid(0, 0)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+time.sleep(99)
+'''
 subprocess.Popen([sys.executable, "-c", stubborn])
 time.sleep(99)
-'"""  # noqa: E501
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+'""".replace("'''", '"""')  # within the single quotes of the shell
 
 
 @pytest.fixture
 def supervise(tmp_path):
-    """Supervisors that are stopped when the test ends."""
-    made = []
+    """Creates supervisors, which are stopped when the test ends."""
+    supervisors = []
 
-    def make(*services: Service) -> Supervisor:
-        made.append(Supervisor(list(services), tmp_path / "logs", os.environ))
-        return made[-1]
+    def create(*services: Service) -> Supervisor:
+        supervisors.append(Supervisor(list(services), tmp_path / "logs", os.environ))
+        return supervisors[-1]
 
-    yield make
-    for supervisor in made:
+    yield create
+    for supervisor in supervisors:
         supervisor.stop()
 
 
-def web(name: str = "web", **more) -> Service:
-    port = free_port()
-    return Service(name, f"{SERVER} {port}", port=port, port_option="WEB_PORT", health="/", **more)
+def web(name: str = "web", **fields) -> Service:
+    port = reserve_port()
+    command = f"{SERVER} {port}"
+    return Service(name, command, port=port, port_option="WEB_PORT", health="/", **fields)
 
 
-def test_a_service_has_answered_when_start_returns(supervise):
+def ignore(line: str) -> None:
+    """A report that is not shown."""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not reached within {seconds} s"
+        time.sleep(0.05)
+
+
+def test_a_service_is_ready_when_start_returns(supervise):
     service = web()
-    supervise(service).start(tell=lambda line: None)
+    supervise(service).start(report=ignore)
     assert service.ready()
 
 
-def test_a_service_starts_after_those_it_needs_answer_and_what_is_to_be_done_before_it(
-    supervise, tmp_path
-):
-    """The server is slow to listen; the one behind it writes down what it found when it started."""
-    port = free_port()
+def test_start_reports_every_service_with_its_address(supervise):
+    service = web()
+    worker = Service("worker", "sleep 99")
+    lines = []
+    supervise(service, worker).start(report=lines.append)
+    assert [line.split()[:2] for line in lines] == [
+        ["web", f"http://127.0.0.1:{service.port}"],
+        ["worker", "running"],
+    ]
+
+
+def test_a_service_starts_after_those_it_depends_on_and_after_its_hook(supervise, tmp_path):
+    """The server takes a while to listen; the second service records what it finds at its start."""
+    port = reserve_port()
     slow = Service("slow", f"sleep 0.5; exec {SERVER} {port}", port=port, health="/")
-    found = tmp_path / "found"
-    listens = f'socket.socket().connect_ex(("127.0.0.1", {port}))'
-    code = f'import os, socket; print({listens}, os.path.exists("{tmp_path}/done"))'
-    behind = Service("behind", f"{sys.executable} -c '{code}' > {found}; sleep 99", after=("slow",))
-    supervise(slow, behind).start(
-        tell=lambda line: None, before={"behind": (tmp_path / "done").touch}
-    )
-    deadline = time.monotonic() + 10
-    while not (found.exists() and found.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert found.read_text().split() == ["0", "True"]
+    hook_ran = tmp_path / "hook-ran"
+    result = tmp_path / "result"
+    probe = f'socket.socket().connect_ex(("127.0.0.1", {port}))'
+    code = f'import os, socket; print({probe}, os.path.exists("{hook_ran}"))'
+    command = f"{sys.executable} -c '{code}' > {result}; sleep 99"
+    dependent = Service("dependent", command, after=("slow",))
+    hooks = {"dependent": hook_ran.touch}
+    supervise(slow, dependent).start(report=ignore, before_start=hooks)
+    wait_until(lambda: result.exists() and result.read_text())
+    assert result.read_text().split() == ["0", "True"]
 
 
 def test_a_taken_port_is_named_with_its_holder_and_its_setting_before_anything_starts(supervise):
-    holder, free = web("holder"), web("free")
-    supervise(holder).start(tell=lambda line: None)
-    wanting = Service("wanting", "touch started", port=holder.port, port_option="WANTING_PORT")
-    supervisor = supervise(free, wanting)
-    with pytest.raises(
-        ServiceError, match=rf"Port {holder.port} of wanting is taken by process \d+ .*WANTING_PORT"
-    ):
+    holder = web("holder")
+    free = web("free")
+    supervise(holder).start(report=ignore)
+    blocked = Service("blocked", "touch started", port=holder.port, port_option="BLOCKED_PORT")
+    supervisor = supervise(free, blocked)
+    message = rf"Port {holder.port} of blocked is taken by process \d+ .*BLOCKED_PORT"
+    with pytest.raises(ServiceError, match=message):
         supervisor.start()
     assert not supervisor.running
     assert not free.ready()
 
 
-def test_stopping_reaches_all_that_a_service_forked_and_nothing_else(supervise, monkeypatch):
-    """The grandchild has left the process group and ignores SIGINT and SIGTERM; a bystander of ours lives on."""
+def test_stopping_reaches_everything_a_service_forked_and_nothing_else(supervise, monkeypatch):
+    """The grandchild has left the process group and ignores SIGINT and SIGTERM."""
     from jobs.local import supervisor as module
 
-    monkeypatch.setattr(module, "PATIENCE_S", dict.fromkeys(module.PATIENCE_S, 0.5))
-    bystander = subprocess.Popen(["sleep", "99"])
+    short = dict.fromkeys(module.STOP_PATIENCE_S, 0.5)
+    monkeypatch.setattr(module, "STOP_PATIENCE_S", short)
     supervisor = supervise(Service("stubborn", STUBBORN))
-    supervisor.start(tell=lambda line: None)
-    running = supervisor.running["stubborn"]
-    while not running.log.read_text():
-        time.sleep(0.05)
-    grandchild = psutil.Process(int(running.log.read_text()))
-    supervisor.stop()
+    with subprocess.Popen(["sleep", "99"]) as bystander:
+        supervisor.start(report=ignore)
+        running = supervisor.running["stubborn"]
+        wait_until(running.log.read_text)
+        grandchild = psutil.Process(int(running.log.read_text()))
+        supervisor.stop()
+        bystander_lives = bystander.poll() is None
+        bystander.kill()
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
     assert running.members() == []
-    assert bystander.poll() is None
-    bystander.kill()
+    assert bystander_lives
 
 
-def test_a_service_that_is_asked_politely_may_end_its_own_way(supervise, tmp_path):
-    """SIGINT comes first, so a service has the time to tidy up."""
-    tidy = f'try: time.sleep(99)\nexcept KeyboardInterrupt: open("{tmp_path}/tidied", "w").close()'
-    supervisor = supervise(
-        Service("tidy", f"exec {sys.executable} -uc 'import time; print(1)\n{tidy}'")
-    )
-    supervisor.start(tell=lambda line: None)
-    while not supervisor.running["tidy"].log.read_text():
-        time.sleep(0.05)
+def test_a_service_can_clean_up_when_it_is_stopped(supervise, tmp_path):
+    """SIGINT comes first; SIGTERM or SIGKILL would end this process without the clean-up."""
+    code = f"""
+import time
+print("ready")
+try:
+    time.sleep(99)
+except KeyboardInterrupt:
+    open("{tmp_path}/cleaned", "w").close()
+"""
+    supervisor = supervise(Service("tidy", f"exec {sys.executable} -uc '{code}'"))
+    supervisor.start(report=ignore)
+    wait_until(supervisor.running["tidy"].log.read_text)
     supervisor.stop()
-    assert (tmp_path / "tidied").exists()
+    assert (tmp_path / "cleaned").exists()
 
 
-def test_a_service_that_dies_early_tells_its_last_lines(supervise):
-    dying = Service("dying", "echo first; echo the disk is full; exit 3", port=free_port())
-    with pytest.raises(
-        ServiceError,
-        match=r"'dying' ended by itself with code 3(?s:.*)dying\.log(?s:.*)the disk is full",
-    ):
+def test_the_error_of_a_service_that_exits_early_ends_with_its_log(supervise):
+    dying = Service("dying", "echo first; echo the disk is full; exit 3", port=reserve_port())
+    message = r"'dying' exited with code 3\. (?s:.*)dying\.log(?s:.*)first\nthe disk is full$"
+    with pytest.raises(ServiceError, match=message):
         supervise(dying).start()
 
 
-def test_a_service_that_never_answers_is_given_up_after_its_patience(supervise):
-    mute = Service("mute", "echo thinking; sleep 99", port=free_port(), patience_s=0.5)
-    with pytest.raises(
-        ServiceError, match=r"'mute' did not answer at sc://.* within 0 s(?s:.*)thinking"
-    ):
+def test_a_service_that_does_not_become_ready_is_an_error_after_its_patience(supervise):
+    port = reserve_port()
+    mute = Service("mute", "echo thinking; sleep 99", port=port, patience_s=0.5)
+    message = rf"'mute' was not ready at http://127.0.0.1:{port} within 0\.5 s\.(?s:.*)thinking"
+    started = time.monotonic()
+    with pytest.raises(ServiceError, match=message):
         supervise(mute).start()
+    assert time.monotonic() - started >= mute.patience_s
 
 
-def test_a_service_that_dies_later_is_noticed(supervise):
-    service = web()
-    supervisor = supervise(service)
-    supervisor.start(tell=lambda line: None)
+def test_a_service_that_exits_later_is_noticed(supervise):
+    supervisor = supervise(web())
+    supervisor.start(report=ignore)
     supervisor.check()
-    os.kill(supervisor.running["web"].process.pid, signal.SIGKILL)
-    supervisor.running["web"].process.wait()
-    with pytest.raises(ServiceError, match="'web' ended by itself with code -9"):
+    process = supervisor.running["web"].process
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with pytest.raises(ServiceError, match="'web' exited with code -9"):
         supervisor.check()
 
 
@@ -155,16 +181,3 @@ def test_a_process_file_is_read_in_order(tmp_path: Path):
     first, second = read_procfile(file, {"web": {"port": 80}})
     assert (first.name, first.command, first.port) == ("web", "serve --port $PORT: here", 80)
     assert (second.name, second.command, second.port) == ("worker", "work", None)
-
-
-def test_every_service_of_ours_has_a_port_and_its_setting_or_waits_for_one_that_has(settings):
-    """The process file and what jobs/local/services.py knows of it speak of the same services."""
-    found = services(settings)
-    assert (ROOT / "infra" / "Procfile").exists()
-    for service in found:
-        assert (service.port and service.port_option) or service.after, service
-    names = [service.name for service in found]
-    for service in found:
-        assert all(names.index(needed) < names.index(service.name) for needed in service.after), (
-            service
-        )

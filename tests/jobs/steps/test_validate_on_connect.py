@@ -1,4 +1,4 @@
-"""Under Airflow the session is a Spark Connect one: the same partitions come out of it, to the byte."""
+"""A Spark Connect session, as under Airflow, writes the same partitions as a classic one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,136 @@
+"""The report on the data of a day: a page to read, and Great Expectations' results as JSON.
+
+The page is one file that loads nothing from the network, rendered from data_docs.html beside this
+module. The renderer of Great Expectations is not used: its pages load styles and scripts from other
+hosts, and it does not escape names of columns, which come from the user's log.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from jobs.checks.expectations import (
+    BAD_ROW,
+    COLUMNS,
+    Results,
+    column_differences,
+    config_of,
+    flag_of,
+)
+
+SMALLEST_PERCENT = 0.01  # what two decimals can show
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation and what was found. name: the fault that it counts, or "rows"."""
+
+    name: str
+    passed: bool
+    expected: str
+    found: str
+    share: str = ""
+
+
+@dataclass(frozen=True)
+class TableChecks:
+    """The suite of one table."""
+
+    name: str
+    passed: bool
+    rows: int
+    bad_rows: int
+    checks: list[Check]
+
+
+@dataclass(frozen=True)
+class ColumnChecks:
+    """The suite of the columns, of all tables together."""
+
+    passed: bool
+    expected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+
+def write_report(folder: Path, day: date, reason: str, results: Results) -> None:
+    """Write data_docs.html and great_expectations.json.
+
+    reason: why the day is not trusted; empty for a trusted day.
+    """
+    (folder / "data_docs.html").write_text(page(day, reason, results))
+    as_json = {name: result.to_json_dict() for name, result in results.items()}
+    (folder / "great_expectations.json").write_text(json.dumps(as_json, indent=1))
+
+
+def page(day: date, reason: str, results: Results) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    tables = [table_checks(name, result) for name, result in results.items() if name != COLUMNS]
+    tables.reverse()  # impressions and engagements first, then what they refer to
+    return environment.get_template("data_docs.html").render(
+        day=day,
+        reason=reason,
+        tables=tables,
+        columns=column_checks(results[COLUMNS]),
+    )
+
+
+def table_checks(name: str, result: ExpectationSuiteValidationResult) -> TableChecks:
+    """The expectations on one table: its number of rows, all faults together, then each fault."""
+    total = next(one for one in result.results if flag_of(one) == BAD_ROW)
+    ordered = sorted(result.results, key=importance)
+    return TableChecks(
+        name=name,
+        passed=bool(result.success),
+        rows=total.result["element_count"],
+        bad_rows=total.result["unexpected_count"],
+        checks=[check(one) for one in ordered],
+    )
+
+
+def importance(result: ExpectationValidationResult) -> tuple[int, int, str]:
+    """Sort key: the table as a whole, all faults together, then the faults by their bad rows."""
+    fault = flag_of(result)
+    group = {"": 0, BAD_ROW: 1}.get(fault, 2)
+    return group, -result.result.get("unexpected_count", 0), fault
+
+
+def check(result: ExpectationValidationResult) -> Check:
+    assert result.expectation_config is not None, "every result carries its expectation"
+    fault = flag_of(result)
+    expected = result.expectation_config.description or ""
+    passed = bool(result.success)
+    if not fault:
+        rows = result.result["observed_value"]
+        return Check("rows", passed, expected, f"{rows:,}")
+    bad = result.result["unexpected_count"]
+    percent = float(result.result.get("unexpected_percent") or 0.0)  # None of no rows
+    return Check(fault, passed, expected, f"{bad:,}", percent_text(percent) if bad else "")
+
+
+def percent_text(percent: float) -> str:
+    if percent < SMALLEST_PERCENT:
+        return f"< {SMALLEST_PERCENT:g} %"
+    return f"{percent:.2f} %"
+
+
+def column_checks(result: ExpectationSuiteValidationResult) -> ColumnChecks:
+    missing, unexpected = column_differences(result)
+    return ColumnChecks(
+        passed=bool(result.success),
+        expected=sorted(config_of(result.results[0])["column_set"]),
+        missing=missing,
+        unexpected=unexpected,
+    )

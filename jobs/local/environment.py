@@ -1,0 +1,230 @@
+"""The environment variables of every service and every task of one home.
+
+A variable is either fixed or a default:
+
+- **fixed** variables tie the processes of one home to each other (folders, ports, addresses,
+  secrets) and always have the value given here. They are derived from the settings, which already
+  include what the user has set in the file or as EVERGREEN_…;
+- **defaults** are tuning and choices of ours, and apply only where the user has not set the
+  variable.
+
+Two homes with different ports can run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from jobs.errors import SettingsError
+from jobs.settings import DEFAULT_FILE, Settings
+from jobs.sources import open_source
+
+ROOT = Path(__file__).parents[2]
+# Our queries are many and short, and the cores few: without the optimising compiler and with the
+# simplest collector Spark takes a quarter less CPU (docs/decisions/0007).
+SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+CONNECT_OPTIONS = {
+    "token",
+    "user_id",
+    "use_ssl",
+}  # of a remote, that an Airflow connection can hold
+
+
+@dataclass
+class Variables:
+    """The variables of one part: fixed ones, and defaults for what the user has not set."""
+
+    fixed: dict[str, str] = field(default_factory=dict)
+    defaults: dict[str, str] = field(default_factory=dict)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables of every service and task, on top of those of this process."""
+    keys = home_secrets(settings.home)
+    for folder in ("airflow", "mlflow", "registry"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    parts = [
+        evergreen(settings),
+        spark(settings, keys),
+        mlflow(settings),
+        registry(settings, keys),
+        airflow(settings, keys),
+    ]
+    env = dict(os.environ)
+    for part in parts:
+        env = part.defaults | env | part.fixed
+    return env
+
+
+def evergreen(settings: Settings) -> Variables:
+    """Where our code, its settings and its home are."""
+    file = Path(os.environ.get("EVERGREEN_SETTINGS") or DEFAULT_FILE).resolve()
+    fixed = {
+        # The commands of this installation first, whatever else is on the path.
+        "PATH": prepended(Path(sys.executable).parent, "PATH"),
+        "PYTHONPATH": prepended(ROOT / "infra" / "airflow", "PYTHONPATH"),
+        "EVERGREEN_SETTINGS": str(file),
+        "EVERGREEN_HOME": str(settings.home),
+    }
+    defaults = {
+        "PYTHONUNBUFFERED": "1",  # a log shows a line when it is printed
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+    if not settings.services.live:
+        last_day = open_source(settings).span()[1]
+        defaults["EVERGREEN_LAST_DAY"] = str(last_day)
+    return Variables(fixed, defaults)
+
+
+def spark(settings: Settings, keys: dict[str, str]) -> Variables:
+    """The Spark that the tasks use: the remote of the settings, or our own Connect server."""
+    variables = Variables(
+        defaults={
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_SUBMIT_OPTS": SMALL_JVM,
+            "PYSPARK_PYTHON": sys.executable,
+        }
+    )
+    remote = settings.spark.remote
+    if not remote:
+        # Spark's clients accept a token without TLS only for the host name "localhost".
+        remote = f"sc://localhost:{settings.services.spark_port}/;token={keys['spark']}"
+        # Only for our own server: a client would also send it to another one.
+        variables.fixed["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = keys["spark"]
+    variables.fixed["EVERGREEN_SPARK__REMOTE"] = remote
+    # A connection that the user has defined may be anything that @task.pyspark accepts.
+    if "AIRFLOW_CONN_SPARK" not in os.environ:
+        variables.fixed["AIRFLOW_CONN_SPARK"] = json.dumps(spark_connection(remote))
+    return variables
+
+
+def spark_connection(remote: str) -> dict:
+    """The Airflow connection of a Spark Connect address, sc://HOST[:PORT][/;NAME=VALUE;…].
+
+    Raises SettingsError where `remote` is no such address, or has an option that a connection of
+    the Spark provider has no field for.
+    """
+    url = urlsplit(remote)
+    if url.scheme != "sc" or not url.netloc:
+        raise SettingsError(
+            f"spark.remote is '{without_secrets(remote)}'; the services need the address of a "
+            "Spark Connect server, such as sc://spark.example.org:15002/;token=…"
+        )
+    options = {}
+    for option in url.path.strip("/").split(";"):
+        name, equals, value = option.partition("=")
+        if equals:
+            options[name] = unquote(value)
+    unsupported = sorted(options.keys() - CONNECT_OPTIONS)
+    if unsupported:
+        raise SettingsError(
+            f"spark.remote has the options {unsupported}, which an Airflow connection cannot hold; "
+            f"it can hold {sorted(CONNECT_OPTIONS)}. Remove the others, or define the connection "
+            "yourself as AIRFLOW_CONN_SPARK."
+        )
+    connection: dict = {"conn_type": "spark_connect", "host": f"sc://{url.netloc}"}
+    if "token" in options:
+        connection["password"] = options["token"]
+    if "user_id" in options:
+        connection["login"] = options["user_id"]
+    if "use_ssl" in options:
+        connection["extra"] = {"use_ssl": options["use_ssl"].lower() == "true"}
+    return connection
+
+
+def mlflow(settings: Settings) -> Variables:
+    """The tracking server that the tasks report to: `mlflow.uri`, or our own."""
+    own = f"http://127.0.0.1:{settings.services.mlflow_port}"
+    fixed = {
+        "MLFLOW_PORT": str(settings.services.mlflow_port),
+        "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or own,
+    }
+    defaults = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # halves the memory of the server
+        "GIT_PYTHON_REFRESH": "quiet",  # no warning where git is not installed
+    }
+    return Variables(fixed, defaults)
+
+
+def registry(settings: Settings, keys: dict[str, str]) -> Variables:
+    """Folder, catalog and port of the registry service, and the token that guards its writes."""
+    return Variables(
+        fixed={
+            "REGISTRY_PORT": str(settings.services.registry_port),
+            "EVERGREEN_REGISTRY_ROOT": str(settings.registry_root),
+            "EVERGREEN_REGISTRY_CATALOG_URL": settings.registry_url,
+            "EVERGREEN_REGISTRY_TOKEN": settings.registry.token or keys["registry"],
+        }
+    )
+
+
+def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
+    """Airflow with its state in this home and our DAGs, tuned for short tasks on few cores."""
+    home = settings.home
+    url = f"http://127.0.0.1:{settings.services.airflow_port}"
+    fixed = {
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW_PORT": str(settings.services.airflow_port),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__SECRET_KEY": keys["airflow"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": keys["airflow"],
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
+    }
+    defaults = {
+        # A database of the user's comes with the key that its connections are encrypted with.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}",
+        "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+        # All DAGs in the folder are ours, and the schedule is to begin without a click.
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        # Every service listens on loopback only.
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "true",
+        # The DAG files are parsed at start; they rarely change after that.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        # With the default of 5 s, a worker waits that long after a short task.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+    }
+    return Variables(fixed, defaults)
+
+
+def home_secrets(home: Path) -> dict[str, str]:
+    """The tokens of a home, generated on first use and readable by its owner only."""
+    file = home / "secrets.json"
+    if not file.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        keys = {name: secrets.token_urlsafe(32) for name in ("spark", "registry", "airflow")}
+        keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as stream:
+            json.dump(keys, stream)
+    return json.loads(file.read_text())
+
+
+def prepended(folder: Path, variable: str) -> str:
+    """A search path: the folder, then what the variable holds in this process."""
+    rest = os.environ.get(variable)
+    return f"{folder}{os.pathsep}{rest}" if rest else str(folder)
+
+
+def without_secrets(address: str) -> str:
+    """An address for a message: without user, password and the options of a Connect address."""
+    url = urlsplit(address)
+    if not url.netloc:
+        return address
+    host = url.netloc.rpartition("@")[2]
+    path = url.path.partition(";")[0].rstrip("/")
+    return f"{url.scheme}://{host}{path}"
