@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Skip
@@ -384,17 +385,13 @@ def log_model(settings: Settings, trained: Partition) -> ModelInfo:
     """Log the weights with the code that reads them: models from code, no pickle."""
     import mlflow
 
-    from models import serving
+    from models.packaging import logging_arguments
 
-    return mlflow.pyfunc.log_model(
-        name=settings.ranker.name,
-        python_model=serving.__file__,
-        artifacts={serving.ARTIFACT: str(trained.path)},
-        code_paths=[str(Path(serving.__file__).parent)],
-        signature=serving.signature(trained.path),
-        input_example=serving.input_example(trained.path),
-        pip_requirements=[*serving.REQUIREMENTS],
-    )
+    with TemporaryDirectory() as code_folder:
+        return mlflow.pyfunc.log_model(
+            name=settings.ranker.name,
+            **logging_arguments(trained.path, Path(code_folder)),
+        )
 
 
 def set_alias(settings: Settings, alias: str, trained: Partition) -> None:

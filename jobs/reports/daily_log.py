@@ -15,13 +15,14 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from jobs.errors import EvergreenError
+from jobs.features.columns import feature_spec
+from jobs.features.profiles import PROFILES, damped, join_profiles
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import ensure
 from jobs.settings import MatrixSettings, Settings, days_between
 from jobs.sources import open_source
 from jobs.spark.session import LazySession
-from jobs.steps.examples import PROFILES, damped, feature_spec, join_profiles
 from models.features import Day, FeatureSpec
 
 ENTITIES = ("consumer_id", "producer_id")

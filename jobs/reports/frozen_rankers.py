@@ -19,19 +19,20 @@ SEEDS = 2  # a ranker is the mean of so many networks: one alone differs by 0.00
 
 
 class Ranker:
-    """MaskNets of several seeds, trained on the same days; their mean probability is the score."""
+    """Rankers of several seeds, trained on the same days; their mean probability is the score."""
 
     def __init__(
         self, spec: FeatureSpec, days: list[Day], settings: RankerSettings, seed: int
     ) -> None:
         """days: with their vectors, oldest first."""
-        from models.rankers.masknet import MaskNetConfig
+        from jobs.steps.train import ranker_options
         from models.training import TrainingConfig, train
 
-        net = MaskNetConfig(field_width=settings.field_width)
+        kind, options = ranker_options(settings)
         cfg = TrainingConfig(settings.batch_size, settings.learning_rate, threads=settings.threads)
         self.models = [
-            train(days, spec, net, replace(cfg, seed=SEEDS * seed + n)).model for n in range(SEEDS)
+            train(days, spec, kind, options, replace(cfg, seed=SEEDS * seed + n)).model
+            for n in range(SEEDS)
         ]
 
     def score(self, day: Day) -> np.ndarray:
