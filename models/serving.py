@@ -66,10 +66,16 @@ def vectors(table: pd.DataFrame, column: str) -> np.ndarray:
 def signature(home: Path) -> ModelSignature:
     """The columns of a saved model: bucket numbers, numbers, two vectors -> probabilities."""
     spec = describe(home).spec
-    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, c.name) for c in spec.categorical]
-    inputs += [ColSpec(DataType.double, name) for name in spec.numeric]
-    inputs += [ColSpec(Array(DataType.double), name) for name in VECTORS]
-    outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, label) for label in spec.labels]
+    inputs: list[ColSpec | TensorSpec] = []
+    for column in spec.categorical:
+        inputs.append(ColSpec(DataType.long, column.name))
+    for name in spec.numeric:
+        inputs.append(ColSpec(DataType.double, name))
+    for name in VECTORS:
+        inputs.append(ColSpec(Array(DataType.double), name))
+    outputs: list[ColSpec | TensorSpec] = []
+    for label in spec.labels:
+        outputs.append(ColSpec(DataType.float, label))
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 

@@ -133,14 +133,23 @@ def statistics_of(days: list[Day]) -> Statistics:
     NaN is left out. One positive and one negative are added to every label, so that a label that
     never occurs has finite odds.
     """
-    counts = sum((~np.isnan(day.numbers)).sum(axis=0) for day in days)
-    known = np.maximum(counts, 1)  # (N,); a column without any value counts as constant
-    totals = sum(np.nansum(day.numbers, axis=0, dtype=np.float64) for day in days)
+    counts = np.zeros(days[0].numbers.shape[1], dtype=np.int64)
+    totals = np.zeros(len(counts))
+    positives = np.ones(days[0].labels.shape[1])
+    negatives = np.ones(len(positives))
+    for day in days:
+        counts += (~np.isnan(day.numbers)).sum(axis=0)
+        totals += np.nansum(day.numbers, axis=0, dtype=np.float64)
+        positives_of_day = day.labels.sum(axis=0, dtype=np.float64)
+        positives += positives_of_day
+        negatives += len(day) - positives_of_day
+    known = np.maximum(counts, 1)  # a column without any value counts as constant
     mean = totals / known
-    squares = sum(np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64) for day in days)
+    squares = np.zeros(len(counts))
+    for day in days:
+        # A second pass, since the difference of two large sums would lose the small variances.
+        squares += np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64)
     std = np.sqrt(squares / known)
-    positives = sum(day.labels.sum(axis=0, dtype=np.float64) for day in days) + 1
-    negatives = sum(len(day) for day in days) + 2 - positives
     return Statistics(
         mean_N=mean,
         std_N=np.where(std > CONSTANT, std, np.inf),

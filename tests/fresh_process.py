@@ -1,4 +1,4 @@
-"""A Python process in which nothing of ours can be imported, for models that bring their own code."""
+"""A Python process that can import nothing of ours, for models that bring their own code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import pandas as pd
 
 SCORE = """
 import json, sys
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
+# -I ignores PYTHONPATH and the working directory; this removes the editable install.
+def editable(finder):
+    return "editable" in getattr(finder, "__module__", "")
+sys.meta_path = [finder for finder in sys.meta_path if not editable(finder)]
 for name in ("models", "embeddings", "jobs"):
     try:
         __import__(name)

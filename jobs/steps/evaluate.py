@@ -87,6 +87,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     for role, trained in candidates.items():
         if same_space(trained, examples):
             models[role] = trained
+    # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
     with settings.lake.writing(
         "evaluate", day, settings=settings.digest(*SETTINGS), inputs=[examples, *models.values()]
@@ -95,6 +96,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         for role, trained in models.items():
             staging.facts[role] = str(trained.day)
         if CHAMPION in candidates and CHAMPION not in models:
+            # The gate needs its name, so that it keeps serving untested.
             staging.facts["untested_champion"] = str(candidates[CHAMPION].day)
         if not models:
             staging.facts["why"] = why_untested(candidates, examples)

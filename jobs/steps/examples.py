@@ -78,6 +78,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     clean = clean_impressions(settings, day)
     past = trusted(settings, past_days(settings, day))
     publication = publication_before(settings, past)
+    # The version of a fixed day, never "latest": a backfill must give the bytes of the nightly run.
     version = None
     inputs = [clean, *past]
     if publication is not None:

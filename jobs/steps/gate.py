@@ -81,6 +81,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     champion = test.facts.get(CHAMPION, "")
     challenger = test.facts.get(CHALLENGER, "")
     untested = test.facts.get("untested_champion", "")
+    # Without a champion there is nothing to compare with: the challenger wins unopposed.
     interval = compare(settings, test) if champion else None
     if untested and not challenger:
         # It reads another space; it keeps serving until a model of this space has been tested.
@@ -129,12 +130,14 @@ def decide(
     promotion = f"The model of {challenger} is promoted"
     if not champion or interval is None:
         return Decision(challenger, f"{promotion} unopposed: there is no champion in its space.")
+    # AUC needs both outcomes; such a day shows nothing against the newer model.
     if np.isnan(interval.difference):
         return Decision(challenger, f"{promotion}: on {day} '{label}' had one outcome only.")
     figures = (
         f"AUC of '{label}' on {day} {interval.difference:+.4f} "
         f"[{interval.low:+.4f}, {interval.high:+.4f}]"
     )
+    # A tie promotes: requiring a gain would keep a stale model for days (docs/decisions/0008).
     if interval.high < 0:
         loser = f"that of {challenger} is significantly worse"
         return Decision(champion, f"The model of {champion} stays: {loser}, {figures}.")

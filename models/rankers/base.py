@@ -6,7 +6,8 @@ A ranker is one file in this folder. It defines
     RANKER      its class: an `nn.Module` that satisfies the protocol `Ranker`
 
 and its kind is the name of the file: `masknet.py` is the kind "masknet". Nothing else has to be
-registered. This module imports no torch, so that the settings can list the kinds in milliseconds.
+registered. This module imports neither torch nor pyarrow, so that the settings can list the kinds
+in milliseconds.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models import rankers
-from models.features import FeatureSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
+
+    from models.features import FeatureSpec
 
 DEFINES_A_RANKER = re.compile(r"^RANKER\b", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""What holds for every ranker: one suite over all kinds, and over a toy that is added as one file."""
+"""The contract of every ranker: one suite over all kinds, and over a toy added as one file."""
 
 from __future__ import annotations
 

@@ -35,9 +35,10 @@ CFG = TrainingConfig(batch_size=64, learning_rate=1e-2, seed=3)
 
 
 def day(name: str, n: int = 1500, space: str = "s", seed: int = 0) -> Day:
-    """Clicks follow the number, the item and whether the vectors agree; the rare label follows nothing."""
+    """Clicks follow the number, the item and the agreement of the vectors; the rare label is noise."""
     rng = np.random.default_rng(seed)
-    items, x = rng.integers(0, 20, (n, 1)), rng.normal(size=(n, 1)).astype(np.float32)
+    items = rng.integers(0, 20, (n, 1))
+    x = rng.normal(size=(n, 1)).astype(np.float32)
     consumers, producers = rng.normal(size=(2, 50, 3)).astype(np.float32)
     rows = rng.integers(-1, 50, (2, n))
     agree = (gather(consumers, rows[0]) * gather(producers, rows[1])).sum(axis=1)

@@ -143,7 +143,7 @@ def test_every_draw_has_its_own_seed(settings):
 
 
 def test_every_fact_is_declared_by_its_step(spark, settings):
-    """Over days without a model, with both models, and with a new space: no fact lacks a meaning."""
+    """Days without a model, with both models, and of a new space: no fact lacks a meaning."""
     run_chain(settings, DAYS[:3])
     publish_version(settings, DAYS[2], space="author-new")
     shutil.rmtree(settings.lake.root / "examples" / f"day={DAYS[3]}")
