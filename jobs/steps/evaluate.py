@@ -140,9 +140,9 @@ def contestants(settings: Settings, day: date) -> dict[str, Partition]:
 
 def same_space(trained: Partition, examples: Partition) -> bool:
     """May the model read the examples' vectors? Where one side has none, it may."""
-    ours = trained.facts["space"]
-    theirs = examples.facts["space"]
-    return not ours or not theirs or ours == theirs
+    trained_on = trained.facts["space"]
+    offered = examples.facts["space"]
+    return not trained_on or not offered or trained_on == offered
 
 
 def why_untested(candidates: dict[str, Partition], examples: Partition) -> str:

@@ -49,7 +49,7 @@ class RankerOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the training rows say before the first step. N numeric columns, L labels."""
+    """Statistics of the training rows. N numeric columns, L labels."""
 
     mean_N: np.ndarray  # (N,) float64, over the known values
     std_N: np.ndarray  # (N,) float64; infinite for a constant column, which then standardises to 0
