@@ -6,12 +6,15 @@
     [embedding.als]          # validated by that file's `Options`
     iterations = 16
 
-A family is a folder whose files, but for `base`, each define one plug-in. Files are listed without
-importing them, and imported when their options are needed: some import torch, which takes seconds.
+A family is a folder. A file of it is a plug-in where it defines the family's marker, such as
+`EMBEDDER`, at its top level. Files are listed by reading them, and imported only when their options
+are needed: some import torch, which takes seconds.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,15 +23,20 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
-def plugin_names(family: str) -> list[str]:
-    """Names of the files of a family. family: a package, such as "embeddings.embedders"."""
+@cache
+def plugin_names(family: str, marker: str) -> list[str]:
+    """Names of the plug-ins of a family, without importing them.
+
+    family: a package, such as "embeddings.embedders". marker: the name that a plug-in defines.
+    """
     spec = find_spec(family)
     assert spec is not None, f"{family} is a package of ours"
-    names = set()
+    defines = re.compile(rf"^{marker}\b", re.MULTILINE)
+    names = []
     for folder in spec.submodule_search_locations or []:
         for file in Path(folder).glob("*.py"):
-            if file.stem not in ("__init__", "base"):
-                names.add(file.stem)
+            if defines.search(file.read_text()):
+                names.append(file.stem)
     return sorted(names)
 
 
@@ -49,11 +57,12 @@ class PluginSection(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     family: ClassVar[str]  # the package of the plug-ins
+    marker: ClassVar[str]  # the name that each of them defines
     chooser: ClassVar[str]  # the option that names the chosen one
 
     @model_validator(mode="after")
     def _validate_tables(self) -> PluginSection:
-        known = plugin_names(self.family)
+        known = plugin_names(self.family, self.marker)
         chosen = getattr(self, self.chooser)
         if chosen not in known:
             raise ValueError(

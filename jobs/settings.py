@@ -94,6 +94,7 @@ class EmbeddingSettings(PluginSection):
     """What is embedded, and by which embedder; its options are in `[embedding.<method>]`."""
 
     family: ClassVar[str] = "embeddings.embedders"
+    marker: ClassVar[str] = "EMBEDDER"
     chooser: ClassVar[str] = "method"
 
     name: str = "producer"
@@ -119,6 +120,7 @@ class RankerSettings(PluginSection):
     """How the ranker is trained and compared; the network's options are in `[ranker.<kind>]`."""
 
     family: ClassVar[str] = "models.rankers"
+    marker: ClassVar[str] = "RANKER"
     chooser: ClassVar[str] = "kind"
 
     kind: str = "masknet"

@@ -1,1 +1,1 @@
-"""Torch rankers: one idea a file."""
+"""The models that rank: features, rankers, training, metrics, storage and serving."""

@@ -1,4 +1,4 @@
-"""What a ranker reads: a frozen list of columns, and the examples of one day as arrays."""
+"""The inputs of a ranker: the list of its columns, and the examples of one day as arrays."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from embeddings.registry.chunked import Rows
-
-
-class SpaceMismatch(ValueError):
-    """Vectors of two coordinate systems were about to be mixed; names both."""
+from embeddings.registry.errors import SpaceMismatch
 
 
 @dataclass(frozen=True)
 class Categorical:
-    """A column of bucket numbers in [0, buckets). Columns of one `field` share one vector, the sum of their own."""
+    """A column of bucket numbers in [0, buckets).
+
+    Columns of one `field` enter the model as one vector: the sum of their embeddings.
+    """
 
     name: str
     buckets: int
@@ -27,7 +27,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """The columns of a table of examples, in the order in which the model takes them."""
+    """The columns of a table of examples, in the order of the model's inputs."""
 
     categorical: tuple[Categorical, ...]
     numeric: tuple[str, ...]
@@ -40,8 +40,9 @@ class FeatureSpec:
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:
         raw = json.loads(text)
+        categorical = tuple(Categorical(**column) for column in raw["categorical"])
         return cls(
-            categorical=tuple(Categorical(**column) for column in raw["categorical"]),
+            categorical=categorical,
             numeric=tuple(raw["numeric"]),
             labels=tuple(raw["labels"]),
             vector_dim=raw["vector_dim"],
@@ -55,25 +56,26 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as the model takes them. B rows, C categorical and N numeric columns, V vector length, L labels."""
+    """Consecutive rows of a day, as the model reads them.
+
+    B rows, C categorical and N numeric columns, V vector length, L labels.
+    """
 
     categories: np.ndarray  # (B, C) int64 bucket numbers
     numbers: np.ndarray  # (B, N) float32, NaN where unknown
-    vectors: (
-        np.ndarray
-    )  # (B, 2, V) float32 published vectors of consumer and producer, zeros where there is none
+    vectors: np.ndarray  # (B, 2, V) float32 vectors of consumer and producer, zeros where unknown
     labels: np.ndarray  # (B, L) float32 0/1
 
 
 @dataclass(frozen=True)
 class Day:
-    """The examples of one day in time order, and the version of the embedding that was published before it.
+    """The examples of one day in time order, and the vectors that were published before it.
 
-    The vector tables may be memory-mapped and in pieces: only the rows of a batch are read.
+    The vector tables may be memory-mapped and sharded: only the rows of a batch are read.
     """
 
     name: str
-    space: str  # coordinates of the vectors; '' where no version existed yet, and every row number is -1
+    space: str  # of the vectors; '' where no version existed yet, then every row number is -1
     categories: np.ndarray  # (n, C) int64
     numbers: np.ndarray  # (n, N) float32
     labels: np.ndarray  # (n, L) float32
@@ -92,11 +94,11 @@ class Day:
         consumers: Rows,
         producers: Rows,
     ) -> Day:
-        """Take the columns of `spec` out of a table of examples; KeyError names a column that is not there."""
+        """The columns of `spec` from a table of examples. Raises KeyError for a missing column."""
         return cls(
             name=name,
             space=space,
-            categories=columns(table, [c.name for c in spec.categorical], np.int64),
+            categories=columns(table, [column.name for column in spec.categorical], np.int64),
             numbers=columns(table, spec.numeric, np.float32),
             labels=columns(table, spec.labels, np.float32),
             consumer_rows=table["consumer_row"].to_numpy(),
@@ -112,16 +114,12 @@ class Day:
         """Consecutive rows, in order; the last batch may be shorter."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
+            consumers = gather(self.consumer_vectors, self.consumer_rows[rows])
+            producers = gather(self.producer_vectors, self.producer_rows[rows])
             yield Batch(
                 categories=self.categories[rows],
                 numbers=self.numbers[rows],
-                vectors=np.stack(
-                    [
-                        gather(self.consumer_vectors, self.consumer_rows[rows]),
-                        gather(self.producer_vectors, self.producer_rows[rows]),
-                    ],
-                    axis=1,
-                ),
+                vectors=np.stack([consumers, producers], axis=1),
                 labels=self.labels[rows],
             )
 
@@ -143,15 +141,19 @@ def gather(vectors: Rows, rows: np.ndarray) -> np.ndarray:
 
 
 def one_space(spaces: dict[str, str]) -> str:
-    """The one space among these (who -> space), '' where nobody has any. SpaceMismatch names two of several."""
-    seen: dict[str, str] = {}
-    for who, space in spaces.items():
+    """The one space that all of these are in; '' where none of them has vectors.
+
+    spaces: name of a day or model -> its space, '' for one without vectors, which fits any space.
+    Raises SpaceMismatch, which names two owners of different spaces.
+    """
+    owners: dict[str, str] = {}  # space -> the first that is in it
+    for owner, space in spaces.items():
         if space:
-            seen.setdefault(space, who)
-    if len(seen) > 1:
-        (a, who_a), (b, who_b), *_ = seen.items()
+            owners.setdefault(space, owner)
+    if len(owners) > 1:
+        (space_a, owner_a), (space_b, owner_b), *_ = owners.items()
         raise SpaceMismatch(
-            f"{who_a} is in space '{a}', {who_b} in space '{b}': their vectors cannot be mixed. "
-            "Use days of one space, or rebuild the older one in the new space."
+            f"{owner_a} is in space '{space_a}', {owner_b} in space '{space_b}': their vectors "
+            "cannot be mixed. Use days of one space, or rebuild the older one in the new space."
         )
-    return next(iter(seen), "")
+    return next(iter(owners), "")

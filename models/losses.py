@@ -1,4 +1,4 @@
-"""What the heads are trained to."""
+"""The losses that the heads are trained with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from torch import Tensor
 
 
 def label_losses(logits_BL: Tensor, labels_BL: Tensor) -> Tensor:
-    """Binary cross-entropy of each label, mean over the batch: (L,).
+    """Binary cross-entropy of each label, mean over the batch: (L,), in nats.
 
-    Their sum is the training loss. A rare label weighs little in it by itself: its entropy is small.
+    Their sum is the training loss. A rare label adds little to it: its entropy is small.
     """
-    return F.binary_cross_entropy_with_logits(logits_BL, labels_BL, reduction="none").mean(dim=0)
+    losses_BL = F.binary_cross_entropy_with_logits(logits_BL, labels_BL, reduction="none")
+    return losses_BL.mean(dim=0)

@@ -1,4 +1,7 @@
-"""The ranker as MLflow serves it: features and vectors in, a probability a label out. MLflow runs this file."""
+"""The ranker as MLflow serves it: features and vectors in, one probability per label out.
+
+MLflow runs this file ("models from code"), so it must stay a module without relative imports.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,17 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 
 from models.features import Day, FeatureSpec
-from models.store import load
+from models.store import describe, load
 from models.training import predict
 
 ARTIFACT = "model"
-VECTORS = (
-    "consumer_vector",
-    "producer_vector",
-)  # published vectors of the model's space; zeros for somebody who has none
-REQUIREMENTS = ("mlflow==3.17.2", "numpy", "pandas<3", "pyarrow", "safetensors", "torch==2.13.0")
+# Published vectors of the model's space; zeros for an id that has none.
+CONSUMER_VECTOR, PRODUCER_VECTOR = "consumer_vector", "producer_vector"
+VECTORS = (CONSUMER_VECTOR, PRODUCER_VECTOR)
 
 
-class Ranker(PythonModel):
-    """Loads the safetensors; `predict` takes the columns of `signature` and returns one column a label."""
+class ServedRanker(PythonModel):
+    """A saved ranker of any kind. `predict` reads the columns of `signature`."""
 
     def load_context(self, context: Any) -> None:
         self.saved = load(Path(context.artifacts[ARTIFACT]))
@@ -33,47 +34,59 @@ class Ranker(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        spec = self.saved.model.spec
-        scores = predict(
-            self.saved.model, as_day(model_input, spec, self.saved.space), self.saved.space
-        )
-        return pd.DataFrame(scores, columns=list(spec.labels), index=model_input.index)
+        """One column per label, one row per row of the input."""
+        model = self.saved.model
+        rows = as_day(model_input, model.spec, self.saved.space)
+        scores = predict(model, rows, self.saved.space)
+        return pd.DataFrame(scores, columns=list(model.spec.labels), index=model_input.index)
 
 
 def as_day(table: pd.DataFrame, spec: FeatureSpec, space: str) -> Day:
-    """Rows as they come, each with its own two vectors."""
+    """The rows of a request, each with its own two vectors."""
+    categories = [column.name for column in spec.categorical]
     rows = np.arange(len(table))
-    consumers, producers = (np.stack(table[name].to_numpy()).astype(np.float32) for name in VECTORS)
     return Day(
         name="request",
         space=space,
-        categories=table[[c.name for c in spec.categorical]].to_numpy(np.int64),
+        categories=table[categories].to_numpy(np.int64),
         numbers=table[list(spec.numeric)].to_numpy(np.float32),
         labels=np.zeros((len(table), len(spec.labels)), dtype=np.float32),
         consumer_rows=rows,
         producer_rows=rows,
-        consumer_vectors=consumers,
-        producer_vectors=producers,
+        consumer_vectors=vectors(table, CONSUMER_VECTOR),
+        producer_vectors=vectors(table, PRODUCER_VECTOR),
     )
+
+
+def vectors(table: pd.DataFrame, column: str) -> np.ndarray:
+    """A column of lists as an array (n, V) float32."""
+    return np.stack(table[column].to_numpy()).astype(np.float32)
 
 
 def signature(home: Path) -> ModelSignature:
     """The columns of a saved model: bucket numbers, numbers, two vectors -> probabilities."""
-    spec = load(home).model.spec
-    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, c.name) for c in spec.categorical]
-    inputs += [ColSpec(DataType.double, name) for name in spec.numeric]
-    inputs += [ColSpec(Array(DataType.double), name) for name in VECTORS]
-    outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, label) for label in spec.labels]
+    spec = describe(home).spec
+    inputs: list[ColSpec | TensorSpec] = []
+    for column in spec.categorical:
+        inputs.append(ColSpec(DataType.long, column.name))
+    for name in spec.numeric:
+        inputs.append(ColSpec(DataType.double, name))
+    for name in VECTORS:
+        inputs.append(ColSpec(Array(DataType.double), name))
+    outputs: list[ColSpec | TensorSpec] = []
+    for label in spec.labels:
+        outputs.append(ColSpec(DataType.float, label))
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 
 def input_example(home: Path) -> pd.DataFrame:
-    """One row of nobody known: every category in bucket 0, every number 0, no vectors."""
-    spec = load(home).model.spec
-    row: dict[str, Any] = {c.name: np.int64(0) for c in spec.categorical}
+    """One row of unknown ids: every category in bucket 0, every number 0, no vectors."""
+    spec = describe(home).spec
+    row: dict[str, Any] = {column.name: np.int64(0) for column in spec.categorical}
     row |= dict.fromkeys(spec.numeric, 0.0)
-    row |= {name: [0.0] * spec.vector_dim for name in VECTORS}
+    for name in VECTORS:
+        row[name] = [0.0] * spec.vector_dim
     return pd.DataFrame([row])
 
 
-set_model(Ranker())
+set_model(ServedRanker())

@@ -1,4 +1,4 @@
-"""One pass over the days, in time order: the same code on a GPU and on a CPU."""
+"""Training: one pass over the days in time order, with the same code on a GPU and on a CPU."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch import Tensor
 
 from models.features import Batch, Day, FeatureSpec, one_space
 from models.losses import label_losses
-from models.rankers.masknet import MaskNet, MaskNetConfig
+from models.rankers.base import Ranker, RankerOptions, Statistics, build
 
-Progress = Callable[
-    [str, int, int, float], None
-]  # name of the day, rows done, rows in all, running loss
+# Called after every batch with: name of the day, rows done, rows in total, running loss.
+Progress = Callable[[str, int, int, float], None]
+SMOOTHED_STEPS = 50  # that the running loss is averaged over
+CONSTANT = 1e-6  # a column with a smaller standard deviation carries no information
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    batch_size: int = 512  # rows a step
+    batch_size: int = 512  # rows per step
     learning_rate: float = 2e-3  # of Adam, at its peak
-    warmup_share: float = (
-        0.05  # of the steps, in which the rate climbs to its peak; then it falls linearly to zero
-    )
+    # Share of the steps in which the rate climbs to its peak; then it falls linearly to zero.
+    warmup_share: float = 0.05
     threads: int = 1  # of torch on a CPU; another number may round differently
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, the space its vectors come from, and the mean loss of each label at every step."""
+    """A model, the space of its vectors, and the mean loss of each label at every step."""
 
-    model: MaskNet
+    model: Ranker
     space: str
     losses: np.ndarray  # (steps, L) float32
 
@@ -43,28 +43,31 @@ class Trained:
 def train(
     days: list[Day],
     spec: FeatureSpec,
-    net: MaskNetConfig,
+    kind: str,
+    options: RankerOptions,
     cfg: TrainingConfig,
     progress: Progress | None = None,
 ) -> Trained:
-    """Fit a MaskNet by one pass of Adam over the days' rows. Raises SpaceMismatch when they mix two spaces.
+    """Fit a ranker of this kind with one pass of Adam over the rows of the days, in their order.
 
-    Same days, config and machine -> the same weights to the bit. Nothing is shuffled: what came last is learned last.
+    The same days, options, config and machine give the same weights, to the bit. Rows are not
+    shuffled, so the newest rows have the last word. Raises SpaceMismatch when the vectors of the
+    days are in two spaces, RankerError when the kind cannot be built.
     """
     space = one_space({day.name: day.space for day in days})
     rows = sum(len(day) for day in days)
     steps = sum(-(-len(day) // cfg.batch_size) for day in days)
     losses = np.zeros((steps, len(spec.labels)), dtype=np.float32)
     with reproducible(cfg.seed, cfg.threads):
-        model = MaskNet(spec, net)
-        set_statistics(model, days)
-        set_rates(model, days)
+        model = build(kind, spec, options)
+        model.initialise(statistics_of(days))
         model.to(device())
         optimizer = torch.optim.Adam(model.parameters(), lr=cfg.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate(step, steps, cfg.warmup_share)
         )
-        step = done = 0
+        step = 0
+        rows_done = 0
         for day in days:
             for batch in day.batches(cfg.batch_size):
                 inputs, labels_BL = tensors(batch)
@@ -74,44 +77,48 @@ def train(
                 optimizer.step()
                 schedule.step()
                 losses[step] = losses_L.detach().cpu()
-                step, done = step + 1, done + len(labels_BL)
+                step += 1
+                rows_done += len(labels_BL)
                 if progress:
-                    progress(
-                        day.name,
-                        done,
-                        rows,
-                        float(losses[max(0, step - 50) : step].sum(axis=1).mean()),
-                    )
-    return Trained(model.cpu().eval(), space, losses)
+                    recent = losses[max(0, step - SMOOTHED_STEPS) : step]
+                    progress(day.name, rows_done, rows, float(recent.sum(axis=1).mean()))
+    return Trained(model.to(torch.device("cpu")).eval(), space, losses)
 
 
 def predict(
-    model: MaskNet, day: Day, space: str, batch_size: int = 4096, threads: int = 1
+    model: Ranker, day: Day, space: str, batch_size: int = 4096, threads: int = 1
 ) -> np.ndarray:
-    """Probability of every label for every row, (n, L). Raises SpaceMismatch where the day's vectors are of another."""
+    """The probability of every label for every row: (n, L) float32.
+
+    space: of the vectors that the model was trained on. Raises SpaceMismatch when the day's
+    vectors are in another one.
+    """
     one_space({"the model": space, day.name: day.space})
+    scores = np.zeros((len(day), len(model.spec.labels)), dtype=np.float32)
+    start = 0
     with reproducible(seed=0, threads=threads), torch.inference_mode():
         model = model.to(device()).eval()
-        parts = [
-            torch.sigmoid(model(*tensors(batch)[0])).cpu().numpy()
-            for batch in day.batches(batch_size)
-        ]
-    return (
-        np.concatenate(parts) if parts else np.zeros((0, len(model.spec.labels)), dtype=np.float32)
-    )
+        for batch in day.batches(batch_size):
+            inputs, labels_BL = tensors(batch)
+            end = start + len(labels_BL)
+            scores[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
+            start = end
+    return scores
 
 
 def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def tensors(batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """(inputs of the model, labels) on the device."""
+    """The three inputs of the model and the labels, on the device."""
     to = device()
-    inputs = tuple(
-        torch.from_numpy(x).to(to) for x in (batch.categories, batch.numbers, batch.vectors)
-    )
-    return inputs, torch.from_numpy(batch.labels).to(to)  # type: ignore[return-value]
+    categories_BC = torch.from_numpy(batch.categories).to(to)
+    numbers_BN = torch.from_numpy(batch.numbers).to(to)
+    vectors_B2V = torch.from_numpy(batch.vectors).to(to)
+    labels_BL = torch.from_numpy(batch.labels).to(to)
+    return (categories_BC, numbers_BN, vectors_B2V), labels_BL
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:
@@ -120,34 +127,43 @@ def rate(step: int, steps: int, warmup_share: float) -> float:
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
 
-def set_statistics(model: MaskNet, days: list[Day]) -> None:
-    """Mean and spread of each numeric column over the known values of all rows; a constant column becomes zero."""
-    n = sum((~np.isnan(day.numbers)).sum(axis=0) for day in days)
-    known = np.maximum(n, 1)
-    mean = sum(np.nansum(day.numbers, axis=0, dtype=np.float64) for day in days) / known
-    variance = (
-        sum(np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64) for day in days) / known
+def statistics_of(days: list[Day]) -> Statistics:
+    """Scales of the numeric columns and log odds of the labels, over all rows of the days.
+
+    NaN is left out. One positive and one negative are added to every label, so that a label that
+    never occurs has finite odds.
+    """
+    counts = np.zeros(days[0].numbers.shape[1], dtype=np.int64)
+    totals = np.zeros(len(counts))
+    positives = np.ones(days[0].labels.shape[1])
+    negatives = np.ones(len(positives))
+    for day in days:
+        counts += (~np.isnan(day.numbers)).sum(axis=0)
+        totals += np.nansum(day.numbers, axis=0, dtype=np.float64)
+        positives_of_day = day.labels.sum(axis=0, dtype=np.float64)
+        positives += positives_of_day
+        negatives += len(day) - positives_of_day
+    known = np.maximum(counts, 1)  # a column without any value counts as constant
+    mean = totals / known
+    squares = np.zeros(len(counts))
+    for day in days:
+        # A second pass, since the difference of two large sums would lose the small variances.
+        squares += np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64)
+    std = np.sqrt(squares / known)
+    return Statistics(
+        mean_N=mean,
+        std_N=np.where(std > CONSTANT, std, np.inf),
+        log_odds_L=np.log(positives / negatives),
     )
-    std = np.sqrt(variance)
-    model.fields.mean_N.copy_(torch.from_numpy(mean))
-    model.fields.std_N.copy_(torch.from_numpy(np.where(std > 1e-6, std, np.inf)))
-
-
-def set_rates(model: MaskNet, days: list[Day]) -> None:
-    """Start every head at the log odds of its label over all rows, so that no step is spent on finding the rates."""
-    positives = sum(day.labels.sum(axis=0, dtype=np.float64) for day in days) + 1
-    negatives = sum(len(day) for day in days) + 2 - positives
-    with torch.no_grad():
-        model.heads.bias.copy_(torch.from_numpy(np.log(positives / negatives)))
 
 
 @contextmanager
 def reproducible(seed: int, threads: int) -> Iterator[None]:
-    """A fixed seed, thread count and choice of kernels, for this block only."""
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # what CUDA needs to add in one order
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    """A fixed seed, thread count and choice of kernels, restored when the block ends."""
+    # CUDA needs this workspace to add in the same order every time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -155,5 +171,5 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
             torch.manual_seed(seed)
             yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(deterministic_before)

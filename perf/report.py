@@ -131,7 +131,7 @@ def number(value: float | None) -> str:
 def commit() -> str:
     """The measured commit, with + if the working tree differs from it."""
     # Imported late: the step pulls in the registry and MLflow's tracking.
-    from jobs.steps.publish import code_commit
+    from jobs.pipeline.provenance import code_commit
 
     return code_commit()
 

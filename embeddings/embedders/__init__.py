@@ -1,4 +1,4 @@
-"""Embedders: every file but `base` learns vectors of consumers and producers in one way.
+"""Embedders: every file that defines `EMBEDDER` is a way to learn vectors.
 
 `embedding.method` in the settings names the file.
 """

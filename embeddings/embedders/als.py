@@ -75,7 +75,6 @@ class ALSFactors:
 class ALS:
     """Consumers U and producers V of implicit ALS; fold-in is the half step of the fit."""
 
-    Options = Options
     FACTS = (
         Fact("loss", "loss after the last iteration", better="lower", headline=True),
         Fact("iterations", "iterations of both half steps", "iterations"),

@@ -1,11 +1,14 @@
 """What an embedder is. Adding one is adding one file beside this one.
 
-The file's name is the embedder's name. It exposes `EMBEDDER`, an object that answers `Embedder`;
-its options are read from the table `[embedding.<name>]` of the settings.
+The file's name is the embedder's name. It defines
+
+    Options     its settings, `[embedding.<name>]`: a subclass of `Options` here
+    EMBEDDER    an object that satisfies the protocol `Embedder`
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,6 +23,8 @@ from embeddings.facts import Fact
 if TYPE_CHECKING:
     from embeddings.blocks import MatrixShare
     from embeddings.fold_in.base import FoldIn
+
+DEFINES_AN_EMBEDDER = re.compile(r"^EMBEDDER\b", re.MULTILINE)
 
 Progress = Callable[[str], None]  # is called with a line of text
 
@@ -59,7 +64,6 @@ class Fitted:
 class Embedder(Protocol):
     """Learns vectors whose products approximate the consumer-producer matrix."""
 
-    Options: ClassVar[type[Options]]
     FACTS: ClassVar[tuple[Fact, ...]]
 
     def fit(
@@ -75,9 +79,12 @@ class Embedder(Protocol):
 
 
 def names() -> list[str]:
-    """The embedders there are, from the names of their files."""
-    files = Path(__file__).parent.glob("*.py")
-    return sorted(file.stem for file in files if file.stem not in ("__init__", "base"))
+    """The embedders: the files of this folder that define EMBEDDER. None of them is imported."""
+    found = []
+    for file in Path(__file__).parent.glob("*.py"):
+        if DEFINES_AN_EMBEDDER.search(file.read_text()):
+            found.append(file.stem)
+    return sorted(found)
 
 
 def embedder(name: str) -> Embedder:

@@ -52,7 +52,6 @@ class Options(base.Options):
 class SVD:
     """Consumers U√Σ and producers V√Σ of the normalised matrix; fold-in is by V Σ^(-1/2)."""
 
-    Options = Options
     FACTS = (
         Fact("energy_share", "share of ‖X̂‖² in the k directions", "share", headline=True),
         Fact("largest_singular_value", "σ₁ of the normalised matrix"),

@@ -35,6 +35,7 @@ __all__ = [
     "Registry",
     "Vectors",
     "Version",
+    "open_version",
     "parse_who",
 ]
 
@@ -153,14 +154,11 @@ class Registry:
     # Asking
 
     def load(self, version: Version, space: str | None = None) -> Loaded:
-        """Map a version's arrays. space: the one its vectors will be used in; raises SpaceMismatch against another."""
-        if space is not None and space != version.space:
-            raise SpaceMismatch(
-                f"{version.id} is in space '{version.space}' and was loaded against space '{space}': vectors of two "
-                f"spaces cannot be mixed. Take a version of '{space}', or rebuild what uses it on '{version.space}'."
-            )
-        mapped = files.open_files(version.path)
-        return Loaded(version, mapped.entities, mapped.fold_in)
+        """Map a version's arrays. Raises SpaceMismatch, DamagedVersion.
+
+        space: the space in which the vectors will be used; None skips the check.
+        """
+        return open_version(version, space)
 
     def verify(self, version: Version) -> dict[str, str]:
         """Compare every file with the digest it was published with; returns them. Raises DamagedVersion."""
@@ -234,6 +232,22 @@ class Registry:
 
     def _version(self, row: VersionRow) -> Version:
         return versions.as_version(row, self._files)
+
+
+def open_version(version: Version, space: str | None = None) -> Loaded:
+    """As `Registry.load`, for a process that has the files but no catalog, such as a Spark worker.
+
+    The version comes from a process that looked it up (it can be pickled).
+    """
+    if space is not None and space != version.space:
+        raise SpaceMismatch(
+            f"{version.id} is in space '{version.space}' and was loaded against space "
+            f"'{space}': vectors of two spaces cannot be mixed. "
+            f"Use a version in '{space}', or rebuild the consumer of these vectors "
+            f"in '{version.space}'."
+        )
+    mapped = files.open_files(version.path)
+    return Loaded(version, mapped.entities, mapped.fold_in)
 
 
 def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:

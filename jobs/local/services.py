@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from jobs.local.airflow_client import Airflow
 from jobs.local.environment import ROOT, environment, without_secrets
 from jobs.local.supervisor import Service, Supervisor, read_procfile
-from jobs.pipeline.tracking import VIEW
+from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings
 
 __all__ = [

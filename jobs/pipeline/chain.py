@@ -1,4 +1,4 @@
-"""Which day follows which in the ranker's chain: trusted days with impressions, from its first day on."""
+"""The ranker's chain: which trusted day with impressions follows which, from its first day on."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from jobs.lake.store import Partition
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 
-SETTINGS = (
-    "source",
-    "validation",
-    "matrix",
-    "embedding",
-    "ranker",
-)  # shape the result of every step of the ranker
+# The sections of the settings that shape the result of every step of the ranker.
+SETTINGS = ("source", "validation", "matrix", "embedding", "ranker")
 
 
 def start_day(settings: Settings) -> date | None:
-    """The first day of the chain: as set, or the first day with impressions; None for a source that never has any."""
+    """The first day of the chain: as set, or else the first day with impressions.
+
+    None for a source that never has any.
+    """
     if settings.ranker.start_day:
         return settings.ranker.start_day
     source = open_source(settings)
-    return next(
-        (d for d in days_between(*source.span()) if IMPRESSION_TABLE in source.tables(d)), None
-    )
+    for day in days_between(*source.span()):
+        if IMPRESSION_TABLE in source.tables(day):
+            return day
+    return None
 
 
 def days_up_to(settings: Settings, day: date) -> list[date]:
     """Every day of the chain's calendar up to `day`, ascending."""
     start = start_day(settings)
-    return days_between(start, day) if start and start <= day else []
+    if start is None:
+        return []
+    return days_between(start, day)  # empty where `day` is before the start
 
 
 def rankable(validated: Partition) -> bool:
@@ -44,21 +45,31 @@ def rankable(validated: Partition) -> bool:
 def needs_of_previous(
     settings: Settings, day: date, steps: tuple[str, ...]
 ) -> Iterator[tuple[str, date]]:
-    """These steps of the previous day of the chain; which that is shows as days are validated, newest first."""
+    """These steps of the previous day of the chain.
+
+    Which day that is depends on the verdicts of the days before, so those are needed first, newest
+    first, until one of them is rankable.
+    """
     for earlier in reversed(days_up_to(settings, day - timedelta(days=1))):
         yield ("validate", earlier)
         if rankable(settings.lake.get("validate", earlier)):
-            yield from ((step, earlier) for step in steps)
+            for step in steps:
+                yield (step, earlier)
             return
 
 
 def previous(settings: Settings, day: date) -> date | None:
-    """The newest day of the chain before `day`; None when it is the first."""
-    before = reversed(days_up_to(settings, day - timedelta(days=1)))
-    return next((d for d in before if rankable(settings.lake.get("validate", d))), None)
+    """The newest day of the chain before `day`; None when `day` is the first."""
+    for earlier in reversed(days_up_to(settings, day - timedelta(days=1))):
+        if rankable(settings.lake.get("validate", earlier)):
+            return earlier
+    return None
 
 
 def seed(settings: Settings, name: str, day: date) -> int:
-    """A seed of its own for every draw: from (settings, name, day)."""
+    """A seed for the draws of `name` on `day`, independent of all other names, days and settings.
+
+    Derived by hashing, so that a backfilled day draws what its nightly run drew.
+    """
     text = f"{settings.ranker.seed}/{name}/{day}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])

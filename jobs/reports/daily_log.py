@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,15 +15,19 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from jobs.errors import EvergreenError
+from jobs.features.columns import feature_spec
+from jobs.features.profiles import PROFILES, damped, join_profiles
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import ensure
 from jobs.reports.report import ReportProgress
 from jobs.settings import MatrixSettings, Settings, days_between
 from jobs.sources import open_source
-from jobs.spark.session import LazySession
-from jobs.steps.examples import PROFILES, damped, feature_spec, join_profiles
+from jobs.spark.session import spark_session
 from models.features import Day, FeatureSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # Fields that identify the entity: the ranker would learn from them what the vectors should show.
 ID_FIELDS = ("consumer", "producer", "item")
@@ -98,7 +103,7 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
 
     progress: called once per day. Raises EvergreenError if no day is trusted.
     """
-    spark = LazySession(settings)
+    spark = spark_session(settings)
     spec = None
     partitions: list[Partition] = []
     engagements: list[pa.Table] = []
@@ -141,7 +146,7 @@ def days_of(settings: Settings) -> list[date]:
 
 
 def read_impressions(
-    settings: Settings, partition: Partition, spark: LazySession
+    settings: Settings, partition: Partition, spark: SparkSession
 ) -> tuple[pa.Table, FeatureSpec]:
     """The day's impressions with profile and context, in time order, and the ranker's columns."""
     shown = partition.read(spark, IMPRESSION_TABLE)

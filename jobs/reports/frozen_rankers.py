@@ -20,22 +20,20 @@ N_NETWORKS = 2  # whose mean is one ranker: the AUCs of single networks differ b
 
 
 class Ranker:
-    """MaskNets of several seeds, trained on the same days; the score is their mean probability."""
+    """Rankers of several seeds, trained on the same days; their mean probability is the score."""
 
     def __init__(
         self, spec: FeatureSpec, days: list[Day], settings: RankerSettings, seed: int
     ) -> None:
         """days: with their vectors, oldest first."""
         # Imported here: torch takes seconds, and most commands do not need it.
-        from models.rankers.masknet import MaskNetConfig
         from models.training import TrainingConfig, train
 
-        net = MaskNetConfig(field_width=settings.field_width)
         cfg = TrainingConfig(settings.batch_size, settings.learning_rate, threads=settings.threads)
         self.models = []
         for number in range(N_NETWORKS):
             seeded = replace(cfg, seed=N_NETWORKS * seed + number)
-            self.models.append(train(days, spec, net, seeded).model)
+            self.models.append(train(days, spec, settings.kind, settings.options, seeded).model)
 
     def score(self, day: Day) -> np.ndarray:
         """One score per row of the day, (n,) float64."""

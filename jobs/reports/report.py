@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jobs.pipeline.provenance import code_commit
+from jobs.pipeline.tracking.runs import TAG, Tracker
 from jobs.settings import Settings
-from jobs.steps.publish import code_commit
 
 EXPERIMENTS = "experiments"  # the experiment in MLflow, and the folder below reports
 FILE_WIDTH = 160  # columns of a printed table where the output is not a terminal
@@ -128,16 +129,15 @@ class Report:
 
         A repeated experiment is one more run.
         """
-        from jobs.pipeline import tracking
-
-        if not tracking.enabled(self.settings):
+        tracker = Tracker(self.settings)
+        if not tracker.enabled:
             return
-        client = tracking.client_of(self.settings)
-        experiment = tracking.experiment_id(self.settings, client, EXPERIMENTS)
-        tags = {f"{tracking.TAG}step": "all", f"{tracking.TAG}commit": code_commit()}
+        client = tracker.client
+        experiment = tracker.experiment_id(EXPERIMENTS)
+        tags = {f"{TAG}step": "all", f"{TAG}commit": code_commit()}
         run = client.create_run(experiment, tags=tags, run_name=self.name)
         client.log_param(run.info.run_id, "seed", self.seed)
-        tracking.log_facts(client, run.info.run_id, self.figures)
+        tracker.log_facts(run.info.run_id, self.figures)
         client.log_artifacts(run.info.run_id, str(self.folder))
         client.set_terminated(run.info.run_id)
 

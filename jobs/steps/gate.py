@@ -1,7 +1,8 @@
-"""gate: does yesterday's challenger replace the champion? Judged on the day that neither has seen.
+"""gate: does yesterday's challenger replace the champion? Judged on a day that neither has seen.
 
-It does unless it is worse beyond doubt: the paired user bootstrap's 95 % interval of the difference in AUC lies wholly
-below zero. A fresh model that is as good is preferred, since it has seen more of the present.
+It does unless it is significantly worse: the 95 % interval of the difference in AUC (paired
+bootstrap of users) is entirely below zero. Of two models that are equally good, the newer one is
+preferred, since it has seen more recent data.
 """
 
 from __future__ import annotations
@@ -17,42 +18,80 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
+from embeddings.facts import Fact
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.chain import SETTINGS
 from jobs.plots import figure
 from jobs.settings import Settings
-from jobs.steps.evaluate import PREDICTIONS
+from jobs.steps.evaluate import CHALLENGER, CHAMPION, PREDICTIONS
 from models.metrics import auc
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+SPARK = False
+FACTS = (
+    Fact("champion_before", "training day of the champion that was tested; empty for none"),
+    Fact("challenger", "training day of the challenger that was tested; empty for none"),
+    Fact(
+        "champion_after", "training day of the champion from now on; empty for none", headline=True
+    ),
+    Fact("promoted", "1 where the challenger becomes champion, else 0", headline=True),
+    Fact("why", "the reason of the decision, with its figures"),
+    Fact(
+        "difference",
+        "AUC of the challenger minus AUC of the champion, primary label",
+        "AUC",
+        better="higher",
+        headline=True,
+    ),
+    Fact(
+        "difference_low",
+        "lower end of its 95 % interval",
+        "AUC",
+        better="higher",
+        headline=True,
+    ),
+    Fact(
+        "difference_high",
+        "upper end of its 95 % interval",
+        "AUC",
+        better="higher",
+        headline=True,
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Decision:
-    """Who is champion now ('' for nobody), and why, in words."""
+    """The champion from now on (its training day, '' for none), and the reason in words."""
 
     champion: str
     why: str
 
 
 def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
+    """The day's test, and the decision of the previous day of the chain."""
     yield ("evaluate", day)
     yield from chain.needs_of_previous(settings, day, ("gate",))
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Decide, and write down the decision with its reason."""
+    """Decide, and commit the decision with its reason."""
     test = settings.lake.get("evaluate", day)
-    champion, challenger = test.facts.get("champion", ""), test.facts.get("challenger", "")
+    champion = test.facts.get(CHAMPION, "")
+    challenger = test.facts.get(CHALLENGER, "")
+    untested = test.facts.get("untested_champion", "")
+    # Without a champion there is nothing to compare with: the challenger wins unopposed.
     interval = compare(settings, test) if champion else None
-    if not challenger and (stays := test.facts.get("untested_champion", "")):
-        decision = Decision(
-            stays, test.facts["why"]
-        )  # of another space; it serves until a model of this one is tested
+    if untested and not challenger:
+        # It reads another space; it keeps serving until a model of this space has been tested.
+        decision = Decision(untested, test.facts["why"])
     else:
         decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
+    promoted = challenger != "" and decision.champion == challenger
     with settings.lake.writing(
         "gate", day, settings=settings.digest(*SETTINGS), inputs=[test]
     ) as staging:
@@ -60,77 +99,72 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "champion_before": champion,
             "challenger": challenger,
             "champion_after": decision.champion,
-            "promoted": int(bool(challenger) and decision.champion == challenger),
+            "promoted": int(promoted),
             "why": decision.why,
-            **(interval_facts(interval) if interval else {}),
         }
-    if interval and len(interval.resamples):
+        if interval:
+            staging.facts |= interval_facts(interval)
+    if interval and len(interval.draws):
         draw(settings.report("gate", day) / "bootstrap.png", interval, decision, day)
 
 
 def compare(settings: Settings, test: Partition) -> Estimate:
-    """AUC of the challenger minus AUC of the champion on the tested day."""
+    """AUC of the challenger minus AUC of the champion on the tested day, primary label."""
     table = pq.read_table(test.path / PREDICTIONS)
     users = table["consumer_id"].to_numpy()
     labels = table["label"].to_numpy()
-    aucs = {
-        name: partial(auc, labels, table[name].to_numpy()) for name in ("champion", "challenger")
-    }
+    aucs = {}
+    for role in (CHAMPION, CHALLENGER):
+        aucs[role] = partial(auc, labels, table[role].to_numpy())
     seed = chain.seed(settings, "gate", test.day)
     estimates = user_bootstrap(users, aucs, settings.ranker.bootstrap, seed)
-    return estimates["challenger"] - estimates["champion"]
+    return estimates[CHALLENGER] - estimates[CHAMPION]
 
 
 def decide(
     champion: str, challenger: str, interval: Estimate | None, label: str, day: date
 ) -> Decision:
-    """Who is champion after `day`. champion, challenger: the days up to which they were trained, '' for nobody."""
+    """The champion after `day`.
+
+    champion, challenger: days up to which they were trained, '' for none.
+    interval: of their difference; None where there is no champion to compare with.
+    """
     if not challenger:
-        return Decision(
-            "", f"{day} is the first day of the chain: there is no model yet to be champion."
-        )
+        why = f"{day} is the first day of the chain: no model has been tested yet."
+        return Decision("", why)
+    promotion = f"The model of {challenger} is promoted"
     if not champion or interval is None:
-        return Decision(
-            challenger,
-            f"The model of {challenger} is promoted unopposed: there is no champion in its space.",
-        )
+        return Decision(challenger, f"{promotion} unopposed: there is no champion in its space.")
+    # AUC needs both outcomes; such a day shows nothing against the newer model.
     if np.isnan(interval.value):
-        return Decision(
-            challenger,
-            f"The model of {challenger} is promoted: on {day} '{label}' had one outcome only.",
-        )
-    figures = f"AUC of '{label}' on {day} {interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-    if interval.high < 0:
-        return Decision(
-            champion,
-            f"The model of {champion} stays: that of {challenger} is worse beyond doubt, {figures}.",
-        )
-    verdict = "better beyond doubt" if interval.low > 0 else "not worse"
-    return Decision(
-        challenger,
-        f"The model of {challenger} is promoted over that of {champion}: {verdict}, {figures}.",
+        return Decision(challenger, f"{promotion}: on {day} '{label}' had one outcome only.")
+    figures = (
+        f"AUC of '{label}' on {day} {interval.value:+.4f} "
+        f"[{interval.low:+.4f}, {interval.high:+.4f}]"
     )
+    # A tie promotes: requiring a gain would keep a stale model for days (docs/decisions/0008).
+    if interval.high < 0:
+        loser = f"that of {challenger} is significantly worse"
+        return Decision(champion, f"The model of {champion} stays: {loser}, {figures}.")
+    verdict = "significantly better" if interval.low > 0 else "not worse"
+    return Decision(challenger, f"{promotion} over that of {champion}: {verdict}, {figures}.")
 
 
 def interval_facts(interval: Estimate) -> dict[str, Any]:
-    """The figures of the comparison; what is not defined is left out."""
-    found = {
+    """The figures of the comparison; an undefined one (NaN) is left out."""
+    figures = {
         "difference": interval.value,
         "difference_low": interval.low,
         "difference_high": interval.high,
     }
-    return {name: value for name, value in found.items() if not np.isnan(value)}
+    return {name: value for name, value in figures.items() if not np.isnan(value)}
 
 
 def draw(path: Path, interval: Estimate, decision: Decision, day: date) -> None:
-    """The resampled differences, with zero and the interval."""
+    """Histogram of the resampled differences, with zero and the interval."""
+    color = "tab:green" if interval.high >= 0 else "tab:red"
     with figure(path, f"{day}: challenger - champion, resampled users") as axes:
-        axes.hist(
-            interval.resamples,
-            bins=30,
-            color="tab:green" if interval.high >= 0 else "tab:red",
-            alpha=0.7,
-        )
+        axes.hist(interval.draws, bins=30, color=color, alpha=0.7)
         axes.axvline(0, color="black", linewidth=1)
         for edge in (interval.low, interval.high):
             axes.axvline(edge, color="grey", linestyle="--", linewidth=1)

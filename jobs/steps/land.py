@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source",)
+SPARK = True
 FACTS = (
     Fact("rows_impressions", "impressions in the source", "rows", headline=True),
     Fact("rows_engagements", "engagements in the source", "rows", headline=True),

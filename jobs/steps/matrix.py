@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation", "matrix")
+SPARK = True
 
 FACTS = (
     Fact("days", "trusted days of the window", unit="days"),

@@ -1,7 +1,8 @@
-"""promote: point the aliases at what the gate decided, in MLflow and in the registry; never back to an older day.
+"""promote: point the aliases in MLflow and in the registry at the gate's choice.
 
-MLflow: `champion` at the champion's model version, `challenger` at today's. Registry: `champion` at the version of the
-embedding that the champion's newest vectors come from. The committed partition is the receipt.
+MLflow: `champion` at the champion's model version, `challenger` at today's. Registry: `champion`
+at the version of the embedding that the champion's newest vectors come from. No alias ever moves
+back to an older day. The committed partition is the receipt.
 """
 
 from __future__ import annotations
@@ -10,52 +11,72 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
+from embeddings.facts import Fact
 from jobs.lake.store import Partition
 from jobs.pipeline.chain import SETTINGS
+from jobs.pipeline.tracking.models import ModelRegistry
+from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
+from jobs.steps.evaluate import CHALLENGER, CHAMPION
 from jobs.steps.examples import published_version
-from jobs.steps.publish import open_registry
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+SPARK = False
+FACTS = (
+    Fact("champion", "training day of the model that the alias 'champion' follows; empty for none"),
+    Fact("challenger", "training day of the model that the alias 'challenger' follows"),
+    Fact("embedding", "version of the embedding that the registry's 'champion' follows"),
+    Fact("why", "the gate's reason"),
+)
 
 
 def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
+    """The day's model and decision, and the champion's model."""
     yield ("train", day)
     yield ("gate", day)
-    if champion := settings.lake.get("gate", day).facts["champion_after"]:
+    champion = settings.lake.get("gate", day).facts["champion_after"]
+    if champion:
         yield ("train", date.fromisoformat(champion))
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Set the aliases, then write the receipt: a retry after a kill in between sets the same again."""
-    from jobs.pipeline import tracking
+    """Set the aliases, then commit the receipt.
 
-    gate, challenger = settings.lake.get("gate", day), settings.lake.get("train", day)
+    Setting an alias twice changes nothing, so a retry after a kill in between is safe.
+    """
+    gate = settings.lake.get("gate", day)
+    challenger = settings.lake.get("train", day)
     champion = champion_of(settings, gate)
-    version = champion.facts["embedding"] if champion else ""
-    if version:
-        found = published_version(settings, version)
-        open_registry(settings).set_alias(found.name, CHAMPION, found, only_forward=True)
-    if tracking.enabled(settings):
-        for alias, model in ((CHAMPION, champion), (CHALLENGER, challenger)):
-            if model:
-                tracking.set_alias(settings, alias, model)
-    inputs = [gate, challenger, *([champion] if champion else [])]
+    inputs = [gate, challenger]
+    version_id = ""
+    if champion is not None:
+        inputs.append(champion)
+        version_id = champion.facts["embedding"]
+    if version_id:
+        version = published_version(settings, version_id)
+        settings.open_registry().set_alias(version.name, CHAMPION, version, only_forward=True)
+    tracker = Tracker(settings)
+    if tracker.enabled:
+        models = ModelRegistry(tracker)
+        if champion is not None:
+            models.set_alias(CHAMPION, champion)
+        models.set_alias(CHALLENGER, challenger)
     with settings.lake.writing(
         "promote", day, settings=settings.digest(*SETTINGS), inputs=inputs
     ) as staging:
         staging.facts |= {
             "champion": gate.facts["champion_after"],
             "challenger": str(challenger.day),
-            "embedding": version,
+            "embedding": version_id,
             "why": gate.facts["why"],
         }
 
 
 def champion_of(settings: Settings, gate: Partition) -> Partition | None:
-    """The partition of `train` that is champion after the gate's day."""
+    """The partition of `train` that is champion after the gate's day; None without a champion."""
     champion = gate.facts["champion_after"]
-    return settings.lake.get("train", date.fromisoformat(champion)) if champion else None
+    if not champion:
+        return None
+    return settings.lake.get("train", date.fromisoformat(champion))

@@ -1,7 +1,8 @@
-"""train: a MaskNet on the examples of the window up to the day, in one pass, as safetensors and JSON.
+"""train: a ranker on the examples of the window up to the day, in one pass.
 
-Each day's vectors are those of the version published before it, memory-mapped. Days whose vectors live in another space
-than the newest day's, or whose features are others, are left out and told.
+Each day's vectors are those of the version published before it, memory-mapped. Days whose vectors
+are in another space than the newest day's, or whose features differ, are left out; the facts name
+them with the reason. The partition holds model.safetensors and model.json: see models.store.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
+from embeddings.facts import Fact
 from embeddings.registry.chunked import Rows
-from embeddings.registry.files import open_files
 from jobs.errors import Skip
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.chain import SETTINGS
+from jobs.pipeline.tracking.models import ModelRegistry
+from jobs.pipeline.tracking.runs import Tracker
 from jobs.plots import figure
 from jobs.settings import RankerSettings, Settings
-from jobs.steps.examples import published_version, spec_of
+from jobs.steps.examples import EXAMPLES, published_version, spec_of
 from models.features import Day
 
 if TYPE_CHECKING:
@@ -34,49 +37,83 @@ if TYPE_CHECKING:
 
 LAST_SHARE = 0.1  # of the steps, over which the final loss is averaged
 
+SPARK = False
+FACTS = (
+    Fact("rows", "examples trained on", "rows"),
+    Fact("days", "days trained on", "days"),
+    Fact("first_day", "oldest day trained on"),
+    Fact("space", "space of the vectors that the model reads", headline=True),
+    Fact("embedding", "version whose vectors the newest examples point into"),
+    Fact("left_out", "days of the window that were not trained on, with the reason"),
+    Fact("steps", "batches trained on", "steps"),
+    Fact("parameters", "weights of the model", "weights"),
+    Fact(
+        "loss",
+        "training loss over the last tenth of the steps, sum of all labels",
+        "nats per row",
+        better="lower",
+        headline=True,
+    ),
+    Fact(
+        "loss_<label>",
+        "the label's part of the loss",
+        "nats per row",
+        better="lower",
+    ),
+)
+
 
 def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
-    """The examples of the window's days. Which days have any shows when they are validated."""
+    """The examples of the window's days; which days have any is known once they are validated."""
     window = training_window(settings, day)
-    yield from (("validate", d) for d in window)
-    yield from (("examples", d) for d in window if chain.rankable(settings.lake.get("validate", d)))
+    for validated in window:
+        yield ("validate", validated)
+    for candidate in window:
+        if chain.rankable(settings.lake.get("validate", candidate)):
+            yield ("examples", candidate)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Train on the days up to `day`. Raises Skip where the day itself has no examples."""
-    from models.rankers.masknet import MaskNetConfig
     from models.store import save
     from models.training import train
 
     partitions, left_out = usable(window_examples(settings, day))
     days = [load_day(settings, partition) for partition in partitions]
     spec = spec_of(partitions[-1])
-    cfg = training_config(settings.ranker, chain.seed(settings, "train", day))
-    trained = train(
-        days,
-        spec,
-        MaskNetConfig(field_width=settings.ranker.field_width),
-        cfg,
-        Printer(f"train {day}"),
-    )
+    ranker = settings.ranker
+    cfg = training_config(ranker, chain.seed(settings, "train", day))
+    trained = train(days, spec, ranker.kind, ranker.options, cfg, ProgressPrinter(f"train {day}"))
     with settings.lake.writing(
         "train", day, settings=settings.digest(*SETTINGS), inputs=partitions
     ) as staging:
         save(staging.path, trained.model, trained.space)
-        staging.facts |= facts_of(trained, days, left_out) | {
-            "embedding": partitions[-1].facts["version"]
-        }
+        staging.facts |= facts_of(trained, days, left_out)
+        staging.facts["embedding"] = partitions[-1].facts["version"]
     draw_losses(settings.report("train", day) / "loss.png", trained, day)
 
 
-def track(settings: Settings, partition: Partition) -> None:
-    """The model into MLflow, and a version of it under the settings' name."""
-    from jobs.pipeline.tracking import register_model
-
-    register_model(settings, partition)
+def track(tracker: Tracker, partition: Partition) -> None:
+    """Log the model to MLflow and register it as a version under the settings' name."""
+    ModelRegistry(tracker).register(partition)
 
 
-# What is trained on
+# What is trained
+
+
+def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
+    """How the settings train it."""
+    from models.training import TrainingConfig
+
+    return TrainingConfig(
+        batch_size=ranker.batch_size,
+        learning_rate=ranker.learning_rate,
+        threads=ranker.threads,
+        seed=seed,
+    )
+
+
+# What it is trained on
 
 
 def training_window(settings: Settings, day: date) -> list[date]:
@@ -85,100 +122,100 @@ def training_window(settings: Settings, day: date) -> list[date]:
 
 
 def window_examples(settings: Settings, day: date) -> list[Partition]:
-    """The examples of the window, oldest first; those of `day` are the last. Raises Skip where `day` has none."""
-    validated = [settings.lake.get("validate", d) for d in training_window(settings, day)]
-    days = [p.day for p in validated if chain.rankable(p)]
+    """The examples of the window, oldest first and `day` last. Raises Skip where `day` has none."""
+    days = []
+    for candidate in training_window(settings, day):
+        if chain.rankable(settings.lake.get("validate", candidate)):
+            days.append(candidate)
     if not days or days[-1] != day:
         raise Skip(f"{day} has no trusted impressions: nothing new to train on.")
     return [settings.lake.get("examples", d) for d in days]
 
 
 def usable(partitions: list[Partition]) -> tuple[list[Partition], dict[str, str]]:
-    """The days that can be trained on together with the last one, and the others with the reason."""
-    space, features = partitions[-1].facts["space"], spec_of(partitions[-1])
+    """The days that can be trained on together with the last one; the reason for each other day."""
+    newest = partitions[-1]
+    newest_space = newest.facts["space"]
+    newest_features = spec_of(newest)
+    kept = []
     left_out = {}
     for partition in partitions:
-        if (theirs := partition.facts["space"]) and space and theirs != space:
+        space = partition.facts["space"]
+        if space and newest_space and space != newest_space:
             left_out[str(partition.day)] = (
-                f"its vectors are in space '{theirs}', those of {partitions[-1].day} in '{space}'"
+                f"its vectors are in space '{space}', those of {newest.day} in '{newest_space}'"
             )
-        elif spec_of(partition) != features:
-            left_out[str(partition.day)] = f"its features are not those of {partitions[-1].day}"
-    return [p for p in partitions if str(p.day) not in left_out], left_out
+        elif spec_of(partition) != newest_features:
+            left_out[str(partition.day)] = f"its features are not those of {newest.day}"
+        else:
+            kept.append(partition)
+    return kept, left_out
 
 
 def load_day(settings: Settings, examples: Partition) -> Day:
-    """A partition of examples with the vectors of its own version, memory-mapped."""
+    """A partition of examples with the vectors of its own version, memory-mapped.
+
+    Raises SpaceMismatch where the registry's version is not in the space of the examples.
+    """
     spec = spec_of(examples)
-    names = [
-        *(c.name for c in spec.categorical),
-        *spec.numeric,
-        *spec.labels,
-        "consumer_row",
-        "producer_row",
-    ]
-    table = pq.read_table(examples.path / "examples", columns=names)
-    consumers: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
-    producers = consumers
+    space = examples.facts["space"]
+    categories = [column.name for column in spec.categorical]
+    names = [*categories, *spec.numeric, *spec.labels, "consumer_row", "producer_row"]
+    table = pq.read_table(examples.path / EXAMPLES, columns=names)
+    nothing: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
+    consumers, producers = nothing, nothing
     if examples.facts["version"]:
-        entities = open_files(published_version(settings, examples.facts["version"]).path).entities
+        version = published_version(settings, examples.facts["version"])
+        entities = settings.open_registry().load(version, space=space).entities
         consumers, producers = entities["consumer"].vectors, entities["producer"].vectors
-    return Day.from_table(
-        str(examples.day), table, spec, examples.facts["space"], consumers, producers
-    )
+    return Day.from_table(str(examples.day), table, spec, space, consumers, producers)
 
 
-def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
-    from models.training import TrainingConfig
-
-    return TrainingConfig(
-        ranker.batch_size, ranker.learning_rate, threads=ranker.threads, seed=seed
-    )
+# What is reported
 
 
-# What is told
+class ProgressPrinter:
+    """Progress as lines on stderr: the first batch, then every tenth of the rows.
 
-
-class Printer:
-    """Progress as lines: the first batch, and then each tenth of the rows, no more than one a second."""
+    At most one line per second, except for the last one.
+    """
 
     def __init__(self, title: str) -> None:
-        self.title, self.told, self.at = title, -1, 0.0
+        self.title = title
+        self.printed_tenth = -1
+        self.printed_at = 0.0
 
     def __call__(self, day: str, done: int, rows: int, loss: float) -> None:
         tenth = 10 * done // rows
-        if tenth > self.told and (tenth == 10 or time.monotonic() - self.at > 1):
-            self.told, self.at = tenth, time.monotonic()
-            print(
-                f"{self.title}: {done:,} of {rows:,} rows, at {day}, loss {loss:.4f}",
-                file=sys.stderr,
-                flush=True,
-            )
+        due = tenth == 10 or time.monotonic() - self.printed_at > 1
+        if tenth <= self.printed_tenth or not due:
+            return
+        self.printed_tenth = tenth
+        self.printed_at = time.monotonic()
+        line = f"{self.title}: {done:,} of {rows:,} rows, at {day}, loss {loss:.4f}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def facts_of(
     trained: Trained, days: list[Day], left_out: dict[str, str]
 ) -> dict[str, int | float | str]:
     """Rows, size and final losses; the days left out, with the reason."""
-    labels = trained.model.spec.labels
-    last = trained.losses[-max(1, int(LAST_SHARE * len(trained.losses))) :].mean(
-        axis=0, dtype=np.float64
-    )
-    told = "; ".join(f"{day}: {reason}" for day, reason in left_out.items())
-    return {
+    last_steps = max(1, int(LAST_SHARE * len(trained.losses)))
+    losses = trained.losses[-last_steps:].mean(axis=0, dtype=np.float64)
+    reasons = [f"{day}: {reason}" for day, reason in left_out.items()]
+    facts: dict[str, int | float | str] = {
         "rows": sum(len(day) for day in days),
         "days": len(days),
         "first_day": days[0].name,
         "space": trained.space,
-        "left_out": told or "none",
+        "left_out": "; ".join(reasons) or "none",
         "steps": len(trained.losses),
-        "parameters": sum(p.numel() for p in trained.model.parameters()),
-        "loss": float(last.sum()),
-        **{
-            f"loss_{label.removeprefix('label_')}": float(loss)
-            for label, loss in zip(labels, last, strict=True)
-        },
+        "parameters": sum(weights.numel() for weights in trained.model.parameters()),
+        "loss": float(losses.sum()),
     }
+    for label, loss in zip(trained.model.spec.labels, losses, strict=True):
+        facts[f"loss_{label.removeprefix('label_')}"] = float(loss)
+    return facts
 
 
 def draw_losses(path: Path, trained: Trained, day: date) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation")
+SPARK = True
 ORDER = (  # items first: impressions are compared with them
     ITEM_TABLE,
     CONSUMER_TABLE,

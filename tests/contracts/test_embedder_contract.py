@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,18 @@ CONSUMERS, PRODUCERS = 90, 40
 
 
 @pytest.fixture(params=names())
-def solver(request):
-    return embedder(request.param)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def solver(name):
+    return embedder(name)
+
+
+def options_of(name: str):
+    """The options class that the file defines."""
+    return import_module(f"embeddings.embedders.{name}").Options
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +71,14 @@ def partition(matrix, tmp_path_factory) -> Path:
     return folder
 
 
-def fit(solver, partition: Path, workers: int = 1) -> Fitted:
+def fit(name: str, partition: Path, workers: int = 1) -> Fitted:
     """The fit, the consumers of all workers put together."""
+
+    options = options_of(name)()
 
     def work(comm: Communicator) -> Fitted:
         share = MatrixShare(partition, comm)
-        return solver.fit(share, DIM, 3, solver.Options(), lambda text: None)
+        return embedder(name).fit(share, DIM, 3, options, lambda text: None)
 
     parts = run_threads(workers, work)
     for part in parts:
@@ -73,8 +86,8 @@ def fit(solver, partition: Path, workers: int = 1) -> Fitted:
     return replace(parts[0], consumers=np.concatenate([part.consumers for part in parts]))
 
 
-def test_it_embeds_every_consumer_and_producer(solver, partition):
-    fitted = fit(solver, partition)
+def test_it_embeds_every_consumer_and_producer(name, partition):
+    fitted = fit(name, partition)
     assert fitted.consumers.shape == (CONSUMERS, DIM)
     assert fitted.producers.shape == (PRODUCERS, DIM)
     for vectors in (fitted.consumers, fitted.producers):
@@ -82,66 +95,66 @@ def test_it_embeds_every_consumer_and_producer(solver, partition):
         assert np.isfinite(vectors).all()
 
 
-def test_fitting_again_gives_the_same_bytes(solver, partition):
-    first = fit(solver, partition)
-    again = fit(solver, partition)
+def test_fitting_again_gives_the_same_bytes(name, partition):
+    first = fit(name, partition)
+    again = fit(name, partition)
     assert first.consumers.tobytes() == again.consumers.tobytes()
     assert first.producers.tobytes() == again.producers.tobytes()
 
 
-def test_two_workers_find_what_one_finds(solver, partition):
-    one = fit(solver, partition)
-    two = fit(solver, partition, workers=2)
+def test_two_workers_find_what_one_finds(name, partition):
+    one = fit(name, partition)
+    two = fit(name, partition, workers=2)
     products = one.consumers @ one.producers.T
     np.testing.assert_allclose(two.consumers @ two.producers.T, products, atol=1e-3)
 
 
-def test_engaged_pairs_score_above_the_others(solver, partition, matrix):
+def test_engaged_pairs_score_above_the_others(name, partition, matrix):
     """What it is for: the product of two vectors tells whether there is an engagement."""
-    fitted = fit(solver, partition)
+    fitted = fit(name, partition)
     scores = fitted.consumers @ fitted.producers.T
     engaged = matrix.toarray() > 0
     assert scores[engaged].mean() > 2 * scores[~engaged].mean()
 
 
-def test_a_fitted_consumer_folds_in_near_its_fitted_vector(solver, partition, matrix):
-    fitted = fit(solver, partition)
+def test_a_fitted_consumer_folds_in_near_its_fitted_vector(name, partition, matrix):
+    fitted = fit(name, partition)
     folded = fitted.fold_in.fold(matrix)
     cosines = np.sum(folded * fitted.consumers, axis=1)
     cosines /= np.linalg.norm(folded, axis=1) * np.linalg.norm(fitted.consumers, axis=1)
     assert cosines.min() > 0.95
 
 
-def test_its_fold_in_survives_a_file(solver, partition, matrix, tmp_path):
-    model = fit(solver, partition).fold_in
+def test_its_fold_in_survives_a_file(name, partition, matrix, tmp_path):
+    model = fit(name, partition).fold_in
     save_fold_in(tmp_path / "fold_in", model)
     restored = load_fold_in(tmp_path / "fold_in")
     np.testing.assert_array_equal(restored.fold(matrix[:9]), model.fold(matrix[:9]))
 
 
-def test_every_fact_is_declared_with_its_meaning(solver, partition):
-    fitted = fit(solver, partition)
+def test_every_fact_is_declared_with_its_meaning(name, solver, partition):
+    fitted = fit(name, partition)
     assert fitted.facts
-    for name in fitted.facts:
-        fact = declaration(solver.FACTS, name)
-        assert fact is not None, f"{name} is not declared"
+    for fact_name in fitted.facts:
+        fact = declaration(solver.FACTS, fact_name)
+        assert fact is not None, f"{fact_name} is not declared"
         assert fact.meaning
 
 
-def test_its_curves_can_be_drawn(solver, partition):
-    for curve in fit(solver, partition).curves:
+def test_its_curves_can_be_drawn(name, partition):
+    for curve in fit(name, partition).curves:
         assert len(curve.x) == len(curve.y) > 0
         assert np.isfinite(curve.y).all()
 
 
-def test_an_unknown_option_is_refused(solver):
+def test_an_unknown_option_is_refused(name):
     with pytest.raises(ValidationError, match="speed"):
-        solver.Options(speed=11)
+        options_of(name)(speed=11)
 
 
-def test_every_option_is_described(solver):
-    for name, field in solver.Options.model_fields.items():
-        assert field.description, f"{name} has no docstring"
+def test_every_option_is_described(name):
+    for option, field in options_of(name).model_fields.items():
+        assert field.description, f"{option} has no docstring"
 
 
 def test_a_name_without_a_file_is_refused_with_the_list():
@@ -165,7 +178,6 @@ class Options(base.Options):
 
 
 class Toy:
-    Options = Options
     FACTS = (Fact("scale", "length of the random directions", headline=True),)
 
     def fit(self, matrix, dim, seed, options, progress):

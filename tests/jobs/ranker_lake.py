@@ -1,4 +1,4 @@
-"""Small validated days and published versions, committed straight into a lake: what the ranker's steps read."""
+"""Small validated days and published versions in a lake: the inputs of the ranker's steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from jobs.lake.store import Partition
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps.publish import SETTINGS as PUBLISH_SETTINGS
-from jobs.steps.publish import open_registry
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]
@@ -26,10 +25,11 @@ LABELS = ("label_click", "label_like")
 
 
 def ranker_settings(home: Path, mlflow_uri: str = "off", **ranker) -> Settings:
-    """Settings of a log of six days, read for its span only: the days are committed by the tests."""
+    """Settings of a log of six days. Only its span is read: the tests commit the days."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "log.txt"
-    log.write_text("".join(f"c1 p1 {(day - date(1970, 1, 1)).days * 86_400}\n" for day in DAYS))
+    lines = [f"c1 p1 {(day - date(1970, 1, 1)).days * 86_400}\n" for day in DAYS]
+    log.write_text("".join(lines))
     options = {
         "start_day": FIRST,
         "window_days": 4,
@@ -67,7 +67,10 @@ def impressions(day: date, n: int = 200) -> pa.Table:
 
 
 def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> Partition:
-    """A validated day: its impressions, their engagements, profiles and items; None: a day that was refused."""
+    """A validated day: its impressions, their engagements, and profiles.
+
+    None stands for a day that validation refused.
+    """
     with settings.lake.writing(
         "validate", day, settings=settings.digest("source", "validation")
     ) as staging:
@@ -76,23 +79,19 @@ def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> P
             "reason": "" if shown is not None else "half of the rows are missing",
         }
         if shown is not None:
-            for name, table in {
-                "impressions": shown,
-                "engagements": unpivoted(shown),
-                **profiles(),
-            }.items():
+            tables = {"impressions": shown, "engagements": unpivoted(shown), **profiles()}
+            for name, table in tables.items():
                 (staging.path / name).mkdir()
                 pq.write_table(table, staging.path / name / "part-00000.parquet")
     return settings.lake.get("validate", day)
 
 
 def unpivoted(shown: pa.Table) -> pa.Table:
-    """One engagement a label that is 1."""
+    """One engagement for every label that is 1."""
     parts = []
     for label in LABELS:
-        rows = shown.filter(pc.equal(shown[label], 1)).select(
-            ["consumer_id", "producer_id", "item_id", "time_ms"]
-        )
+        positive = shown.filter(pc.equal(shown[label], 1))
+        rows = positive.select(["consumer_id", "producer_id", "item_id", "time_ms"])
         kind = pa.array([label.removeprefix("label_")] * rows.num_rows, pa.string())
         value = pa.array([1.0] * rows.num_rows, pa.float64())
         parts.append(rows.append_column("kind", kind).append_column("value", value))
@@ -100,42 +99,40 @@ def unpivoted(shown: pa.Table) -> pa.Table:
 
 
 def profiles() -> dict[str, pa.Table]:
-    """Known consumers c0..c27 (the last two have no profile) and items, one number of each unknown."""
-    fans = [None if c == 3 else float(c * c) for c in range(28)]
-    return {
-        "consumers": pa.table(
-            {
-                "consumer_id": [f"c{c}" for c in range(28)],
-                "cat_kind": [f"k{c % 3}" for c in range(28)],
-                "num_fans": fans,
-            }
-        ),
-        "items": pa.table(
-            {
-                "item_id": [f"i{i}" for i in range(24)],
-                "producer_id": [f"p{i % 8}" for i in range(24)],
-                "cat_tag": [f"g{i % 5}" for i in range(24)],
-                "num_length": [float(-i) for i in range(24)],
-            }
-        ),
-    }
+    """Profiles of consumers c0..c27 (the last two have none) and of items.
+
+    One consumer's number is unknown.
+    """
+    consumers = {"consumer_id": [], "cat_kind": [], "num_fans": []}
+    for c in range(28):
+        consumers["consumer_id"].append(f"c{c}")
+        consumers["cat_kind"].append(f"k{c % 3}")
+        consumers["num_fans"].append(None if c == 3 else float(c * c))
+    items = {"item_id": [], "producer_id": [], "cat_tag": [], "num_length": []}
+    for i in range(24):
+        items["item_id"].append(f"i{i}")
+        items["producer_id"].append(f"p{i % 8}")
+        items["cat_tag"].append(f"g{i % 5}")
+        items["num_length"].append(float(-i))
+    return {"consumers": pa.table(consumers), "items": pa.table(items)}
 
 
 def publish_version(settings: Settings, day: date, space: str = "author-s") -> Partition:
-    """A version of that day: consumers and producers drawn anew every day, so that row numbers differ by day."""
+    """A version of that day.
+
+    Its consumers and producers are drawn anew for every day, so that row numbers differ by day.
+    """
     rng = np.random.default_rng(100 + (day - FIRST).days)
 
     def entity(prefix: str, n: int, kept: int) -> Vectors:
-        ids = np.sort([f"{prefix}{i}".encode() for i in rng.choice(n, kept, replace=False)]).astype(
-            np.bytes_
-        )
+        ids = [f"{prefix}{i}".encode() for i in rng.choice(n, kept, replace=False)]
         vectors = rng.normal(size=(kept, DIM)).astype(np.float32)
-        return Vectors(ids, vectors, np.ones(kept, np.int32), np.zeros(kept, bool))
+        return Vectors(np.sort(ids), vectors, np.ones(kept, np.int32), np.zeros(kept, bool))
 
     producers = entity("p", 8, 6)
     fold_in = SVDFoldIn(producers.vectors, np.ones(6))
     entities = {"consumer": entity("c", 30, 20), "producer": producers}
-    version = open_registry(settings).publish(
+    version = settings.open_registry().publish(
         "author", day, space, entities, fold_in, lineage={"days": []}
     )
     with settings.lake.writing(
@@ -146,7 +143,7 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
 
 
 def commit_days(settings: Settings, days: list[date], n: int = 200) -> None:
-    """Validated and published, both, for each of these days."""
+    """Commit each of these days as validated, and publish a version of it."""
     for day in days:
         commit_validated(settings, day, impressions(day, n))
         publish_version(settings, day)

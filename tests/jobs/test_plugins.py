@@ -8,9 +8,11 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from embeddings.embedders.base import names
 from jobs.errors import SettingsError
 from jobs.plugins import plugin_names
 from jobs.settings import EmbeddingSettings, Settings, load_settings
+from models.rankers.base import kinds
 
 SOURCE = '[source]\nkind = "edgelist"\npath = "log.txt"\n'
 
@@ -28,9 +30,9 @@ def load(tmp_path, monkeypatch):
     return from_text
 
 
-def test_every_file_but_base_is_a_plugin():
-    assert {"als", "svd"} <= set(plugin_names("embeddings.embedders"))
-    assert "base" not in plugin_names("embeddings.embedders")
+def test_a_file_that_defines_the_marker_is_a_plugin():
+    assert plugin_names("embeddings.embedders", "EMBEDDER") == names()
+    assert plugin_names("models.rankers", "RANKER") == kinds()
 
 
 def test_without_a_table_a_plugin_has_its_defaults(load):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from jobs.lake.store import Partition
@@ -81,14 +82,8 @@ class ModelRegistry:
         """Log the weights together with the code that reads them: models from code, no pickle."""
         import mlflow
 
-        from models import serving
+        from models.packaging import logging_arguments
 
-        return mlflow.pyfunc.log_model(
-            name=self.name,
-            python_model=serving.__file__,
-            artifacts={serving.ARTIFACT: str(trained.path)},
-            code_paths=[str(Path(serving.__file__).parent)],
-            signature=serving.signature(trained.path),
-            input_example=serving.input_example(trained.path),
-            pip_requirements=[*serving.REQUIREMENTS],
-        )
+        with TemporaryDirectory() as code:
+            arguments = logging_arguments(trained.path, Path(code))
+            return mlflow.pyfunc.log_model(name=self.name, **arguments)

@@ -21,10 +21,11 @@ from jobs.settings import Settings
 from jobs.steps import promote, train
 from models import serving
 from models.features import Categorical, FeatureSpec
-from models.rankers.masknet import MaskNet, MaskNetConfig
+from models.rankers.base import build, kinds, read_options
 from models.store import load, save
 
 SPEC = FeatureSpec((Categorical("hash_item", 9, "item"),), ("num_x",), ("label_click",), 4)
+KIND = kinds()[0]
 DIGEST = ("source", "validation", "matrix", "embedding", "ranker")
 
 
@@ -63,7 +64,7 @@ def commit_model(settings: Settings, day: date, seed: int = 0) -> Partition:
 
     torch.manual_seed(seed)
     with settings.lake.writing("train", day, settings=settings.digest(*DIGEST)) as staging:
-        save(staging.path, MaskNet(SPEC, MaskNetConfig()).eval(), "author-s")
+        save(staging.path, build(KIND, SPEC, read_options(KIND, {})).eval(), "author-s")
         staging.facts |= {"space": "author-s", "embedding": f"author/{DAYS[0]}.r1", "rows": 5}
     return settings.lake.get("train", day)
 

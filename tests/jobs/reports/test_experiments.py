@@ -79,7 +79,7 @@ def test_fold_in_from_end_to_end_without_public_data(
 
 def test_a_report_is_a_run_in_mlflow(small_settings, tmp_path):
     """Figures are metrics, files are artifacts, and the seed is a parameter."""
-    from jobs.pipeline.tracking import client_of
+    from jobs.pipeline.tracking.runs import Tracker
 
     mlflow = small_settings.mlflow.model_copy(update={"uri": ""})
     tracked = small_settings.model_copy(update={"home": tmp_path, "mlflow": mlflow})
@@ -87,7 +87,7 @@ def test_a_report_is_a_run_in_mlflow(small_settings, tmp_path):
     report.table("gains", [{"method": "als", **Estimate(0.1, 0.05, 0.2).fields("gain")}])
     report.figures["als_gain"] = 0.1
     report.track()
-    client = client_of(tracked)
+    client = Tracker(tracked).client
     run = client.search_runs([client.get_experiment_by_name("experiments").experiment_id])[0]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seed": "5"}

@@ -1,4 +1,4 @@
-"""examples: what a ranker sees of a day was known before the day; every number is that of a slow loop."""
+"""examples: the features of a day were known before it; every number is that of a slow loop."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from ranker_lake import (
 from jobs.errors import Skip, UntrustedDay
 from jobs.steps import examples
 from jobs.steps.examples import needs, spec_of
-from jobs.steps.publish import open_registry
 
 TODAY = DAYS[3]
 
 
 @pytest.fixture(scope="module")
 def built(spark, tmp_path_factory):
-    """Examples of the fourth day, made when later days were validated and published already."""
+    """Examples of the fourth day, computed when later days were already published."""
     settings = ranker_settings(tmp_path_factory.mktemp("later"))
     commit_days(settings, DAYS)
     examples.run(spark, settings, TODAY)
@@ -40,7 +39,7 @@ def table_of(settings) -> pa.Table:
 
 
 def test_later_days_and_versions_change_nothing(spark, built, tmp_path):
-    """Point in time: the same bytes come out of a lake where nothing after the day, nor its own version, exists."""
+    """Point in time: without later days, and without the day's version, the bytes are the same."""
     settings = ranker_settings(tmp_path)
     commit_days(settings, DAYS[:3])
     commit_validated(settings, TODAY, impressions(TODAY))
@@ -53,88 +52,87 @@ def test_later_days_and_versions_change_nothing(spark, built, tmp_path):
 
 
 def test_outcomes_of_the_day_are_in_the_labels_and_nowhere_else(spark, built, tmp_path):
-    """All outcomes and dwell times of the day turned round: only the label columns differ."""
+    """With all outcomes and dwell times of the day inverted, only the label columns differ."""
     settings = ranker_settings(tmp_path)
     commit_days(settings, DAYS[:3])
     shown = impressions(TODAY)
-    for name in (*LABELS, "dwell_ms"):
-        turned = pa.array((1 if name in LABELS else 9000) - shown[name].to_numpy())
-        shown = shown.set_column(
-            shown.column_names.index(name), name, turned.cast(shown.schema.field(name).type)
-        )
+    for name, largest in {"label_click": 1, "label_like": 1, "dwell_ms": 9000}.items():
+        inverted = pa.array(largest - shown[name].to_numpy(), shown.schema.field(name).type)
+        shown = shown.set_column(shown.column_names.index(name), name, inverted)
     commit_validated(settings, TODAY, shown)
     examples.run(spark, settings, TODAY)
-    ours, turned = table_of(built), table_of(settings)
-    different = [name for name in ours.column_names if not ours[name].equals(turned[name])]
+    original, inverted = table_of(built), table_of(settings)
+    different = [n for n in original.column_names if not original[n].equals(inverted[n])]
     assert different == list(LABELS)
 
 
-def test_every_impression_is_there_once_in_the_order_of_time(built):
-    """The day's impressions, sorted by time; their ids and labels as they were."""
+def test_every_impression_is_one_row_in_the_order_of_time(built):
+    """The day's impressions, sorted by time, with their ids and labels."""
     table, shown = table_of(built), impressions(TODAY).sort_by("time_ms")
     for name in ("consumer_id", "producer_id", "item_id", "time_ms", *LABELS):
         assert table[name].to_pylist() == shown[name].to_pylist()
 
 
 def test_rows_point_into_the_version_of_the_day_before(built):
-    """Row numbers by a slow search in yesterday's ids; -1 for those who are not among them."""
-    loaded = open_registry(built).load(open_registry(built).version("author", DAYS[2]))
+    """Row numbers by a slow search in yesterday's ids; -1 for an id that is missing there."""
+    loaded = built.open_registry().load(built.open_registry().version("author", DAYS[2]))
     table = table_of(built)
     for entity in ("consumer", "producer"):
         ids = [i.decode() for i in loaded.entities[entity].ids.tolist()]
-        slow = [ids.index(i) if i in ids else -1 for i in table[f"{entity}_id"].to_pylist()]
+        slow = []
+        for id_ in table[f"{entity}_id"].to_pylist():
+            slow.append(ids.index(id_) if id_ in ids else -1)
         assert table[f"{entity}_row"].to_pylist() == slow
         assert -1 in slow
         share = built.lake.get("examples", TODAY).facts[f"known_{entity}s"]
         assert share == pytest.approx(np.mean([row >= 0 for row in slow]))
 
 
-def test_history_is_counted_over_the_days_before(built):
+def test_the_past_is_counted_over_the_days_before(built):
     """Shown, engaged and lifts of every entity: one loop over all earlier impressions."""
     past = [row for day in DAYS[:3] for row in impressions(day).to_pylist()]
     table = table_of(built)
     for entity in ("consumer", "producer", "item"):
         for position, who in enumerate(table[f"{entity}_id"].to_pylist()):
-            theirs = [row for row in past if row[f"{entity}_id"] == who]
-            engaged = sum(row[label] for row in theirs for label in LABELS)
-            expected = {"shown": log1p(len(theirs)), "engaged": log1p(engaged)}
+            own = [row for row in past if row[f"{entity}_id"] == who]
+            engaged = 0
+            expected = {"shown": log1p(len(own))}
             for label in LABELS:
-                usual = len(theirs) * sum(row[label] for row in past) / len(past)
-                lift = log((sum(row[label] for row in theirs) + 1) / (usual + 1))
+                positives = sum(row[label] for row in own)
+                usual = len(own) * sum(row[label] for row in past) / len(past)
+                lift = log((positives + 1) / (usual + 1))
                 expected[f"lift_{label.removeprefix('label_')}"] = lift
-            found = {
-                name: table[f"num_{entity}_past_{name}"][position].as_py() for name in expected
-            }
-            assert found == pytest.approx(expected, abs=1e-6)
+                engaged += positives
+            expected["engaged"] = log1p(engaged)
+            for name, number in expected.items():
+                stored = table[f"num_{entity}_past_{name}"][position].as_py()
+                assert stored == pytest.approx(number, abs=1e-6)
 
 
 def test_profile_numbers_are_signed_logarithms(built):
-    """sign(x) log(1 + |x|); null where the profile has none, or there is no profile."""
-    table = table_of(built)
-    for who, fans in zip(
-        table["consumer_id"].to_pylist(), table["num_consumer_fans"].to_pylist(), strict=True
-    ):
-        number = int(who[1:])
-        assert fans == (
-            None if number == 3 or number >= 28 else pytest.approx(log1p(number * number))
-        )
-    for what, length in zip(
-        table["item_id"].to_pylist(), table["num_item_length"].to_pylist(), strict=True
-    ):
-        assert length == pytest.approx(copysign(log1p(int(what[1:])), -1), abs=1e-6)
+    """sign(x) log(1 + |x|); null where the number or the whole profile is missing."""
+    table = table_of(built).to_pylist()
+    for row in table:
+        number = int(row["consumer_id"].removeprefix("c"))
+        if number == 3 or number >= 28:
+            assert row["num_consumer_fans"] is None
+        else:
+            assert row["num_consumer_fans"] == pytest.approx(log1p(number * number))
+        length = -int(row["item_id"].removeprefix("i"))
+        expected = copysign(log1p(abs(length)), length)
+        assert row["num_item_length"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_categories_are_buckets_of_their_values(built):
-    """Equal values share a bucket, and buckets lie within the promised number."""
+    """Equal values share a bucket, and no bucket exceeds the number in the spec."""
     table, spec = table_of(built), spec_of(built.lake.get("examples", TODAY))
     for column in spec.categorical:
         buckets = table[column.name].to_numpy()
         assert 0 <= buckets.min() <= buckets.max() < column.buckets
     for name in ("consumer", "producer", "item"):
-        pairs = set(
-            zip(table[f"{name}_id"].to_pylist(), table[f"hash_{name}"].to_pylist(), strict=True)
-        )
-        assert len(pairs) == len(set(table[f"{name}_id"].to_pylist()))
+        ids = table[f"{name}_id"].to_pylist()
+        pairs = set(zip(ids, table[f"hash_{name}"].to_pylist(), strict=True))
+        assert len(pairs) == len(set(ids))
     assert {c.name for c in spec.categorical} >= {
         "hash_hour",
         "hash_ctx_tab",
@@ -143,8 +141,8 @@ def test_categories_are_buckets_of_their_values(built):
     }
 
 
-def test_no_column_is_left_to_chance(built):
-    """The columns are the ids, the time, what the spec names, and the two rows: nothing else."""
+def test_there_are_no_other_columns(built):
+    """The columns are the ids, the time, those of the spec, and the two rows: nothing else."""
     spec = spec_of(built.lake.get("examples", TODAY))
     named = {*(c.name for c in spec.categorical), *spec.numeric, *spec.labels}
     assert set(table_of(built).column_names) - named == {
@@ -152,7 +150,7 @@ def test_no_column_is_left_to_chance(built):
     }
 
 
-def test_the_first_day_has_no_history_and_no_version(spark, tmp_path):
+def test_the_first_day_has_no_past_and_no_version(spark, tmp_path):
     """Nothing before it: all counts zero, all rows unknown, no space."""
     settings = ranker_settings(tmp_path)
     commit_validated(settings, DAYS[0], impressions(DAYS[0], 20))
@@ -164,8 +162,8 @@ def test_the_first_day_has_no_history_and_no_version(spark, tmp_path):
     assert set(table["num_item_past_lift_click"].to_pylist()) == {0.0}
 
 
-def test_an_untrusted_day_leaves_the_version_before_it(tmp_path):
-    """Needs: the newest trusted day's version, whichever versions there are."""
+def test_the_version_of_an_untrusted_day_is_not_used(tmp_path):
+    """The newest trusted day's version is needed, even where a newer version exists."""
     settings = ranker_settings(tmp_path)
     commit_days(settings, [*DAYS[:2], TODAY])
     commit_validated(settings, DAYS[2], None)
@@ -174,12 +172,11 @@ def test_an_untrusted_day_leaves_the_version_before_it(tmp_path):
     assert [day for step, day in needs(settings, DAYS[0]) if step == "publish"] == []
 
 
-def test_a_refused_day_and_a_source_without_impressions_say_so(spark, tmp_path):
+def test_a_refused_day_and_a_source_without_impressions_are_reported(spark, tmp_path):
     settings = ranker_settings(tmp_path)
     commit_validated(settings, DAYS[0], None)
-    with pytest.raises(
-        UntrustedDay, match=f"No examples for {DAYS[0]}: half of the rows are missing"
-    ):
+    message = f"No examples for {DAYS[0]}: half of the rows are missing"
+    with pytest.raises(UntrustedDay, match=message):
         examples.run(spark, settings, DAYS[0])
     with settings.lake.writing("validate", DAYS[0], settings="") as staging:
         staging.facts |= {"trusted": True, "reason": ""}

@@ -1,7 +1,8 @@
-"""train, test, gate and promote on small days: what they decide, what they refuse, and what survives a kill."""
+"""train, evaluate, gate and promote on small days: decisions, refusals, and kills."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -25,13 +26,14 @@ from ranker_lake import (
 )
 
 from embeddings.benchmarks.intervals import Estimate
+from embeddings.facts import declaration
+from embeddings.registry.errors import SpaceMismatch
 from jobs.errors import EvergreenError, SettingsError, Skip
 from jobs.pipeline import chain
+from jobs.pipeline.plan import RANKER_STEPS, module
 from jobs.settings import Settings
-from jobs.steps import evaluate as judge
-from jobs.steps import examples, gate, promote, train
+from jobs.steps import evaluate, examples, gate, promote, train
 from jobs.steps.gate import decide
-from jobs.steps.publish import open_registry
 from models.metrics import auc
 from models.store import load
 
@@ -48,7 +50,7 @@ def four_days(spark, tmp_path_factory):
 
 @pytest.fixture
 def settings(four_days, tmp_path):
-    """A copy of the four days, to do with as one likes."""
+    """A copy of the four days, free to be changed."""
     return copied(four_days, tmp_path / "home")
 
 
@@ -59,26 +61,32 @@ def copied(settings: Settings, home: Path) -> Settings:
 
 def run_chain(settings: Settings, days: list[date]) -> None:
     for day in days:
-        for step in (judge, train, gate, promote):
+        for step in (evaluate, train, gate, promote):
             step.run(None, settings, day)
+
+
+def with_options(settings: Settings, **ranker) -> Settings:
+    """The settings with other options of the section `ranker`."""
+    section = settings.ranker.model_copy(update=ranker)
+    return settings.model_copy(update={"ranker": section})
 
 
 # The chain
 
 
 def test_models_are_tested_on_the_day_before_they_see_it(settings):
-    """Who meets whom: on the first day nobody, then yesterday's model alone, then champion and challenger."""
+    """No model on the first day, then yesterday's model alone, then champion and challenger."""
     run_chain(settings, DAYS[:4])
-    met = [settings.lake.get("evaluate", day).facts for day in DAYS[:4]]
-    roles = [(facts.get("champion"), facts.get("challenger")) for facts in met]
+    tested = [settings.lake.get("evaluate", day).facts for day in DAYS[:4]]
+    roles = [(facts.get("champion"), facts.get("challenger")) for facts in tested]
     first, second, third = map(str, DAYS[:3])
     assert roles[:3] == [(None, None), (None, first), (first, second)]
     assert roles[3][1] == third
-    assert "first day of the chain" in met[0]["why"]
+    assert "first day of the chain" in tested[0]["why"]
 
 
 def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
-    """The day's vectors fit no older model: none is tested, the champion stays, and the new space's first is next."""
+    """No older model reads the day's vectors: none is tested, and the champion stays for a day."""
     run_chain(settings, DAYS[:3])
     for day in DAYS[2:4]:
         publish_version(settings, day, space="author-new")
@@ -87,19 +95,16 @@ def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
         shutil.rmtree(settings.lake.root / "examples" / f"day={day}", ignore_errors=True)
         examples.run(spark, settings, day)
     run_chain(settings, DAYS[3:5])
-    facts = {
-        step: [settings.lake.get(step, day).facts for day in DAYS[2:5]]
-        for step in ("evaluate", "gate")
-    }
-    before, opened, after = facts["gate"]
-    assert "challenger" not in facts["evaluate"][1]
-    assert "new space 'author-new'" in facts["evaluate"][1]["why"]
+    _, opening, following = (settings.lake.get("evaluate", day).facts for day in DAYS[2:5])
+    before, opened, after = (settings.lake.get("gate", day).facts for day in DAYS[2:5])
+    assert "challenger" not in opening
+    assert "new space 'author-new'" in opening["why"]
     assert opened["champion_after"] == before["champion_after"] != ""
-    assert facts["evaluate"][2]["challenger"] == after["champion_after"] == str(DAYS[3])
+    assert following["challenger"] == after["champion_after"] == str(DAYS[3])
 
 
-def test_the_figures_of_a_test_are_those_of_its_predictions(settings):
-    """AUC of the stored predictions, and the stored predictions are what the stored model says."""
+def test_the_metrics_are_those_of_the_stored_predictions(settings):
+    """One prediction per example, in their order; its AUC is the fact, and above chance."""
     run_chain(settings, DAYS[:3])
     test = settings.lake.get("evaluate", DAYS[2])
     table = pq.read_table(test.path / "predictions.parquet")
@@ -107,17 +112,13 @@ def test_the_figures_of_a_test_are_those_of_its_predictions(settings):
         assert test.facts[f"{role}_auc_click"] == auc(
             table["label"].to_numpy(), table[role].to_numpy()
         )
-    assert (
-        table["consumer_id"].to_pylist()
-        == pq.read_table(settings.lake.get("examples", DAYS[2]).path / "examples")[
-            "consumer_id"
-        ].to_pylist()
-    )
+    shown = pq.read_table(settings.lake.get("examples", DAYS[2]).path / "examples")
+    assert table["consumer_id"].to_pylist() == shown["consumer_id"].to_pylist()
     assert test.facts["challenger_auc_click"] > 0.6  # the small days are learnable
 
 
 def test_the_previous_day_is_the_newest_trusted_one(tmp_path):
-    """A refused day is passed over, and so is one without impressions; before the start there is nothing."""
+    """A refused day and a day without impressions are skipped; the first day has none before it."""
     settings = ranker_settings(tmp_path)
     commit_validated(settings, DAYS[0], impressions(DAYS[0], 5))
     commit_validated(settings, DAYS[1], None)
@@ -126,33 +127,64 @@ def test_the_previous_day_is_the_newest_trusted_one(tmp_path):
     assert chain.previous(settings, DAYS[3]) == DAYS[0]
     assert chain.previous(settings, DAYS[0]) is None
     needed = list(chain.needs_of_previous(settings, DAYS[3], ("train", "gate")))
-    assert needed == [("validate", d) for d in reversed(DAYS[:3])] + [
-        ("train", DAYS[0]),
-        ("gate", DAYS[0]),
-    ]
+    verdicts = [("validate", day) for day in reversed(DAYS[:3])]
+    assert needed == [*verdicts, ("train", DAYS[0]), ("gate", DAYS[0])]
 
 
 def test_every_draw_has_its_own_seed(settings):
-    """By step, day and settings; the same ones every time."""
-    other = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"seed": 1})})
-    seeds = {
-        chain.seed(s, step, day)
-        for s in (settings, other)
-        for step in ("train", "gate")
-        for day in DAYS[:2]
-    }
+    """Another step, day or seed in the settings gives another seed; the same gives the same."""
+    seeds = set()
+    for chosen in (settings, with_options(settings, seed=1)):
+        for step in ("train", "gate"):
+            for day in DAYS[:2]:
+                seeds.add(chain.seed(chosen, step, day))
     assert len(seeds) == 8
     assert chain.seed(settings, "train", DAYS[0]) in seeds
+
+
+def test_every_fact_is_declared_by_its_step(spark, settings):
+    """Days without a model, with both models, and of a new space: no fact lacks a meaning."""
+    run_chain(settings, DAYS[:3])
+    publish_version(settings, DAYS[2], space="author-new")
+    shutil.rmtree(settings.lake.root / "examples" / f"day={DAYS[3]}")
+    examples.run(spark, settings, DAYS[3])
+    run_chain(settings, DAYS[3:4])
+    undeclared = []
+    used = set()
+    for step in RANKER_STEPS:
+        for day in DAYS[:4]:
+            for name in settings.lake.get(step, day).facts:
+                fact = declaration(module(step).FACTS, name)
+                undeclared += [f"{step}: {name}"] if fact is None else []
+                used.add((step, fact))
+    assert undeclared == []
+    declared = {(step, fact) for step in RANKER_STEPS for fact in module(step).FACTS}
+    assert declared - used == set()
+
+
+def test_headlines_are_the_figures_of_the_decision():
+    """They also stand on the run of the day, beside those of the other steps."""
+    headlines = {
+        step: [fact.name for fact in module(step).FACTS if fact.headline] for step in RANKER_STEPS
+    }
+    assert headlines == {
+        "examples": ["version", "space"],
+        "evaluate": ["champion_auc_<label>", "challenger_auc_<label>"],
+        "train": ["space", "loss"],
+        "gate": [
+            *("champion_after", "promoted"),
+            *("difference", "difference_low", "difference_high"),
+        ],
+        "promote": [],
+    }
 
 
 # Training
 
 
 def test_training_takes_the_window_and_nothing_newer(settings):
-    """Up to the day itself, from the window's first day on."""
-    short = settings.model_copy(
-        update={"ranker": settings.ranker.model_copy(update={"window_days": 2})}
-    )
+    """From the window's first day to the day itself."""
+    short = with_options(settings, window_days=2)
     train.run(None, short, DAYS[2])
     partition = short.lake.get("train", DAYS[2])
     assert sorted(partition.inputs) == [f"examples/{day}" for day in DAYS[1:3]]
@@ -167,8 +199,8 @@ def test_training_twice_is_the_same_partition(settings):
     assert settings.lake.get("train", DAYS[2]) == first
 
 
-def test_a_day_of_another_space_is_left_out_and_told(spark, settings):
-    """Vectors of two spaces are never mixed: the newest day's space counts, the facts name the other."""
+def test_a_day_of_another_space_is_left_out_and_named(spark, settings):
+    """Vectors of two spaces are never mixed: the newest day's space is used."""
     publish_version(settings, DAYS[2], space="author-new")
     settings.lake.root.joinpath("examples", f"day={DAYS[3]}").rename(settings.home / "aside")
     examples.run(spark, settings, DAYS[3])
@@ -180,6 +212,14 @@ def test_a_day_of_another_space_is_left_out_and_told(spark, settings):
     assert facts["left_out"] == "; ".join(f"{day}: {why}" for day in DAYS[1:3])
 
 
+def test_vectors_of_another_space_than_the_examples_are_refused(settings):
+    """The registry's guard: examples that claim another space than their version has."""
+    partition = settings.lake.get("examples", DAYS[2])
+    wrong = dataclasses.replace(partition, facts=partition.facts | {"space": "author-other"})
+    with pytest.raises(SpaceMismatch, match="in space 'author-s' .*against space 'author-other'"):
+        train.load_day(settings, wrong)
+
+
 def test_a_day_without_examples_trains_nothing(settings):
     commit_validated(settings, DAYS[4], None)
     with pytest.raises(Skip, match="no trusted impressions"):
@@ -187,14 +227,16 @@ def test_a_day_without_examples_trains_nothing(settings):
 
 
 KILLED_AT = {
-    "the first batch": "import jobs.steps.train as m; m.Printer.__call__ = lambda *a: os.kill(os.getpid(), 9)",
-    "the commit": "import jobs.lake.store as m; m.Lake._commit = lambda *a: os.kill(os.getpid(), signal.SIGKILL)",
+    "the first batch": "train.ProgressPrinter.__call__ = die",
+    "the commit": "Lake._commit = die",
 }
 TRAIN = """
 import os, signal, sys
 from datetime import date
+from jobs.lake.store import Lake
 from jobs.settings import Settings
 from jobs.steps import train
+die = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 {sabotage}
 train.run(None, Settings.model_validate_json(sys.argv[1]), date.fromisoformat(sys.argv[2]))
 """
@@ -204,48 +246,41 @@ train.run(None, Settings.model_validate_json(sys.argv[1]), date.fromisoformat(sy
 def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(
     four_days, settings, tmp_path, moment
 ):
-    """kill -9, then again undisturbed: no partition after the first, the undisturbed one after the second."""
+    """No partition after kill -9; after a second attempt, the one of an undisturbed run."""
 
     def attempt(sabotage: str) -> int:
-        arguments = [settings.model_dump_json(), str(DAYS[3])]
         code = TRAIN.format(sabotage=sabotage)
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, env=os.environ
-        ).returncode
+        command = [sys.executable, "-c", code, settings.model_dump_json(), str(DAYS[3])]
+        return subprocess.run(command, capture_output=True, env=os.environ).returncode
 
     assert attempt(KILLED_AT[moment]) == -signal.SIGKILL
     assert settings.lake.find("train", DAYS[3]) is None
     assert attempt("") == 0
     undisturbed = copied(four_days, tmp_path / "undisturbed")
     train.run(None, undisturbed, DAYS[3])
-    assert (
-        settings.lake.get("train", DAYS[3]).digest == undisturbed.lake.get("train", DAYS[3]).digest
-    )
+    retried, expected = (s.lake.get("train", DAYS[3]) for s in (settings, undisturbed))
+    assert retried.digest == expected.digest
 
 
-# Testing
+# Evaluation
 
 
 def test_a_model_of_other_features_is_refused(settings):
-    """A model meets examples whose columns have changed: an error that names both days and the remedy."""
+    """For examples whose columns have changed, the error names both days and the remedy."""
     run_chain(settings, DAYS[:1])
     partition = settings.lake.get("examples", DAYS[1])
     spec = json.loads((partition.path / "features.json").read_text())
     spec["numeric"] = spec["numeric"][:-1]
     (partition.path / "features.json").write_text(json.dumps(spec))
-    with pytest.raises(
-        EvergreenError,
-        match=f"{DAYS[0]} reads other features than the examples of {DAYS[1]}.*start_day",
-    ):
-        judge.run(None, settings, DAYS[1])
+    message = f"{DAYS[0]} reads other features than the examples of {DAYS[1]}.*start_day"
+    with pytest.raises(EvergreenError, match=message):
+        evaluate.run(None, settings, DAYS[1])
 
 
 def test_a_primary_label_that_does_not_exist_is_named(settings):
-    wrong = settings.model_copy(
-        update={"ranker": settings.ranker.model_copy(update={"primary_label": "buy"})}
-    )
+    wrong = with_options(settings, primary_label="buy")
     with pytest.raises(SettingsError, match=r"primary_label is 'buy'.*\['click', 'like'\]"):
-        judge.run(None, wrong, DAYS[0])
+        evaluate.run(None, wrong, DAYS[0])
 
 
 # The gate
@@ -260,15 +295,15 @@ def interval(difference: float, low: float, high: float) -> Estimate:
     [
         ("", "", None, "", "first day of the chain"),
         ("", "B", None, "B", "unopposed"),
-        ("A", "B", interval(0.02, 0.01, 0.03), "B", "better beyond doubt"),
+        ("A", "B", interval(0.02, 0.01, 0.03), "B", "significantly better"),
         ("A", "B", interval(0.0, 0.0, 0.0), "B", "not worse"),
         ("A", "B", interval(-0.001, -0.01, 0.008), "B", "not worse"),
         ("A", "B", interval(-0.001, -0.002, 0.0), "B", "not worse"),
-        ("A", "B", interval(-0.02, -0.03, -0.01), "A", "worse beyond doubt"),
+        ("A", "B", interval(-0.02, -0.03, -0.01), "A", "significantly worse"),
         ("A", "B", interval(np.nan, np.nan, np.nan), "B", "one outcome only"),
     ],
 )
-def test_the_challenger_wins_unless_it_is_worse_beyond_doubt(
+def test_the_challenger_wins_unless_it_is_significantly_worse(
     champion, challenger, found, winner, words
 ):
     decision = decide(champion, challenger, found, "click", DAYS[2])
@@ -278,7 +313,7 @@ def test_the_challenger_wins_unless_it_is_worse_beyond_doubt(
 
 @pytest.mark.parametrize(("noise", "promoted"), [(0.0, 1), (3.0, 0)])
 def test_the_gate_reads_the_predictions(settings, noise, promoted):
-    """The same scores are promoted, much noisier ones are not, with the figures in the facts."""
+    """Equal scores are promoted, much noisier ones are not; the facts hold the figures."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 600).astype(np.int8)
     champion = labels + rng.normal(size=600)
@@ -303,13 +338,13 @@ def test_the_gate_reads_the_predictions(settings, noise, promoted):
 
 
 def test_the_registry_alias_follows_the_champion_and_never_goes_back(settings):
-    """After the third day it points at what that champion saw; promoting the second day again does not move it."""
+    """It is the version that the champion was trained on; promoting an older day moves nothing."""
     run_chain(settings, DAYS[:4])
     champion = date.fromisoformat(settings.lake.get("gate", DAYS[3]).facts["champion_after"])
     expected = settings.lake.get("examples", champion).facts["version"]
-    assert open_registry(settings).alias("author", "champion").id == expected
+    assert settings.open_registry().alias("author", "champion").id == expected
     promote.run(None, settings, DAYS[2])
-    assert open_registry(settings).alias("author", "champion").id == expected
+    assert settings.open_registry().alias("author", "champion").id == expected
 
 
 def test_the_receipt_is_the_same_every_time(settings):

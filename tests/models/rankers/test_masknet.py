@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from models.features import Categorical, FeatureSpec
-from models.rankers.masknet import MaskBlock, MaskNet, MaskNetConfig
+from models.rankers.base import Statistics
+from models.rankers.masknet import MaskBlock, MaskNet, Options
 
 SPEC = FeatureSpec(
     categorical=(
@@ -19,7 +20,7 @@ SPEC = FeatureSpec(
     labels=("label_click", "label_like"),
     vector_dim=4,
 )
-NET = MaskNetConfig(field_width=6, number_fields=2, blocks=3, block_width=5, hidden=(8,))
+OPTIONS = Options(field_width=6, number_fields=2, blocks=3, block_width=5, hidden=(8,))
 
 
 def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -33,16 +34,16 @@ def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 @pytest.fixture
 def model() -> MaskNet:
     torch.manual_seed(1)
-    model = MaskNet(SPEC, NET).eval()
+    model = MaskNet(SPEC, OPTIONS).eval()
+    # As if trained: fresh norms are all ones and zeros, and would hide a mistake.
     for parameter in (model.norms.scale_FK, model.norms.shift_FK):
-        torch.nn.init.normal_(parameter)  # as if trained: fresh ones are all ones and zeros
+        torch.nn.init.normal_(parameter)
     return model
 
 
 def layer_norm(x: np.ndarray, scale: torch.Tensor, shift: torch.Tensor) -> np.ndarray:
-    return (x - x.mean()) / np.sqrt(
-        x.var() + 1e-5
-    ) * scale.detach().numpy() + shift.detach().numpy()
+    standardised = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    return standardised * scale.detach().numpy() + shift.detach().numpy()
 
 
 def linear(x: np.ndarray, layer: torch.nn.Linear) -> np.ndarray:
@@ -54,9 +55,23 @@ def slow_block(block: MaskBlock, x: np.ndarray, e: np.ndarray) -> np.ndarray:
     """One row through one block, as the paper writes it."""
     aggregated = np.maximum(linear(e, block.mask[0]), 0)
     mask = linear(aggregated, block.mask[2])
-    return np.maximum(
-        layer_norm(linear(x * mask, block.project), block.norm.weight, block.norm.bias), 0
-    )
+    projected = linear(x * mask, block.project)
+    return np.maximum(layer_norm(projected, block.norm.weight, block.norm.bias), 0)
+
+
+def slow_fields(model: MaskNet, c: np.ndarray, x: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
+    """The fields of one row: item, profile (a sum), two of numbers, consumer, producer, product."""
+    layer = model.fields
+    table = layer.table.weight.detach().numpy()
+    u, p = (2 * w / np.linalg.norm(w) for w in v)  # 2 = √4, the length of a vector
+    return [
+        table[c[0]],
+        table[7 + c[1]] + table[10 + c[2]],
+        *linear(x, layer.numbers).reshape(2, 6),
+        linear(u, layer.consumer),
+        linear(p, layer.producer),
+        linear(u * p, layer.product),
+    ]
 
 
 def test_a_block_is_the_papers_equation():
@@ -75,35 +90,26 @@ def test_the_aggregation_layer_is_twice_as_wide_as_the_projection():
 
 
 def test_the_whole_network_is_its_parts_side_by_side(model):
-    """Every field by hand, normalised on its own, through each block, then the layers: the same logits."""
+    """A slow loop over rows, fields and blocks gives the same logits."""
     categories, numbers, vectors = inputs(4)
-    f = model.fields
-    table = f.table.weight.detach().numpy()
     slow = []
     for c, x, v in zip(categories.numpy(), numbers.numpy(), vectors.numpy(), strict=True):
-        numeric = linear(x, f.numbers).reshape(2, 6)
-        u, p = (2 * w / np.linalg.norm(w) for w in v)  # 2 = √4
-        fields = [
-            table[c[0]],
-            table[7 + c[1]] + table[10 + c[2]],
-            *numeric,
-            linear(u, f.consumer),
-            linear(p, f.producer),
-        ]
-        fields.append(linear(u * p, f.product))
-        norms = zip(fields, model.norms.scale_FK, model.norms.shift_FK, strict=True)
-        normed = np.concatenate([layer_norm(field, scale, shift) for field, scale, shift in norms])
-        hidden = np.concatenate(
-            [slow_block(b, normed, np.concatenate(fields)) for b in model.blocks]
-        )
-        slow.append(linear(np.maximum(linear(hidden, model.hidden[0]), 0), model.heads))
-    np.testing.assert_allclose(
-        model(categories, numbers, vectors).detach().numpy(), slow, atol=1e-5
-    )
+        fields = slow_fields(model, c, x, v)
+        normed = []
+        for field, scale, shift in zip(
+            fields, model.norms.scale_FK, model.norms.shift_FK, strict=True
+        ):
+            normed.append(layer_norm(field, scale, shift))
+        x_D = np.concatenate(normed)
+        e_E = np.concatenate(fields)
+        h_H = np.concatenate([slow_block(block, x_D, e_E) for block in model.blocks])
+        slow.append(linear(np.maximum(linear(h_H, model.hidden[0]), 0), model.heads))
+    logits = model(categories, numbers, vectors).detach().numpy()
+    np.testing.assert_allclose(logits, slow, atol=1e-5)
 
 
 def test_the_mask_depends_on_the_example(model):
-    """Instance-guided: two examples gate their features differently, the same one twice the same way."""
+    """Instance-guided: two examples gate their features differently, one always the same way."""
     fields = model.fields(*inputs(2)).flatten(1)
     first, second = model.blocks[0].mask(fields)
     assert not torch.allclose(first, second)
@@ -111,15 +117,15 @@ def test_the_mask_depends_on_the_example(model):
 
 
 def test_blocks_are_independent(model):
-    """Three blocks see the same fields, each with its own weights."""
+    """Three blocks read the same fields, each with its own weights."""
     assert len(model.blocks) == 3
     fields = model.fields(*inputs(2)).flatten(1)
     outputs = [block(fields, fields) for block in model.blocks]
     assert not torch.allclose(outputs[0], outputs[1])
 
 
-def test_nobody_known_gets_the_learned_vector(model):
-    """Vectors of zeros give what the learned stand-in would give."""
+def test_a_missing_vector_is_replaced_by_the_learned_one(model):
+    """Vectors of zeros give the same fields as the learned stand-ins."""
     with torch.no_grad():
         model.fields.unknown.copy_(torch.randn(2, 4))
     categories, numbers, _ = inputs(3)
@@ -130,24 +136,41 @@ def test_nobody_known_gets_the_learned_vector(model):
     torch.testing.assert_close(fields[:, -1], model.fields.product(u * p).expand(3, -1))
 
 
-def test_an_unknown_number_is_an_average_one(model):
-    """NaN stands for the mean of the column."""
-    model.fields.mean_N.copy_(torch.tensor([3.0, -1.0]))
+def test_an_unknown_number_counts_as_the_mean(model):
+    """NaN scores like the mean of its column, and another number does not."""
+    model.initialise(Statistics(np.array([3.0, -1.0]), np.array([2.0, 5.0]), np.zeros(2)))
     categories, _, vectors = inputs(2)
-    missing = model(categories, torch.full((2, 2), torch.nan), vectors)
-    torch.testing.assert_close(missing, model(categories, torch.tensor([[3.0, -1.0]] * 2), vectors))
+
+    def logits(x: float, y: float) -> torch.Tensor:
+        return model(categories, torch.tensor([[x, y]] * 2), vectors)
+
+    unknown = logits(torch.nan, torch.nan)
+    torch.testing.assert_close(unknown, logits(3.0, -1.0))
+    assert not torch.allclose(unknown, logits(4.0, -1.0))
 
 
-def test_rows_do_not_see_each_other(model):
-    """A batch gives what its rows give one by one."""
-    batch = inputs(6)
-    alone = torch.cat([model(*(x[i : i + 1] for x in batch)) for i in range(6)])
-    torch.testing.assert_close(model(*batch), alone)
+def test_every_head_starts_at_the_odds_of_its_label(model):
+    """With everything else silent, the first prediction is the rate of each label."""
+    rates = np.array([0.3, 0.02])
+    model.initialise(Statistics(np.zeros(2), np.ones(2), np.log(rates / (1 - rates))))
+    torch.nn.init.zeros_(model.heads.weight)
+    probabilities = torch.sigmoid(model(*inputs(3))).detach().numpy()
+    np.testing.assert_allclose(probabilities, np.tile(rates, (3, 1)), rtol=1e-5)
 
 
 def test_every_weight_is_learned(model):
-    """No parameter is left without a gradient."""
+    """Every parameter has a gradient that is not zero, once some vectors are missing."""
     categories, numbers, vectors = inputs(64)
     vectors[:8] = 0
     model(categories, numbers, vectors).sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    idle = []
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None or not parameter.grad.any():
+            idle.append(name)
+    assert idle == []
+
+
+def test_a_weight_that_no_row_uses_has_no_gradient(model):
+    """The check above can fail: without missing vectors, their stand-ins learn nothing."""
+    model(*inputs(64)).sum().backward()
+    assert not model.fields.unknown.grad.any()

@@ -1,0 +1,77 @@
+"""The columns of a ranker's examples: which features a day's tables give, and their names.
+
+hash_<entity>                   bucket of an id: consumer, producer, item
+hash_hour, hash_ctx_<name>      bucket of the hour of the day, and of a context column
+hash_<entity>_cat_<name>        bucket of a profile's category
+num_<entity>_<name>             a profile's number
+num_<entity>_past_<name>        a count or lift of the past: see past_counts
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs.features.past_counts import ENTITIES, PastCounts
+from jobs.lake.schema import with_prefix
+from models.features import Categorical, FeatureSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+ID_BUCKETS = 16384  # of consumers, producers and items; several ids may share a bucket
+CATEGORY_BUCKETS = 256  # of any other category
+
+
+def feature_spec(
+    impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int
+) -> FeatureSpec:
+    """The features that these tables give. profiles: entity -> its table.
+
+    Every id and every context column is a field; all categories of one profile share a field,
+    because the cost of a ranker grows with the number of fields.
+    """
+    labels = tuple(with_prefix(impressions.columns, "label_"))
+    categorical = [Categorical(f"hash_{entity}", ID_BUCKETS, entity) for entity in ENTITIES]
+    for name in ("hour", *with_prefix(impressions.columns, "ctx_")):
+        categorical.append(Categorical(f"hash_{name}", CATEGORY_BUCKETS, name))
+    numeric = []
+    for entity, table in profiles.items():
+        for name in with_prefix(table.columns, "cat_"):
+            hashed = f"hash_{profile_column(entity, name)}"
+            categorical.append(Categorical(hashed, CATEGORY_BUCKETS, f"{entity}_profile"))
+        for name in with_prefix(table.columns, "num_"):
+            numeric.append(profile_column(entity, name))
+    for entity in ENTITIES:
+        numeric += past_columns(entity, labels)
+    return FeatureSpec(tuple(categorical), tuple(numeric), labels, vector_dim)
+
+
+def profile_column(entity: str, column: str) -> str:
+    """The name of a profile's column once the profiles of several entities are joined."""
+    if column.startswith("num_"):
+        return f"num_{entity}_{column.removeprefix('num_')}"
+    return f"{entity}_{column}"
+
+
+def past_columns(entity: str, labels: tuple[str, ...]) -> list[str]:
+    """The numeric features that are counted over the past, in the order of `past_counts`."""
+    return [f"num_{entity}_past_{name}" for name in PastCounts.features(labels)]
+
+
+def profile_numbers(spec: FeatureSpec) -> list[str]:
+    """The numeric features that come from a profile instead of from the past."""
+    past: set[str] = set()
+    for entity in ENTITIES:
+        past.update(past_columns(entity, spec.labels))
+    return [name for name in spec.numeric if name not in past]
+
+
+def raw_column(hashed: str) -> str:
+    """The column that a hashed one is computed from."""
+    name = hashed.removeprefix("hash_")
+    return f"{name}_id" if name in ENTITIES else name
+
+
+def bucket(column: str, buckets: int) -> str:
+    """The bucket of a value, as SQL; a missing value falls into the bucket of the empty text."""
+    return f"cast(pmod(xxhash64(coalesce(cast(`{column}` as string), '')), {buckets}) as int)"

@@ -1,0 +1,53 @@
+"""Impressions joined with the profiles of the consumers and items in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.features.columns import bucket, profile_column, profile_numbers, raw_column
+from jobs.features.past_counts import ENTITIES
+from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, with_prefix
+from models.features import FeatureSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+PROFILES = {"consumer": CONSUMER_TABLE, "item": ITEM_TABLE}  # entity -> table of its profiles
+
+
+def join_profiles(
+    impressions: DataFrame, profiles: dict[str, DataFrame], spec: FeatureSpec
+) -> DataFrame:
+    """Ids, time, labels, hashed categories and the raw numbers of the profiles of each impression.
+
+    An impression whose consumer or item has no profile keeps nulls.
+    """
+    joined = impressions.selectExpr("*", "pmod(floor(time_ms / 3600000), 24) hour")
+    for entity, table in profiles.items():
+        joined = joined.join(renamed(table, entity), f"{entity}_id", "left")
+    ids = [f"{entity}_id" for entity in ENTITIES]
+    labels = [f"cast(`{label}` as tinyint) `{label}`" for label in spec.labels]
+    categories = []
+    for column in spec.categorical:
+        categories.append(f"{bucket(raw_column(column.name), column.buckets)} `{column.name}`")
+    numbers = [f"cast(`{name}` as double) `{name}`" for name in profile_numbers(spec)]
+    return joined.selectExpr(*ids, "time_ms", *labels, *categories, *numbers)
+
+
+def renamed(table: DataFrame, entity: str) -> DataFrame:
+    """A profile table with names that carry the entity, broadcast to where it is joined."""
+    from pyspark.sql import functions as F
+
+    columns = [f"{entity}_id"]
+    for prefix in ("cat_", "num_"):
+        for name in with_prefix(table.columns, prefix):
+            columns.append(f"`{name}` `{profile_column(entity, name)}`")
+    return F.broadcast(table.selectExpr(*columns))
+
+
+def damped(numbers: pa.Array) -> pa.Array:
+    """sign(x) · log(1 + |x|) as float32, null where x is null: profiles have heavy tails."""
+    return pc.multiply(pc.sign(numbers), pc.log1p(pc.abs(numbers))).cast(pa.float32())

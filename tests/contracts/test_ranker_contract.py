@@ -1,0 +1,313 @@
+"""The contract of every ranker: one suite over all kinds, and over a toy added as one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import fresh_process
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from models import rankers, serving
+from models.features import Categorical, Day, FeatureSpec, gather
+from models.metrics import log_loss
+from models.packaging import logging_arguments
+from models.rankers.base import RankerError, build, kind_of, kinds, read_options
+from models.store import describe, load, save
+from models.training import Trained, TrainingConfig, predict, train
+
+ROOT = Path(__file__).parent.parent.parent
+SPEC = FeatureSpec(
+    categorical=(
+        Categorical("hash_item", 20, "item"),
+        Categorical("hash_kind", 3, "profile"),
+        Categorical("hash_tag", 5, "profile"),
+    ),
+    numeric=("num_x", "num_y"),
+    labels=("label_click", "label_like"),
+    vector_dim=3,
+)
+CFG = TrainingConfig(batch_size=64, learning_rate=1e-2, seed=3)
+
+TOY_KIND = "toy_logistic"
+TOY = '''
+"""Logistic regression on the shared fields: all that a new ranker has to be."""
+
+import torch
+from torch import nn
+
+from models.rankers.base import RankerOptions
+from models.rankers.inputs import Fields
+
+
+class Options(RankerOptions):
+    width: int = 4
+
+
+class Logistic(nn.Module):
+    def __init__(self, spec, options):
+        super().__init__()
+        self.spec = spec
+        self.options = options
+        self.fields = Fields(spec, options.width, number_fields=1)
+        self.heads = nn.Linear(self.fields.count * options.width, len(spec.labels))
+
+    def initialise(self, statistics):
+        self.fields.initialise(statistics)
+        with torch.no_grad():
+            self.heads.bias.copy_(torch.from_numpy(statistics.log_odds_L))
+
+    def forward(self, categories_BC, numbers_BN, vectors_B2V):
+        return self.heads(self.fields(categories_BC, numbers_BN, vectors_B2V).flatten(1))
+
+
+RANKER = Logistic
+'''
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A further kind, added as one file and nothing else."""
+    folder = tmp_path_factory.mktemp("rankers")
+    (folder / f"{TOY_KIND}.py").write_text(TOY)
+    paths = list(rankers.__path__)
+    rankers.__path__ = [*paths, str(folder)]
+    yield TOY_KIND
+    rankers.__path__ = paths
+    sys.modules.pop(f"models.rankers.{TOY_KIND}")
+
+
+@pytest.fixture(scope="module", params=[*kinds(), TOY_KIND])
+def kind(request) -> str:
+    """Every kind in models/rankers, and the toy."""
+    return request.getfixturevalue("toy") if request.param == TOY_KIND else request.param
+
+
+def day(name: str, n: int, seed: int) -> Day:
+    """Clicks follow a number, the item and the agreement of the vectors; likes are rare clicks."""
+    rng = np.random.default_rng(seed)
+    categories = np.stack([rng.integers(0, c.buckets, n) for c in SPEC.categorical], axis=1)
+    numbers = rng.normal(size=(n, 2)).astype(np.float32)
+    consumers, producers = np.random.default_rng(9).normal(size=(2, 50, 3)).astype(np.float32)
+    consumer_rows, producer_rows = rng.integers(-1, 50, (2, n))
+    products = gather(consumers, consumer_rows) * gather(producers, producer_rows)
+    logits = numbers[:, 0] + categories[:, 0] % 2 + products.sum(axis=1) - 0.5
+    clicks = rng.random(n) < 1 / (1 + np.exp(-logits))
+    likes = clicks & (rng.random(n) < 0.1)
+    return Day(
+        name=name,
+        space="s",
+        categories=categories,
+        numbers=numbers,
+        labels=np.stack([clicks, likes], axis=1).astype(np.float32),
+        consumer_rows=consumer_rows,
+        producer_rows=producer_rows,
+        consumer_vectors=consumers,
+        producer_vectors=producers,
+    )
+
+
+SEEN = day("2022-04-25", 3000, seed=0)
+UNSEEN = day("2022-04-26", 1000, seed=1)
+
+
+def fit(kind: str, days: list[Day], spec: FeatureSpec = SPEC) -> Trained:
+    return train(days, spec, kind, read_options(kind, {}), CFG)
+
+
+@pytest.fixture(scope="module")
+def trained(kind) -> Trained:
+    return fit(kind, [SEEN])
+
+
+@pytest.fixture(scope="module")
+def scores(trained) -> np.ndarray:
+    return predict(trained.model, UNSEEN, "s")
+
+
+# Building
+
+
+def test_it_is_built_from_a_spec_and_knows_both(kind):
+    options = read_options(kind, {})
+    ranker = build(kind, SPEC, options)
+    assert (ranker.spec, ranker.options, kind_of(ranker)) == (SPEC, options, kind)
+
+
+def test_the_same_random_state_gives_the_same_weights(kind):
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        drawn.append(build(kind, SPEC, read_options(kind, {})).state_dict())
+    torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=0)
+
+
+def test_an_unknown_option_is_refused(kind):
+    with pytest.raises(RankerError, match=rf"'{kind}': no_such_option"):
+        read_options(kind, {"no_such_option": 1})
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ({"labels": ()}, "at least one label"),
+        ({"categorical": ()}, "at least one categorical feature"),
+        ({"vector_dim": 0}, "published vectors, and their length is 0"),
+    ],
+)
+def test_a_spec_that_lacks_something_is_refused_by_name(kind, missing, message):
+    spec = dataclasses.replace(SPEC, **missing)
+    with pytest.raises(RankerError, match=f"'{kind}'.*{message}"):
+        build(kind, spec, read_options(kind, {}))
+
+
+# Learning
+
+
+def test_it_improves_on_the_base_rate(scores):
+    """On a day that it has not seen, clicks cost fewer nats than always predicting their rate."""
+    clicks = UNSEEN.labels[:, 0]
+    base_rate = np.full(len(UNSEEN), SEEN.labels[:, 0].mean())
+    assert log_loss(clicks, scores[:, 0]) < log_loss(clicks, base_rate) - 0.02
+
+
+def test_training_twice_gives_the_same_bytes(kind, trained, tmp_path):
+    save(tmp_path / "a", trained.model, "s")
+    save(tmp_path / "b", fit(kind, [SEEN]).model, "s")
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_label_that_never_occurs_is_improbable(kind):
+    labels = SEEN.labels.copy()
+    labels[:, 1] = 0
+    model = fit(kind, [dataclasses.replace(SEEN, labels=labels)]).model
+    probabilities = predict(model, UNSEEN, "s")[:, 1]
+    assert np.isfinite(probabilities).all()
+    assert probabilities.mean() < 0.02
+
+
+def test_a_column_without_information_gives_finite_scores(kind):
+    """A constant column and a column without any value, seen in training and with values later."""
+    numbers = SEEN.numbers.copy()
+    numbers[:, 0] = 7
+    numbers[:, 1] = np.nan
+    model = fit(kind, [dataclasses.replace(SEEN, numbers=numbers)]).model
+    assert np.isfinite(predict(model, UNSEEN, "s")).all()
+
+
+# Scoring
+
+
+def test_scores_are_probabilities_one_per_label(scores):
+    assert scores.shape == (len(UNSEEN), len(SPEC.labels))
+    assert scores.dtype == np.float32
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_a_batch_scores_like_its_rows_one_by_one(trained, scores):
+    few = 20
+    rows = dataclasses.replace(
+        UNSEEN,
+        categories=UNSEEN.categories[:few],
+        numbers=UNSEEN.numbers[:few],
+        labels=UNSEEN.labels[:few],
+        consumer_rows=UNSEEN.consumer_rows[:few],
+        producer_rows=UNSEEN.producer_rows[:few],
+    )
+    one_by_one = predict(trained.model, rows, "s", batch_size=1)
+    np.testing.assert_allclose(one_by_one, scores[:few], rtol=1e-4)
+
+
+def test_an_unknown_number_scores_like_the_mean_of_its_column(trained):
+    """NaN is no information: finite scores, which another number would change."""
+    unknown, mean, other = UNSEEN.numbers.copy(), UNSEEN.numbers.copy(), UNSEEN.numbers.copy()
+    unknown[:, 0] = np.nan
+    mean[:, 0] = SEEN.numbers[:, 0].mean(dtype=np.float64)
+    other[:, 0] += 2
+
+    def scored(numbers: np.ndarray) -> np.ndarray:
+        return predict(trained.model, dataclasses.replace(UNSEEN, numbers=numbers), "s")
+
+    np.testing.assert_allclose(scored(unknown), scored(mean), rtol=1e-4)
+    assert not np.allclose(scored(unknown), scored(other), rtol=1e-2)
+
+
+def test_an_empty_day_has_no_scores(trained):
+    nothing = {name: getattr(UNSEEN, name)[:0] for name in ("categories", "numbers", "labels")}
+    rows = {name: getattr(UNSEEN, name)[:0] for name in ("consumer_rows", "producer_rows")}
+    empty = dataclasses.replace(UNSEEN, **nothing, **rows)
+    assert predict(trained.model, empty, "s").shape == (0, 2)
+
+
+# Storing and serving
+
+
+def test_a_stored_ranker_scores_like_the_one_in_memory(kind, trained, scores, tmp_path):
+    """safetensors and JSON and back: the same kind, options and spec, and the same bits."""
+    save(tmp_path, trained.model, "s")
+    described = describe(tmp_path)
+    saved = load(tmp_path)
+    assert (described.kind, described.options) == (kind, trained.model.options)
+    assert (saved.model.spec, saved.space) == (SPEC, "s")
+    np.testing.assert_array_equal(predict(saved.model, UNSEEN, "s"), scores)
+
+
+def test_a_served_ranker_scores_like_the_stored_one(trained, tmp_path):
+    """Columns with the names of the signature in, one column per label out."""
+    save(tmp_path, trained.model, "s")
+    server = serving.ServedRanker()
+    server.load_context(SimpleNamespace(artifacts={serving.ARTIFACT: str(tmp_path)}))
+    table = request(tmp_path)
+    answer = server.predict(None, table)
+    rows = serving.as_day(table, SPEC, "s")
+    assert tuple(answer.columns) == SPEC.labels
+    np.testing.assert_array_equal(answer.to_numpy(), predict(trained.model, rows, "s"))
+
+
+def test_a_logged_toy_runs_where_nothing_of_ours_is_installed(toy, tmp_path):
+    """In a fresh process, with the code that was logged with it, its own file included.
+
+    One kind is enough, and a process takes seconds; tests/models/test_packaging.py has another.
+    """
+    trained = fit(toy, [SEEN])
+    save(tmp_path / "trained", trained.model, "s")
+    logged = tmp_path / "logged"
+    mlflow.pyfunc.save_model(logged, **logging_arguments(tmp_path / "trained", tmp_path / "code"))
+    table = request(tmp_path / "trained")
+    answer, modules = fresh_process.score(logged, table, tmp_path)
+    expected = predict(trained.model, serving.as_day(table, SPEC, "s"), "s")
+    np.testing.assert_array_equal(answer, expected)
+    assert modules["models"].is_relative_to(logged)
+    assert [name for name, file in modules.items() if not file.is_relative_to(logged)] == []
+
+
+def request(home: Path):
+    """Three rows as a caller would send them; the second consumer has a vector."""
+    table = serving.input_example(home).loc[[0, 0, 0]].reset_index(drop=True)
+    table["hash_item"] = [1, 2, 3]
+    table["num_x"] = [0.5, -1.0, 2.0]
+    table["consumer_vector"] = [[0.0] * 3, [1.0, 0.0, 0.5], [0.1] * 3]
+    return table
+
+
+# The seam
+
+
+def test_no_code_outside_its_file_names_a_ranker():
+    """Everything finds rankers by kind: no other module imports the file of one."""
+    imports = re.compile(
+        rf"models\.rankers\.({'|'.join(kinds())})\b|models\.rankers import ({'|'.join(kinds())})\b"
+    )
+    naming = []
+    for folder in ("dags", "embeddings", "jobs", "models", "perf"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if imports.search(file.read_text()):
+                naming.append(str(file.relative_to(ROOT)))
+    assert naming == []
