@@ -20,7 +20,9 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from embeddings.embedders.als import ALSConfig, ALSFactors
-from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
+from embeddings.fold_in.als import ALSFoldIn
+from embeddings.fold_in.base import FoldIn
+from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.kernels.normalize import normalize
 from perf.foldin_spark import end_to_end
 from perf.report import Figure, arguments, finish

@@ -11,7 +11,9 @@ import scipy.sparse as sp
 
 from embeddings.embedders.als import ALSConfig, als
 from embeddings.embedders.svd import factorize
-from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
+from embeddings.fold_in.als import ALSFoldIn
+from embeddings.fold_in.base import FoldIn
+from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.kernels.normalize import normalize, smoothed
 
 THREADS = 2  # of a fit; another number may round differently

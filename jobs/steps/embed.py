@@ -19,7 +19,9 @@ import scipy.sparse as sp
 from embeddings.embedders.als import ALSConfig, even_split, fit
 from embeddings.embedders.blocks import load_block
 from embeddings.embedders.svd import factors, leading
-from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn, restore
+from embeddings.fold_in.als import ALSFoldIn
+from embeddings.fold_in.base import FoldIn, restore
+from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.kernels.communicator import Group
 from embeddings.kernels.normalize import normalize, smoothed
 from jobs.settings import EmbeddingSettings, Settings

@@ -18,7 +18,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from embeddings.embedders.blocks import load_block
-from embeddings.fold_in import FoldIn
+from embeddings.fold_in.base import FoldIn
 from embeddings.registry.client import Vectors
 from embeddings.registry.shards import write_shard
 from jobs.settings import Settings
