@@ -12,7 +12,7 @@ from embeddings.registry.chunked import blocks
 from embeddings.registry.errors import BadVersion
 from embeddings.registry.vectors import FIELDS, Vectors
 
-BLOCK = 1 << 16  # rows checked together
+BLOCK = 1 << 16  # rows checked together, which bounds the temporary arrays
 
 
 def checked_shard(name: str, given: Vectors, dim: int | None = None) -> Vectors:
@@ -117,6 +117,7 @@ def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], kind: str) -> np.ndarray:
     """A finite array of this shape, converted to this type."""
     dtype = np.dtype(kind)
+    # "same_kind" accepts float64 for float32, but not a float for an integer.
     if array.shape != shape or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise BadVersion(
             f"{name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}."

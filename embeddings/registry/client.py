@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 SPACE_LENGTH = 200  # the catalog's column
+# [0-9], not \d: that also matches the digits of other scripts.
 REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
@@ -92,6 +93,7 @@ class Registry:
         next call with the same content completes the publication.
         """
         _check_published(name, space, list(entities), lineage)
+        # Files first: a row of the catalog must never refer to files that may not exist yet.
         manifest = files.publish_files(self._files, name, day, space, entities, fold_in, lineage)
         with self.catalog.writing() as session:
             return self._version(versions.record(session, manifest, day))
@@ -104,6 +106,7 @@ class Registry:
         only_forward: leave the alias unchanged if the move would be to an older version. 'latest'
         cannot be set: only publishing moves it.
         """
+        # An alias that looks like a day could not be found: `find` would take it for the day.
         if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
             raise BadRequest(
                 f"{alias!r} cannot be set as an alias: use letters, digits, _ and -, "
@@ -275,7 +278,7 @@ def _check_published(name: str, space: str, entities: list[str], lineage: dict[s
     if not space or len(space) > SPACE_LENGTH:
         raise BadVersion(f"{space!r} cannot be a space: it needs 1 to {SPACE_LENGTH} characters.")
     try:
-        json.dumps(lineage, allow_nan=False)
+        json.dumps(lineage, allow_nan=False)  # NaN is not JSON; PostgreSQL would reject it later
     except (TypeError, ValueError) as error:
         raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
 

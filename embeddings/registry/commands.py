@@ -71,6 +71,7 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     if as_json:
         return _print_json(described)
     columns = ("version", "alias", "dim", "consumers", "folded", "producers", "digest")
+    # More than one space: a day was too far from the anchor and opened a new one.
     spaces = dict.fromkeys(version["space"] for version in described)
     caption = f"of {name} in space {', then '.join(spaces)}"
     return _print_table(columns, map(_version_row, described), caption)
@@ -295,6 +296,7 @@ def _source(response: dict[str, Any]) -> str:
 
 
 def _print_json(value: Any) -> None:
+    # Not through Rich: it would wrap long lines, and programs could not read them.
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 

@@ -80,6 +80,7 @@ def publish_files(
     the arrays cannot be a version.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
+    # A folder per writer, on the same file system as its destination, so a rename suffices.
     staging = root / STAGING / uuid.uuid4().hex
     try:
         staging.mkdir(parents=True)
@@ -99,6 +100,7 @@ def publish_files(
         digest = content_digest(content)
         manifest = {"digest": digest, "content": content, "lineage": lineage}
         _write(staging / MANIFEST, _json(manifest).encode())
+        # Flushing a file does not flush its name, which its folder holds.
         for path in [staging, *staging.rglob("*")]:
             if path.is_dir():
                 _sync(path)
@@ -137,6 +139,7 @@ def read_manifest(home: Path) -> dict[str, Any]:
     """The manifest of a version. Raises DamagedVersion if it is missing or was changed."""
     try:
         manifest = json.loads((home / MANIFEST).read_text())
+        # The folder's name too: a manifest copied from another version is intact by itself.
         intact = manifest["digest"] == home.name == content_digest(manifest["content"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {REMEDY}") from None
@@ -147,7 +150,7 @@ def read_manifest(home: Path) -> dict[str, Any]:
     return manifest
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # versions; a map costs address space and open files, not memory
 def open_files(home: Path) -> Files:
     """Map a version's arrays. Raises DamagedVersion.
 
@@ -187,7 +190,7 @@ def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
 def _mapped(path: Path) -> np.ndarray:
     try:
         return map_array(path)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:  # EOFError: the file is empty
         raise DamagedVersion(f"{path} cannot be read: {error}. {REMEDY}") from None
 
 
@@ -215,7 +218,7 @@ def _counts(entity: Entity) -> dict[str, int]:
     engagements = 0
     for shard in entity.shards:
         folded += int(np.count_nonzero(shard.folded))
-        engagements += int(shard.counts.sum(dtype=np.int64))
+        engagements += int(shard.counts.sum(dtype=np.int64))  # an int32 sum could overflow
     return {"rows": len(entity), "folded": folded, "engagements": engagements}
 
 
@@ -255,6 +258,7 @@ def _move(staging: Path, home: Path) -> None:
     try:
         os.rename(staging, home)
     except OSError as error:
+        # A folder with files cannot be replaced by rename, which is what keeps the first one.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return

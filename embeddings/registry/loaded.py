@@ -114,6 +114,7 @@ class Loaded:
                 f"'{entity}:{id_}' has a zero vector in {self.version.id}, "
                 "which has no direction and therefore no neighbours."
             )
+        # Among another entity, the same row number belongs to another id.
         leave_out = int(query_row[0]) if among == entity else -1
         rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, leave_out)
         columns = zip(
@@ -136,7 +137,7 @@ class Loaded:
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
         shape = (1, self.fold_in.n_producers)
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
-        history.sort_indices()
+        history.sort_indices()  # as in the nightly matrix: sums then round the same way
         unknown = [id_ for id_, is_known in zip(ids, known, strict=True) if not is_known]
         vector = self.fold_in.fold(history)[0]
         return FoldedVector(self.version, vector, len(values), unknown)
@@ -154,7 +155,7 @@ class Loaded:
             raise BadRequest(
                 f"Producers cannot be ranked by {by!r}; use one of {', '.join(SUMMARIES)}."
             )
-        distinct = list(dict.fromkeys(groups))
+        distinct = list(dict.fromkeys(groups))  # a group named twice counts once
         centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, distinct)]
         producers = self.entities["producer"]
         rows = self.known_rows("producer", candidates)

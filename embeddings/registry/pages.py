@@ -29,6 +29,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 templates = Jinja2Templates(directory=TEMPLATES)
+# Without these, every line with a {% block %} leaves an empty line in the page.
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
@@ -133,6 +134,7 @@ def _link(key: str) -> dict[str, str]:
 
 def _busiest(entity: Entity) -> list[str]:
     """The ids with the most engagements behind them."""
+    # Part by part: an entity may have more rows than should be read at once.
     rows, _ = best(parts_of(entity.counts), SUGGESTIONS)
     return texts(entity.ids, rows)
 

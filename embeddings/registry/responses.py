@@ -53,6 +53,7 @@ def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
 def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[str, Any]:
     """The vectors of these 'entity:id' keys, in their order."""
     parsed = [parse_key(key, list(version.entities)) for key in keys]
+    # One lookup per entity, not per id: the lookup itself costs more than an id.
     ids_by_entity: dict[str, list[str]] = {}
     for entity, id_ in parsed:
         ids_by_entity.setdefault(entity, []).append(id_)
@@ -66,6 +67,7 @@ def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[s
 def _records(
     registry: Registry, version: Version, entity: str, ids: list[str]
 ) -> list[dict[str, Any]]:
+    # By day and revision: an alias could move between two lookups of one response.
     found = registry.get(version.name, entity, ids, version.day, version.revision)
     columns = zip(
         ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True

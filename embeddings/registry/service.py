@@ -32,9 +32,10 @@ from embeddings.registry.errors import (
 )
 from embeddings.registry.versions import LATEST
 
-MAX_IDS = 1000  # in one request
+# Limits of one request: its response is built in memory.
+MAX_IDS = 1000
 MAX_NEIGHBOURS = 1000
-MAX_GROUPS = 100
+MAX_GROUPS = 100  # each multiplies the work for every producer
 STATUS: dict[type[RegistryError], int] = {
     NotFound: 404,
     BadRequest: 422,

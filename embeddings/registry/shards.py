@@ -78,6 +78,7 @@ def save_entity(home: Path, source: Vectors | Path, checked: Entity) -> None:
         save_shard(home, 0, checked.shards[0])
     else:
         link_shards(source, home)
+    # A single shard is its own index, because its ids are sorted.
     if checked.index.rows is not None:
         np.save(home / "ids.npy", checked.index.ids, allow_pickle=False)
         np.save(home / "rows.npy", checked.index.rows, allow_pickle=False)
@@ -96,8 +97,8 @@ def link_shards(source: Path, target: Path) -> None:
         home = target / path.parent.name
         home.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(path, home / path.name)
-        except OSError:
+            os.link(path, home / path.name)  # safe to share: neither side changes a written file
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(path, home / path.name)
 
 
