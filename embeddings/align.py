@@ -1,43 +1,45 @@
-"""Into the coordinates of an anchor: the rotation that makes versions of different days comparable.
+"""Alignment: rotations that make versions of different days comparable.
 
-A factorisation is free up to an orthogonal R: (U R)(V R)ᵀ = U Vᵀ. `canonical_axes` fixes R for a version by itself,
-which is what an anchor needs; `procrustes` turns any later version to where the anchor has the same entities.
+A factorisation is free up to an orthogonal R: (U R)(V R)ᵀ = U Vᵀ. `canonical_axes` chooses R from
+a version alone, which an anchor needs. `procrustes` rotates a later version onto the anchor.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import orthogonal_procrustes
 from threadpoolctl import threadpool_limits
 
-TIE = 1e-5  # cosines this near to each other are the same
+TIE = 1e-5  # cosines closer to each other than this count as equal
+BLOCK = 256  # rows whose cosines with all others are computed at once
 
 
-def procrustes(
-    vectors: np.ndarray, anchor: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """The orthogonal R (k, k) that minimises Σ_i w_i ‖vectors_i R − anchor_i‖².
+def procrustes(vectors: np.ndarray, anchor: np.ndarray) -> np.ndarray:
+    """The orthogonal R (k, k) float64 that minimises Σ_i ‖vectors_i R − anchor_i‖².
 
-    vectors, anchor: (n, k), the same entities in the same order. weights: (n,) >= 0, by default ones. With the SVD
-    vectorsᵀ diag(w) anchor = W S Zᵀ, R = W Zᵀ. A rotation of both sides changes no dot product. Raises ValueError when
-    the shapes differ. Source: Schönemann 1966, Psychometrika 31.
+    vectors, anchor: (n, k), the same entities in the same order. With the SVD
+    vectorsᵀ anchor = W S Zᵀ, R = W Zᵀ. Rotating both sides by R changes no dot product.
+    Raises ValueError when the shapes differ. Source: Schönemann 1966, Psychometrika 31.
     """
     if vectors.shape != anchor.shape:
         raise ValueError(
-            f"Shapes {vectors.shape} and {anchor.shape} differ: align the same entities, in one dimension."
+            f"Shapes {vectors.shape} and {anchor.shape} differ: "
+            "align the same entities, in one dimension."
         )
-    weighed = vectors.astype(np.float64)
-    if weights is not None:
-        weighed *= np.asarray(weights, dtype=np.float64)[:, None]
+    a = vectors.astype(np.float64)
+    b = anchor.astype(np.float64)
     with threadpool_limits(1):
-        w, _, zt = np.linalg.svd(weighed.T @ anchor.astype(np.float64))
-        return w @ zt
+        # SciPy still checks the (k, k) product of the two, which shows any NaN of a row.
+        rotation, _ = orthogonal_procrustes(a, b, check_finite=False)
+    return rotation
 
 
 def canonical_axes(vectors: np.ndarray) -> np.ndarray:
-    """The orthogonal R (k, k) that puts a version on axes of its own: vectors R has a diagonal Gram, largest first.
+    """The orthogonal R (k, k) that puts a version on its own principal axes.
 
-    vectors: (n, k), usually the producers'. The columns of R are the eigenvectors of vectorsᵀ vectors, each with the
-    sign that makes Σ_i (vectors R)_ij³ positive: a version that comes rotated ends on the same axes, as far as no two
+    vectors: (n, k), usually the producers'. The Gram matrix of vectors R is diagonal, largest
+    first: the columns of R are the eigenvectors of vectorsᵀ vectors, each with the sign that makes
+    Σ_i (vectors R)_ij³ positive. A rotated copy of a version ends on the same axes unless two
     eigenvalues are equal.
     """
     with threadpool_limits(1):
@@ -49,12 +51,16 @@ def canonical_axes(vectors: np.ndarray) -> np.ndarray:
 
 
 def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean cosine of the paired rows that are zero on neither side; 0 where there is none. a, b: (n, k)."""
+    """Mean cosine of paired rows, skipping pairs with a zero row; 0 if no pair is left.
+
+    a, b: (n, k).
+    """
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    there = norms > 0
-    return (
-        float(np.mean(np.sum(a[there] * b[there], axis=1) / norms[there])) if there.any() else 0.0
-    )
+    nonzero = norms > 0
+    if not nonzero.any():
+        return 0.0
+    dots = np.sum(a[nonzero] * b[nonzero], axis=1)
+    return float(np.mean(dots / norms[nonzero]))
 
 
 def relative_residual(a: np.ndarray, b: np.ndarray) -> float:
@@ -63,37 +69,43 @@ def relative_residual(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int = 10, most: int = 2000) -> float:
-    """Share of an entity's k nearest by cosine in `a` that are among its k nearest in `b`, mean over entities.
+    """Share of an entity's k nearest by cosine in `a` that are also among its k nearest in `b`.
 
-    a, b: (n, width), the same entities in the same order; widths may differ. Entities that are zero on either side are
-    left out. Where more than `most` remain, that many evenly spaced ones are asked, each against all. Those as near as
-    the k-th, within TIE, count as among the k: equal vectors have no order. 0 where there is nobody to compare with.
-    No rotation of a or b changes it.
+    Returns the mean over entities, 0 if there are fewer than two. No rotation of a or b changes it.
+    a, b: (n, width), the same entities in the same order; widths may differ. Entities that are zero
+    in a or b are left out. most: where more entities remain, this many evenly spaced ones are
+    compared, each against all. Entities within TIE of the k-th nearest count as among the k,
+    because equal vectors have no order.
     """
-    there = a.any(axis=1) & b.any(axis=1)
-    n = int(there.sum())
+    nonzero = a.any(axis=1) & b.any(axis=1)
+    n = int(nonzero.sum())
     k = min(k, n - 1)
     if k < 1:
         return 0.0
-    unit_a, unit_b = unit_rows(a[there]), unit_rows(b[there])
-    asked = np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+    unit_a = unit_rows(a[nonzero])
+    unit_b = unit_rows(b[nonzero])
+    sample = np.linspace(0, n - 1, min(n, most)).astype(np.int64)
     shared = 0
     with threadpool_limits(1):
-        for rows in np.array_split(asked, -(-len(asked) // 256)):
-            near_a, near_b = cosines(unit_a, rows), cosines(unit_b, rows)
+        for rows in np.array_split(sample, -(-len(sample) // BLOCK)):
+            near_a = cosines(unit_a, rows)
+            near_b = cosines(unit_b, rows)
             nearest = np.argpartition(-near_a, k - 1, axis=1)[:, :k]
             kth = np.partition(near_b, n - k, axis=1)[:, n - k, None]
             shared += int(np.sum(np.take_along_axis(near_b, nearest, axis=1) >= kth - TIE))
-    return shared / (len(asked) * k)
+    return shared / (len(sample) * k)
 
 
 def unit_rows(v: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float32; no row may be zero."""
+    """Rows scaled to length 1, float32; no row may be zero."""
     return (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32)
 
 
 def cosines(unit: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Cosine of each of these rows with every row, (rows, n); with itself, −2: nobody is his own neighbour."""
-    found = unit[rows] @ unit.T
-    found[np.arange(len(rows)), rows] = -2.0
-    return found
+    """Cosine of each of these rows with every row, (rows, n).
+
+    A row's cosine with itself is set to −2, so that it is never its own neighbour.
+    """
+    result = unit[rows] @ unit.T
+    result[np.arange(len(rows)), rows] = -2.0
+    return result

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 
@@ -52,8 +52,8 @@ def main() -> int:
     train, held_out = hold_out_pairs(x, 0.1, [seed, 1])
     print(f"{x.shape[0]:,} x {x.shape[1]:,}, {train.nnz:,} non-zeros to learn from", flush=True)
     # Compile before anything is timed.
-    als(train[:1000], replace(CFG, iterations=1))
-    als(train[:1000], replace(CFG, iterations=1, solver="exact"))
+    als(train[:1000], CFG.model_copy(update={"iterations": 1}))
+    als(train[:1000], CFG.model_copy(update={"iterations": 1, "solver": "exact"}))
     ours, theirs = against_implicit(train, held_out, seed)
     mllib_s = mllib_seconds(train, seed)
     wall_s = median(ours.wall_s)
@@ -117,7 +117,7 @@ def against_implicit(train: sp.csr_matrix, held_out: sp.csr_matrix, seed: int) -
     fits: tuple[Callable, Callable] = (fit_ours, fit_implicit)
     runs = (Runs(), Runs())
     for regularization in track(REGULARIZATIONS, "against implicit"):
-        cfg = replace(CFG, regularization=regularization, seed=seed)
+        cfg = CFG.model_copy(update={"regularization": regularization, "seed": seed})
         for fit, run in zip(fits, runs, strict=True):
             timer = IterationTimer()
             consumers, producers = fit(train, cfg, timer)
@@ -201,7 +201,9 @@ def exact_error(train: sp.csr_matrix, seed: int) -> float:
 
     Producers are solved after consumers: they are exact for the final consumers.
     """
-    cfg = replace(CFG, solver="exact", iterations=2, regularization=1.0, seed=seed)
+    cfg = CFG.model_copy(
+        update={"solver": "exact", "iterations": 2, "regularization": 1.0, "seed": seed}
+    )
     factors = als(train, cfg, THREADS)
     columns = train.T.tocsr()
     u = factors.consumers.astype(np.float64)

@@ -21,7 +21,9 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from embeddings.embedders.als import ALSConfig, ALSFactors
-from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
+from embeddings.fold_in.als import ALSFoldIn
+from embeddings.fold_in.base import FoldIn
+from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.kernels.normalize import normalize
 from perf.foldin_spark import end_to_end
 from perf.report import Figure, arguments, finish
@@ -32,7 +34,7 @@ N_INTERACTIONS = 20  # per user
 N_USERS = 50_000
 N_ONLINE_USERS = 5000
 ROUNDS = 7
-CFG = ALSConfig(dim=K)
+CFG = ALSConfig(dim=K, iterations=16)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from rich.progress import track
 
 from embeddings.blocks import Block, save_block
-from embeddings.fold_in import SVDFoldIn
+from embeddings.fold_in.svd import SVDFoldIn
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session
 from jobs.steps import fold_in

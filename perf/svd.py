@@ -25,14 +25,15 @@ from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 
 from embeddings.blocks import Block, save_block
-from embeddings.embedders.svd import TOLERANCE, basis_size, factors, leading, truncated_svd
-from embeddings.kernels.communicator import together
+from embeddings.embedders.svd import TOLERANCE, factors, leading, truncated_svd
+from embeddings.kernels.communicator import run_threads
+from embeddings.kernels.lanczos import capacity
 from embeddings.kernels.normalize import normalize
 from jobs.plots import figure
 from jobs.settings import EmbeddingSettings, SparkSettings, load_settings
-from jobs.spark.barrier import run_together
+from jobs.spark.barrier import run_barrier
 from jobs.spark.session import spark_session
-from jobs.steps.embed import svd_member
+from jobs.steps.embed import member
 from perf.report import ROOT, Figure, arguments, finish
 from perf.timing import seconds, timed
 
@@ -175,7 +176,7 @@ def convergence(x: sp.csr_matrix, seed: int) -> np.ndarray:
     def note(n_columns: int, residuals: np.ndarray) -> None:
         curve.append((n_columns, residuals.max()))
 
-    together(1, lambda group: leading(x, K, group, seed, 1e-4, note))
+    run_threads(1, lambda comm: leading(x, K, comm, seed, 1e-4, note))
     return np.array(curve)
 
 
@@ -195,7 +196,7 @@ def draw(curves: dict[str, np.ndarray], path: Path) -> None:
 def memory(x: sp.csr_matrix, seed: int) -> Figure:
     """The peak with the matrix included, against twice the matrix plus the basis."""
     matrix = x.data.nbytes + x.indices.nbytes + x.indptr.nbytes
-    allowed = 2 * matrix + basis_size(K) * x.shape[1] * 4
+    allowed = 2 * matrix + capacity(K) * x.shape[1] * 4
     tracemalloc.start()
     truncated_svd(x, K, seed, THREADS)
     _, peak = tracemalloc.get_traced_memory()
@@ -226,16 +227,16 @@ def on_spark(x: sp.csr_matrix, seed: int) -> list[Figure]:
         spark = spark_session(settings)
         matrix = Path(home) / "matrix"
         write_blocks(matrix, x)
-        cfg = EmbeddingSettings(dim=K, seed=seed, smoothing=0.0)
+        cfg = EmbeddingSettings(dim=K, seed=seed, svd={"smoothing": 0.0})
 
         def job() -> None:
             with tempfile.TemporaryDirectory(dir=home) as out:
                 (Path(out) / "consumers").mkdir()
-                run_together(spark, settings, svd_member(str(matrix), out, cfg))
+                run_barrier(spark, settings, member(str(matrix), out, cfg))
 
         def in_process() -> None:
             x_normalized = normalized(x)
-            sigma, v = truncated_svd(x_normalized, K, seed, THREADS, cfg.tolerance)
+            sigma, v = truncated_svd(x_normalized, K, seed, THREADS, cfg.options.tolerance)
             np.save(Path(home) / "consumers.npy", factors(x_normalized, sigma, v).consumers)
 
         for _ in range(WARM_UPS):

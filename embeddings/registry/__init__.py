@@ -1,7 +1,30 @@
-"""The registry: every version of every embedding, what is in it and where it comes from.
+"""The registry: every published version of every embedding, its contents and its lineage.
 
-`client` is what Python code uses, `service` the same over HTTP with pages for people, `commands` the command line.
-Below them: `loaded` (an open version's answers), `files`, `shards` and `checks` (its immutable arrays), `vectors` and
-`pieces` (as they are read), `catalog` and `versions` (which there are), `search` (who is near).
-Nothing here imports Spark, torch, Airflow, `jobs` or `models`: any service can use it.
+Python code uses `Registry`; `service` offers the same over HTTP with pages for people, `commands`
+on the command line; `responses` holds the JSON that both of these return. Underneath:
+
+    loaded               an open version, and the questions it answers
+    files, shards        the immutable arrays of a version; `checks` validates them
+    vectors, chunked     these arrays as they are read; `search` finds nearest vectors
+    catalog, versions    which versions exist, and what aliases point at
+
+Nothing here imports Spark, torch, Airflow, MLflow, `jobs` or `models`, so any service can use it.
+numba is imported only when a version's fold-in is used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embeddings.registry.client import Registry, Vectors, Version
+
+__all__ = ["Registry", "Vectors", "Version"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client on first use: importing a submodule should not import the catalog too."""
+    if name in __all__:
+        return getattr(importlib.import_module("embeddings.registry.client"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,9 @@
 """The catalog: which versions exist and what the aliases point at, in SQLite or PostgreSQL.
 
-Several processes write at once. Writers take turns (SQLite: BEGIN IMMEDIATE in WAL mode; PostgreSQL: an advisory lock),
-so that a revision number is given once and an alias moves as one decision; readers never wait. The schema comes from
-the migrations beside this file and is brought up to date on opening, by one process while the others wait.
+Several processes may write at the same time. Writers take turns (SQLite: BEGIN IMMEDIATE in WAL
+mode; PostgreSQL: an advisory lock), so a revision number is assigned once and an alias moves
+atomically. Readers never wait. The schema comes from the migrations next to this file; the first
+process to open an outdated catalog migrates it while the other processes wait.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Connection,
     Date,
     DateTime,
     Engine,
@@ -35,9 +37,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from embeddings.registry.errors import CatalogError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"  # the last of them
+HEAD = "0001"  # the newest migration
 BUSY_TIMEOUT_S = 60  # how long one writer waits for another
-TURN = 0x45564752  # key of PostgreSQL's advisory lock
+WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock
+ADDRESSES = (
+    "a SQLite file (sqlite:////path/catalog.db) or PostgreSQL (postgresql://user@host/database)"
+)
 
 
 class Base(DeclarativeBase):
@@ -51,7 +56,7 @@ class Base(DeclarativeBase):
 
 
 class VersionRow(Base):
-    """One published version. entities: rows, folded and engagements of each. lineage: what it was made from."""
+    """One published version; the columns mean what they mean in `versions.Version`."""
 
     __tablename__ = "versions"
     __table_args__ = (
@@ -68,13 +73,12 @@ class VersionRow(Base):
     dim: Mapped[int]
     entities: Mapped[dict[str, dict[str, int]]] = mapped_column(JSON)
     lineage: Mapped[dict[str, Any]] = mapped_column(JSON)
-    published_at: Mapped[datetime] = mapped_column(
-        DateTime
-    )  # UTC; for people, nothing is decided by it
+    # UTC, without a time zone. Only shown to people: no decision depends on it.
+    published_at: Mapped[datetime] = mapped_column(DateTime)
 
 
 class AliasRow(Base):
-    """A name for one version of an embedding that may move, such as 'latest'."""
+    """A movable name for one version of an embedding, such as 'latest'."""
 
     __tablename__ = "aliases"
 
@@ -85,7 +89,7 @@ class AliasRow(Base):
 
 
 class Catalog:
-    """Sessions on one catalog, created or migrated on opening. Raises CatalogError where that cannot be."""
+    """Sessions on one catalog, which opening creates or migrates. Raises CatalogError."""
 
     def __init__(self, url: str) -> None:
         address = _supported(url)
@@ -99,44 +103,45 @@ class Catalog:
             raise
         except (SQLAlchemyError, OSError) as error:
             self.close()
-            cause = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+            driver_error = error.orig if isinstance(error, DBAPIError) else error
+            cause = str(driver_error).partition("\n")[0]
             raise CatalogError(
-                f"The catalog {_masked(url)} cannot be opened: {cause}. Is the address right, and its server up?"
+                f"The catalog {_masked(url)} cannot be opened: {cause}. "
+                "Is the address right, and is its server running?"
             ) from None
 
     def close(self) -> None:
-        """Let go of the connections; the next use opens new ones."""
+        """Close the connections; the next use opens new ones."""
         self.engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A consistent look at the catalog."""
+        """A session that sees one consistent state of the catalog."""
         with Session(self.engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A turn at writing: alone among all processes, committed when the block ends without an exception."""
+        """A session that is the only writer of all processes.
+
+        Commits when the block ends, rolls back on an exception.
+        """
         with Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
 
 def _supported(url: str) -> URL:
+    """The address, with the driver that we install. Raises CatalogError for any other database."""
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise CatalogError(
-            f"{_masked(url)!r} is no catalog address. Give sqlite:////path/catalog.db or postgresql://…"
-        ) from None
+        raise CatalogError(f"{_masked(url)!r} is not a catalog address. Use {ADDRESSES}.") from None
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return parsed
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
-    raise CatalogError(f"A catalog cannot live in {_masked(url)!r}. {_ADDRESSES}")
-
-
-_ADDRESSES = "Give a SQLite file (sqlite:////path/catalog.db) or PostgreSQL (postgresql://user@host/database)."
+    raise CatalogError(f"{_masked(url)!r} cannot hold a catalog. Use {ADDRESSES}.")
 
 
 def _masked(url: str) -> str:
@@ -148,36 +153,44 @@ def _masked(url: str) -> str:
 
 
 def _engine(url: URL) -> Engine:
-    if url.get_backend_name() == "postgresql":
-        engine = create_engine(url, pool_pre_ping=True)
+    return _postgresql(url) if url.get_backend_name() == "postgresql" else _sqlite(url)
 
-        @event.listens_for(engine, "begin")
-        def take_turn(connection):
-            if connection.get_execution_options().get("writes"):
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({TURN})")
 
-        return engine
+def _postgresql(url: URL) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
 
+    @event.listens_for(engine, "begin")
+    def begin(connection):
+        if connection.get_execution_options().get("writes"):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+
+    return engine
+
+
+def _sqlite(url: URL) -> Engine:
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def configure(connection, _record):
-        connection.isolation_level = None  # no BEGIN of its own making: ours is below
+        # Stops sqlite3 from sending its own BEGIN, which would not be IMMEDIATE; ours is below.
+        connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection):
-        connection.exec_driver_sql(
-            "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
-        )
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
 @contextmanager
 def _alone(url: URL) -> Iterator[None]:
-    """Keep other processes from opening the same SQLite file meanwhile: turning WAL on waits for nobody and fails."""
+    """Keep other processes from opening the same SQLite file in the meantime.
+
+    Turning WAL on ignores the busy timeout: with two processes at once, one of them fails.
+    """
     if url.get_backend_name() != "sqlite":
         yield
         return
@@ -188,23 +201,25 @@ def _alone(url: URL) -> Iterator[None]:
 
 
 def _upgrade(engine: Engine, writer: Engine) -> None:
-    """Bring the schema to HEAD, in one transaction."""
+    """Migrate the schema to HEAD, in one transaction."""
     if _revision(engine) == HEAD:
         return
     if engine.dialect.name == "sqlite":
+        # WAL cannot be turned on inside a transaction. The file keeps the setting.
         with closing(engine.raw_connection()) as raw:
-            raw.cursor().execute(
-                "PRAGMA journal_mode = WAL"
-            )  # outside of a transaction; the file remembers it
+            raw.cursor().execute("PRAGMA journal_mode = WAL")
+    # Imported here: Alembic is slow to import and needed only by an outdated catalog.
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with writer.begin() as connection:
-        if (revision := _revision_of(connection)) is not None and revision > HEAD:
+        revision = _revision_of(connection)
+        if revision is not None and revision > HEAD:
             raise CatalogError(
-                f"The catalog {engine.url!r} has schema {revision}, this Evergreen knows up to {HEAD}. Upgrade it here."
+                f"The catalog {engine.url!r} has schema {revision}, but this Evergreen supports "
+                f"schemas up to {HEAD}. Upgrade Evergreen."
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -215,8 +230,8 @@ def _revision(engine: Engine) -> str | None:
         return _revision_of(connection)
 
 
-def _revision_of(connection) -> str | None:
-    """The schema that the catalog has; None where it has none yet."""
+def _revision_of(connection: Connection) -> str | None:
+    """The catalog's schema version; None before the first migration."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

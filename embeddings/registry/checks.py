@@ -1,4 +1,4 @@
-"""What can be a version: every array is looked at before it is published. All raise BadVersion naming the array."""
+"""Validation before publishing: every array is checked. All raise BadVersion naming the array."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from embeddings.fold_in import FoldIn, restore
+from embeddings.fold_in.base import FoldIn, restore
 from embeddings.registry.chunked import blocks
 from embeddings.registry.errors import BadVersion
 from embeddings.registry.vectors import FIELDS, Vectors
 
-BLOCK = 1 << 16  # rows that are looked at together
+BLOCK = 1 << 16  # rows checked together, which bounds the temporary arrays
 
 
 def checked_shard(name: str, given: Vectors, dim: int | None = None) -> Vectors:
-    """A shard as it is stored: narrow ids, little-endian, contiguous. dim: the length of its vectors; None: any."""
+    """A shard as it is stored: narrow ids, little-endian, contiguous.
+
+    dim: the required length of its vectors; None accepts any.
+    """
     ids = _checked_ids(f"{name}.ids", given.ids)
-    n, dim = len(ids), (*given.vectors.shape, 0)[1] if dim is None else dim
+    n = len(ids)
+    if dim is None:
+        # Without a second axis any length fails the check below, which then names the array.
+        dim = given.vectors.shape[1] if given.vectors.ndim > 1 else 0
     return Vectors(
         ids,
         _checked(f"{name}.vectors", given.vectors, (n, dim), "<f4"),
@@ -28,79 +34,97 @@ def checked_shard(name: str, given: Vectors, dim: int | None = None) -> Vectors:
 
 
 def checked_as_written(name: str, given: Vectors, dim: int | None = None) -> Vectors:
-    """A shard on disk: it must be, to the bit, what `write_shard` makes of it."""
+    """A shard on disk. It must already have the types and layout that `write_shard` gives it."""
     stored = checked_shard(name, given, dim)
     for field in FIELDS:
-        its, expected = getattr(given, field), getattr(stored, field)
-        if its.dtype != expected.dtype or not its.flags.c_contiguous:
+        array = getattr(given, field)
+        expected = getattr(stored, field)
+        if array.dtype != expected.dtype or not array.flags.c_contiguous:
             raise BadVersion(
-                f"{name}.{field} is stored as {its.dtype}, not as {expected.dtype}; use write_shard."
+                f"{name}.{field} is stored as {array.dtype}, not as {expected.dtype}; "
+                "use write_shard."
             )
     return given
 
 
 def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.ndarray]:
-    """The arrays of a fold-in as they are stored, by name. It must take histories of these producers to (n, dim)."""
-    arrays, scalars = model.arrays(), model.scalars()
+    """The arrays of a fold-in as they are stored, by name.
+
+    The fold-in must turn histories of this many producers into vectors of length dim.
+    """
     if model.n_producers != producers:
         raise BadVersion(
-            f"The fold-in speaks of {model.n_producers} producers, the version has {producers}."
+            f"The fold-in is for {model.n_producers} producers, the version has {producers}."
         )
-    for name, array in arrays.items():
-        if any(side not in (producers, dim) for side in array.shape):
+    arrays = {}
+    for name, array in model.arrays().items():
+        if not set(array.shape) <= {producers, dim}:
             raise BadVersion(
-                f"fold_in.{name} of shape {array.shape} is not of the version's {producers} producers "
-                f"and {dim} dimensions."
+                f"fold_in.{name} has shape {array.shape}, which does not match the version's "
+                f"{producers} producers and {dim} dimensions."
             )
-        arrays[name] = _checked(f"fold_in.{name}", array, array.shape, f"<f{array.dtype.itemsize}")
-    if bad := {
-        name: value
-        for name, value in scalars.items()
-        if not isinstance(value, str) and not math.isfinite(value)
-    }:
-        raise BadVersion(f"The fold-in's scalars must be finite; given: {bad}.")
+        stored_type = f"<f{array.dtype.itemsize}"
+        arrays[name] = _checked(f"fold_in.{name}", array, array.shape, stored_type)
+    scalars = model.scalars()
+    _check_finite(scalars)
+    # Restored and used once, on no rows: what is published must be usable when it is read back.
     try:
         rows = restore(arrays, scalars).fold(sp.csr_matrix((0, producers), dtype=np.float32))
     except (ValueError, TypeError) as error:
         raise BadVersion(f"The fold-in cannot be used: {error}") from None
     if rows.shape != (0, dim):
         raise BadVersion(
-            f"The fold-in makes vectors of length {rows.shape[1]}, the version's are of length {dim}."
+            f"The fold-in returns vectors of length {rows.shape[1]}, "
+            f"but the version's vectors have length {dim}."
         )
     return arrays
 
 
+def _check_finite(scalars: dict[str, str | float]) -> None:
+    bad = {}
+    for name, value in scalars.items():
+        if not isinstance(value, str) and not math.isfinite(value):
+            bad[name] = value
+    if bad:
+        raise BadVersion(f"The fold-in's scalars must be finite; given: {bad}.")
+
+
 def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
-    """Ids in the narrowest 'S' that holds them, so that the same ids are the same bytes."""
+    """Ids in the narrowest 'S' type that holds them, so that equal ids are equal bytes."""
     if ids.dtype.kind != "S" or ids.ndim != 1:
         raise BadVersion(
             f"{name} must be an array of kind 'S', not {ids.dtype} of shape {ids.shape}."
         )
-    if len(falls := np.flatnonzero(ids[1:] <= ids[:-1])):
-        before, after = ids[falls[0] : falls[0] + 2].tolist()
+    unordered = np.flatnonzero(ids[1:] <= ids[:-1])
+    if len(unordered):
+        first = unordered[0]
+        before, after = ids[first : first + 2].tolist()
         raise BadVersion(
-            f"{name} must be sorted and unique: {after!r} follows {before!r} in row {falls[0] + 1}."
+            f"{name} must be sorted and unique: {after!r} follows {before!r} in row {first + 1}."
         )
     if len(ids) and not ids[0]:
         raise BadVersion(f"{name} holds an empty id in row 0.")
+    width = 1
     try:
         for block in blocks(ids, BLOCK):
             np.strings.decode(block, "utf-8")
+            width = max(width, int(np.strings.str_len(block).max()))
     except UnicodeDecodeError as error:
         raise BadVersion(f"{name} must be UTF-8: {error}.") from None
-    width = max((int(np.strings.str_len(block).max()) for block in blocks(ids, BLOCK)), default=1)
     return np.ascontiguousarray(ids, f"S{width}")
 
 
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """A finite array of this shape, as this type."""
+    """A finite array of this shape, converted to this type."""
     dtype = np.dtype(kind)
+    # "same_kind" accepts float64 for float32, but not a float for an integer.
     if array.shape != shape or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise BadVersion(
             f"{name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}."
         )
     for number, block in enumerate(blocks(array, BLOCK)):
-        if not np.isfinite(block).all():
-            row = number * BLOCK + int(np.argwhere(~np.isfinite(block))[0][0])
+        finite = np.isfinite(block)
+        if not finite.all():
+            row = number * BLOCK + int(np.argwhere(~finite)[0][0])
             raise BadVersion(f"{name} must be finite: row {row} is not.")
     return np.ascontiguousarray(array, dtype)

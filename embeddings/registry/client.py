@@ -1,11 +1,11 @@
-"""The registry as Python code sees it: publish a version, find one, ask it for vectors.
+"""The registry's Python client: publish a version, find one, look up its vectors.
 
-In short:
-    registry = Registry(Path("registry"), "sqlite:///registry/catalog.db")
-    registry.get("author", "producer", ["1196"]).vectors
-    registry.neighbours("author", "producer:1196", k=5)
-    registry.fold_in("author", {"1196": 3.0, "33": 1.0}).vector
-    registry.load(registry.version("author"), space="author/2022-04-25").entities["consumer"].rows(ids)
+registry = Registry(Path("registry"), "sqlite:///registry/catalog.db")
+registry.get("author", "producer", ["1196"]).vectors
+registry.neighbours("author", "producer:1196", k=5)
+registry.fold_in("author", {"1196": 3.0, "33": 1.0}).vector
+loaded = registry.load(registry.version("author"), space="author/2022-04-25")
+loaded.entities["consumer"].rows(ids)
 """
 
 from __future__ import annotations
@@ -17,33 +17,45 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from embeddings.fold_in import FoldIn
+from embeddings.fold_in.base import FoldIn
 from embeddings.registry import files, versions
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
-from embeddings.registry.loaded import FoldedIn, Found, Loaded, Lookalike, Neighbour, parse_who
+from embeddings.registry.loaded import (
+    FoldedVector,
+    Loaded,
+    Lookalike,
+    Lookup,
+    Neighbour,
+    parse_key,
+)
 from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import LATEST, NAME, Version
 
 __all__ = [
     "Entity",
-    "FoldedIn",
-    "Found",
+    "FoldedVector",
     "Loaded",
     "Lookalike",
+    "Lookup",
     "Neighbour",
     "Registry",
     "Vectors",
     "Version",
     "open_version",
-    "parse_who",
+    "parse_key",
 ]
 
+SPACE_LENGTH = 200  # the catalog's column
+# [0-9], not \d: that also matches the digits of other scripts.
 REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
 class Registry:
-    """Versions of embeddings: their files below `root`, the list of them in the catalog at `url`."""
+    """Versions of embeddings: their files are below `root`, their catalog is at `url`.
+
+    Raises CatalogError if the catalog cannot be opened.
+    """
 
     def __init__(self, root: Path, url: str) -> None:
         self.root = Path(root)
@@ -56,7 +68,7 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Let go of the catalog's connections; the next use opens new ones."""
+        """Close the catalog's connections; the next use opens new ones."""
         self.catalog.close()
 
     # Publishing
@@ -70,14 +82,19 @@ class Registry:
         fold_in: FoldIn,
         lineage: dict[str, Any],
     ) -> Version:
-        """Publish a version, whole or not at all; 'latest' moves to it unless a newer day has it.
+        """Publish a version, completely or not at all, and return it. Raises BadVersion.
 
-        entities: the vectors of each, or a folder of shards as `shards.write_shard` writes them, which are linked where
-        the file system can. fold_in: its row j speaks of the version's producer j, row j of its shards in their order.
-        The same content for the same day is the version that is there already, lineage and all; other content is the
-        day's next revision. Killed at any moment, the next call completes it. Raises BadVersion.
+        entities: the vectors of each, or a folder of shards written by `shards.write_shard`, whose
+        files are hard-linked where the file system allows.
+        fold_in: its row j refers to row j of the entity 'producer', counted through its shards.
+
+        'latest' moves to the version unless it points at a newer day. Content that is already
+        published for that day is not published again: the existing version, with its lineage, is
+        returned. Different content becomes the day's next revision. If the process is killed, the
+        next call with the same content completes the publication.
         """
         _check_published(name, space, list(entities), lineage)
+        # Files first: a row of the catalog must never refer to files that may not exist yet.
         manifest = files.publish_files(self._files, name, day, space, entities, fold_in, lineage)
         with self.catalog.writing() as session:
             return self._version(versions.record(session, manifest, day))
@@ -85,18 +102,21 @@ class Registry:
     def set_alias(
         self, name: str, alias: str, version: Version, only_forward: bool = False
     ) -> Version:
-        """Point an alias at a version; with only_forward never back to an older day. Returns what it points at.
+        """Point an alias at a version and return the version it now points at. Raises BadRequest.
 
-        'latest' moves by publishing alone.
+        only_forward: leave the alias unchanged if the move would be to an older version. 'latest'
+        cannot be set: only publishing moves it.
         """
+        # An alias that looks like a day could not be found: `find` would take it for the day.
         if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
             raise BadRequest(
-                f"{alias!r} cannot be set as an alias: it needs letters, digits, _ and -, no day, and not {LATEST!r}, "
-                "which moves by publishing alone."
+                f"{alias!r} cannot be set as an alias: use letters, digits, _ and -, "
+                f"but not a day, and not {LATEST!r}, which only publishing moves."
             )
         if version.name != name:
             raise BadRequest(
-                f"Alias {alias!r} of '{name}' cannot point at {version.id}, a version of '{version.name}'."
+                f"Alias {alias!r} of '{name}' cannot point at {version.id}, "
+                f"which is a version of '{version.name}'."
             )
         with self.catalog.writing() as session:
             row = versions.of_day(session, name, version.day, version.revision)
@@ -105,21 +125,20 @@ class Registry:
     # Finding
 
     def names(self) -> list[str]:
-        """The embeddings there are."""
+        """The names of all embeddings, sorted."""
         with self.catalog.reading() as session:
             return versions.names(session)
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of an embedding, oldest day and first revision first. Raises UnknownName."""
+        """All versions of an embedding, by day and revision. Raises UnknownName."""
         with self.catalog.reading() as session:
             return [self._version(row) for row in versions.every(session, name)]
 
     def aliases(self, name: str) -> dict[str, Version]:
         """Every alias of an embedding, and the version it points at. Raises UnknownName."""
         with self.catalog.reading() as session:
-            return {
-                row.alias: self._version(row.version) for row in versions.aliases(session, name)
-            }
+            rows = versions.aliases(session, name)
+            return {row.alias: self._version(row.version) for row in rows}
 
     def alias(self, name: str, alias: str) -> Version:
         """The version that an alias points at. Raises UnknownName, UnknownVersion."""
@@ -127,31 +146,34 @@ class Registry:
             return self._version(versions.aliased(session, name, alias))
 
     def version(self, name: str, day: date | None = None, revision: int | None = None) -> Version:
-        """The version of a day (its last revision, unless one is given); without a day, the one that 'latest' is."""
+        """The version of a day, by default its last revision; without a day, the latest version.
+
+        Raises UnknownName, UnknownVersion.
+        """
         if day is None:
             return self.alias(name, LATEST)
         with self.catalog.reading() as session:
             return self._version(versions.of_day(session, name, day, revision))
 
-    def before(self, name: str, day: date) -> Version | None:
-        """The newest version of a day before this one, None where there is none. Raises UnknownName."""
-        with self.catalog.reading() as session:
-            row = versions.before(session, name, day)
-            return None if row is None else self._version(row)
-
     def find(self, name: str, reference: str = LATEST) -> Version:
-        """The version that a text names: '2022-04-25' (its last revision), '2022-04-25.r1', or an alias."""
-        if (match := REFERENCE.fullmatch(reference)) is None:
+        """The version that a text refers to. Raises UnknownName, UnknownVersion, BadRequest.
+
+        reference: a day ('2022-04-25', its last revision), one revision of it ('2022-04-25.r1'),
+        or an alias ('latest').
+        """
+        match = REFERENCE.fullmatch(reference)
+        if match is None:
             return self.alias(name, reference)
         try:
             day = date.fromisoformat(match[1])
         except ValueError:
             raise BadRequest(
-                f"{match[1]!r} is no day of the calendar; write it as 2022-04-25."
+                f"{match[1]!r} is not a calendar day; write it as 2022-04-25."
             ) from None
-        return self.version(name, day, int(match[2]) if match[2] else None)
+        revision = int(match[2]) if match[2] else None
+        return self.version(name, day, revision)
 
-    # Asking
+    # Looking up
 
     def load(self, version: Version, space: str | None = None) -> Loaded:
         """Map a version's arrays. Raises SpaceMismatch, DamagedVersion.
@@ -161,7 +183,10 @@ class Registry:
         return open_version(version, space)
 
     def verify(self, version: Version) -> dict[str, str]:
-        """Compare every file with the digest it was published with; returns them. Raises DamagedVersion."""
+        """Compare every file with the digest it was published with, and return the digests.
+
+        Raises DamagedVersion.
+        """
         return files.verify_files(version.path)
 
     def get(
@@ -171,25 +196,28 @@ class Registry:
         ids: Sequence[str],
         day: date | None = None,
         revision: int | None = None,
-    ) -> Found:
-        """The vectors of these ids, the engagements behind them, and their version. Raises NotFound's kin."""
+    ) -> Lookup:
+        """The vectors of these ids, the engagements behind them, and their version.
+
+        Raises NotFound if a name, day, entity or id is unknown.
+        """
         return self._loaded(name, day, revision).get(entity, ids)
 
     def neighbours(
         self,
         name: str,
-        who: str,
+        key: str,
         k: int = 10,
         day: date | None = None,
         among: str | None = None,
         revision: int | None = None,
     ) -> list[Neighbour]:
-        """The k nearest by cosine, exactly, best first; never `who` itself.
+        """The k nearest vectors by cosine, by exact search, best first, without `key` itself.
 
-        who: 'entity:id', as in 'producer:1196'. among: the entity to search, by default its own.
-        Raises BadRequest, NotFound's kin.
+        key: 'entity:id', as in 'producer:1196'. among: the entity to search, by default that of
+        `key`. Raises BadRequest, NotFound.
         """
-        return self._loaded(name, day, revision).neighbours(who, k, among)
+        return self._loaded(name, day, revision).neighbours(key, k, among)
 
     def fold_in(
         self,
@@ -197,13 +225,14 @@ class Registry:
         strengths: Mapping[str, float],
         day: date | None = None,
         revision: int | None = None,
-    ) -> FoldedIn:
+    ) -> FoldedVector:
         """A vector for a consumer with this history, by the same formula as the nightly fold-in.
 
-        strengths: producer id -> strength, > 0. Producers that the version does not know are left out and reported;
-        raises UnknownId when it knows none, BadRequest for a strength that is none.
+        strengths: producer id -> strength > 0. Producers that are not in the version are left out
+        and returned in `unknown`. Raises UnknownId if none is in it, BadRequest for an invalid
+        strength.
         """
-        return self._loaded(name, day, revision).folded_in(strengths)
+        return self._loaded(name, day, revision).fold(strengths)
 
     def lookalike(
         self,
@@ -215,11 +244,13 @@ class Registry:
         day: date | None = None,
         revision: int | None = None,
     ) -> list[Lookalike]:
-        """How much the groups that a newcomer belongs to like each candidate: dot products with their mean consumers.
+        """Score producers for a consumer of whom only groups are known.
 
-        groups: as in 'user_active_degree=full_active'. candidates: producer ids, answered in their order; without any,
-        the k producers of the largest `by` (mean, max, median or min over the groups), best first.
-        Raises BadRequest, NotFound's kin; a version of a source without profiles has no groups.
+        A score is the dot product of a producer's vector with the mean vector of a group.
+        groups: as in 'user_active_degree=full_active'. candidates: producer ids, scored in this
+        order; without any, the k producers with the largest `by` (mean, max, median or min over
+        the groups), best first. Raises BadRequest, NotFound; a version whose source has no profiles
+        has no groups.
         """
         return self._loaded(name, day, revision).lookalike(groups, candidates, k, by)
 
@@ -246,19 +277,23 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
             f"Use a version in '{space}', or rebuild the consumer of these vectors "
             f"in '{version.space}'."
         )
-    mapped = files.open_files(version.path)
-    return Loaded(version, mapped.entities, mapped.fold_in)
+    return Loaded(version, files.open_files(version.path))
 
 
 def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:
-    for kind, text in [("name", name), *(("entity", entity) for entity in entities)]:
-        if not NAME.fullmatch(text):
-            raise BadVersion(
-                f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -."
-            )
-    if not space or len(space) > 200:
-        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to 200 characters.")
+    _check_name("name", name)
+    for entity in entities:
+        _check_name("entity", entity)
+    if not space or len(space) > SPACE_LENGTH:
+        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to {SPACE_LENGTH} characters.")
     try:
-        json.dumps(lineage, allow_nan=False)
+        json.dumps(lineage, allow_nan=False)  # NaN is not JSON; PostgreSQL would reject it later
     except (TypeError, ValueError) as error:
         raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
+
+
+def _check_name(kind: str, text: str) -> None:
+    if not NAME.fullmatch(text):
+        raise BadVersion(
+            f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -."
+        )

@@ -1,4 +1,4 @@
-"""`evergreen registry …`: what is in the registry, asked from a shell.
+"""`evergreen registry …`: the registry from a shell.
 
 The command line that mounts `app` sets the context's object to a function that opens the registry.
 """
@@ -6,7 +6,7 @@ The command line that mounts `app` sets the context's object to a function that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -16,14 +16,16 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import responses as answers
+from embeddings.registry import responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, RegistryError
 from embeddings.registry.versions import LATEST
 
+SHOWN_NUMBERS = 6  # of a vector, in a table with many
 
-class Told(TyperGroup):
-    """A group whose commands end with one message, not a traceback, when the registry says no."""
+
+class RegistryCommands(TyperGroup):
+    """Commands that end a RegistryError with its message and exit code 1, not with a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -34,52 +36,57 @@ class Told(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Told,
+    cls=RegistryCommands,
     no_args_is_help=True,
     add_completion=False,
-    help="Look into the registry: embeddings, versions, vectors.",
+    help="Inspect the registry: embeddings, versions, vectors.",
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the embedding, as `list` shows it.")]
 Day = Annotated[
     str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, all of it, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
+Key = Annotated[str, typer.Argument(metavar="ENTITY:ID", help="For example producer:1196.")]
+Keys = Annotated[
+    list[str], typer.Argument(metavar="ENTITY:ID", help="One or more, for example producer:1196.")
+]
 
 
 @app.command("list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the embeddings.  Example: evergreen registry list"""
-    found = answers.overview(_registry(ctx))
+    embeddings = responses.overview(_registry(ctx))
     if as_json:
-        return _print_json(found)
+        return _print_json(embeddings)
     columns = ("name", "versions", "first day", "latest", "dim", "consumers", "producers")
-    return _print_table(
-        columns, map(_overview_row, found), "" if found else "Nothing is published yet."
-    )
+    rows = map(_overview_row, embeddings)
+    return _print_table(columns, rows, "" if embeddings else "Nothing is published yet.")
 
 
 @app.command()
 def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     """List the versions of an embedding.  Example: evergreen registry versions author"""
-    registry = _registry(ctx)
-    aliases = registry.aliases(name)
-    found = [answers.describe(version, aliases) for version in registry.versions(name)]
+    described = responses.versions(_registry(ctx), name)
     if as_json:
-        return _print_json(found)
+        return _print_json(described)
     columns = ("version", "alias", "dim", "consumers", "folded", "producers", "digest")
-    spaces = dict.fromkeys(version["space"] for version in found)
-    return _print_table(
-        columns, map(_version_row, found), "of " + name + " in space " + ", then ".join(spaces)
-    )
+    # More than one space: a day was too far from the anchor and opened a new one.
+    spaces = dict.fromkeys(version["space"] for version in described)
+    caption = f"of {name} in space {', then '.join(spaces)}"
+    return _print_table(columns, map(_version_row, described), caption)
 
 
 @app.command()
 def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = False) -> None:
-    """Show one version and its lineage.  Example: evergreen registry show author --day 2022-04-25"""
+    """Show one version and its lineage.
+
+    Example: evergreen registry show author --day 2022-04-25
+    """
     registry = _registry(ctx)
     version = registry.find(name, day)
-    described = {**answers.describe(version, registry.aliases(name)), "path": str(version.path)}
+    described = responses.describe(version, registry.aliases(name))
+    described["path"] = str(version.path)
     if as_json:
         return _print_json(described)
     return _print_table(("fact", "value"), _flat(described), header=False)
@@ -87,50 +94,51 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
 
 @app.command()
 def get(
-    ctx: typer.Context,
-    name: Name,
-    who: Annotated[
-        list[str], typer.Argument(help="entity:id, as in producer:1196; several are fine.")
-    ],
-    day: Day = LATEST,
-    as_json: Json = False,
+    ctx: typer.Context, name: Name, keys: Keys, day: Day = LATEST, as_json: Json = False
 ) -> None:
-    """Print vectors and what they rest on.  Example: evergreen registry get author producer:1196 consumer:42"""
+    """Print vectors and the engagements behind them.
+
+    Example: evergreen registry get author producer:1196 consumer:42
+    """
     registry = _registry(ctx)
-    found = answers.vectors(registry, registry.find(name, day), who)
+    found = responses.vectors(registry, registry.find(name, day), keys)
     if as_json:
         return _print_json(found)
-    rows = (
-        (f"{v['entity']}:{v['id']}", v["count"], _folded(v), _vector(v["vector"]))
-        for v in found["vectors"]
-    )
-    return _print_table(("id", "engagements", "how", "vector"), rows, _source(found))
+    rows = []
+    for record in found["vectors"]:
+        key = f"{record['entity']}:{record['id']}"
+        vector = _numbers(record["vector"], SHOWN_NUMBERS)
+        rows.append((key, record["count"], _origin(record), vector))
+    return _print_table(("id", "engagements", "origin", "vector"), rows, _source(found))
 
 
 @app.command()
 def neighbours(
     ctx: typer.Context,
     name: Name,
-    who: Annotated[str, typer.Argument(help="entity:id, as in producer:1196.")],
+    key: Key,
     k: Annotated[int, typer.Option("--k", help="How many to print.")] = 10,
     among: Annotated[
-        str | None, typer.Option(help="The entity to search; by default that of WHO.")
+        str | None, typer.Option(help="The entity to search; by default that of ENTITY:ID.")
     ] = None,
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
-    """Print the nearest vectors by cosine.  Example: evergreen registry neighbours author producer:1196 --k 5"""
+    """Print the nearest vectors by cosine.
+
+    Example: evergreen registry neighbours author producer:1196 --k 5
+    """
     registry = _registry(ctx)
-    found = answers.neighbours(registry, registry.find(name, day), who, k, among)
+    found = responses.neighbours(registry, registry.find(name, day), key, k, among)
     if as_json:
         return _print_json(found)
-    rows = (
-        (f"{found['among']}:{n['id']}", f"{n['score']:.4f}", n["count"], _folded(n))
-        for n in found["neighbours"]
-    )
-    return _print_table(
-        ("neighbour", "cosine", "engagements", "how"), rows, f"of {who}, {_source(found)}"
-    )
+    rows = []
+    for neighbour in found["neighbours"]:
+        neighbour_key = f"{found['among']}:{neighbour['id']}"
+        score = f"{neighbour['score']:.4f}"
+        rows.append((neighbour_key, score, neighbour["count"], _origin(neighbour)))
+    columns = ("neighbour", "cosine", "engagements", "origin")
+    return _print_table(columns, rows, f"of {key}, {_source(found)}")
 
 
 @app.command("fold-in")
@@ -138,67 +146,76 @@ def fold_in(
     ctx: typer.Context,
     name: Name,
     history: Annotated[
-        list[str], typer.Argument(help="PRODUCER=STRENGTH, as in 1196=3.5; several are fine.")
+        list[str],
+        typer.Argument(metavar="PRODUCER=STRENGTH", help="One or more, for example 1196=3.5."),
     ],
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
-    """Make a vector for a new consumer from a history.  Example: evergreen registry fold-in author 1196=3 33=1"""
+    """Compute a vector for a new consumer from a history.
+
+    Example: evergreen registry fold-in author 1196=3 33=1
+    """
     registry = _registry(ctx)
-    found = answers.fold_in(registry, registry.find(name, day), dict(map(_strength, history)))
+    strengths = dict(map(_strength, history))
+    folded = responses.fold_in(registry, registry.find(name, day), strengths)
     if as_json:
-        return _print_json(found)
-    left_out = f"; unknown and left out: {', '.join(found['unknown'])}" if found["unknown"] else ""
-    caption = f"{_source(found)}; from {found['known']} interactions{left_out}"
-    return _print_table(("vector",), [(_vector(found["vector"], len(found["vector"])),)], caption)
+        return _print_json(folded)
+    caption = f"{_source(folded)}; from {folded['known']} interactions"
+    if folded["unknown"]:
+        caption += f"; unknown and left out: {', '.join(folded['unknown'])}"
+    return _print_table(("vector",), [(_numbers(folded["vector"]),)], caption)
 
 
 @app.command()
 def lookalike(
     ctx: typer.Context,
     name: Name,
-    group: Annotated[list[str], typer.Option(help="COLUMN=VALUE of a profile; several are fine.")],
+    group: Annotated[
+        list[str], typer.Option(help="COLUMN=VALUE of a profile; may be given several times.")
+    ],
     candidate: Annotated[
         list[str] | None,
-        typer.Option(help="A producer to score; several are fine, none: the best."),
+        typer.Option(help="A producer to score, may be repeated; by default the best ones."),
     ] = None,
-    k: Annotated[
-        int, typer.Option("--k", help="How many to print, where no candidate is named.")
-    ] = 10,
+    k: Annotated[int, typer.Option("--k", help="How many to print if no candidate is given.")] = 10,
     by: Annotated[
-        str, typer.Option(help=f"What ranks them: {', '.join(SUMMARIES)} over the groups.")
+        str, typer.Option(help=f"Rank by {', '.join(SUMMARIES)} over the groups.")
     ] = "mean",
     day: Day = LATEST,
     as_json: Json = False,
 ) -> None:
-    """Score producers for a newcomer by the groups they belong to.
+    """Score producers for a consumer of whom only groups are known.
 
-    Example: evergreen registry lookalike author --group user_active_degree=full_active --candidate 123
+    Example: evergreen registry lookalike author --group user_active_degree=full_active
     """
     registry = _registry(ctx)
-    found = answers.lookalike(registry, registry.find(name, day), group, candidate or [], k, by)
+    version = registry.find(name, day)
+    scored = responses.lookalike(registry, version, group, candidate or [], k, by)
     if as_json:
-        return _print_json(found)
-    rows = ((p["id"], *(f"{p[feature]:.4g}" for feature in SUMMARIES)) for p in found["producers"])
-    behind = ", ".join(f"{count:,} consumers of {its}" for its, count in found["groups"].items())
-    return _print_table(
-        ("producer", *SUMMARIES), rows, f"dot products with the mean of {behind}; {_source(found)}"
-    )
+        return _print_json(scored)
+    rows = []
+    for producer in scored["producers"]:
+        scores = [f"{producer[summary]:.4g}" for summary in SUMMARIES]
+        rows.append((producer["id"], *scores))
+    groups = [f"{count:,} consumers of {group}" for group, count in scored["groups"].items()]
+    caption = f"dot products with the mean of {', '.join(groups)}; {_source(scored)}"
+    return _print_table(("producer", *SUMMARIES), rows, caption)
 
 
 @app.command()
 def verify(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = False) -> None:
-    """Compare a version's files with their published digests.  Example: evergreen registry verify author"""
+    """Compare a version's files with their published digests.
+
+    Example: evergreen registry verify author
+    """
     registry = _registry(ctx)
     version = registry.find(name, day)
     digests = registry.verify(version)
     if as_json:
         return _print_json({"version": version.id, "files": digests})
-    return _print_table(
-        ("file", "sha256"),
-        digests.items(),
-        f"{version.id}: all {len(digests)} files are as published",
-    )
+    caption = f"{version.id}: all {len(digests)} files are unchanged since publication"
+    return _print_table(("file", "sha256"), digests.items(), caption)
 
 
 def _registry(ctx: typer.Context) -> Registry:
@@ -206,32 +223,40 @@ def _registry(ctx: typer.Context) -> Registry:
 
 
 def _strength(text: str) -> tuple[str, float]:
+    # The last '=': a producer's id may contain others.
     producer, _, strength = text.rpartition("=")
     try:
         return producer, float(strength)
     except ValueError:
-        raise BadRequest(f"{text!r} is no PRODUCER=STRENGTH; write it as 1196=3.5.") from None
+        raise BadRequest(f"{text!r} is not PRODUCER=STRENGTH; write it as in 1196=3.5.") from None
 
 
-def _overview_row(entry: dict[str, Any]) -> tuple:
-    latest = entry["latest"]
-    rows = (f"{entity['rows']:,}" for entity in _entities(latest))
+def _overview_row(embedding: dict[str, Any]) -> tuple:
+    latest = embedding["latest"]
     return (
-        entry["name"],
-        entry["versions"],
-        entry["first_day"],
+        embedding["name"],
+        embedding["versions"],
+        embedding["first_day"],
         _reference(latest),
         latest["dim"],
-        *rows,
+        f"{_counts(latest, 'consumer')['rows']:,}",
+        f"{_counts(latest, 'producer')['rows']:,}",
     )
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
-    consumer, producer = _entities(version)
-    share = consumer["folded"] / consumer["rows"] if consumer["rows"] else 0.0
-    rows = (f"{consumer['rows']:,}", f"{share:.0%}", f"{producer['rows']:,}")
-    shown = (_reference(version), ", ".join(version["aliases"]), version["dim"])
-    return (*shown, *rows, version["digest"][:12])
+    consumers = _counts(version, "consumer")
+    producers = _counts(version, "producer")
+    folded_share = consumers["folded"] / max(consumers["rows"], 1)
+    return (
+        _reference(version),
+        ", ".join(version["aliases"]),
+        version["dim"],
+        f"{consumers['rows']:,}",
+        f"{folded_share:.0%}",
+        f"{producers['rows']:,}",
+        version["digest"][:12],
+    )
 
 
 def _reference(version: dict[str, Any]) -> str:
@@ -239,46 +264,50 @@ def _reference(version: dict[str, Any]) -> str:
     return version["id"].removeprefix(f"{version['name']}/")
 
 
-def _entities(version: dict[str, Any]) -> list[dict[str, int]]:
-    return [
-        version["entities"].get(entity, {"rows": 0, "folded": 0})
-        for entity in ("consumer", "producer")
-    ]
+def _counts(version: dict[str, Any], entity: str) -> dict[str, int]:
+    return version["entities"].get(entity, {"rows": 0, "folded": 0})
 
 
-def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
-    """A nested dictionary as lines: lineage.facts.matrix.rows, 27285."""
-    if not isinstance(value, dict):
-        yield name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        return
-    for key, inner in value.items():
-        yield from _flat(inner, f"{name}.{key}" if name else key)
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """A nested dictionary as rows: ("lineage.facts.matrix.rows", "27285")."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        yield name, ", ".join(map(str, value))
+    else:
+        yield name, str(value)
 
 
-def _folded(record: dict[str, Any]) -> str:
+def _origin(record: dict[str, Any]) -> str:
     return "folded in" if record["folded"] else "fitted"
 
 
-def _vector(vector: list[float], most: int = 6) -> str:
-    more = f" … ({len(vector)} numbers; --json prints all)" if len(vector) > most else ""
-    return " ".join(f"{x:.4f}" for x in vector[:most]) + more
+def _numbers(vector: list[float], most: int | None = None) -> str:
+    """The first `most` numbers of a vector; by default all of them."""
+    shown = " ".join(f"{x:.4f}" for x in vector[:most])
+    if most is not None and len(vector) > most:
+        shown += f" … ({len(vector)} numbers; --json prints all)"
+    return shown
 
 
-def _source(found: dict[str, Any]) -> str:
-    return f"{found['version']} in space {found['space']}"
+def _source(response: dict[str, Any]) -> str:
+    return f"{response['version']} in space {response['space']}"
 
 
 def _print_json(value: Any) -> None:
+    # Not through Rich: it would wrap long lines, and programs could not read them.
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _print_table(
     columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", header: bool = True
 ) -> None:
-    """Print a table; cells are plain text, whatever brackets an id has."""
-    table, console = Table(*columns, show_header=header), Console()
+    table = Table(*columns, show_header=header)
     for row in rows:
+        # Text, not str: Rich would read an id such as [red] as markup.
         table.add_row(*(Text(str(cell), overflow="fold") for cell in row))
+    console = Console()
     if table.row_count:
         console.print(table)
     if caption:

@@ -1,17 +1,19 @@
-"""What a user of the registry can get wrong. Every message names the culprit, what exists and the remedy."""
+"""Errors of the registry. Every message names the culprit, what was expected and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+LISTED = 12  # names that a message lists at most
+
 
 class RegistryError(Exception):
-    """Base of all errors of the registry: told to the user as one paragraph, without a traceback."""
+    """Base of all registry errors: shown to the user as one paragraph, without a traceback."""
 
 
 class NotFound(RegistryError):
-    """Something that was asked for by name and is not there. `near`: names that are, and look like it."""
+    """A requested name or id does not exist. `near` holds similar ones that do."""
 
     def __init__(self, message: str, near: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -19,27 +21,27 @@ class NotFound(RegistryError):
 
 
 class UnknownName(NotFound):
-    """No embedding of that name."""
+    """No embedding has that name."""
 
 
 class UnknownVersion(NotFound):
-    """No version of that day, revision or alias."""
+    """No version has that day, revision or alias."""
 
 
 class UnknownEntity(NotFound):
-    """A version has no vectors of that entity."""
+    """The version has no vectors of that entity."""
 
 
 class UnknownId(NotFound):
-    """Nobody of that id has a vector."""
+    """The version has no vector for that id."""
 
 
 class BadRequest(RegistryError):
-    """A question that cannot be meant: malformed, or without an answer."""
+    """A request that is malformed or has no answer."""
 
 
 class BadVersion(RegistryError):
-    """Vectors that cannot be published: names the array, the row and what was expected."""
+    """Vectors that cannot be published; names the array, the row and what was expected."""
 
 
 class SpaceMismatch(RegistryError):
@@ -47,29 +49,31 @@ class SpaceMismatch(RegistryError):
 
 
 class DamagedVersion(RegistryError):
-    """Files of a version that are missing, cut or changed."""
+    """Files of a version are missing, truncated or changed."""
 
 
 class CatalogError(RegistryError):
-    """A catalog that cannot be opened."""
+    """The catalog cannot be opened."""
 
 
 def missing(
     kind: str, wanted: str, exist: Iterable[str], near: Sequence[str] | None = None, of: str = ""
 ) -> tuple[str, list[str]]:
-    """The message and the near misses for something that is not among those that exist.
+    """The message and the near misses for a name that does not exist.
 
-    kind: what it is, as in "embedding". near: where likeness of spelling is not what counts. of: what it should be in.
+    kind: what the name stands for, as in "embedding". exist: the names that do exist.
+    near: the near misses, where similar spelling is the wrong measure. of: where it was looked up.
     """
-    exist = list(exist)
-    near = list(near) if near is not None else get_close_matches(wanted, exist, n=3)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    whose = f" in {of}" if of else ""
-    return f"There is no {kind} {wanted!r}{whose}.{hint} {_listing(exist)}", near
+    names = list(exist)
+    close = list(near) if near is not None else get_close_matches(wanted, names, n=3)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    place = f" in {of}" if of else ""
+    return f"There is no {kind} {wanted!r}{place}.{hint} {_listing(names)}", close
 
 
-def _listing(exist: list[str], limit: int = 12) -> str:
-    if not exist:
-        return "There is none yet."
-    more = f" and {len(exist) - limit} more" if len(exist) > limit else ""
-    return f"There is: {', '.join(exist[-limit:])}{more}."
+def _listing(names: list[str]) -> str:
+    if not names:
+        return "None exist yet."
+    shown = ", ".join(names[-LISTED:])  # the last ones are the newest days
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"Available: {shown}{more}."

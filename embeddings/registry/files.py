@@ -1,11 +1,12 @@
-"""The files of a version: vectors that never change, opened as memory maps.
+"""The files of a version: arrays that never change, opened as memory maps.
 
-    registry/<name>/day=2022-04-25/<digest>/manifest.json         content, digests, lineage; written last
-    registry/<name>/day=2022-04-25/<digest>/consumer/...          an entity's shards, see `shards`
-    registry/<name>/day=2022-04-25/<digest>/fold_in.matrix.npy    an array of the fold-in; its kind is in the content
+    versions/<name>/day=2022-04-25/<digest>/manifest.json         content, lineage; written last
+    versions/<name>/day=2022-04-25/<digest>/consumer/...          an entity's shards, see `shards`
+    versions/<name>/day=2022-04-25/<digest>/fold_in.matrix.npy    one array of the fold-in
 
-A version is written to a staging folder and renamed to the digest of its content: it is there whole or not at all, and
-the same content in the same shards is the same folder whoever writes it, at the same time or again.
+A version is written to a staging folder, which is then renamed to the digest of its content: a
+version exists completely or not at all. The same content in the same shards gives the same folder,
+no matter which process writes it and how often.
 """
 
 from __future__ import annotations
@@ -21,31 +22,47 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embeddings.fold_in import FoldIn, restore
+from embeddings.fold_in.base import FoldIn, restore
 from embeddings.registry.checks import checked_fold_in
 from embeddings.registry.errors import BadVersion, DamagedVersion
-from embeddings.registry.shards import checked_entity, map_array, put_entity
+from embeddings.registry.shards import checked_entity, map_array, save_entity
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
 MANIFEST = "manifest.json"
 STAGING = "_staging"
-RUBBISH_AGE_S = 24 * 3600  # a staging folder this old belongs to a writer that was killed
-FIRST_KIND = {"kind": "svd"}  # of the fold-in of versions that do not say
+ABANDONED_AGE_S = 24 * 3600  # a staging folder this old belongs to a writer that was killed
+REMEDY = "Restore it from a backup, or delete this folder and publish the day again."
 
 
 @dataclass(frozen=True)
 class Files:
-    """The arrays of a version, memory-mapped and read-only, and its manifest."""
+    """A version's manifest and its arrays, memory-mapped and read-only."""
 
+    home: Path
     manifest: dict[str, Any]
     entities: dict[str, Entity]
-    fold_in: FoldIn
+    fold_in_arrays: dict[str, np.ndarray]
+
+    @cached_property
+    def fold_in(self) -> FoldIn:
+        """The fold-in. Raises DamagedVersion.
+
+        Restored at its first use, because that imports the compiled code of its kind (about 0.6 s
+        per process), which services that only read vectors do not need.
+        """
+        try:
+            return restore(self.fold_in_arrays, self.manifest["content"]["fold_in"])
+        except (ValueError, TypeError) as error:
+            raise DamagedVersion(
+                f"The fold-in of {self.home} cannot be used: {error} "
+                "Was the version published by a newer Evergreen?"
+            ) from None
 
 
 def publish_files(
@@ -57,37 +74,36 @@ def publish_files(
     fold_in: FoldIn,
     lineage: dict[str, Any],
 ) -> dict[str, Any]:
-    """Put a version's files below the root and return its manifest; where the content is there already, that one's.
+    """Write a version's files below `root` and return its manifest.
 
-    Raises BadVersion when the arrays cannot be a version.
+    If the same content is already published, returns the existing manifest. Raises BadVersion when
+    the arrays cannot be a version.
     """
-    whole, arrays = checked(entities, fold_in)
+    stored_entities, fold_in_arrays = checked(entities, fold_in)
+    # A folder per writer, on the same file system as its destination, so a rename suffices.
     staging = root / STAGING / uuid.uuid4().hex
     try:
         staging.mkdir(parents=True)
         for entity, source in entities.items():
-            put_entity(staging / entity, source, whole[entity])
-        for field, array in arrays.items():
+            save_entity(staging / entity, source, stored_entities[entity])
+        for field, array in fold_in_arrays.items():
             np.save(staging / f"fold_in.{field}.npy", array, allow_pickle=False)
         content = {
             "name": name,
             "day": str(day),
             "space": space,
-            "dim": whole["producer"].vectors.shape[1],
-            "entities": {entity: _facts(its) for entity, its in sorted(whole.items())},
+            "dim": stored_entities["producer"].vectors.shape[1],
+            "entities": {entity: _counts(stored) for entity, stored in stored_entities.items()},
             "fold_in": fold_in.scalars(),
-            "files": {
-                str(path.relative_to(staging)): _sealed(path)
-                for path in sorted(staging.rglob("*.npy"))
-            },
+            "files": _synced_digests(staging),
         }
         digest = content_digest(content)
-        _write(
-            staging / MANIFEST,
-            _json({"digest": digest, "content": content, "lineage": lineage}).encode(),
-        )
-        for names in [staging, *filter(Path.is_dir, staging.rglob("*"))]:
-            _sync(names)
+        manifest = {"digest": digest, "content": content, "lineage": lineage}
+        _write(staging / MANIFEST, _json(manifest).encode())
+        # Flushing a file does not flush its name, which its folder holds.
+        for path in [staging, *staging.rglob("*")]:
+            if path.is_dir():
+                _sync(path)
         home = folder(root, name, day, digest)
         _move(staging, home)
         return read_manifest(home)
@@ -99,112 +115,115 @@ def publish_files(
 def checked(
     entities: Mapping[str, Vectors | Path], fold_in: FoldIn
 ) -> tuple[dict[str, Entity], dict[str, np.ndarray]]:
-    """Every entity, its shards as they are stored, and the arrays of the fold-in by name. Raises BadVersion."""
+    """The entities and the fold-in's arrays, by name, as they are stored. Raises BadVersion."""
     if "producer" not in entities:
         raise BadVersion(
-            f"A version needs the entity 'producer', which the fold-in speaks of. Given: {sorted(entities)}."
+            "A version needs the entity 'producer', because the fold-in refers to its rows. "
+            f"Given: {sorted(entities)}."
         )
     producer = checked_entity("producer", entities["producer"])
     dim = producer.vectors.shape[1]
-    others = {
-        e: checked_entity(e, source, dim) for e, source in entities.items() if e != "producer"
-    }
-    return {"producer": producer, **others}, checked_fold_in(fold_in, len(producer.ids), dim)
+    stored = {"producer": producer}
+    for entity, source in entities.items():
+        if entity != "producer":
+            stored[entity] = checked_entity(entity, source, dim)
+    return stored, checked_fold_in(fold_in, len(producer.ids), dim)
 
 
 def folder(root: Path, name: str, day: date, digest: str) -> Path:
-    """Where the files of a version are."""
+    """The folder with the files of a version."""
     return root / name / f"day={day}" / digest
 
 
 def read_manifest(home: Path) -> dict[str, Any]:
+    """The manifest of a version. Raises DamagedVersion if it is missing or was changed."""
     try:
         manifest = json.loads((home / MANIFEST).read_text())
+        # The folder's name too: a manifest copied from another version is intact by itself.
         intact = manifest["digest"] == home.name == content_digest(manifest["content"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {_REMEDY}") from None
+        raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {REMEDY}") from None
     if not intact:
         raise DamagedVersion(
-            f"{home / MANIFEST} does not have the digest that it was published with. {_REMEDY}"
+            f"{home / MANIFEST} does not have the digest that it was published with. {REMEDY}"
         )
     return manifest
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # versions; a map costs address space and open files, not memory
 def open_files(home: Path) -> Files:
-    """Map a version's arrays; the same object for the same folder, as they never change. Raises DamagedVersion."""
+    """Map a version's arrays. Raises DamagedVersion.
+
+    Cached: files never change, so the same folder gives the same object.
+    """
     manifest = read_manifest(home)
     content = manifest["content"]
-    entities = {
-        entity: _open_entity(home, content["files"], entity) for entity in content["entities"]
-    }
-    return Files(manifest, entities, _open_fold_in(home, content))
+    entities = {}
+    for entity in content["entities"]:
+        entities[entity] = _open_entity(home, content["files"], entity)
+    return Files(home, manifest, entities, _fold_in_arrays(home, content["files"]))
 
 
 def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
-    """Its shards; of a version from before there were any, the arrays beside the manifest."""
-    last = re.compile(rf"({entity}/shard-\d+/|{entity}\.)ids\.npy")
-    prefixes = sorted(found[1] for name in files if (found := last.fullmatch(name)))
-    shards = [
-        Vectors(*(_mapped(home / f"{prefix}{field}.npy") for field in FIELDS))
-        for prefix in prefixes
-    ]
+    ids_file = re.compile(rf"({entity}/shard-\d+)/ids\.npy")
+    matches = [ids_file.fullmatch(name) for name in files]
+    shards = []
+    for shard_path in sorted(match[1] for match in matches if match):
+        arrays = [_mapped(home / shard_path / f"{field}.npy") for field in FIELDS]
+        shards.append(Vectors(*arrays))
     if len(shards) == 1:
         return Entity(shards)
-    return Entity(
-        shards, Index(_mapped(home / entity / "ids.npy"), _mapped(home / entity / "rows.npy"))
-    )
+    ids = _mapped(home / entity / "ids.npy")
+    rows = _mapped(home / entity / "rows.npy")
+    return Entity(shards, Index(ids, rows))
 
 
-def _open_fold_in(home: Path, content: dict[str, Any]) -> FoldIn:
-    names = [
-        found[1]
-        for name in content["files"]
-        if (found := re.fullmatch(r"fold_in\.(\w+)\.npy", name))
-    ]
-    arrays = {name: _mapped(home / f"fold_in.{name}.npy") for name in names}
-    try:
-        return restore(arrays, content.get("fold_in", FIRST_KIND))
-    except (ValueError, TypeError) as error:
-        raise DamagedVersion(
-            f"The fold-in of {home} cannot be used: {error} Was it made by a newer Evergreen?"
-        ) from None
+def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name in files:
+        match = re.fullmatch(r"fold_in\.(\w+)\.npy", name)
+        if match:
+            arrays[match[1]] = _mapped(home / name)
+    return arrays
 
 
 def _mapped(path: Path) -> np.ndarray:
     try:
         return map_array(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise DamagedVersion(f"{path} cannot be read: {error}. {_REMEDY}") from None
+    except (OSError, ValueError, EOFError) as error:  # EOFError: the file is empty
+        raise DamagedVersion(f"{path} cannot be read: {error}. {REMEDY}") from None
 
 
 def verify_files(home: Path) -> dict[str, str]:
-    """Read every file of a version and compare digests; returns them. Raises DamagedVersion naming all that differ."""
+    """Read every file of a version, compare its digest and return the digests by file.
+
+    Raises DamagedVersion naming all files that are missing or changed.
+    """
     expected = read_manifest(home)["content"]["files"]
-    found = {
-        name: file_digest(home / name) if (home / name).is_file() else "missing"
-        for name in expected
-    }
-    if wrong := sorted(name for name in expected if found[name] != expected[name]):
-        faults = ", ".join(
-            f"{name} ({'missing' if found[name] == 'missing' else 'changed'})" for name in wrong
-        )
-        raise DamagedVersion(f"{home}: {faults}. {_REMEDY}")
-    return found
+    faults = []
+    for name in sorted(expected):
+        path = home / name
+        if not path.is_file():
+            faults.append(f"{name} (missing)")
+        elif file_digest(path) != expected[name]:
+            faults.append(f"{name} (changed)")
+    if faults:
+        raise DamagedVersion(f"{home}: {', '.join(faults)}. {REMEDY}")
+    return expected
 
 
-_REMEDY = "Restore it from a backup, or delete this folder and publish the day again."
-
-
-def _facts(entity: Entity) -> dict[str, int]:
-    """What the catalog tells about an entity without opening its files."""
-    folded = sum(int(np.count_nonzero(shard.folded)) for shard in entity.shards)
-    engagements = sum(int(shard.counts.sum(dtype=np.int64)) for shard in entity.shards)
+def _counts(entity: Entity) -> dict[str, int]:
+    """What the catalog shows of an entity without opening its files."""
+    folded = 0
+    engagements = 0
+    for shard in entity.shards:
+        folded += int(np.count_nonzero(shard.folded))
+        engagements += int(shard.counts.sum(dtype=np.int64))  # an int32 sum could overflow
     return {"rows": len(entity), "folded": folded, "engagements": engagements}
 
 
 def content_digest(content: dict[str, Any]) -> str:
-    """The identity of a version: SHA-256 of what it holds, its lineage left out."""
+    """The identity of a version: SHA-256 of its content, without its lineage."""
     return hashlib.sha256(_json(content).encode()).hexdigest()
 
 
@@ -214,14 +233,17 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sealed(path: Path) -> str:
-    """See that a file is on the disk; returns its digest."""
-    _sync(path)
-    return file_digest(path)
+def _synced_digests(staging: Path) -> dict[str, str]:
+    """Flush every array file to disk; returns their digests by path below `staging`."""
+    digests = {}
+    for path in sorted(staging.rglob("*.npy")):
+        _sync(path)
+        digests[str(path.relative_to(staging))] = file_digest(path)
+    return digests
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a small file through to the disk, by rename."""
+    """Write a small file and flush it to disk; readers see all of it or nothing."""
     draft = path.with_name(f".{path.name}")
     with draft.open("wb") as stream:
         stream.write(data)
@@ -231,19 +253,20 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _move(staging: Path, home: Path) -> None:
-    """Rename the staged folder to its place; if another writer of the same content was first, theirs stays."""
+    """Rename the staged folder to its place; if the same content already exists, that stays."""
     home.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.rename(staging, home)
     except OSError as error:
+        # A folder with files cannot be replaced by rename, which is what keeps the first one.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return
-    _sync(home.parent)  # the name too must survive a power cut: the catalog will point at it
+    _sync(home.parent)  # the name must survive a power cut too: the catalog will refer to it
 
 
 def _sync(path: Path) -> None:
-    """Write a file or the names in a folder through to the disk."""
+    """Flush a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -252,12 +275,12 @@ def _sync(path: Path) -> None:
 
 
 def _sweep(staging_root: Path) -> None:
-    """Delete what killed writers left; whoever writes right now is younger."""
-    for left in staging_root.iterdir():
+    """Delete the staging folders of killed writers; folders of running writers are younger."""
+    for abandoned in staging_root.iterdir():
         try:
-            if time.time() - left.stat().st_mtime > RUBBISH_AGE_S:
-                shutil.rmtree(left, ignore_errors=True)
-        except FileNotFoundError:
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_AGE_S:
+                shutil.rmtree(abandoned, ignore_errors=True)
+        except FileNotFoundError:  # another writer has finished or swept it
             continue
 
 

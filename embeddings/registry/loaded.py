@@ -1,4 +1,4 @@
-"""A version that is open: what can be asked of it without another look at the catalog."""
+"""An open version: lookups that need no further access to the catalog."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from embeddings.fold_in import FoldIn
+from embeddings.fold_in.base import FoldIn
 from embeddings.lookalike import SUMMARIES, products
-from embeddings.registry.chunked import blocks
+from embeddings.registry.chunked import Rows, blocks
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
+from embeddings.registry.files import Files
 from embeddings.registry.search import BLOCK, best, cosine_top_k
 from embeddings.registry.vectors import Entity
 from embeddings.registry.versions import Version
 
-GROUP = (
-    "group"  # the entity of lookalike folding-in: a group's vector is the mean of its consumers'
-)
+# The entity of the lookalike fold-in: a group's vector is the mean of its consumers' vectors.
+GROUP = "group"
 
 
 @dataclass(frozen=True)
-class Found:
-    """Vectors as asked for, row by row, and where they come from. Shapes: as in `Vectors`; ids are texts here."""
+class Lookup:
+    """The vectors of requested ids, row by row, and the version they come from.
+
+    Shapes as in `Vectors`, but ids are texts.
+    """
 
     version: Version
     entity: str
@@ -36,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """score: cosine, -1 to 1. count: engagements behind the vector. folded: folded in instead of fitted."""
+    """score: cosine, -1 to 1. count: engagements behind the vector. folded: not fitted."""
 
     id: str
     score: float
@@ -45,10 +48,11 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class FoldedIn:
-    """A vector made from a history, in the version's space.
+class FoldedVector:
+    """A vector computed from a history, in the version's space.
 
-    known: interactions that it comes from, one a producer. unknown: producers that the version does not know, left out.
+    known: number of producers that it is based on.
+    unknown: ids that are not in the version and were left out.
     """
 
     version: Version
@@ -59,7 +63,7 @@ class FoldedIn:
 
 @dataclass(frozen=True)
 class Lookalike:
-    """A producer, and its dot products with the groups asked about, summed up."""
+    """A producer, and its dot products with the requested groups, summarised."""
 
     id: str
     mean: float
@@ -70,133 +74,179 @@ class Lookalike:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A version with its arrays, memory-mapped and read-only. Row j of the fold-in speaks of the producer in row j."""
+    """A version with its arrays, memory-mapped and read-only."""
 
     version: Version
-    entities: dict[str, Entity]
-    fold_in: FoldIn
+    files: Files
 
-    def get(self, entity: str, ids: Sequence[str]) -> Found:
-        """As Registry.get."""
-        its, rows = self.entity(entity), self.known_rows(entity, ids)
-        return Found(
-            self.version, entity, list(ids), its.vectors[rows], its.counts[rows], its.folded[rows]
+    @property
+    def entities(self) -> dict[str, Entity]:
+        return self.files.entities
+
+    @property
+    def fold_in(self) -> FoldIn:
+        """Column j of its histories is row j of the entity 'producer'. Raises DamagedVersion."""
+        return self.files.fold_in
+
+    def get(self, entity: str, ids: Sequence[str]) -> Lookup:
+        """See `Registry.get`."""
+        stored = self.entity(entity)
+        rows = self.known_rows(entity, ids)
+        return Lookup(
+            version=self.version,
+            entity=entity,
+            ids=list(ids),
+            vectors=stored.vectors[rows],
+            counts=stored.counts[rows],
+            folded=stored.folded[rows],
         )
 
-    def neighbours(self, who: str, k: int = 10, among: str | None = None) -> list[Neighbour]:
-        """As Registry.neighbours."""
+    def neighbours(self, key: str, k: int = 10, among: str | None = None) -> list[Neighbour]:
+        """See `Registry.neighbours`."""
         check_k(k)
-        entity, id_ = parse_who(who, list(self.entities))
+        entity, id_ = parse_key(key, list(self.entities))
         among = among or entity
-        searched, row = self.entity(among), self.known_rows(entity, [id_])
-        query = self.entities[entity].vectors[row][0]
+        searched = self.entity(among)
+        query_row = self.known_rows(entity, [id_])
+        query = self.entities[entity].vectors[query_row][0]
         if not query.any():
             raise BadRequest(
-                f"'{entity}:{id_}' has a vector of zeros in {self.version.id}: no direction, no neighbours."
+                f"'{entity}:{id_}' has a zero vector in {self.version.id}, "
+                "which has no direction and therefore no neighbours."
             )
-        rows, scores = cosine_top_k(
-            searched.vectors, searched.norms, query, k, row[0] if among == entity else -1
+        # Among another entity, the same row number belongs to another id.
+        leave_out = int(query_row[0]) if among == entity else -1
+        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, leave_out)
+        columns = zip(
+            texts(searched.ids, rows),
+            scores.tolist(),
+            searched.counts[rows].tolist(),
+            searched.folded[rows].tolist(),
+            strict=True,
         )
-        counts, folded = searched.counts[rows].tolist(), searched.folded[rows].tolist()
-        return [
-            Neighbour(*its)
-            for its in zip(texts(searched, rows), scores.tolist(), counts, folded, strict=True)
-        ]
+        return [Neighbour(*values) for values in columns]
 
-    def folded_in(self, strengths: Mapping[str, float]) -> FoldedIn:
-        """As Registry.fold_in."""
-        if bad := {p: s for p, s in strengths.items() if not (math.isfinite(s) and s > 0)}:
-            raise BadRequest(f"Strengths must be finite and above 0; given: {bad}.")
-        if not strengths:
-            raise BadRequest("A history needs at least one producer and its strength.")
+    def fold(self, strengths: Mapping[str, float]) -> FoldedVector:
+        """See `Registry.fold_in`."""
+        check_strengths(strengths)
         ids = list(strengths)
         rows = find_rows(self.entities["producer"], ids)
         known = rows >= 0
         if not known.any():
-            self.known_rows("producer", ids)
+            self.known_rows("producer", ids)  # raises UnknownId with near misses
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
-        history = sp.csr_matrix(
-            (values, rows[known], [0, len(values)]), shape=(1, self.fold_in.n_producers)
-        )
-        history.sort_indices()
-        unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
-        return FoldedIn(self.version, self.fold_in.fold(history)[0], len(values), unknown)
+        shape = (1, self.fold_in.n_producers)
+        history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
+        history.sort_indices()  # as in the nightly matrix: sums then round the same way
+        unknown = [id_ for id_, is_known in zip(ids, known, strict=True) if not is_known]
+        vector = self.fold_in.fold(history)[0]
+        return FoldedVector(self.version, vector, len(values), unknown)
 
     def lookalike(
         self, groups: Sequence[str], candidates: Sequence[str] = (), k: int = 10, by: str = "mean"
     ) -> list[Lookalike]:
-        """As Registry.lookalike."""
+        """See `Registry.lookalike`."""
         check_k(k)
         if not groups:
             raise BadRequest(
-                "A newcomer needs at least one group, such as user_active_degree=full_active."
+                "At least one group is required, such as user_active_degree=full_active."
             )
         if by not in SUMMARIES:
             raise BadRequest(
-                f"Producers cannot be ranked by {by!r}; take one of {', '.join(SUMMARIES)}."
+                f"Producers cannot be ranked by {by!r}; use one of {', '.join(SUMMARIES)}."
             )
-        centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, list(dict.fromkeys(groups)))]
+        distinct = list(dict.fromkeys(groups))  # a group named twice counts once
+        centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, distinct)]
         producers = self.entities["producer"]
-        if candidates:
-            rows = self.known_rows("producer", candidates)
-        else:
-            some = blocks(producers.vectors, max(1, BLOCK // len(centroids)))
-            rows, _ = best((SUMMARIES[by](products(block, centroids), axis=1) for block in some), k)
-        found = products(producers.vectors[rows], centroids)
-        columns = [summary(found, axis=1).tolist() for summary in SUMMARIES.values()]
-        return [Lookalike(*its) for its in zip(texts(producers, rows), *columns, strict=True)]
+        rows = self.known_rows("producer", candidates)
+        if not candidates:
+            rows = best_rows(producers.vectors, centroids, k, by)
+        dots = products(producers.vectors[rows], centroids)
+        columns = [summary(dots, axis=1).tolist() for summary in SUMMARIES.values()]
+        ids = texts(producers.ids, rows)
+        return [Lookalike(*values) for values in zip(ids, *columns, strict=True)]
 
     def entity(self, entity: str) -> Entity:
-        """Raises UnknownEntity."""
+        """The vectors of an entity. Raises UnknownEntity."""
         if entity not in self.entities:
             raise UnknownEntity(*missing("entity", entity, self.entities, of=self.version.id))
         return self.entities[entity]
 
     def known_rows(self, entity: str, ids: Sequence[str]) -> np.ndarray:
-        """Rows of ids that must all be there. Raises UnknownId: it names near misses and where else the id is known."""
-        its = self.entity(entity)
-        rows = find_rows(its, ids)
+        """The rows of ids that must all exist.
+
+        Raises UnknownId, which names near misses and other entities that have the id.
+        """
+        stored = self.entity(entity)
+        rows = find_rows(stored, ids)
         if (rows >= 0).all():
             return rows
         unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
-        first = unknown[0]
-        elsewhere = [
-            f"{other}:{first}"
-            for other, rest in self.entities.items()
-            if find_rows(rest, [first])[0] >= 0
-        ]
-        near = [f"{entity}:{id_}" for id_ in its.near(first)] + elsewhere
+        near = self._near(entity, unknown[0])
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        others = f", nor {len(unknown) - 1} more of the ids asked for" if len(unknown) > 1 else ""
-        some = " and ".join(map(repr, texts(its, np.arange(min(2, len(its))))))
+        more = f", nor {len(unknown) - 1} more of the requested ids" if len(unknown) > 1 else ""
+        examples = texts(stored.ids, np.arange(min(2, len(stored))))
         raise UnknownId(
-            f"There is no {entity} {first!r} in {self.version.id}{others}.{hint} "
-            f"It has {len(its):,} of them, such as {some}.",
+            f"There is no {entity} {unknown[0]!r} in {self.version.id}{more}.{hint} "
+            f"It has {len(stored):,} of them, such as {' and '.join(map(repr, examples))}.",
             near,
         )
 
+    def _near(self, entity: str, id_: str) -> list[str]:
+        """Ids spelt alike, and the same id of other entities, as 'entity:id'."""
+        near = [f"{entity}:{similar}" for similar in self.entities[entity].near(id_)]
+        for other, stored in self.entities.items():
+            if find_rows(stored, [id_])[0] >= 0:
+                near.append(f"{other}:{id_}")
+        return near
 
-def parse_who(who: str, entities: Sequence[str]) -> tuple[str, str]:
+
+def best_rows(producers: Rows, centroids: np.ndarray, k: int, by: str) -> np.ndarray:
+    """The rows of the k producers with the largest `by` of their dot products, best first."""
+    summary = SUMMARIES[by]
+    # A block's products with all groups are in memory at once: more groups, smaller blocks.
+    size = max(1, BLOCK // len(centroids))
+    scores = (summary(products(block, centroids), axis=1) for block in blocks(producers, size))
+    rows, _ = best(scores, k)
+    return rows
+
+
+def parse_key(key: str, entities: Sequence[str]) -> tuple[str, str]:
     """'producer:1196' -> ('producer', '1196'). Raises BadRequest."""
-    entity, colon, id_ = who.partition(":")
-    if not colon or not entity or not id_:
+    entity, _, id_ = key.partition(":")
+    if not entity or not id_:
         raise BadRequest(
-            f"{who!r} does not say who; write entity:id, as in producer:1196. Entities: {', '.join(entities)}."
+            f"{key!r} is not of the form entity:id, as in producer:1196. "
+            f"Entities: {', '.join(entities)}."
         )
     return entity, id_
 
 
 def check_k(k: int) -> None:
     if k < 1:
-        raise BadRequest(f"k = {k} cannot be found; ask for at least one.")
+        raise BadRequest(f"k = {k} is invalid; it must be at least one.")
 
 
-def find_rows(its: Entity, ids: Sequence[str]) -> np.ndarray:
-    """Rows of ids that a person typed, -1 where unknown. NumPy drops a trailing NUL, so an id with one is nobody's."""
-    return (
-        np.where(["\0" in id_ for id_ in ids], -1, its.rows(ids)) if ids else np.empty(0, np.int64)
-    )
+def check_strengths(strengths: Mapping[str, float]) -> None:
+    bad = {}
+    for producer, strength in strengths.items():
+        if not (math.isfinite(strength) and strength > 0):
+            bad[producer] = strength
+    if bad:
+        raise BadRequest(f"Strengths must be finite and above 0; given: {bad}.")
+    if not strengths:
+        raise BadRequest("A history needs at least one producer and its strength.")
 
 
-def texts(its: Entity, rows: np.ndarray) -> list[str]:
-    return [id_.decode() for id_ in its.ids[rows].tolist()]
+def find_rows(entity: Entity, ids: Sequence[str]) -> np.ndarray:
+    """The rows of ids that a user typed, -1 where unknown."""
+    if not ids:
+        return np.empty(0, np.int64)
+    # NumPy drops trailing NULs, so 'p1' + NUL would match 'p1'. No published id contains one.
+    has_nul = ["\0" in id_ for id_ in ids]
+    return np.where(has_nul, -1, entity.rows(ids))
+
+
+def texts(ids: Rows, rows: np.ndarray) -> list[str]:
+    """The ids in these rows, decoded."""
+    return [id_.decode() for id_ in ids[rows].tolist()]

@@ -1,4 +1,4 @@
-"""The registry's pages: plain HTML that works without JavaScript and loads nothing from elsewhere."""
+"""The registry's pages: plain HTML without JavaScript, and without requests to other hosts."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
-from embeddings.registry import responses as answers
+from embeddings.registry import responses
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
-from embeddings.registry.errors import BadRequest, NotFound
+from embeddings.registry.errors import BadRequest, NotFound, UnknownId
+from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
 
 BARS = 30  # versions in the chart
 TEMPLATES = Path(__file__).parent / "templates"
-SAFE = {  # a page may show what it is given and no more
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+NO_ROWS = {"rows": 0, "folded": 0}  # of an entity that a version does not have
+SUGGESTIONS = 8  # ids that an empty search form offers
+# Ids and lineage come from outside. Even if markup got through, the browser would not run it.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
 templates = Jinja2Templates(directory=TEMPLATES)
+# Without these, every line with a {% block %} leaves an empty line in the page.
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
@@ -33,36 +38,34 @@ def add(app: FastAPI, registry: Registry) -> None:
 
     @app.get("/", include_in_schema=False)
     def index(request: Request) -> Response:
-        return _page(request, "index.html", embeddings=answers.overview(registry))
+        return _page(request, "index.html", embeddings=responses.overview(registry))
 
     @app.get("/embeddings/{name}", include_in_schema=False)
     def embedding(request: Request, name: str) -> Response:
-        aliases = registry.aliases(name)
-        versions = [answers.describe(version, aliases) for version in registry.versions(name)]
-        latest = registry.version(name)
+        versions = responses.versions(registry, name)
         return _page(
             request,
             "embedding.html",
             name=name,
             versions=versions[::-1],
-            metrics=sorted({metric for version in versions for metric in _metrics(version)}),
+            metrics=_metric_names(versions),
             bars=_bars(versions[-BARS:]),
-            search=_search(registry, latest),
+            search=_search(registry, registry.version(name)),
         )
 
-    @app.get("/embeddings/{name}/{which}", include_in_schema=False)
+    @app.get("/embeddings/{name}/{reference}", include_in_schema=False)
     def version(
         request: Request,
         name: str,
-        which: str,
+        reference: str,
         entity: str = "producer",
         id: Annotated[str, Query(max_length=1000)] = "",
         among: str = "",
         k: Annotated[int, Query(ge=1, le=1000)] = 10,
     ) -> Response:
-        found = registry.find(name, which)
+        found = registry.find(name, reference)
         search = _search(registry, found, entity, id, among or entity, k)
-        described = answers.describe(found, registry.aliases(name))
+        described = responses.describe(found, registry.aliases(name))
         status = 404 if search["error"] else 200
         return _page(request, "version.html", status, name=name, version=described, search=search)
 
@@ -80,12 +83,14 @@ def add(app: FastAPI, registry: Registry) -> None:
 
 
 def error(request: Request, status: int, detail: str) -> Response:
-    """A page that says what is wrong."""
+    """A page with the error's message."""
     return _page(request, "error.html", status, detail=detail)
 
 
 def _page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
-    return templates.TemplateResponse(request, template, context, status_code=status, headers=SAFE)
+    return templates.TemplateResponse(
+        request, template, context, status_code=status, headers=SECURITY_HEADERS
+    )
 
 
 def _search(
@@ -96,15 +101,12 @@ def _search(
     among: str = "producer",
     k: int = 10,
 ) -> dict[str, Any]:
-    """What the search form shows: the question, its answer or why there is none, and ids worth trying."""
-    question = {
+    """What the search form shows: the query with its result or error, else ids worth trying."""
+    search: dict[str, Any] = {
         "version": version.id,
         "entities": sorted(version.entities),
         "entity": entity,
         "id": id_,
-    }
-    search: dict[str, Any] = {
-        **question,
         "among": among,
         "k": k,
         "error": "",
@@ -112,51 +114,67 @@ def _search(
         "neighbours": [],
     }
     if not id_:
-        entities = registry.load(version).entities
-        return {
-            **search,
-            "suggestions": [_link("producer", i) for i in _busiest(entities["producer"])],
-        }
+        producers = registry.load(version).entities["producer"]
+        links = [_link(f"producer:{producer}") for producer in _busiest(producers)]
+        return {**search, "suggestions": links}
     try:
-        return {**search, **answers.neighbours(registry, version, f"{entity}:{id_}", k, among)}
+        found = responses.neighbours(registry, version, f"{entity}:{id_}", k, among)
+    except UnknownId as unknown:
+        return {**search, "error": str(unknown), "near": [_link(key) for key in unknown.near]}
     except (NotFound, BadRequest) as refusal:
-        near = [_link(*who.split(":", 1)) for who in getattr(refusal, "near", []) if ":" in who]
-        return {**search, "error": str(refusal), "near": near}
+        return {**search, "error": str(refusal)}
+    return {**search, **found}
 
 
-def _link(entity: str, id_: str) -> dict[str, str]:
-    return {"who": f"{entity}:{id_}", "query": urlencode({"entity": entity, "id": id_})}
+def _link(key: str) -> dict[str, str]:
+    """A key such as 'producer:1196', and the query string that searches for it."""
+    entity, _, id_ = key.partition(":")
+    return {"key": key, "query": urlencode({"entity": entity, "id": id_})}
 
 
-def _busiest(vectors: Entity, n: int = 8) -> list[str]:
+def _busiest(entity: Entity) -> list[str]:
     """The ids with the most engagements behind them."""
-    rows, _ = best(parts_of(vectors.counts), n)
-    return [id_.decode() for id_ in vectors.ids[rows].tolist()]
+    # Part by part: an entity may have more rows than should be read at once.
+    rows, _ = best(parts_of(entity.counts), SUGGESTIONS)
+    return texts(entity.ids, rows)
 
 
-def _metrics(version: dict[str, Any]) -> dict[str, float]:
-    metrics = version["lineage"].get("metrics")
-    return (
-        {k: v for k, v in metrics.items() if isinstance(v, int | float)}
-        if isinstance(metrics, dict)
-        else {}
-    )
+def _metric_names(versions: list[dict[str, Any]]) -> list[str]:
+    """The numeric metrics of any of these versions, sorted."""
+    names = set()
+    for version in versions:
+        metrics = version["lineage"].get("metrics")
+        if not isinstance(metrics, dict):  # the lineage is the publisher's: it may hold anything
+            continue
+        for name, value in metrics.items():
+            if isinstance(value, int | float):
+                names.add(name)
+    return sorted(names)
 
 
 def _bars(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One bar a version: consumers fitted below, folded in above, as percentages of the tallest."""
-    consumers = [
-        version["entities"].get("consumer", {"rows": 0, "folded": 0}) for version in versions
-    ]
-    tallest = max((c["rows"] for c in consumers), default=0) or 1
-    return [
-        {
+    """One bar per version, fitted consumers below and folded-in ones above.
+
+    Heights are percentages of the tallest bar.
+    """
+    counts = [version["entities"].get("consumer", NO_ROWS) for version in versions]
+    tallest = max((count["rows"] for count in counts), default=0) or 1
+    bars = []
+    for version, count in zip(versions, counts, strict=True):
+        bar = {
             "id": version["id"],
-            "label": f"{version['day'][5:]}{'' if version['revision'] == 1 else '.r' + str(version['revision'])}",
-            "rows": c["rows"],
-            "folded_rows": c["folded"],
-            "fitted": 100 * (c["rows"] - c["folded"]) / tallest,
-            "folded": 100 * c["folded"] / tallest,
+            "label": _label(version),
+            "rows": count["rows"],
+            "folded_rows": count["folded"],
+            "fitted": 100 * (count["rows"] - count["folded"]) / tallest,
+            "folded": 100 * count["folded"] / tallest,
         }
-        for version, c in zip(versions, consumers, strict=True)
-    ]
+        bars.append(bar)
+    return bars
+
+
+def _label(version: dict[str, Any]) -> str:
+    """'04-25' for a day's first revision, '04-25.r2' for its second."""
+    month_and_day = version["day"][5:]
+    revision = version["revision"]
+    return month_and_day if revision == 1 else f"{month_and_day}.r{revision}"

@@ -1,40 +1,40 @@
-"""The registry's answers as JSON: one shape for the command line and the service."""
+"""The registry's responses as JSON: the same shapes for the command line and the service."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embeddings.registry.client import Registry, Version, parse_who
+from embeddings.registry.client import Registry, Version, parse_key
 from embeddings.registry.loaded import GROUP
 from embeddings.registry.versions import LATEST
 
 
 def overview(registry: Registry) -> list[dict[str, Any]]:
-    """Every embedding, with its versions counted and its latest one described."""
-    found = []
+    """Every embedding: the number of its versions, their first and last day, and the latest one."""
+    embeddings = []
     for name in registry.names():
-        versions, aliases = registry.versions(name), registry.aliases(name)
-        days = {"first_day": str(versions[0].day), "last_day": str(versions[-1].day)}
-        found.append(
-            {
-                "name": name,
-                "versions": len(versions),
-                **days,
-                "latest": describe(aliases[LATEST], aliases),
-            }
-        )
-    return found
+        versions = registry.versions(name)
+        aliases = registry.aliases(name)
+        embedding = {
+            "name": name,
+            "versions": len(versions),
+            "first_day": str(versions[0].day),
+            "last_day": str(versions[-1].day),
+            "latest": describe(aliases[LATEST], aliases),
+        }
+        embeddings.append(embedding)
+    return embeddings
 
 
-def describe(version: Version, aliases: Mapping[str, Version] | None = None) -> dict[str, Any]:
-    """A version; aliases: all of its embedding, of which those that point here are told."""
+def describe(version: Version, aliases: Mapping[str, Version]) -> dict[str, Any]:
+    """A version. aliases: all of its embedding; the response lists those that point at it."""
     return {
         "id": version.id,
         "name": version.name,
         "day": str(version.day),
         "revision": version.revision,
-        "aliases": [alias for alias, target in (aliases or {}).items() if target.id == version.id],
+        "aliases": [alias for alias, target in aliases.items() if target.id == version.id],
         "space": version.space,
         "dim": version.dim,
         "entities": version.entities,
@@ -44,43 +44,63 @@ def describe(version: Version, aliases: Mapping[str, Version] | None = None) -> 
     }
 
 
-def vectors(registry: Registry, version: Version, whos: Sequence[str]) -> dict[str, Any]:
-    """The vectors of these 'entity:id', in their order."""
-    parsed = [parse_who(who, list(version.entities)) for who in whos]
+def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
+    """All versions of an embedding, by day and revision."""
+    aliases = registry.aliases(name)
+    return [describe(version, aliases) for version in registry.versions(name)]
+
+
+def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[str, Any]:
+    """The vectors of these 'entity:id' keys, in their order."""
+    parsed = [parse_key(key, list(version.entities)) for key in keys]
+    # One lookup per entity, not per id: the lookup itself costs more than an id.
+    ids_by_entity: dict[str, list[str]] = {}
+    for entity, id_ in parsed:
+        ids_by_entity.setdefault(entity, []).append(id_)
     records: dict[tuple[str, str], dict[str, Any]] = {}
-    for entity in dict(parsed):
-        ids = [id_ for its, id_ in parsed if its == entity]
-        found = registry.get(version.name, entity, ids, version.day, version.revision)
-        columns = zip(
-            ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True
-        )
-        for id_, count, folded, vector in columns:
-            records[entity, id_] = {
-                "entity": entity,
-                "id": id_,
-                "count": count,
-                "folded": folded,
-                "vector": vector,
-            }
+    for entity, ids in ids_by_entity.items():
+        for record in _records(registry, version, entity, ids):
+            records[entity, record["id"]] = record
     return {**_source(version), "vectors": [records[key] for key in parsed]}
 
 
+def _records(
+    registry: Registry, version: Version, entity: str, ids: list[str]
+) -> list[dict[str, Any]]:
+    # By day and revision: an alias could move between two lookups of one response.
+    found = registry.get(version.name, entity, ids, version.day, version.revision)
+    columns = zip(
+        ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True
+    )
+    records = []
+    for id_, count, folded, vector in columns:
+        record = {
+            "entity": entity,
+            "id": id_,
+            "count": count,
+            "folded": folded,
+            "vector": vector,
+        }
+        records.append(record)
+    return records
+
+
 def neighbours(
-    registry: Registry, version: Version, who: str, k: int, among: str | None
+    registry: Registry, version: Version, key: str, k: int, among: str | None
 ) -> dict[str, Any]:
-    """The nearest of one 'entity:id'."""
-    found = registry.neighbours(version.name, who, k, version.day, among, version.revision)
-    among = among or parse_who(who, list(version.entities))[0]
+    """The nearest vectors of one 'entity:id'."""
+    found = registry.neighbours(version.name, key, k, version.day, among, version.revision)
+    entity, _ = parse_key(key, list(version.entities))
     return {
         **_source(version),
-        "of": who,
-        "among": among,
+        "of": key,
+        "among": among or entity,
         "neighbours": [vars(neighbour) for neighbour in found],
     }
 
 
 def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]) -> dict[str, Any]:
-    """The vector of a history, and what of the history was not known."""
+    """The vector of a history, and the producers of the history that are unknown."""
     folded = registry.fold_in(version.name, strengths, version.day, version.revision)
     return {
         **_source(version),
@@ -98,17 +118,17 @@ def lookalike(
     k: int,
     by: str,
 ) -> dict[str, Any]:
-    """Producers for somebody of these groups, and how many consumers stand behind each group."""
+    """Producers for a consumer of these groups, and the number of consumers in each group."""
     loaded = registry.load(version)
-    found = loaded.lookalike(groups, candidates, k, by)
-    consumers = dict(zip(groups, loaded.get(GROUP, groups).counts.tolist(), strict=True))
+    scored = loaded.lookalike(groups, candidates, k, by)
+    counts = loaded.get(GROUP, groups).counts.tolist()
     return {
         **_source(version),
-        "groups": consumers,
-        "producers": [vars(producer) for producer in found],
+        "groups": dict(zip(groups, counts, strict=True)),
+        "producers": [vars(producer) for producer in scored],
     }
 
 
 def _source(version: Version) -> dict[str, str]:
-    """Where an answer comes from; vectors of two spaces are never mixed."""
+    """The version and the space of a response: clients must never mix vectors of two spaces."""
     return {"version": version.id, "space": version.space}

@@ -1,4 +1,4 @@
-"""The nearest vectors, exactly: every row is looked at."""
+"""Exact nearest-neighbour search: every row is scored, block by block."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ BLOCK = 1 << 18  # rows scored at a time
 def cosine_top_k(
     vectors: Rows, norms: Rows, query: np.ndarray, k: int, leave_out: int = -1, block: int = BLOCK
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k rows with the largest cosine to the query, best first; of equals the lower row first.
+    """The k rows with the largest cosine to the query, best first; ties go to the lower row.
 
-    vectors: (n, d) float32, norms: (n,) their lengths, query: (d,) not zero, leave_out: a row never returned.
+    vectors: (n, d) float32. norms: (n,), their lengths. query: (d,), not zero.
+    leave_out: a row that is never returned.
     Returns rows (<=k,) int64 and cosines (<=k,) float32; the cosine with a zero vector is 0.
     """
     rows, scores = best(cosines(vectors, norms, query, block), k + (leave_out >= 0))
@@ -27,27 +28,39 @@ def cosine_top_k(
 def cosines(vectors: Rows, norms: Rows, query: np.ndarray, block: int) -> Iterator[np.ndarray]:
     """The cosine of each row with the query, block by block."""
     direction = query / np.linalg.norm(query)
-    for some, lengths in zip(blocks(vectors, block), blocks(norms, block), strict=True):
-        dots = np.vecdot(some, direction)  # @ wakes BLAS's threads: 60 times slower when busy
+    for rows, lengths in zip(blocks(vectors, block), blocks(norms, block), strict=True):
+        dots = np.vecdot(rows, direction)  # @ wakes BLAS's threads: 60 times slower when busy
         yield np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
 
 
 def best(scores: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of scores that come in blocks: their rows and they, best first; of equals the lower row first."""
-    start, rows, chosen = 0, np.empty(0, np.int64), np.empty(0, np.float32)
+    """The k largest of scores that arrive in blocks, best first; ties go to the lower row.
+
+    Returns their rows (<=k,) int64 and the scores (<=k,) float32.
+    """
+    start = 0
+    best_rows = np.empty(0, np.int64)
+    best_scores = np.empty(0, np.float32)
     for block in scores:
-        those = top(block, k)
-        rows, chosen = np.append(rows, those + start), np.append(chosen, block[those])
-        first = top(chosen, k)
-        rows, chosen = rows[first], chosen[first]
+        candidates = top(block, k)
+        best_rows = np.append(best_rows, candidates + start)
+        best_scores = np.append(best_scores, block[candidates])
+        # Earlier rows come first in the arrays, so a tie keeps the lower row.
+        kept = top(best_scores, k)
+        best_rows = best_rows[kept]
+        best_scores = best_scores[kept]
         start += len(block)
-    return rows, chosen
+    return best_rows, best_scores
 
 
 def top(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k largest scores, best first; of equals the earlier. scores: (n,). Returns (min(k, n),)."""
+    """Positions of the k largest scores, best first; ties go to the lower position.
+
+    scores: (n,). Returns (min(k, n),).
+    """
     if k >= len(scores):
         return np.argsort(-scores, kind="stable")
+    # argpartition alone would choose arbitrarily among scores equal to the k-th.
     threshold = scores[np.argpartition(scores, -k)[-k]]
     candidates = np.flatnonzero(scores >= threshold)
     return candidates[np.argsort(-scores[candidates], kind="stable")][:k]

@@ -1,6 +1,8 @@
 """The registry over HTTP: JSON below /api for programs, pages for people.
 
-Reading is open to whoever reaches the port; the one write, moving an alias, needs the token. Start it with
+Anyone who can reach the port can read. The only write, moving an alias, needs the token. Start the
+service with
+
     EVERGREEN_REGISTRY_ROOT=... uvicorn --factory embeddings.registry.service:app_from_environment
 """
 
@@ -8,18 +10,18 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from embeddings.registry import pages
-from embeddings.registry import responses as answers
+from embeddings.registry import pages, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import (
     BadRequest,
@@ -30,9 +32,10 @@ from embeddings.registry.errors import (
 )
 from embeddings.registry.versions import LATEST
 
-MAX_IDS = 1000  # in one request
+# Limits of one request: its response is built in memory.
+MAX_IDS = 1000
 MAX_NEIGHBOURS = 1000
-MAX_GROUPS = 100
+MAX_GROUPS = 100  # each multiplies the work for every producer
 STATUS: dict[type[RegistryError], int] = {
     NotFound: 404,
     BadRequest: 422,
@@ -40,12 +43,16 @@ STATUS: dict[type[RegistryError], int] = {
     CatalogError: 503,
 }
 
-Which = Annotated[
+Reference = Annotated[
     str, Query(max_length=100, description="a day, a revision (2022-04-25.r1) or an alias")
 ]
-Who = Annotated[str, Query(max_length=1000, description="entity:id, as in producer:1196")]
-Id = Annotated[str, Query(max_length=1000, description="of a producer, as in 1196")]
+Key = Annotated[str, Query(max_length=1000, description="entity:id, as in producer:1196")]
+ProducerId = Annotated[str, Query(max_length=1000, description="of a producer, as in 1196")]
 Group = Annotated[str, Query(max_length=1000, description="as in user_active_degree=full_active")]
+Space = Annotated[
+    str | None,
+    Query(description="the space in which the vectors will be used; any other is refused"),
+]
 
 
 class AliasRequest(BaseModel):
@@ -55,31 +62,47 @@ class AliasRequest(BaseModel):
     )
 
 
+def _valid_unicode(text: str) -> str:
+    """Reject half a surrogate pair, which JSON can escape but UTF-8 cannot express."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("an id must not contain a lone surrogate") from None
+    return text
+
+
 class History(BaseModel):
-    strengths: dict[str, float] = Field(
+    strengths: dict[Annotated[str, AfterValidator(_valid_unicode)], float] = Field(
         min_length=1, max_length=10_000, description="producer id -> strength, > 0"
     )
 
 
 def app_from_environment() -> FastAPI:
-    """The service as EVERGREEN_REGISTRY_ROOT, _CATALOG_URL (default: SQLite below the root) and _TOKEN describe it."""
-    if not (root := os.environ.get("EVERGREEN_REGISTRY_ROOT")):
+    """The service, configured by environment variables. Raises RegistryError.
+
+    EVERGREEN_REGISTRY_ROOT: the folder of the registry, required.
+    EVERGREEN_REGISTRY_CATALOG_URL: by default SQLite below the root.
+    EVERGREEN_REGISTRY_TOKEN: what a write must carry; without it every write is refused.
+    """
+    root = os.environ.get("EVERGREEN_REGISTRY_ROOT")
+    if not root:
         raise RegistryError(
-            "EVERGREEN_REGISTRY_ROOT is not set; it names the folder with the registry's files."
+            "EVERGREEN_REGISTRY_ROOT is not set; set it to the folder with the registry's files."
         )
-    url = (
-        os.environ.get("EVERGREEN_REGISTRY_CATALOG_URL") or f"sqlite:///{Path(root) / 'catalog.db'}"
-    )
+    default_url = f"sqlite:///{Path(root) / 'catalog.db'}"
+    url = os.environ.get("EVERGREEN_REGISTRY_CATALOG_URL") or default_url
     return create_app(Path(root), url, os.environ.get("EVERGREEN_REGISTRY_TOKEN", ""))
 
 
 def create_app(root: Path, url: str, token: str = "") -> FastAPI:
-    """The service on one registry. token: what a write must carry; without one every write is refused."""
+    """The service for one registry.
+
+    token: what a write must carry; without one every write is refused.
+    """
     registry = Registry(root, url)
-    app = FastAPI(
-        title="Evergreen registry", docs_url=None, redoc_url=None
-    )  # their pages load assets from elsewhere
-    _answer_errors(app)
+    # No interactive API docs: their pages load scripts from another host.
+    app = FastAPI(title="Evergreen registry", docs_url=None, redoc_url=None)
+    _handle_errors(app)
     pages.add(app, registry)
 
     @app.get("/health")
@@ -88,76 +111,72 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
 
     @app.get("/api/embeddings")
     def names() -> list[dict[str, Any]]:
-        return answers.overview(registry)
+        return responses.overview(registry)
 
     @app.get("/api/embeddings/{name}/versions")
     def versions(name: str) -> list[dict[str, Any]]:
-        aliases = registry.aliases(name)
-        return [answers.describe(version, aliases) for version in registry.versions(name)]
+        return responses.versions(registry, name)
 
     @app.get("/api/embeddings/{name}/versions/{version}")
     def version_detail(name: str, version: str) -> dict[str, Any]:
-        return answers.describe(registry.find(name, version), registry.aliases(name))
+        return responses.describe(registry.find(name, version), registry.aliases(name))
 
     @app.get("/api/embeddings/{name}/aliases")
     def aliases(name: str) -> dict[str, str]:
         return {alias: version.id for alias, version in registry.aliases(name).items()}
 
+    # The routes below return a Response: FastAPI would otherwise validate every number of a vector.
+
     @app.get("/api/embeddings/{name}/vectors")
     def vectors(
         name: str,
-        id: Annotated[list[Who], Query(min_length=1, max_length=MAX_IDS)],
-        version: Which = LATEST,
-        space: Annotated[
-            str | None, Query(description="the space they will be used in; another is refused")
-        ] = None,
+        id: Annotated[list[Key], Query(min_length=1, max_length=MAX_IDS)],
+        version: Reference = LATEST,
+        space: Space = None,
     ) -> Response:
         found = registry.find(name, version)
-        registry.load(found, space=space)
-        return JSONResponse(answers.vectors(registry, found, id))
+        registry.load(found, space=space)  # raises SpaceMismatch
+        return JSONResponse(responses.vectors(registry, found, id))
 
     @app.get("/api/embeddings/{name}/neighbours")
     def neighbours(
         name: str,
-        id: Who,
+        id: Key,
         k: Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS)] = 10,
         among: str | None = None,
-        version: Which = LATEST,
+        version: Reference = LATEST,
     ) -> Response:
-        return JSONResponse(
-            answers.neighbours(registry, registry.find(name, version), id, k, among)
-        )
+        found = registry.find(name, version)
+        return JSONResponse(responses.neighbours(registry, found, id, k, among))
 
     @app.post("/api/embeddings/{name}/fold-in")
-    def fold_in(name: str, history: History, version: Which = LATEST) -> Response:
-        return JSONResponse(
-            answers.fold_in(registry, registry.find(name, version), history.strengths)
-        )
+    def fold_in(name: str, history: History, version: Reference = LATEST) -> Response:
+        found = registry.find(name, version)
+        return JSONResponse(responses.fold_in(registry, found, history.strengths))
 
     @app.get("/api/embeddings/{name}/lookalike")
     def lookalike(
         name: str,
         group: Annotated[list[Group], Query(min_length=1, max_length=MAX_GROUPS)],
-        candidate: Annotated[list[Id] | None, Query(max_length=MAX_IDS)] = None,
+        candidate: Annotated[list[ProducerId] | None, Query(max_length=MAX_IDS)] = None,
         k: Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS)] = 10,
         by: str = "mean",
-        version: Which = LATEST,
+        version: Reference = LATEST,
     ) -> Response:
-        found = answers.lookalike(
-            registry, registry.find(name, version), group, candidate or [], k, by
-        )
-        return JSONResponse(found)
+        found = registry.find(name, version)
+        scored = responses.lookalike(registry, found, group, candidate or [], k, by)
+        return JSONResponse(scored)
 
     @app.post("/api/embeddings/{name}/aliases", dependencies=[Depends(_guard(token))])
     def set_alias(name: str, request: AliasRequest) -> dict[str, Any]:
         registry.set_alias(name, request.alias, registry.find(name, request.version))
-        return answers.describe(registry.alias(name, request.alias), registry.aliases(name))
+        return responses.describe(registry.alias(name, request.alias), registry.aliases(name))
 
     return app
 
 
-def _guard(token: str):
-    """A dependency that lets only bearers of the token pass."""
+def _guard(token: str) -> Callable[..., None]:
+    """A dependency that rejects requests without the token."""
 
     def check(authorization: Annotated[str, Header()] = "") -> None:
         if not token:
@@ -165,6 +184,7 @@ def _guard(token: str):
                 403,
                 "Writes are refused: the service was started without a token. Set one and restart.",
             )
+        # compare_digest takes the same time wherever the texts differ.
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(
                 401,
@@ -175,36 +195,51 @@ def _guard(token: str):
     return check
 
 
-def _answer_errors(app: FastAPI) -> None:
-    """Every error as one sentence with its status: JSON below /api, a page elsewhere."""
+def _handle_errors(app: FastAPI) -> None:
+    """Return every error as one sentence with its status: JSON below /api, a page elsewhere."""
 
-    def answer(
-        request: Request, status: int, error: str, detail: str, near: list[str], headers=None
+    def respond(
+        request: Request,
+        status: int,
+        error: str,
+        detail: str,
+        near: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
-        if request.url.path.startswith("/api/"):
-            body = {"error": error, "detail": detail, "near": near}
-            return JSONResponse(body, status, headers=headers)
-        return pages.error(request, status, detail)
+        if not request.url.path.startswith("/api/"):
+            return pages.error(request, status, detail)
+        body = {"error": error, "detail": detail, "near": list(near)}
+        return JSONResponse(body, status, headers=headers)
 
     @app.exception_handler(RegistryError)
     def registry_error(request: Request, error: RegistryError) -> Response:
-        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-        return answer(request, status, type(error).__name__, str(error), getattr(error, "near", []))
+        near = error.near if isinstance(error, NotFound) else []
+        return respond(request, status_of(error), type(error).__name__, str(error), near)
 
     @app.exception_handler(RequestValidationError)
     def bad_request(request: Request, error: RequestValidationError) -> Response:
-        faults = (
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r:.200})"
-            for e in error.errors()
-        )
-        return answer(request, 422, "BadRequest", "; ".join(faults), [])
+        faults = []
+        for fault in error.errors():
+            place = ".".join(map(str, fault["loc"]))
+            faults.append(f"{place}: {fault['msg']} (given: {fault['input']!r:.200})")
+        # The place may repeat a key that UTF-8 cannot express.
+        detail = "; ".join(faults).encode("utf-8", "backslashreplace").decode()
+        return respond(request, 422, "BadRequest", detail)
 
     @app.exception_handler(DBAPIError)
     def no_catalog(request: Request, error: DBAPIError) -> Response:
-        return answer(
-            request, 503, "CatalogError", "The catalog does not answer. Is its server up?", []
-        )
+        detail = "The catalog does not respond. Is its server running?"
+        return respond(request, 503, "CatalogError", detail)
 
     @app.exception_handler(HTTPException)
-    def other(request: Request, error: HTTPException) -> Response:
-        return answer(request, error.status_code, "HTTPError", str(error.detail), [], error.headers)
+    def http_error(request: Request, error: HTTPException) -> Response:
+        detail = str(error.detail)
+        return respond(request, error.status_code, "HTTPError", detail, headers=error.headers)
+
+
+def status_of(error: RegistryError) -> int:
+    """The HTTP status of an error; 500 for those that the client did not cause."""
+    for kind, status in STATUS.items():
+        if isinstance(error, kind):
+            return status
+    return 500

@@ -1,9 +1,9 @@
-"""An entity's vectors on disk: a folder of shards, each written by whoever has its rows.
+"""An entity's vectors on disk: a folder of shards, each written by the process that has its rows.
 
     consumer/shard-00000/ids.npy, vectors.npy, counts.npy, folded.npy     ids sorted within a shard
-    consumer/ids.npy, rows.npy            the index over several shards: all ids sorted, and the row of each
+    consumer/ids.npy, rows.npy      index over several shards: all ids sorted, and the row of each
 
-Rows are counted through the shards, in the order of their names.
+Rows are numbered through the shards, in the order of their names.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
 
 def write_shard(folder: Path, number: int, vectors: Vectors) -> None:
-    """Write some of an entity's vectors as folder/shard-NUMBER; `Registry.publish` takes the folder.
+    """Write vectors of an entity as folder/shard-NUMBER; `Registry.publish` takes the folder.
 
-    vectors: in one piece, ids sorted, none of them in another shard; it may have no rows. Raises BadVersion.
+    vectors: ids sorted, none of them in another shard; may have no rows. Raises BadVersion.
     """
     save_shard(folder, number, checked_shard(str(folder / shard_name(number)), vectors))
 
@@ -33,46 +33,52 @@ def shard_name(number: int) -> str:
 
 
 def open_shards(folder: Path) -> Entity:
-    """All shards of a folder, mapped. Raises BadVersion."""
+    """All shards of a folder as one entity, memory-mapped. Raises BadVersion."""
     return as_entity(read_shards(folder))
 
 
 def read_shards(folder: Path) -> list[Vectors]:
-    """The shards of a folder, mapped, in the order of their names. Raises BadVersion."""
+    """The shards of a folder, memory-mapped, in the order of their names. Raises BadVersion."""
     homes = sorted(folder.glob("shard-*"))
     if not homes:
         raise BadVersion(
-            f"{folder} holds no shards; write them there with embeddings.registry.shards.write_shard."
+            f"{folder} holds no shards; write them with embeddings.registry.shards.write_shard."
         )
-    try:
-        return [Vectors(*(map_array(home / f"{field}.npy") for field in FIELDS)) for home in homes]
-    except (OSError, ValueError, EOFError) as error:
-        raise BadVersion(f"A shard of {folder} cannot be read: {error}.") from None
+    shards = []
+    for home in homes:
+        try:
+            arrays = [map_array(home / f"{field}.npy") for field in FIELDS]
+        except (OSError, ValueError, EOFError) as error:
+            raise BadVersion(f"A shard of {folder} cannot be read: {error}.") from None
+        shards.append(Vectors(*arrays))
+    return shards
 
 
 def checked_entity(entity: str, source: Vectors | Path, dim: int | None = None) -> Entity:
-    """An entity as it is stored. source: all of it, or a folder of shards. dim: the length of its vectors; None: any.
+    """An entity as it is stored. Raises BadVersion.
 
-    Raises BadVersion.
+    source: all its vectors, or a folder of shards. dim: the required length of its vectors; None
+    accepts any.
     """
     if isinstance(source, Vectors):
-        found = as_entity([checked_shard(entity, source, dim)])
+        shards = [checked_shard(entity, source, dim)]
     else:
-        shards = enumerate(read_shards(source))
-        found = as_entity(
-            [checked_as_written(f"{entity}/{shard_name(i)}", shard, dim) for i, shard in shards]
-        )
-    if not len(found):
+        shards = []
+        for number, shard in enumerate(read_shards(source)):
+            shards.append(checked_as_written(f"{entity}/{shard_name(number)}", shard, dim))
+    stored = as_entity(shards)
+    if not len(stored):
         raise BadVersion(f"{entity} has no rows; leave the entity out, or give it at least one.")
-    return found
+    return stored
 
 
-def put_entity(home: Path, source: Vectors | Path, checked: Entity) -> None:
-    """Put an entity's files into `home`. checked: what `checked_entity` made of the source."""
+def save_entity(home: Path, source: Vectors | Path, checked: Entity) -> None:
+    """Put an entity's files into `home`. checked: what `checked_entity` returned for the source."""
     if isinstance(source, Vectors):
         save_shard(home, 0, checked.shards[0])
     else:
         link_shards(source, home)
+    # A single shard is its own index, because its ids are sorted.
     if checked.index.rows is not None:
         np.save(home / "ids.npy", checked.index.ids, allow_pickle=False)
         np.save(home / "rows.npy", checked.index.rows, allow_pickle=False)
@@ -86,13 +92,13 @@ def save_shard(folder: Path, number: int, shard: Vectors) -> None:
 
 
 def link_shards(source: Path, target: Path) -> None:
-    """The same files in another folder: by hard links where the file system can, else copied."""
+    """The same files in another folder: hard links where the file system allows, else copies."""
     for path in sorted(source.glob("shard-*/*.npy")):
         home = target / path.parent.name
         home.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(path, home / path.name)
-        except OSError:
+            os.link(path, home / path.name)  # safe to share: neither side changes a written file
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(path, home / path.name)
 
 
@@ -102,17 +108,21 @@ def map_array(path: Path) -> np.ndarray:
 
 
 def as_entity(shards: Sequence[Vectors]) -> Entity:
-    """The shards as one. Raises BadVersion when two of them have the same id."""
-    return Entity(shards, index_of([shard.ids for shard in shards]) if len(shards) > 1 else None)
+    """The shards as one entity. Raises BadVersion if two shards have the same id."""
+    if len(shards) == 1:
+        return Entity(shards)
+    return Entity(shards, index_of([shard.ids for shard in shards]))
 
 
 def index_of(ids: Sequence[np.ndarray]) -> Index:
-    """The index over the sorted ids of several shards. Raises BadVersion when two shards have the same id."""
-    every = np.concatenate(ids)
-    order = np.argsort(every, kind="stable")  # finds the sorted runs and merges them
-    index = Index(every[order], order)
-    if len(twice := np.flatnonzero(index.ids[1:] == index.ids[:-1])):
+    """The index over the sorted ids of several shards. Raises BadVersion if an id is repeated."""
+    all_ids = np.concatenate(ids)
+    # A stable sort detects the sorted shards and merges them.
+    order = np.argsort(all_ids, kind="stable")
+    index = Index(all_ids[order], order)
+    repeated = np.flatnonzero(index.ids[1:] == index.ids[:-1])
+    if len(repeated):
         raise BadVersion(
-            f"An id may be in one shard only; {index.ids[twice[0]].decode()!r} is in two."
+            f"An id may be in only one shard; {index.ids[repeated[0]].decode()!r} is in two."
         )
     return index

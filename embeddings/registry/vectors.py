@@ -1,4 +1,4 @@
-"""The vectors of one entity, and where each id's are."""
+"""The vectors of one entity, and the index from ids to rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import numpy as np
 
 from embeddings.registry.chunked import Rows, joined
 
-NEARBY = 200  # sorted ids on either side among which a near miss is looked for
+NEARBY = 200  # sorted ids on either side that are searched for a near miss
 FIELDS = ("ids", "vectors", "counts", "folded")
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Some vectors of one entity, a shard or all of them: row i of every array speaks of ids[i].
+    """Vectors of one entity, all of them or one shard. Row i of every array belongs to ids[i].
 
-    ids: (n,) 'S', sorted bytewise, unique, UTF-8. vectors: (n, k) float32. counts: (n,) int32, engagements behind each.
+    ids: (n,) 'S', sorted bytewise, unique, UTF-8. vectors: (n, k) float32.
+    counts: (n,) int32, engagements behind each vector.
     folded: (n,) bool, True where the vector was folded in instead of fitted.
     """
 
@@ -31,70 +32,78 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Index:
-    """Where each id is. ids: (n,) 'S', sorted bytewise, unique. rows: (n,) int64, the row of each; None: its own."""
+    """From ids to rows. ids: (n,) 'S', sorted bytewise, unique.
+
+    rows: (n,) int64, the row of each id; None where ids[i] is in row i.
+    """
 
     ids: np.ndarray
     rows: np.ndarray | None = None
 
     def find(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """The row of each id, -1 where it has none. ids: (m,) texts or 'S'. Returns (m,) int64."""
+        """The row of each id, -1 if unknown. ids: (m,) texts or 'S'. Returns (m,) int64."""
         wanted = encode_ids(ids)
-        narrow = wanted.astype(
-            self.ids.dtype
-        )  # against wider ids NumPy would first copy all of ours to that width
-        at = np.minimum(
-            np.searchsorted(self.ids, narrow), len(self.ids) - 1
-        )  # one call, whatever their number
-        return np.where(self.ids[at] == wanted, at if self.rows is None else self.rows[at], -1)
+        # Against wider ids NumPy would first copy our whole index to that width.
+        narrow = wanted.astype(self.ids.dtype)
+        # One call for all ids: a call per id costs more than its search.
+        at = np.minimum(np.searchsorted(self.ids, narrow), len(self.ids) - 1)
+        rows = at if self.rows is None else self.rows[at]
+        # Compared with the full id, not the narrow one: a longer id may have been cut to match.
+        return np.where(self.ids[at] == wanted, rows, -1)
 
     def near(self, wanted: str, n: int = 3) -> list[str]:
-        """Up to n ids that look like this one, among those that sort next to it."""
-        at = int(np.searchsorted(self.ids, encode_ids([wanted]).astype(self.ids.dtype))[0])
-        around = [i.decode() for i in self.ids[max(0, at - NEARBY) : at + NEARBY].tolist()]
-        return get_close_matches(wanted, around, n)
+        """Up to n ids spelt like this one, among those that sort next to it."""
+        narrow = encode_ids([wanted]).astype(self.ids.dtype)
+        at = int(np.searchsorted(self.ids, narrow)[0])
+        encoded = self.ids[max(0, at - NEARBY) : at + NEARBY].tolist()
+        return get_close_matches(wanted, [id_.decode() for id_ in encoded], n)
 
 
 class Entity:
-    """All vectors of one entity, in shards. Its rows are those of the shards, one shard after the other.
+    """All vectors of one entity, in shards. The rows of one shard follow those of the one before.
 
-    ids, vectors, counts, folded: as in `Vectors`, sorted within a shard only; `vectors[rows]` reads those rows alone,
-    np.asarray(vectors) is all of them. norms: (n,) float32, the length of each vector.
+    ids, vectors, counts, folded: as in `Vectors`, but sorted only within a shard. `vectors[rows]`
+    reads only those rows, np.asarray(vectors) all of them.
     """
 
+    ids: Rows
+    vectors: Rows
+    counts: Rows
+    folded: Rows
+
     def __init__(self, shards: Sequence[Vectors], index: Index | None = None) -> None:
-        """index: over all shards; it may be left out where there is one shard."""
+        """index: over all shards; may be omitted if there is only one shard."""
         assert index or len(shards) == 1
         self.shards = tuple(shards)
         self.index = index or Index(self.shards[0].ids)
-        self.ids, self.vectors, self.counts, self.folded = (
-            joined([getattr(shard, field) for shard in self.shards]) for field in FIELDS
-        )
+        for field in FIELDS:
+            setattr(self, field, joined([getattr(shard, field) for shard in self.shards]))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """The row of each id, -1 where it has none. ids: (m,) texts or 'S'. Returns (m,) int64."""
+        """The row of each id, -1 if unknown. ids: (m,) texts or 'S'. Returns (m,) int64."""
         return self.index.find(ids)
 
     def near(self, wanted: str, n: int = 3) -> list[str]:
-        """Up to n ids that look like this one."""
+        """Up to n ids spelt like this one."""
         return self.index.near(wanted, n)
 
     @cached_property
-    def norms(self) -> Rows:  # computed at the first search
-        return joined(
-            [np.sqrt(np.einsum("ij,ij->i", shard.vectors, shard.vectors)) for shard in self.shards]
-        )
+    def norms(self) -> Rows:
+        """(n,) float32, the length of each vector; computed at the first search."""
+        squares = [np.einsum("ij,ij->i", shard.vectors, shard.vectors) for shard in self.shards]
+        return joined([np.sqrt(square) for square in squares])
 
 
 def encode_ids(ids: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Ids as an 'S' array of their UTF-8 bytes; an 'S' array is returned as it is."""
+    """Ids as an 'S' array of their UTF-8 bytes; an 'S' array is returned unchanged."""
     texts = np.asarray(ids)
     if texts.dtype.kind == "S":
         return texts
     texts = texts.astype(np.str_)
     try:
-        return texts.astype(np.bytes_)  # ASCII, the usual case, three times as fast
+        return texts.astype(np.bytes_)  # ASCII, the usual case: three times as fast
     except UnicodeEncodeError:
         return np.strings.encode(texts, "utf-8", "surrogatepass")

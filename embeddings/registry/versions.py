@@ -1,4 +1,4 @@
-"""What a version is, and how one is found in the catalog."""
+"""What a version is, and the catalog's queries for versions and aliases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from embeddings.registry.catalog import AliasRow, VersionRow
@@ -17,15 +17,18 @@ from embeddings.registry.errors import UnknownName, UnknownVersion, missing
 from embeddings.registry.files import folder
 
 Row = TypeVar("Row", VersionRow, AliasRow)
-LATEST = "latest"  # the alias of the newest day published
-NAME = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
-)  # of an embedding, an entity, an alias: safe in paths and addresses
+LATEST = "latest"  # the alias of the newest published day
+# Names of embeddings, entities and aliases: they are safe in paths and in URLs.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Version:
-    """One published version. entities: rows, folded and engagements of each. lineage: what it was made from."""
+    """One published version.
+
+    entities: the numbers of rows, folded rows and engagements of each entity.
+    lineage: what it was computed from.
+    """
 
     name: str
     day: date
@@ -44,7 +47,7 @@ class Version:
 
 
 def as_version(row: VersionRow, root: Path) -> Version:
-    """A row of the catalog with the place of its files below the root."""
+    """A catalog row as a version whose files are below `root`."""
     return Version(
         name=row.name,
         day=row.day,
@@ -60,7 +63,7 @@ def as_version(row: VersionRow, root: Path) -> Version:
 
 
 def as_row(manifest: dict[str, Any], day: date, revision: int) -> VersionRow:
-    """The catalog's row for a manifest."""
+    """The catalog row of a manifest."""
     content = manifest["content"]
     return VersionRow(
         name=content["name"],
@@ -76,98 +79,95 @@ def as_row(manifest: dict[str, Any], day: date, revision: int) -> VersionRow:
 
 
 def record(session: Session, manifest: dict[str, Any], day: date) -> VersionRow:
-    """The row of this content: the one that is there, or the next revision of its day, with 'latest' moved on."""
+    """The catalog row of this content, added as the day's next revision if it is new.
+
+    A new version moves 'latest' forward, never back to an older day.
+    """
     of_day = (VersionRow.name == manifest["content"]["name"], VersionRow.day == day)
     row = session.scalar(select(VersionRow).where(*of_day, VersionRow.digest == manifest["digest"]))
     if row is None:
         last = session.scalar(select(func.max(VersionRow.revision)).where(*of_day)) or 0
         row = as_row(manifest, day, revision=last + 1)
         session.add(row)
-        session.flush()
+        session.flush()  # gives the row the key that an alias refers to
         point(session, LATEST, row, only_forward=True)
     return row
 
 
 def point(session: Session, alias: str, row: VersionRow, only_forward: bool) -> VersionRow:
-    """Move an alias to a version, or leave it where that would be back; returns the version it points at."""
+    """Move an alias to a version and return the version it now points at.
+
+    only_forward: leave the alias unchanged if the move would be to an older version.
+    """
     pointer = session.get(AliasRow, (row.name, alias))
     if pointer is None:
         session.add(AliasRow(name=row.name, alias=alias, version=row))
         return row
-    if not only_forward or (row.day, row.revision) >= (
-        pointer.version.day,
-        pointer.version.revision,
-    ):
+    current = pointer.version
+    is_older = (row.day, row.revision) < (current.day, current.revision)
+    if not (only_forward and is_older):
         pointer.version = row
     return pointer.version
 
 
 def names(session: Session) -> list[str]:
+    """The names of all embeddings, sorted."""
     return list(session.scalars(select(VersionRow.name).distinct().order_by(VersionRow.name)))
 
 
 def every(session: Session, name: str) -> list[VersionRow]:
-    """All versions of an embedding, oldest day and first revision first. Raises UnknownName."""
-    return known(
-        session,
-        name,
-        session.scalars(_of(name).order_by(VersionRow.day, VersionRow.revision)).all(),
-    )
+    """All versions of an embedding, by day and revision. Raises UnknownName."""
+    in_order = _of(name).order_by(VersionRow.day, VersionRow.revision)
+    return known(session, name, session.scalars(in_order).all())
 
 
 def aliases(session: Session, name: str) -> list[AliasRow]:
-    """All aliases of an embedding, by alias. Raises UnknownName."""
-    ordered = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.alias)
-    return known(session, name, session.scalars(ordered).all() if NAME.fullmatch(name) else [])
+    """All aliases of an embedding, sorted by alias. Raises UnknownName."""
+    if not NAME.fullmatch(name):
+        return known(session, name, [])
+    in_order = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.alias)
+    return known(session, name, session.scalars(in_order).all())
 
 
 def aliased(session: Session, name: str, alias: str) -> VersionRow:
     """The version that an alias points at. Raises UnknownName, UnknownVersion."""
-    if (
-        NAME.fullmatch(name)
-        and NAME.fullmatch(alias)
-        and (found := session.get(AliasRow, (name, alias))) is not None
-    ):
-        return found.version
-    exist = [*_days(every(session, name)), *(row.alias for row in aliases(session, name))]
-    raise UnknownVersion(*missing("day or alias", alias, exist, of=name))
+    if NAME.fullmatch(name) and NAME.fullmatch(alias):
+        pointer = session.get(AliasRow, (name, alias))
+        if pointer is not None:
+            return pointer.version
+    existing = _days(every(session, name))
+    existing += [row.alias for row in aliases(session, name)]
+    raise UnknownVersion(*missing("day or alias", alias, existing, of=name))
 
 
 def of_day(session: Session, name: str, day: date, revision: int | None) -> VersionRow:
-    """The last revision of a day, or the one given. Raises UnknownName, UnknownVersion."""
-    rows = session.scalars(
-        _of(name).where(VersionRow.day == day).order_by(VersionRow.revision)
-    ).all()
+    """The given revision of a day, by default its last. Raises UnknownName, UnknownVersion."""
+    in_order = _of(name).where(VersionRow.day == day).order_by(VersionRow.revision)
+    rows = session.scalars(in_order).all()
     if not rows:
         days = _days(every(session, name))
-        near = sorted(days, key=lambda other: abs(date.fromisoformat(other) - day))[:2]
-        raise UnknownVersion(*missing("version of day", str(day), days, near, of=name))
+        nearest = sorted(days, key=lambda other: abs(date.fromisoformat(other) - day))[:2]
+        raise UnknownVersion(*missing("version of day", str(day), days, nearest, of=name))
     if revision is None:
         return rows[-1]
-    if (row := next((r for r in rows if r.revision == revision), None)) is None:
-        exist = [f"{r.day}.r{r.revision}" for r in rows]
-        raise UnknownVersion(*missing("version", f"{day}.r{revision}", exist, exist[-1:], of=name))
-    return row
-
-
-def before(session: Session, name: str, day: date) -> VersionRow | None:
-    """The newest version of a day before this one. Raises UnknownName."""
-    newest_first = (VersionRow.day.desc(), VersionRow.revision.desc())
-    found = session.scalar(_of(name).where(VersionRow.day < day).order_by(*newest_first).limit(1))
-    if found is None:
-        every(session, name)
-    return found
+    for row in rows:
+        if row.revision == revision:
+            return row
+    existing = [f"{row.day}.r{row.revision}" for row in rows]
+    last = existing[-1:]
+    raise UnknownVersion(*missing("version", f"{day}.r{revision}", existing, last, of=name))
 
 
 def known(session: Session, name: str, rows: Sequence[Row]) -> list[Row]:
-    """The rows found for a name; raises UnknownName where there are none, as every embedding has some."""
+    """The rows found for a name. Raises UnknownName if there are none: every embedding has some."""
     if not rows:
         raise UnknownName(*missing("embedding", name, names(session)))
     return list(rows)
 
 
-def _of(name: str):
-    """The versions of an embedding; a name that cannot be one is not even asked for."""
+def _of(name: str) -> Select[VersionRow]:
+    """The versions of an embedding."""
+    # PostgreSQL refuses some texts (a NUL, say) that cannot be a name: they never reach it.
     return select(VersionRow).where(VersionRow.name == (name if NAME.fullmatch(name) else ""))
 
 

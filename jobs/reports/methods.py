@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 
@@ -11,7 +11,9 @@ import scipy.sparse as sp
 
 from embeddings.embedders.als import ALSConfig, als
 from embeddings.embedders.svd import factorize
-from embeddings.fold_in import ALSFoldIn, FoldIn, SVDFoldIn
+from embeddings.fold_in.als import ALSFoldIn
+from embeddings.fold_in.base import FoldIn
+from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.kernels.normalize import normalize, smoothed
 
 THREADS = 2  # of a fit; fixed, since another number may round differently
@@ -77,7 +79,7 @@ class ALS:
 
     def fit(self, x: sp.csr_matrix, seed: int) -> Model:
         """x: (n, m) strengths > 0."""
-        cfg = replace(self.cfg, seed=seed)
+        cfg = self.cfg.model_copy(update={"seed": seed})
         factors = als(x, cfg, threads=THREADS)
         fold_in = ALSFoldIn.of(factors, cfg)
         return Model(factors.consumers, factors.producers, fold_in, np.ones(x.shape[1]))
@@ -90,7 +92,8 @@ def candidates() -> dict[str, list[Method]]:
     """The grid of each method over which its regularisation is tuned."""
     alss: list[Method] = []
     for weight, penalty in product((0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03)):
-        alss.append(ALS(ALSConfig(dim=32, unobserved_weight=weight, regularization=penalty)))
+        cfg = ALSConfig(dim=32, iterations=16, unobserved_weight=weight, regularization=penalty)
+        alss.append(ALS(cfg))
     dims = (16, 32, 64)
     plain: list[Method] = [SVD(dim) for dim in dims]
     smooth: list[Method] = [

@@ -30,7 +30,7 @@ from embeddings.align import (
     relative_residual,
 )
 from embeddings.facts import Fact
-from embeddings.fold_in.files import load_fold_in, save_fold_in
+from embeddings.fold_in.base import load_fold_in, save_fold_in
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import anchor_day
 from jobs.settings import Settings, days_between

@@ -4,7 +4,7 @@ The vectors are in coordinates of their own; `align` rotates them into the space
 
 producers.npy                 (m, k) float32, rows as in the matrix
 consumers/block-00000.npy     (n, k) float32 of each fitted block, written by the task that read it
-fold_in/...                   embeds further consumers: `embeddings.fold_in.files`
+fold_in/...                   embeds further consumers: `embeddings.fold_in.base`
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from embeddings.blocks import MatrixShare
 from embeddings.embedders.base import Curve, Fitted, embedder
 from embeddings.facts import Fact
-from embeddings.fold_in.files import save_fold_in
+from embeddings.fold_in.base import save_fold_in
 from embeddings.kernels.communicator import Communicator
 from jobs.settings import EmbeddingSettings, Settings
 from jobs.spark.barrier import Progress, Work, run_barrier

@@ -21,8 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from embeddings.blocks import load_block
 from embeddings.facts import Fact
-from embeddings.fold_in import FoldIn
-from embeddings.fold_in.files import load_fold_in
+from embeddings.fold_in.base import FoldIn, load_fold_in
 from embeddings.registry.client import Vectors
 from embeddings.registry.shards import write_shard
 from jobs.settings import Settings

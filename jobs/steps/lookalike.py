@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
-from embeddings.lookalike import centroids, group_sums
+from embeddings.kernels.group_sums import group_sums
+from embeddings.lookalike import centroids
 from embeddings.registry.shards import read_shards, write_shard
 from embeddings.registry.vectors import Index, Vectors, encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, with_prefix

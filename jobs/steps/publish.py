@@ -10,7 +10,7 @@ import numpy as np
 
 from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
-from embeddings.fold_in.files import load_fold_in
+from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import tracked

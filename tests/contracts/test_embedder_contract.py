@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from embeddings.blocks import Block, MatrixShare, save_block
 from embeddings.embedders.base import Fitted, embedder, names
 from embeddings.facts import declaration
-from embeddings.fold_in.files import load_fold_in, save_fold_in
+from embeddings.fold_in.base import load_fold_in, save_fold_in
 from embeddings.kernels.communicator import Communicator, run_threads
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embeddings.fold_in import SVDFoldIn
+from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings

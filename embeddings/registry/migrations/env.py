@@ -1,7 +1,7 @@
-"""How Alembic runs the migrations: on the connection, and inside the transaction, that `catalog` hands over.
+"""Runs the migrations on the connection, and in the transaction, that `catalog` passes in.
 
-A change of the schema is a new file in versions/, numbered upwards, and its number in `catalog.HEAD`; a test compares
-the migrated schema with the models.
+To change the schema, add a file to versions/ with the next number and set `catalog.HEAD` to it. A
+test compares the migrated schema with the models.
 """
 
 from alembic import context

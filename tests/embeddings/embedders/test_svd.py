@@ -207,7 +207,7 @@ def test_the_basis_always_has_room_for_the_next_block():
 
 def test_folding_in_a_fitted_consumer_gives_its_fitted_vector():
     """The identity behind fold-in: x̂ V Σ^(-1/2) = U √Σ for a row of the fitted matrix."""
-    from embeddings.fold_in import SVDFoldIn
+    from embeddings.fold_in.svd import SVDFoldIn
 
     x = random_counts(120, 80, 0.1)
     factors = factorize(normalize(x), k=6)

@@ -1,10 +1,11 @@
-"""Registries to test on: in SQLite and in a real PostgreSQL of our own."""
+"""Registries to test on, in SQLite and in a PostgreSQL server started for the tests."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -12,11 +13,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import typer
 import uvicorn
-from registry_parts import TOKEN, free_port
+from registry_parts import TOKEN
 from typer.testing import CliRunner
 
 from embeddings.registry.client import Registry
@@ -26,56 +28,40 @@ from embeddings.registry.service import create_app
 
 @pytest.fixture(scope="session")
 def processes():
-    """Real processes that have imported the registry already."""
+    """Starts real processes that have already imported the registry."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["embeddings.registry.client", "registry_parts"])
     return context
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A throw-away PostgreSQL on loopback; the address of its server, without a database."""
-    import psycopg
-
+def postgres() -> Iterator[Path]:
+    """A temporary PostgreSQL server; the folder of its Unix socket. It opens no TCP port."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = str(programs[-1]) if programs else shutil.which("initdb")
-    if not found:
-        pytest.skip(
-            "PostgreSQL's initdb is not installed here: `apt-get install postgresql` to run this"
-        )
-    bin_ = Path(found).parent
+    initdb = str(programs[-1]) if programs else shutil.which("initdb")
+    if not initdb:
+        pytest.skip("PostgreSQL's initdb is not installed: run `apt-get install postgresql`")
     home = Path(tempfile.mkdtemp(prefix="evergreen-postgres-"))
-    port = free_port()
     as_user = []
     if os.getuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(home, "postgres")
         as_user = ["runuser", "-u", "postgres", "--"]
 
-    def call(*command: str | Path) -> None:
-        subprocess.run(
-            [*as_user, *map(str, command)], check=True, cwd=home, stdout=subprocess.DEVNULL
-        )
+    def call(program: str, *options: str) -> None:
+        command = [*as_user, str(Path(initdb).parent / program), "-D", str(home / "data"), *options]
+        subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL)
 
-    data = home / "data"
-    call(
-        bin_ / "initdb",
-        "-D",
-        data,
-        "-U",
-        "evergreen",
-        "--auth=trust",
-        "--no-sync",
-        "--encoding=UTF8",
-        "--locale=C",
-    )
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
-    call(bin_ / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start")
-    server = f"postgresql://evergreen@127.0.0.1:{port}"
-    with psycopg.connect(f"{server}/postgres"):
-        pass
-    yield server
-    call(bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+    call("initdb", "-U", "evergreen", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
+    server_options = f"-k {home} -c listen_addresses='' -c fsync=off"
+    call("pg_ctl", "-w", "-l", str(home / "log"), "-o", server_options, "start")
+    yield home
+    call("pg_ctl", "-m", "immediate", "stop")
     shutil.rmtree(home)
+
+
+def postgres_url(socket_folder: Path, **options: str) -> str:
+    query = urlencode({"host": str(socket_folder), **options})
+    return f"postgresql://evergreen@/postgres?{query}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -85,12 +71,12 @@ def url(request, tmp_path) -> str:
         return f"sqlite:///{tmp_path / 'registry' / 'catalog.db'}"
     import psycopg
 
-    server, schema = request.getfixturevalue("postgres"), f"catalog_{uuid.uuid4().hex}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(
-            f"CREATE SCHEMA {schema}"
-        )  # a database each would cost 7 MB and a second
-    return f"{server}/postgres?options=-csearch_path%3D{schema}"
+    server = request.getfixturevalue("postgres")
+    schema = f"catalog_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url(server), autocommit=True) as connection:
+        # A schema per test: a database per test would cost 7 MB and a second.
+        connection.execute(f"CREATE SCHEMA {schema}")
+    return postgres_url(server, options=f"-csearch_path={schema}")
 
 
 @pytest.fixture
@@ -100,14 +86,14 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def registry(root, url) -> Iterator[Registry]:
-    """A registry on either catalog."""
+    """A registry on either kind of catalog."""
     with Registry(root, url) as opened:
         yield opened
 
 
 @pytest.fixture
 def plain(root) -> Iterator[Registry]:
-    """A registry in SQLite, where the catalog is not what is tested."""
+    """A registry in SQLite, for tests that are not about the catalog."""
     with Registry(root, f"sqlite:///{root / 'catalog.db'}") as opened:
         yield opened
 
@@ -115,30 +101,34 @@ def plain(root) -> Iterator[Registry]:
 @pytest.fixture
 def service(root, plain) -> Iterator[str]:
     """The address of a running service on the plain registry."""
-    port = free_port()
-    served = create_app(root, f"sqlite:///{root / 'catalog.db'}", TOKEN)
-    server = uvicorn.Server(uvicorn.Config(served, port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    application = create_app(root, f"sqlite:///{root / 'catalog.db'}", TOKEN)
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    run = {"sockets": [listener]}
+    thread = threading.Thread(target=server.run, kwargs=run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
     while not server.started:
         assert time.monotonic() < deadline, "the service did not start within 20 s"
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join()
+    listener.close()
 
 
 @pytest.fixture
 def run(plain):
     """Run `evergreen registry ARGUMENTS`; returns the result with exit code, stdout and stderr."""
-    whole = typer.Typer()
-    whole.add_typer(app, name="registry")
+    evergreen = typer.Typer()
+    evergreen.add_typer(app, name="registry")
 
-    @whole.callback()
+    @evergreen.callback()
     def main(ctx: typer.Context) -> None:
         ctx.obj = lambda: plain
 
-    return lambda *arguments: CliRunner().invoke(
-        whole, ["registry", *arguments], env={"COLUMNS": "200"}
-    )
+    def invoke(*arguments: str):
+        wide = {"COLUMNS": "200"}  # so that no cell of a table is wrapped
+        return CliRunner().invoke(evergreen, ["registry", *arguments], env=wide)
+
+    return invoke

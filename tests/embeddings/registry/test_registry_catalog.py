@@ -1,4 +1,4 @@
-"""The catalog opens itself, on SQLite and PostgreSQL, whoever else opens it at the same moment."""
+"""The catalog creates and migrates itself on opening, by several processes at once too."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def catalog(url):
         yield opened
 
 
-def test_the_migrations_lead_to_what_the_models_say(catalog):
+def test_the_migrated_schema_matches_the_models(catalog):
     with catalog.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_the_last_migration_is_the_one_the_catalog_asks_for():
+def test_the_newest_migration_is_head():
     assert ScriptDirectory(str(MIGRATIONS)).get_heads() == [HEAD]
 
 
-def test_opening_an_existing_catalog_keeps_what_is_in_it(registry, root, url):
+def test_opening_an_existing_catalog_keeps_its_versions(registry, root, url):
     published = publish(registry)
     with Registry(root, url) as reopened:
         assert reopened.versions("author") == [published]
 
 
-def test_a_catalog_stopped_before_its_first_migration_is_completed(catalog, url):
-    """Alembic's own table is there, and empty."""
+def test_a_catalog_interrupted_before_its_first_migration_is_completed(catalog, url):
+    """Alembic's own table exists and is empty."""
     with catalog.writer.begin() as connection:
         Base.metadata.drop_all(connection)
         connection.execute(text("DELETE FROM alembic_version"))
@@ -48,22 +48,23 @@ def test_a_catalog_stopped_before_its_first_migration_is_completed(catalog, url)
         assert connection.execute(text("SELECT count(*) FROM versions")).scalar() == 0
 
 
-def test_a_catalog_of_a_newer_evergreen_is_left_alone(catalog, url):
+def test_a_catalog_with_a_newer_schema_is_not_opened(catalog, url):
     with catalog.writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(
-        CatalogError, match=f"has schema 9999, this Evergreen knows up to {HEAD}. Upgrade"
-    ):
+    message = f"has schema 9999, but this Evergreen supports schemas up to {HEAD}. Upgrade"
+    with pytest.raises(CatalogError, match=message):
         Catalog(url)
 
 
 def test_four_processes_open_a_fresh_catalog_and_publish_at_once(processes, root, url):
-    """One version of what all publish, one of each that is a process's own, and revisions without gap or repeat."""
+    """Content that all four publish becomes one version; revisions have no gaps and no repeats."""
     barrier = processes.Barrier(4)
-    arguments = [(root, url, barrier, [0, own]) for own in (1, 2, 3, 4)]
-    running = [processes.Process(target=open_and_publish, args=args) for args in arguments]
-    for process in running:
+    running = []
+    for own_seed in (1, 2, 3, 4):
+        arguments = (root, url, barrier, [0, own_seed])
+        process = processes.Process(target=open_and_publish, args=arguments)
         process.start()
+        running.append(process)
     for process in running:
         process.join(60)
     assert [process.exitcode for process in running] == [0, 0, 0, 0]
@@ -76,8 +77,8 @@ def test_four_processes_open_a_fresh_catalog_and_publish_at_once(processes, root
             registry.verify(version)
 
 
-def test_sqlite_lets_readers_read_while_one_writes(plain):
-    """WAL: the reader sees what was committed and does not wait."""
+def test_sqlite_readers_do_not_wait_for_a_writer(plain):
+    """WAL: a reader sees the last commit."""
     publish(plain)
     with plain.catalog.writing() as session:
         session.execute(text("DELETE FROM aliases"))
@@ -85,25 +86,24 @@ def test_sqlite_lets_readers_read_while_one_writes(plain):
         session.rollback()
 
 
-def test_a_url_of_another_kind_is_refused():
-    with pytest.raises(
-        CatalogError, match=r"cannot live in 'mysql://u:\*\*\*@h/d'.*SQLite.*PostgreSQL"
-    ):
+def test_another_database_is_rejected_without_its_password():
+    message = r"'mysql://u:\*\*\*@h/d' cannot hold a catalog\. Use a SQLite file .* or PostgreSQL"
+    with pytest.raises(CatalogError, match=message):
         Catalog("mysql://u:secret@h/d")
 
 
-def test_a_catalog_in_memory_is_refused():
-    with pytest.raises(CatalogError, match="Give a SQLite file"):
+def test_a_catalog_in_memory_is_rejected():
+    with pytest.raises(CatalogError, match="cannot hold a catalog. Use a SQLite file"):
         Catalog("sqlite://")
 
 
-def test_what_is_no_url_is_refused_without_telling_its_password():
-    with pytest.raises(CatalogError, match="no catalog address") as refused:
+def test_a_malformed_url_is_rejected_without_its_password():
+    with pytest.raises(CatalogError, match="is not a catalog address") as refused:
         Catalog("postgres:u:secret@host")
     assert "secret" not in str(refused.value)
 
 
-def test_a_server_that_is_down_is_named_without_its_password():
-    with pytest.raises(CatalogError, match="127.0.0.1:1/d.* its server up") as refused:
+def test_an_unreachable_server_is_named_without_its_password():
+    with pytest.raises(CatalogError, match="127.0.0.1:1/d.* is its server running") as refused:
         Catalog("postgresql://u:secret@127.0.0.1:1/d")
     assert "secret" not in str(refused.value)

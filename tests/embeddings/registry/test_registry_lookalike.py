@@ -1,4 +1,4 @@
-"""Producers for a newcomer of whom only groups are known: the client, a shell and HTTP."""
+"""Producers for a consumer of whom only groups are known, from Python, a shell and over HTTP."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from registry_parts import parts, publish, publish_groups
 
+from embeddings.registry.client import Lookalike
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId
 from embeddings.registry.service import MAX_GROUPS, MAX_IDS
 
@@ -17,35 +18,36 @@ GROUPS = ["degree=full", "region=north"]
 SUMMARIES = {"mean": fmean, "max": max, "median": median, "min": min}
 
 
-def slow_features(version_groups, groups: list[str]) -> dict[str, dict[str, float]]:
-    """Every producer's dot products with these groups, summed up in a loop."""
+def slow_features(group_vectors: list[list[float]]) -> dict[str, dict[str, float]]:
+    """Every producer's dot products with these groups, summarised in a loop."""
     producers = parts()[0]["producer"]
-    found = {}
+    features = {}
     for id_, vector in zip(producers.ids.tolist(), producers.vectors.tolist(), strict=True):
-        rows = [
-            version_groups.vectors[version_groups.ids.tolist().index(group.encode())].tolist()
-            for group in groups
-        ]
-        dots = [sum(a * b for a, b in zip(vector, row, strict=True)) for row in rows]
-        found[id_.decode()] = {name: summary(dots) for name, summary in SUMMARIES.items()}
-    return found
+        dots = []
+        for group_vector in group_vectors:
+            dots.append(sum(a * b for a, b in zip(vector, group_vector, strict=True)))
+        features[id_.decode()] = {name: summary(dots) for name, summary in SUMMARIES.items()}
+    return features
 
 
-def test_candidates_get_their_features_in_the_order_asked_for(registry):
-    groups = registry.load(publish_groups(registry)).entities["group"]
-    expected = slow_features(groups, GROUPS)
-    found = registry.lookalike("author", GROUPS, ["p4", "p0"])
-    assert [candidate.id for candidate in found] == ["p4", "p0"]
-    for candidate in found:
-        assert {name: getattr(candidate, name) for name in SUMMARIES} == pytest.approx(
-            expected[candidate.id], abs=1e-6
-        )
+@pytest.fixture
+def expected(plain) -> dict[str, dict[str, float]]:
+    """The features of every producer for GROUPS, on a published version."""
+    publish_groups(plain)
+    return slow_features(plain.get("author", "group", GROUPS).vectors.tolist())
+
+
+def test_candidates_get_their_features_in_the_requested_order(plain, expected):
+    scored = plain.lookalike("author", GROUPS, ["p4", "p0"])
+    assert [candidate.id for candidate in scored] == ["p4", "p0"]
+    for candidate in scored:
+        features = vars(candidate) | {}
+        del features["id"]
+        assert features == pytest.approx(expected[candidate.id], abs=1e-6)
 
 
 @pytest.mark.parametrize("by", SUMMARIES)
-def test_without_candidates_the_best_producers_are_found(plain, by):
-    groups = plain.load(publish_groups(plain)).entities["group"]
-    expected = slow_features(groups, GROUPS)
+def test_without_candidates_the_best_producers_are_returned(plain, expected, by):
     best = sorted(expected, key=lambda id_: -expected[id_][by])[:3]
     assert [producer.id for producer in plain.lookalike("author", GROUPS, k=3, by=by)] == best
 
@@ -69,54 +71,56 @@ def test_an_unknown_candidate_names_near_misses(plain):
         plain.lookalike("author", GROUPS, ["p1", "p11"])
 
 
-def test_a_version_without_groups_says_what_it_has(plain):
+def test_a_version_without_groups_names_its_entities(plain):
     publish(plain)
-    with pytest.raises(UnknownEntity, match=r"no entity 'group' in .*There is: consumer, producer"):
+    with pytest.raises(
+        UnknownEntity, match=r"no entity 'group' in .*Available: consumer, producer"
+    ):
         plain.lookalike("author", GROUPS)
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
-        ({"groups": []}, "needs at least one group"),
+        ({"groups": []}, "At least one group is required"),
         (
             {"groups": GROUPS, "by": "sum"},
-            "cannot be ranked by 'sum'; take one of mean, max, median, min",
+            "cannot be ranked by 'sum'; use one of mean, max, median, min",
         ),
-        ({"groups": GROUPS, "k": 0}, "ask for at least one"),
+        ({"groups": GROUPS, "k": 0}, "must be at least one"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(plain, asked, message):
+def test_an_invalid_request_is_rejected(plain, arguments, message):
     publish_groups(plain)
     with pytest.raises(BadRequest, match=message):
-        plain.lookalike("author", **asked)
+        plain.lookalike("author", **arguments)
 
 
-def test_a_shell_prints_what_the_client_finds(run, plain):
+def as_json(producers: list[Lookalike]) -> list[dict]:
+    return [vars(producer) for producer in producers]
+
+
+def test_a_shell_prints_the_clients_result(run, plain):
     publish_groups(plain)
-    options = [word for group in GROUPS for word in ("--group", group)]
-    answer = json.loads(run("lookalike", "author", *options, "--candidate", "p3", "--json").stdout)
-    assert answer["producers"] == [
-        vars(candidate) for candidate in plain.lookalike("author", GROUPS, ["p3"])
-    ]
-    table = run("lookalike", "author", *options, "--k", "2", "--by", "max").stdout
-    best = plain.lookalike("author", GROUPS, k=2, by="max")
-    assert all(producer.id in table for producer in best)
+    command = ["lookalike", "author", "--group", GROUPS[0], "--group", GROUPS[1]]
+    printed = json.loads(run(*command, "--candidate", "p3", "--json").stdout)
+    assert printed["producers"] == as_json(plain.lookalike("author", GROUPS, ["p3"]))
+    table = run(*command, "--k", "2", "--by", "max").stdout
+    for producer in plain.lookalike("author", GROUPS, k=2, by="max"):
+        assert producer.id in table
     assert "consumers of degree=full" in table
 
 
-def test_http_answers_what_the_client_finds(service, plain):
+def test_http_returns_the_clients_result(service, plain):
     version = publish_groups(plain)
     counts = plain.get("author", "group", GROUPS).counts.tolist()
     path = f"{service}/api/embeddings/author/lookalike"
-    answer = httpx.get(path, params={"group": GROUPS, "candidate": ["p3", "p1"]}).json()
-    assert answer["producers"] == [
-        vars(candidate) for candidate in plain.lookalike("author", GROUPS, ["p3", "p1"])
-    ]
-    assert answer["groups"] == dict(zip(GROUPS, counts, strict=True))
-    assert (answer["version"], answer["space"]) == (version.id, version.space)
+    response = httpx.get(path, params={"group": GROUPS, "candidate": ["p3", "p1"]}).json()
+    assert response["producers"] == as_json(plain.lookalike("author", GROUPS, ["p3", "p1"]))
+    assert response["groups"] == dict(zip(GROUPS, counts, strict=True))
+    assert (response["version"], response["space"]) == (version.id, version.space)
     best = httpx.get(path, params={"group": GROUPS, "k": 2, "by": "min"}).json()["producers"]
-    assert best == [vars(producer) for producer in plain.lookalike("author", GROUPS, k=2, by="min")]
+    assert best == as_json(plain.lookalike("author", GROUPS, k=2, by="min"))
 
 
 @pytest.mark.parametrize(
@@ -131,15 +135,18 @@ def test_http_answers_what_the_client_finds(service, plain):
         ({"group": GROUPS, "version": "2022-04-26"}, 404),
     ],
 )
-def test_http_refuses_what_cannot_be_answered(service, plain, params, status):
+def test_http_rejects_an_invalid_request(service, plain, params, status):
     publish_groups(plain)
     refused = httpx.get(f"{service}/api/embeddings/author/lookalike", params=params)
     assert (refused.status_code, bool(refused.json()["detail"])) == (status, True)
 
 
 def test_a_group_has_neighbours_among_producers(plain):
-    """A group's mean is a vector like any other."""
-    publish_groups(plain)
-    assert np.isfinite(
-        [n.score for n in plain.neighbours("author", "group:degree=low", 3, among="producer")]
-    ).all()
+    """Groups are vectors of the same space as all others."""
+    entities = plain.load(publish_groups(plain)).entities
+    query = plain.get("author", "group", ["degree=low"]).vectors[0]
+    cosines = entities["producer"].vectors @ query
+    cosines /= np.linalg.norm(query) * np.linalg.norm(entities["producer"].vectors, axis=1)
+    found = plain.neighbours("author", "group:degree=low", 3, among="producer")
+    expected = np.sort(cosines)[::-1][:3]
+    np.testing.assert_allclose([neighbour.score for neighbour in found], expected, atol=1e-6)

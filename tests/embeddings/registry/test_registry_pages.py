@@ -19,37 +19,43 @@ QUIET = [
 
 @pytest.fixture
 def page(service):
-    """A page of a browser that may run no script; fails when anything is loaded from elsewhere, refused or missing."""
+    """A browser page without JavaScript.
+
+    The test fails if the page requests anything from another host, or an asset is missing.
+    """
     if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed here: `apt-get install chromium` to run this")
+        pytest.skip(f"{CHROMIUM} is not installed: run `apt-get install chromium`")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page(base_url=service, java_script_enabled=False)
         faults: list[str] = []
-        page.on(
-            "request", lambda request: request.url.startswith(service) or faults.append(request.url)
-        )
+
+        def check_request(request) -> None:
+            if not request.url.startswith(service):
+                faults.append(request.url)
+
+        def check_response(response) -> None:
+            is_asset = response.request.resource_type != "document"
+            if is_asset and response.status >= 400:
+                faults.append(response.url)
+
+        def check_console(message) -> None:
+            if "404" not in message.text:  # a page itself may be a 404, by design
+                faults.append(message.text)
+
+        page.on("request", check_request)
         page.on("requestfailed", lambda request: faults.append(request.url))
-        page.on("response", lambda response: faults.extend(broken_assets(response)))
-        page.on("console", lambda message: "404" in message.text or faults.append(message.text))
+        page.on("response", check_response)
+        page.on("console", check_console)
         yield page
         browser.close()
     assert faults == []
 
 
-def broken_assets(response) -> list[str]:
-    """What a page needs and does not get; the page itself may well be a 404."""
-    return (
-        [response.url]
-        if response.status >= 400 and response.request.resource_type != "document"
-        else []
-    )
-
-
-def test_a_newcomer_finds_neighbours_from_the_front_page(page, plain):
-    """Front page, embedding, search; what is shown is what the client finds. Then a version and its lineage."""
+def test_a_visitor_finds_neighbours_from_the_front_page(page, plain):
+    """From the front page to the embedding, a search that shows the client's result, a version."""
     publish(plain, commit="abc123", metrics={"auc": 0.7})
     publish(plain, seed=5)
     page.goto("/")
@@ -59,13 +65,14 @@ def test_a_newcomer_finds_neighbours_from_the_front_page(page, plain):
     page.get_by_label("how many").fill("3")
     page.get_by_role("button", name="Search").click()
     shown = page.locator("table.results tbody tr td:first-child").all_inner_texts()
-    assert shown == [n.id for n in plain.neighbours("author", "producer:p1", 3)]
+    found = plain.neighbours("author", "producer:p1", 3)
+    assert shown == [neighbour.id for neighbour in found]
     page.get_by_role("link", name="author", exact=True).click()
     page.locator("table tbody tr").nth(1).get_by_role("link").click()
     assert "abc123" in page.locator(".lineage").inner_text()
 
 
-def test_a_mistyped_id_offers_the_one_that_was_meant(page, plain):
+def test_a_mistyped_id_offers_the_intended_one(page, plain):
     publish(plain)
     page.goto("/embeddings/author")
     page.get_by_label("Of").select_option("consumer")
@@ -77,10 +84,15 @@ def test_a_mistyped_id_offers_the_one_that_was_meant(page, plain):
 
 
 @pytest.mark.parametrize("width", [360, 1150])
-def test_nothing_hangs_out_of_the_page(page, plain, width):
+def test_no_element_overflows_the_page(page, plain, width):
     publish(plain, commit="abc123", note="x" * 300)
     page.set_viewport_size({"width": width, "height": 800})
     for address in ("/", "/embeddings/author", "/embeddings/author/latest?id=p1"):
         page.goto(address)
-        boxes = [box.bounding_box() for box in page.locator("main > *").all()]
-        assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes if box)
+        elements = page.locator("main > *").all()
+        assert elements
+        for element in elements:
+            box = element.bounding_box()
+            assert box is not None, "an element is not visible"
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width

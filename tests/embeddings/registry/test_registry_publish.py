@@ -1,14 +1,18 @@
-"""Publishing: whole or not at all, once, and never backwards."""
+"""Publishing: completely or not at all, once, and never backwards."""
 
 from __future__ import annotations
 
+import errno
+import os
 import time
-from datetime import date, timedelta
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from registry_parts import DAY, SPACE, parts, publish, publish_large
 
+from embeddings.registry import files
 from embeddings.registry.errors import BadRequest, UnknownName, UnknownVersion
 
 NEXT = DAY + timedelta(days=1)
@@ -25,12 +29,14 @@ def test_the_same_content_again_is_the_same_version(registry):
 
 def test_other_content_is_the_next_revision_and_the_old_one_stays(registry):
     first = publish(registry, seed=1)
-    before = {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file()}
+    before = contents(first.path)
     second = publish(registry, seed=2)
     assert (second.id, registry.version("author", DAY)) == ("author/2022-04-25.r2", second)
     assert registry.version("author", DAY, revision=1) == first
-    assert {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file()} == before
-    assert publish(registry, seed=1) == first  # and neither revision is a third
+    assert contents(first.path) == before
+    # Publishing the first content again adds no third revision.
+    assert publish(registry, seed=1) == first
+    assert registry.versions("author") == [first, second]
 
 
 def test_latest_moves_to_newer_days_and_never_back(registry):
@@ -41,17 +47,9 @@ def test_latest_moves_to_newer_days_and_never_back(registry):
     assert registry.version("author") == registry.alias("author", "latest") == revised
 
 
-def test_before_is_the_newest_version_of_an_earlier_day(registry):
-    """Strictly earlier: what serves day D was trained before D."""
-    publish(registry, DAY, seed=1)
-    revised = publish(registry, DAY, seed=2)
-    publish(registry, NEXT)
-    assert registry.before("author", NEXT) == revised
-    assert registry.before("author", DAY) is None
-
-
-def test_an_alias_moves_back_only_when_told_to(registry):
-    old, new = publish(registry, DAY), publish(registry, NEXT)
+def test_an_alias_moves_back_unless_only_forward_is_set(registry):
+    old = publish(registry, DAY)
+    new = publish(registry, NEXT)
     assert registry.set_alias("author", "serving", new) == new
     assert registry.set_alias("author", "serving", old, only_forward=True) == new
     assert registry.set_alias("author", "serving", old) == old
@@ -59,7 +57,7 @@ def test_an_alias_moves_back_only_when_told_to(registry):
 
 
 @pytest.mark.parametrize("alias", ["latest", "", "a b", "2022-04-25"])
-def test_an_alias_that_could_be_mistaken_is_refused(plain, alias):
+def test_an_ambiguous_alias_is_rejected(plain, alias):
     with pytest.raises(BadRequest, match="cannot be set as an alias"):
         plain.set_alias("author", alias, publish(plain))
 
@@ -70,10 +68,10 @@ def test_an_alias_cannot_point_at_another_embedding(plain):
         plain.set_alias("author", "serving", publish(plain, name="topic"))
 
 
-def test_facts_of_a_version_are_counted(plain):
+def test_rows_and_engagements_of_a_version_are_counted(plain):
     entities, fold_in = parts()
     version = plain.publish("author", DAY, SPACE, entities, fold_in, {})
-    engagements = sum(int(count) for count in entities["consumer"].counts)
+    engagements = sum(entities["consumer"].counts.tolist())
     assert version.entities["consumer"] == {"rows": 9, "folded": 3, "engagements": engagements}
     assert (version.dim, version.space) == (3, SPACE)
 
@@ -88,7 +86,7 @@ def test_embeddings_do_not_see_each_other(registry):
 def test_killed_between_files_and_catalog_the_next_publish_completes_it(
     processes, registry, root, url
 ):
-    """The catalog is held until the files are there; then the publisher dies waiting for its turn."""
+    """The publisher writes its files, waits for the catalog that the test has locked, and dies."""
     started = processes.Event()
     with registry.catalog.writing():
         process = processes.Process(target=publish_large, args=(root, url, started))
@@ -104,8 +102,8 @@ def test_killed_between_files_and_catalog_the_next_publish_completes_it(
     registry.verify(version)
 
 
-def test_killed_at_any_moment_nothing_half_written_is_seen(processes, plain, root):
-    """Kills spread over the whole publication; what is there afterwards is nothing or all of it."""
+def test_killed_at_any_moment_no_partial_version_is_visible(processes, plain, root):
+    """Kills spread over the duration of a publication leave nothing, or all of the version."""
     url = f"sqlite:///{root / 'catalog.db'}"
     entities, fold_in = parts(consumers=40_000, dim=32)
     begun = time.monotonic()
@@ -119,21 +117,46 @@ def test_killed_at_any_moment_nothing_half_written_is_seen(processes, plain, roo
         time.sleep(share * length_s)
         process.kill()
         process.join()
-        for version in plain.versions("author") if "author" in plain.names() else []:
-            plain.verify(version)
+        if "author" in plain.names():
+            for version in plain.versions("author"):
+                plain.verify(version)
     version = plain.publish("author", DAY, SPACE, entities, fold_in, {})
     assert [v.id for v in plain.versions("author")] == ["author/2022-04-25.r1"]
     plain.verify(version)
     plain.verify(plain.find("undisturbed"))
-    assert digest != version.digest  # the name is part of what a version is
-    np.testing.assert_array_equal(
-        plain.load(version).entities["consumer"].vectors, entities["consumer"].vectors
-    )
+    assert digest != version.digest  # the name is part of a version's content
+    stored = plain.load(version).entities["consumer"].vectors
+    np.testing.assert_array_equal(stored, entities["consumer"].vectors)
 
 
-def test_a_failed_publish_leaves_no_staging(plain, root):
+def test_a_publication_leaves_no_staging_folder(plain, root):
     publish(plain)
     assert list((root / "versions" / "_staging").iterdir()) == []
+
+
+def test_a_publication_that_fails_leaves_no_staging_folder(plain, root, monkeypatch):
+    """The disk is full when the manifest is written."""
+
+    def full_disk(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "_write", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        publish(plain)
+    assert list((root / "versions").iterdir()) == [root / "versions" / "_staging"]
+    assert list((root / "versions" / "_staging").iterdir()) == []
+
+
+def test_only_abandoned_staging_folders_are_swept(plain, root):
+    """A killed writer's folder is removed after a day; a running writer's is not touched."""
+    abandoned = root / "versions" / "_staging" / "abandoned"
+    running = root / "versions" / "_staging" / "running"
+    for staging in (abandoned, running):
+        staging.mkdir(parents=True)
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(abandoned, (two_days_ago, two_days_ago))
+    publish(plain)
+    assert list(running.parent.iterdir()) == [running]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +164,8 @@ def test_a_failed_publish_leaves_no_staging(plain, root):
     [
         (
             "2022-04-27",
-            r"no version of day '2022-04-27' in author\. Did you mean '2022-04-26' or '2022-04-25'\?",
+            r"no version of day '2022-04-27' in author\. "
+            r"Did you mean '2022-04-26' or '2022-04-25'\?",
         ),
         (
             "2022-04-25.r2",
@@ -149,11 +173,12 @@ def test_a_failed_publish_leaves_no_staging(plain, root):
         ),
         (
             "lates",
-            r"no day or alias 'lates' in author\. Did you mean 'latest'\?.*2022-04-25, 2022-04-26, latest",
+            r"no day or alias 'lates' in author\. Did you mean 'latest'\? "
+            r"Available: 2022-04-25, 2022-04-26, latest\.",
         ),
     ],
 )
-def test_an_unknown_version_names_what_is_near(registry, reference, message):
+def test_an_unknown_version_names_similar_ones(registry, reference, message):
     publish(registry, DAY)
     publish(registry, NEXT)
     with pytest.raises(UnknownVersion, match=message):
@@ -167,23 +192,27 @@ def test_a_version_is_found_by_day_revision_or_alias(registry, reference):
     assert registry.find("author", reference) == version
 
 
-def test_a_day_that_no_calendar_has_is_refused(plain):
+def test_a_day_that_is_not_in_the_calendar_is_rejected(plain):
     publish(plain)
-    with pytest.raises(BadRequest, match="'2022-02-30' is no day"):
+    with pytest.raises(BadRequest, match="'2022-02-30' is not a calendar day"):
         plain.find("author", "2022-02-30")
 
 
-@pytest.mark.parametrize("ask", ["versions", "aliases", "version", "before"])
-def test_an_unknown_embedding_names_what_is_near(registry, ask):
+@pytest.mark.parametrize("query", ["versions", "aliases", "version"])
+def test_an_unknown_embedding_names_similar_ones(registry, query):
     publish(registry)
-    with pytest.raises(
-        UnknownName, match=r"no embedding 'autor'\. Did you mean 'author'\? There is: author\."
-    ):
-        getattr(registry, ask)("autor", *([date(2022, 4, 26)] if ask == "before" else []))
+    message = r"no embedding 'autor'\. Did you mean 'author'\? Available: author\."
+    with pytest.raises(UnknownName, match=message):
+        getattr(registry, query)("autor")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """The bytes of every file in a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def wait_for(condition, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"nothing came within {seconds} s"
+        assert time.monotonic() < deadline, f"the condition was not met within {seconds} s"
         time.sleep(0.002)

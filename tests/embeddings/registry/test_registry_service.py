@@ -1,27 +1,33 @@
-"""The registry over HTTP: a real server, asked as a client would."""
+"""The registry over HTTP: a real server, used through an HTTP client."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
-import time
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_parts import SPACE, TOKEN, free_port, parts, publish
+from registry_parts import SPACE, TOKEN, parts, publish
 from sqlalchemy import text
 
-from embeddings.registry import responses as answers
+from embeddings.registry import responses
 from embeddings.registry.errors import RegistryError
 from embeddings.registry.service import app_from_environment
+
+PROCESS_FILE = Path(__file__).parents[3] / "infra" / "Procfile"
 
 
 @pytest.fixture
 def client(service, plain):
-    """A client of a service on which one version is published."""
+    """A client of a service with one published version."""
     publish(plain, commit="abc")
     with httpx.Client(base_url=service) as opened:
         yield opened
@@ -31,22 +37,22 @@ def test_health(client):
     assert client.get("/health").json() == {"status": "ok", "embeddings": 1}
 
 
-def test_the_service_describes_what_the_client_describes(client, plain):
-    version = answers.describe(plain.version("author"), plain.aliases("author"))
-    assert client.get("/api/embeddings").json() == answers.overview(plain)
+def test_the_service_describes_versions_as_the_client_does(client, plain):
+    version = responses.describe(plain.version("author"), plain.aliases("author"))
+    assert client.get("/api/embeddings").json() == responses.overview(plain)
     assert client.get("/api/embeddings/author/versions").json() == [version]
-    for which in ("latest", "2022-04-25", "2022-04-25.r1"):
-        assert client.get(f"/api/embeddings/author/versions/{which}").json() == version
+    for reference in ("latest", "2022-04-25", "2022-04-25.r1"):
+        assert client.get(f"/api/embeddings/author/versions/{reference}").json() == version
     assert version["lineage"] == {"commit": "abc"}
 
 
-def test_vectors_come_with_what_they_rest_on(client):
+def test_vectors_are_returned_with_counts_and_origin(client):
     consumer = parts()[0]["consumer"]
-    answer = client.get(
-        "/api/embeddings/author/vectors", params={"id": ["consumer:c2", "producer:p0"]}
-    ).json()
-    assert (answer["version"], answer["space"]) == ("author/2022-04-25.r1", SPACE)
-    assert answer["vectors"][0] == {
+    params = {"id": ["consumer:c2", "producer:p0"]}
+    response = client.get("/api/embeddings/author/vectors", params=params).json()
+    assert (response["version"], response["space"]) == ("author/2022-04-25.r1", SPACE)
+    assert [record["id"] for record in response["vectors"]] == ["c2", "p0"]
+    assert response["vectors"][0] == {
         "entity": "consumer",
         "id": "c2",
         "count": int(consumer.counts[2]),
@@ -55,7 +61,7 @@ def test_vectors_come_with_what_they_rest_on(client):
     }
 
 
-def test_vectors_for_another_space_are_refused(client):
+def test_vectors_for_another_space_are_rejected(client):
     params = {"id": "consumer:c2", "space": "author/other"}
     refused = client.get("/api/embeddings/author/vectors", params=params)
     assert (refused.status_code, refused.json()["error"]) == (409, "SpaceMismatch")
@@ -63,18 +69,16 @@ def test_vectors_for_another_space_are_refused(client):
 
 def test_neighbours_are_those_of_the_client(client, plain):
     params = {"id": "producer:p1", "k": 3, "among": "consumer"}
-    answer = client.get("/api/embeddings/author/neighbours", params=params).json()
-    assert answer["neighbours"] == [
-        vars(n) for n in plain.neighbours("author", "producer:p1", 3, among="consumer")
-    ]
+    response = client.get("/api/embeddings/author/neighbours", params=params).json()
+    found = plain.neighbours("author", "producer:p1", 3, among="consumer")
+    assert response["neighbours"] == [vars(neighbour) for neighbour in found]
 
 
 def test_fold_in_is_that_of_the_client(client, plain):
-    answer = client.post(
-        "/api/embeddings/author/fold-in", json={"strengths": {"p1": 2, "x": 1}}
-    ).json()
-    assert answer["vector"] == plain.fold_in("author", {"p1": 2}).vector.tolist()
-    assert answer["unknown"] == ["x"]
+    history = {"strengths": {"p1": 2, "x": 1}}
+    response = client.post("/api/embeddings/author/fold-in", json=history).json()
+    assert response["vector"] == plain.fold_in("author", {"p1": 2}).vector.tolist()
+    assert response["unknown"] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -86,14 +90,14 @@ def test_fold_in_is_that_of_the_client(client, plain):
         ("/api/embeddings/author/neighbours?id=producers:p1", ["producer"]),
     ],
 )
-def test_what_is_unknown_is_404_with_near_misses(client, path, near):
-    answer = client.get(path)
-    assert answer.status_code == 404
-    assert answer.json()["near"][: len(near)] == near
+def test_an_unknown_name_or_id_is_404_with_near_misses(client, path, near):
+    response = client.get(path)
+    assert response.status_code == 404
+    assert response.json()["near"][: len(near)] == near
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "detail"),
     [
         ("/api/embeddings/author/neighbours?id=p1", "as in producer:1196"),
         (
@@ -102,74 +106,82 @@ def test_what_is_unknown_is_404_with_near_misses(client, path, near):
         ),
         ("/api/embeddings/author/neighbours?id=producer:p1&k=many", "given: 'many'"),
         ("/api/embeddings/author/vectors", "query.id: Field required"),
-        ("/api/embeddings/author/versions/2022-02-30", "no day of the calendar"),
+        ("/api/embeddings/author/versions/2022-02-30", "not a calendar day"),
     ],
 )
-def test_what_cannot_be_meant_is_422(client, path, told):
-    answer = client.get(path)
-    assert (answer.status_code, told in answer.json()["detail"]) == (422, True), answer.text
+def test_an_invalid_request_is_422_with_the_reason(client, path, detail):
+    response = client.get(path)
+    assert response.status_code == 422
+    assert detail in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"strengths": {}}', b'{"strengths": {"p1": -1}}']
+    ("body", "detail"),
+    [
+        (b"", "body: Field required"),
+        (b"{", "JSON decode error"),
+        (b"[]", "body: "),
+        (b'{"strengths": {}}', "body.strengths: "),
+        (b'{"strengths": {"p1": -1}}', "must be finite and above 0; given: {'p1': -1.0}"),
+        # JSON can escape half a surrogate pair, but no response could repeat it.
+        (b'{"strengths": {"\\ud800": 1, "p1": 1}}', "must not contain a lone surrogate"),
+        (b'{"strengths": {"\\ud800": "x"}}', "must not contain a lone surrogate"),
+    ],
 )
-def test_a_history_that_is_none_is_422(client, body):
-    assert client.post("/api/embeddings/author/fold-in", content=body).status_code == 422
+def test_an_invalid_history_is_422_with_the_reason(client, body, detail):
+    # Without the header the body is never parsed, and every one of these would be refused alike.
+    headers = {"Content-Type": "application/json"}
+    response = client.post("/api/embeddings/author/fold-in", content=body, headers=headers)
+    assert response.status_code == 422
+    assert detail in response.json()["detail"]
 
 
 def test_only_the_token_moves_an_alias(client, plain):
-    ask = {
+    request = {
         "url": "/api/embeddings/author/aliases",
         "json": {"alias": "serving", "version": "2022-04-25"},
     }
-    assert client.post(**ask).status_code == 401
-    assert client.post(**ask, headers={"Authorization": "Bearer nonsense"}).status_code == 401
+    assert client.post(**request).status_code == 401
+    assert client.post(**request, headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert list(plain.aliases("author")) == ["latest"]
-    moved = client.post(**ask, headers={"Authorization": f"Bearer {TOKEN}"})
+    moved = client.post(**request, headers={"Authorization": f"Bearer {TOKEN}"})
     assert (moved.status_code, moved.json()["aliases"]) == (200, ["latest", "serving"])
     assert client.get("/api/embeddings/author/aliases").json()["serving"] == "author/2022-04-25.r1"
 
 
-def test_latest_cannot_be_moved_by_hand(client):
-    ask = {"alias": "latest", "version": "2022-04-25"}
+def test_latest_cannot_be_moved_over_http(client):
+    request = {"alias": "latest", "version": "2022-04-25"}
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    refused = client.post("/api/embeddings/author/aliases", json=ask, headers=headers)
-    assert (refused.status_code, "publishing alone" in refused.json()["detail"]) == (422, True)
+    refused = client.post("/api/embeddings/author/aliases", json=request, headers=headers)
+    assert refused.status_code == 422
+    assert "only publishing moves" in refused.json()["detail"]
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=30), k=st.text(max_size=5))
-def test_no_text_breaks_the_service(client, text, k):
-    """Whatever is typed is found, unknown or refused; never a failure of the server."""
+def test_no_text_causes_a_server_error(client, text, k):
+    """Any text is found, unknown or rejected."""
     text = text.encode("utf-8", "replace").decode()
-    quoted = str(httpx.URL("http://h").copy_with(params={"x": text}).query[2:], "ascii")
-    asked = [
+    quoted = quote(text, safe="")
+    api = "/api/embeddings/author"
+    received = [
         client.get(f"/api/embeddings/{quoted}/versions"),
-        client.get(f"/api/embeddings/author/versions/{quoted}"),
-        client.get(
-            "/api/embeddings/author/vectors", params={"id": f"producer:{text}", "version": "latest"}
-        ),
-        client.get("/api/embeddings/author/neighbours", params={"id": text, "k": k, "among": text}),
+        client.get(f"{api}/versions/{quoted}"),
+        client.get(f"{api}/vectors", params={"id": f"producer:{text}", "version": "latest"}),
+        client.get(f"{api}/neighbours", params={"id": text, "k": k, "among": text}),
         client.get("/embeddings/author/latest", params={"entity": text, "id": text, "among": text}),
-        client.post("/api/embeddings/author/fold-in", json={"strengths": {text: 1.0, "p1": 1.0}}),
+        client.post(f"{api}/fold-in", json={"strengths": {text: 1.0, "p1": 1.0}}),
     ]
-    assert {answer.status_code for answer in asked} <= {200, 307, 404, 422}
+    assert {response.status_code for response in received} <= {200, 307, 404, 422}
 
 
-def test_a_lone_surrogate_in_json_is_refused(client):
-    answer = client.post(
-        "/api/embeddings/author/fold-in", content=b'{"strengths": {"\\ud800": 1, "p1": 1}}'
-    )
-    assert answer.status_code in (200, 422)
-
-
-def test_ids_never_reach_paths(client):
+def test_a_name_never_becomes_a_path(client):
     for name in ("..%2F..%2Fetc%2Fpasswd", "%2E%2E", "catalog.db", "_staging"):
         assert client.get(f"/api/embeddings/{name}/versions").status_code == 404
         assert client.get(f"/embeddings/{name}").status_code == 404
 
 
-def test_a_page_shows_markup_as_text(client):
+def test_a_page_escapes_markup(client):
     page = client.get(
         "/embeddings/author/latest",
         params={"entity": "producer", "id": "<script>alert(1)</script>"},
@@ -185,59 +197,60 @@ def test_a_catalog_that_fails_is_503_in_json_and_as_a_page(client, plain):
         session.execute(text("ALTER TABLE versions RENAME TO gone"))
     for path in ("/api/embeddings", "/"):
         failed = client.get(path)
-        assert (failed.status_code, "catalog does not answer" in failed.text) == (503, True)
+        assert failed.status_code == 503
+        assert "catalog does not respond" in failed.text
 
 
-def test_a_damaged_version_is_500_and_named(client, plain):
+def test_a_damaged_version_is_500(client, plain):
     (plain.version("author").path / "producer/shard-00000/ids.npy").unlink()
     failed = client.get("/api/embeddings/author/vectors?id=producer:p1")
     assert (failed.status_code, failed.json()["error"]) == (500, "DamagedVersion")
 
 
-def test_without_a_root_the_service_says_what_is_missing(monkeypatch):
+def test_without_a_root_the_service_names_the_missing_variable(monkeypatch):
     monkeypatch.delenv("EVERGREEN_REGISTRY_ROOT", raising=False)
     with pytest.raises(RegistryError, match="EVERGREEN_REGISTRY_ROOT is not set"):
         app_from_environment()
 
 
 def test_started_as_the_process_file_starts_it(plain, root):
-    """uvicorn with the factory, configured by the environment; without a token, writes are refused."""
+    """Configured by environment variables; without a token it refuses writes."""
     publish(plain)
-    port = free_port()
-    command = [
-        "uvicorn",
-        "--factory",
-        "embeddings.registry.service:app_from_environment",
-        "--port",
-        str(port),
-    ]
     environment = {
         **os.environ,
         "EVERGREEN_REGISTRY_ROOT": str(root),
         "EVERGREEN_REGISTRY_TOKEN": "",
     }
-    process = subprocess.Popen([sys.executable, "-m", *command], env=environment)
+    command = [sys.executable, "-m", *process_file_command("registry", REGISTRY_PORT=0)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            assert healthy(client)
-            ask = {"alias": "serving", "version": "latest"}
+        with httpx.Client(base_url=announced_address(process)) as client:
+            assert client.get("/health").json() == {"status": "ok", "embeddings": 1}
             refused = client.post(
-                "/api/embeddings/author/aliases", json=ask, headers={"Authorization": "Bearer x"}
+                "/api/embeddings/author/aliases",
+                json={"alias": "serving", "version": "latest"},
+                headers={"Authorization": "Bearer x"},
             )
-            assert (refused.status_code, "without a token" in refused.json()["detail"]) == (
-                403,
-                True,
-            )
+            assert refused.status_code == 403
+            assert "without a token" in refused.json()["detail"]
     finally:
         process.terminate()
         process.wait(30)
 
 
-def healthy(client: httpx.Client, seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            return client.get("/health").json()["status"] == "ok"
-        except httpx.TransportError:
-            time.sleep(0.1)
-    return False
+def process_file_command(name: str, **variables: int) -> list[str]:
+    """The command of a process in the process file, with its variables substituted."""
+    for line in PROCESS_FILE.read_text().splitlines():
+        process, _, command = line.partition(":")
+        if process == name:
+            return shlex.split(Template(command).substitute(variables))
+    raise AssertionError(f"{PROCESS_FILE} has no process {name!r}")
+
+
+def announced_address(process: subprocess.Popen) -> str:
+    """The address that uvicorn logs once it listens: on port 0 the system chooses the port."""
+    for line in process.stderr:
+        address = re.search(r"running on (http://\S+)", line)
+        if address:
+            return address[1]
+    raise AssertionError("uvicorn ended before it listened")

@@ -1,4 +1,4 @@
-"""An entity in several shards is read as if it were in one, and published as its writers left it."""
+"""An entity in several shards is read like one in a single shard, and published unchanged."""
 
 from __future__ import annotations
 
@@ -18,68 +18,72 @@ from embeddings.registry.client import Vectors
 from embeddings.registry.errors import BadVersion, DamagedVersion
 from embeddings.registry.search import cosine_top_k
 from embeddings.registry.shards import as_entity, open_shards, write_shard
+from embeddings.registry.vectors import FIELDS
 from models.features import gather
 
 IDS = st.lists(st.text("abé", min_size=1, max_size=5), min_size=1, max_size=40, unique=True)
 
 
-def cut(whole: Vectors, of: list[int]) -> list[Vectors]:
-    """The vectors shared out: row i goes to shard of[i]; some of three may stay empty."""
-    masks = [np.array(of) == number for number in range(3)]
-    return [
-        Vectors(whole.ids[m], whole.vectors[m], whole.counts[m], whole.folded[m]) for m in masks
-    ]
+def cut(vectors: Vectors, shard_of: list[int]) -> list[Vectors]:
+    """The vectors in three shards, some of which may be empty: row i is in shard shard_of[i]."""
+    shards = []
+    for number in range(3):
+        rows = np.array(shard_of) == number
+        shards.append(Vectors(*(getattr(vectors, field)[rows] for field in FIELDS)))
+    return shards
 
 
 @st.composite
 def sharded(draw) -> tuple[Vectors, list[Vectors]]:
-    """All vectors of an entity, and the same in three shards."""
+    """All vectors of an entity in one piece, and the same vectors in three shards."""
     whole = vectors(draw(IDS), dim=2, seed=draw(st.integers(0, 9)))
-    return whole, cut(whole, [draw(st.integers(0, 2)) for _ in whole.ids])
+    n = len(whole.ids)
+    return whole, cut(whole, draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
 
 
 @given(sharded(), st.lists(st.text("abé", min_size=1, max_size=6), max_size=9))
 def test_rows_across_shards_agree_with_a_loop(both, others):
-    shards = both[1]
-    entity = as_entity(shards)
-    every = [id_.decode() for shard in shards for id_ in shard.ids.tolist()]
-    wanted = [*every[::-2], *others]
-    assert entity.rows(wanted).tolist() == [
-        every.index(id_) if id_ in every else -1 for id_ in wanted
-    ]
+    _, shards = both
+    row_of: dict[str, int] = {}
+    for shard in shards:
+        for encoded in shard.ids.tolist():
+            row_of[encoded.decode()] = len(row_of)
+    wanted = [*list(row_of)[::-2], *others]
+    expected = [row_of.get(id_, -1) for id_ in wanted]
+    assert as_entity(shards).rows(wanted).tolist() == expected
 
 
 @given(sharded(), st.data())
 def test_rows_are_gathered_from_their_shards(both, data):
-    """By row numbers, however often, by mask and by slice: as NumPy does with all of it in one array."""
+    """By row numbers (repeated ones too), mask and slice: the result is that of one NumPy array."""
     entity = as_entity(both[1])
     numbers = st.lists(st.integers(0, len(entity) - 1), max_size=20)
     mask = data.draw(st.lists(st.booleans(), min_size=len(entity), max_size=len(entity)))
     for chosen in (np.array(data.draw(numbers), int), np.array(mask), slice(1, None, 2)):
-        for field in ("ids", "vectors", "counts", "folded"):
+        for field in FIELDS:
             whole = np.concatenate([getattr(shard, field) for shard in entity.shards])
-            found = getattr(entity, field)[chosen]
-            np.testing.assert_array_equal(found, whole[chosen])
-            assert found.dtype == whole.dtype
+            gathered = getattr(entity, field)[chosen]
+            np.testing.assert_array_equal(gathered, whole[chosen])
+            assert gathered.dtype == whole.dtype
 
 
-def test_a_row_that_is_not_there_is_an_error():
+def test_a_row_out_of_range_is_an_error():
     entity = as_entity(cut(vectors(["a", "b", "c"]), [0, 1, 1]))
     for row in (-1, 3):
-        with pytest.raises(IndexError, match="there are 0 to 2"):
+        with pytest.raises(IndexError, match="the array has rows 0 to 2"):
             entity.vectors[np.array([row])]
 
 
 @given(sharded(), st.integers(1, 45), st.data())
-def test_the_nearest_across_shards_are_those_of_one(both, k, data):
-    entity, query = as_entity(both[1]), np.array([1, 2], np.float32)
+def test_the_nearest_across_shards_are_those_of_one_array(both, k, data):
+    entity = as_entity(both[1])
+    query = np.array([1, 2], np.float32)
     leave_out = data.draw(st.integers(-1, len(entity) - 1))
-    found = cosine_top_k(entity.vectors, entity.norms, query, k, leave_out)
-    expected = cosine_top_k(
-        np.asarray(entity.vectors), np.asarray(entity.norms), query, k, leave_out
-    )
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
+    rows, scores = cosine_top_k(entity.vectors, entity.norms, query, k, leave_out)
+    vectors, norms = np.asarray(entity.vectors), np.asarray(entity.norms)
+    expected_rows, expected_scores = cosine_top_k(vectors, norms, query, k, leave_out)
+    np.testing.assert_array_equal(rows, expected_rows)
+    np.testing.assert_array_equal(scores, expected_scores)
 
 
 @given(sharded())
@@ -90,7 +94,7 @@ def test_near_misses_do_not_depend_on_the_shards(both):
 
 @pytest.fixture
 def consumers(tmp_path) -> Path:
-    """A folder of three shards of nine consumers, as three writers left it."""
+    """A folder with nine consumers in three shards."""
     for number, shard in enumerate(cut(parts()[0]["consumer"], [0, 1, 2, 1, 1, 0, 2, 2, 0])):
         write_shard(tmp_path / "consumer", number, shard)
     return tmp_path / "consumer"
@@ -116,12 +120,12 @@ def test_a_published_folder_holds_the_same_vectors(registry, consumers):
     assert registry.verify(version)
 
 
-def test_neighbours_across_shards_are_those_of_one(plain, consumers):
+def test_neighbours_across_shards_are_those_of_one_shard(plain, consumers):
     entities, fold_in = parts()
     plain.publish("whole", DAY, SPACE, entities, fold_in, {})
     publish_folder(plain, consumers)
-    whole, sharded = (plain.neighbours(name, "consumer:c4", 4) for name in ("whole", "author"))
-    assert sharded == whole
+    across_shards = plain.neighbours("author", "consumer:c4", 4)
+    assert across_shards == plain.neighbours("whole", "consumer:c4", 4)
 
 
 def test_the_same_shards_are_the_same_version(plain, consumers, tmp_path):
@@ -137,7 +141,7 @@ def test_one_shard_is_the_same_version_as_its_vectors(plain, tmp_path):
     assert plain.publish("author", DAY, SPACE, entities, fold_in, {}) == version
 
 
-def test_shards_are_linked_where_they_can_be(plain, consumers):
+def test_shards_are_hard_linked_within_a_file_system(plain, consumers):
     version = publish_folder(plain, consumers)
     for path in consumers.rglob("*.npy"):
         assert path.samefile(version.path / "consumer" / path.relative_to(consumers))
@@ -146,13 +150,13 @@ def test_shards_are_linked_where_they_can_be(plain, consumers):
 def test_shards_are_copied_from_another_file_system(plain, consumers):
     elsewhere = Path("/dev/shm")
     if not elsewhere.is_dir() or os.stat(elsewhere).st_dev == os.stat(plain.root).st_dev:
-        pytest.skip("there is no second file system to publish from")
-    far = elsewhere / f"evergreen-{uuid.uuid4().hex}"
+        pytest.skip("the machine has no second file system to publish from")
+    copy = elsewhere / f"evergreen-{uuid.uuid4().hex}"
     try:
-        shutil.copytree(consumers, far)
-        assert publish_folder(plain, far) == publish_folder(plain, consumers)
+        shutil.copytree(consumers, copy)
+        assert publish_folder(plain, copy) == publish_folder(plain, consumers)
     finally:
-        shutil.rmtree(far)
+        shutil.rmtree(copy)
 
 
 def test_a_damaged_shard_is_named(plain, consumers):
@@ -161,34 +165,33 @@ def test_a_damaged_shard_is_named(plain, consumers):
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(
-        DamagedVersion, match=r"consumer/shard-00001/counts\.npy \(changed\)\. Restore"
-    ):
+    message = r"consumer/shard-00001/counts\.npy \(changed\)\. Restore"
+    with pytest.raises(DamagedVersion, match=message):
         plain.verify(version)
 
 
-def test_an_empty_shard_is_fine(plain, consumers):
-    nobody = cut(parts()[0]["consumer"], [0] * 9)[1]
-    write_shard(consumers, 3, nobody)
-    assert publish_folder(plain, consumers).entities["consumer"]["rows"] == 9
-    assert plain.neighbours("author", "consumer:c0", 2, among="consumer")
+def test_a_shard_may_be_empty(plain, consumers):
+    expected = publish_folder(plain, consumers)
+    neighbours = plain.neighbours("author", "consumer:c0", 2)
+    empty = cut(parts()[0]["consumer"], [0] * 9)[1]
+    write_shard(consumers, 3, empty)
+    assert publish_folder(plain, consumers).entities == expected.entities
+    assert plain.neighbours("author", "consumer:c0", 2, revision=2, day=DAY) == neighbours
 
 
-def test_an_id_in_two_shards_is_refused_and_named(plain, consumers):
+def test_an_id_in_two_shards_is_rejected_and_named(plain, consumers):
     write_shard(consumers, 3, cut(parts()[0]["consumer"], [0, 0, 0, 0, 1, 0, 0, 0, 0])[1])
-    with pytest.raises(BadVersion, match="one shard only; 'c4' is in two"):
+    with pytest.raises(BadVersion, match="only one shard; 'c4' is in two"):
         publish_folder(plain, consumers)
     assert plain.names() == []
 
 
-def test_a_folder_without_shards_is_refused(plain, tmp_path):
-    with pytest.raises(
-        BadVersion, match=r"nobody holds no shards; write them there with .*write_shard"
-    ):
-        publish_folder(plain, tmp_path / "nobody")
+def test_a_folder_without_shards_is_rejected(plain, tmp_path):
+    with pytest.raises(BadVersion, match=r"empty holds no shards; write them with .*write_shard"):
+        publish_folder(plain, tmp_path / "empty")
 
 
-def test_an_entity_of_nobody_is_refused(plain, tmp_path):
+def test_an_entity_without_rows_is_rejected(plain, tmp_path):
     write_shard(tmp_path / "consumer", 0, cut(parts()[0]["consumer"], [0] * 9)[1])
     with pytest.raises(BadVersion, match="consumer has no rows"):
         publish_folder(plain, tmp_path / "consumer")
@@ -212,21 +215,21 @@ def test_an_entity_of_nobody_is_refused(plain, tmp_path):
         ("counts", lambda a: a[:2], r"shard-00001\.counts must be int32 of shape \(3,\)"),
     ],
 )
-def test_a_shard_written_otherwise_is_refused_and_named(plain, consumers, field, stored, message):
+def test_a_shard_with_other_types_is_rejected_and_named(plain, consumers, field, stored, message):
     path = consumers / "shard-00001" / f"{field}.npy"
     np.save(path, stored(np.load(path)))
     with pytest.raises(BadVersion, match=message):
         publish_folder(plain, consumers)
 
 
-def test_a_shard_cut_short_is_refused(plain, consumers):
+def test_a_truncated_shard_is_rejected(plain, consumers):
     path = consumers / "shard-00002" / "vectors.npy"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(BadVersion, match=r"A shard of .*consumer cannot be read"):
         publish_folder(plain, consumers)
 
 
-def test_a_writer_hears_at_once_what_is_wrong(tmp_path):
+def test_write_shard_rejects_invalid_vectors_at_once(tmp_path):
     broken = parts()[0]["consumer"]
     with pytest.raises(BadVersion, match=r"shard-00000\.ids must be sorted"):
         write_shard(tmp_path, 0, replace(broken, ids=broken.ids[::-1]))
@@ -241,9 +244,8 @@ def test_a_folder_of_shards_can_be_opened_before_it_is_published(consumers):
 
 @given(sharded(), st.data())
 def test_a_ranker_gathers_across_shards_as_from_one_array(both, data):
-    """Row numbers that examples keep: -1 is nobody, and has zeros."""
+    """Examples keep row numbers; -1 stands for an unknown id, whose vector is zero."""
     entity = as_entity(both[1])
     rows = np.array(data.draw(st.lists(st.integers(-1, len(entity) - 1), max_size=20)), int)
-    np.testing.assert_array_equal(
-        gather(entity.vectors, rows), gather(np.asarray(entity.vectors), rows)
-    )
+    expected = gather(np.asarray(entity.vectors), rows)
+    np.testing.assert_array_equal(gather(entity.vectors, rows), expected)

@@ -12,7 +12,7 @@ import pytest
 from engagement_lake import DAYS, arrays, commit_day, engagement_settings, random_day, run_and_kill
 
 from embeddings.blocks import load_blocks
-from embeddings.fold_in.files import load_fold_in
+from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.shards import open_shards
 from jobs.errors import EvergreenError
 from jobs.pipeline.plan import ensure

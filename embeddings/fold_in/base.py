@@ -1,0 +1,89 @@
+"""The interface of a fold-in, which computes vectors for histories that were not in the fit.
+
+The nightly batch and a single online request run the same `fold`. A kind of fold-in is one file of
+this folder: kind "svd" is svd.py, and its class is the module's `FOLD_IN`. A kind is imported when
+it is needed, so reading vectors costs no compiler.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+import embeddings.fold_in as folder
+
+
+class FoldIn(Protocol):
+    """Computes vectors for new histories, in the coordinates of the version's own vectors."""
+
+    def fold(self, x: sp.csr_matrix) -> np.ndarray:
+        """x: (n, m) raw strengths > 0. Returns (n, k) float32, zeros for an empty row.
+
+        Raises ValueError when x has a different number of producers or, for ALS, a strength <= 0.
+        """
+        ...
+
+    def rotated(self, rotation: np.ndarray) -> FoldIn:
+        """The fold-in in other coordinates: `fold` then returns its vectors times `rotation`.
+
+        rotation: (k, k), orthogonal.
+        """
+        ...
+
+    def in_order(self, order: np.ndarray) -> FoldIn:
+        """The fold-in with producer order[j] in column j. order: (m,), a permutation."""
+        ...
+
+    @property
+    def n_producers(self) -> int: ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays to store, by name. `restore` takes them back."""
+        ...
+
+    def scalars(self) -> dict[str, str | float]:
+        """The rest of the state, ready for JSON; "kind" names the file in this folder."""
+        ...
+
+
+def kinds() -> list[str]:
+    """The names of all kinds of fold-in, sorted."""
+    modules = {module.name for module in pkgutil.iter_modules(folder.__path__)}
+    return sorted(modules - {"base"})
+
+
+def restore(arrays: Mapping[str, np.ndarray], scalars: Mapping[str, str | float]) -> FoldIn:
+    """The fold-in that returned these arrays and scalars. The arrays may be memory-mapped.
+
+    Raises ValueError for an unknown kind, TypeError for a missing or an unexpected field.
+    """
+    fields = dict(scalars)
+    kind = fields.pop("kind", None)
+    # The name comes from a manifest. Only names found in the folder are ever imported.
+    if kind not in kinds():
+        raise ValueError(f"There is no fold-in of kind {kind!r}; the kinds are {kinds()}.")
+    module = importlib.import_module(f"{folder.__name__}.{kind}")
+    return module.FOLD_IN(**arrays, **fields)
+
+
+def save_fold_in(home: Path, model: FoldIn) -> None:
+    """Write a fold-in to a new folder: one file per array, and scalars.json."""
+    home.mkdir()
+    for name, array in model.arrays().items():
+        np.save(home / f"{name}.npy", array, allow_pickle=False)
+    (home / "scalars.json").write_text(json.dumps(model.scalars(), sort_keys=True) + "\n")
+
+
+def load_fold_in(home: Path) -> FoldIn:
+    """The fold-in that `save_fold_in` wrote, its arrays memory-mapped."""
+    arrays = {}
+    for file in home.glob("*.npy"):
+        arrays[file.stem] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return restore(arrays, json.loads((home / "scalars.json").read_text()))
