@@ -15,11 +15,11 @@ import scipy.sparse as sp
 from rich.progress import track
 
 from embeddings.blocks import Block, save_block
+from embeddings.fold_in.base import load_fold_in, save_fold_in
 from embeddings.fold_in.svd import SVDFoldIn
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session
 from jobs.steps import fold_in
-from jobs.steps.embed import load_fold_in, save_fold_in
 from perf.report import Figure
 from perf.timing import seconds
 

@@ -227,7 +227,8 @@ def on_spark(x: sp.csr_matrix, seed: int) -> list[Figure]:
         spark = spark_session(settings)
         matrix = Path(home) / "matrix"
         write_blocks(matrix, x)
-        cfg = EmbeddingSettings(dim=K, seed=seed, svd={"smoothing": 0.0})
+        options = {"dim": K, "seed": seed, "svd": {"smoothing": 0.0}}
+        cfg = EmbeddingSettings.model_validate(options)
 
         def job() -> None:
             with tempfile.TemporaryDirectory(dir=home) as out:
