@@ -95,7 +95,7 @@ def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expecta
     descriptions[BAD_ROW] = f"no rule is broken, in {share}"
     expectations: list[gxe.Expectation] = []
     if table.min_rows is not None:
-        enough = f"{table.min_rows:,} rows or more ({table.usual})"
+        enough = f"a row count of {table.min_rows:,} or more ({table.usual})"
         expectations.append(
             gxe.ExpectTableRowCountToBeBetween(min_value=table.min_rows, description=enough)
         )

@@ -67,7 +67,7 @@ def test_the_page_shows_every_expectation_with_what_was_found():
     share = "in at least 95 % of the rows"
     assert cells(html) == [
         ["", "check", "expected", "found", "share"],
-        ["✓", "rows", "40 rows or more (half of 80)", "1,000", ""],
+        ["✓", "rows", "a row count of 40 or more (half of 80)", "1,000", ""],
         ["✗", "bad_row", f"no rule is broken, {share}", "100", "10.00 %"],
         ["✗", "repeat", f"no earlier row has the same ids, {share}", "100", "10.00 %"],
         ["✓", "consumer_id_missing", f"{MISSING.expects}, {share}", "20", "2.00 %"],
