@@ -35,7 +35,7 @@ CFG = TrainingConfig(batch_size=64, learning_rate=1e-2, seed=3)
 
 
 def day(name: str, n: int = 1500, space: str = "s", seed: int = 0) -> Day:
-    """Clicks follow the number, the item and the agreement of the vectors; the rare label is noise."""
+    """Clicks follow the number, the item and the vectors; the rare label follows nothing."""
     rng = np.random.default_rng(seed)
     items = rng.integers(0, 20, (n, 1))
     x = rng.normal(size=(n, 1)).astype(np.float32)
