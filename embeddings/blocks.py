@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -100,30 +99,24 @@ class MatrixShare:
     """
 
     def __init__(self, folder: Path, comm: Communicator) -> None:
-        """folder: a committed partition of the step `matrix`, see above."""
+        """folder: a committed partition of the step `matrix`, see above.
+
+        All workers construct their shares at the same time: they exchange the number of consumers.
+        """
         self.comm = comm
         self._homes = sorted((folder / "fitted").glob("block-*"))
         self.column_sums = np.load(folder / "column_sums.npy")  # (n_producers,) float64
         by_rank = np.array_split(np.array(self._homes, dtype=object), comm.size)
         self.block_homes: list[Path] = list(by_rank[comm.rank])
+        self.block_sizes: dict[str, int] = {}  # consumers of each own block, by name and in order
+        for home in self.block_homes:
+            self.block_sizes[home.name] = len(load_block(home).ids)
+        own = np.array([sum(self.block_sizes.values())])
+        self.n_consumers = int(comm.allreduce(own)[0])  # of all workers
 
     @property
     def n_producers(self) -> int:
         return len(self.column_sums)
-
-    @cached_property
-    def block_sizes(self) -> dict[str, int]:
-        """Number of consumers of each own block, by the block's name and in order."""
-        sizes = {}
-        for home in self.block_homes:
-            sizes[home.name] = len(load_block(home).ids)
-        return sizes
-
-    @cached_property
-    def n_consumers(self) -> int:
-        """Fitted consumers of all workers."""
-        own = np.array([sum(self.block_sizes.values())])
-        return int(self.comm.allreduce(own)[0])
 
     def by_consumer(self, transform: Callable[[sp.csr_matrix], sp.csr_matrix]) -> sp.csr_matrix:
         """This worker's rows, (own consumers, n_producers).

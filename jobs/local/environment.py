@@ -78,7 +78,7 @@ def evergreen(settings: Settings) -> Variables:
         "GX_ANALYTICS_ENABLED": "false",
     }
     if not settings.services.live:
-        last_day = open_source(settings).span()[1]
+        last_day = open_source(settings.source).span()[1]
         defaults["EVERGREEN_LAST_DAY"] = str(last_day)
     return Variables(fixed, defaults)
 

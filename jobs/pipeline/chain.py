@@ -22,7 +22,7 @@ def start_day(settings: Settings) -> date | None:
     """
     if settings.ranker.start_day:
         return settings.ranker.start_day
-    source = open_source(settings)
+    source = open_source(settings.source)
     for day in days_between(*source.span()):
         if IMPRESSION_TABLE in source.tables(day):
             return day

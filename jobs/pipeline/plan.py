@@ -69,7 +69,7 @@ def tracked(settings: Settings, step: str) -> TrackedStep:
 
 def first_day(settings: Settings) -> date:
     """The first day of the log."""
-    return open_source(settings).span()[0]
+    return open_source(settings.source).span()[0]
 
 
 def anchor_day(settings: Settings) -> date:

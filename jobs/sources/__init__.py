@@ -5,14 +5,11 @@ from __future__ import annotations
 import pkgutil
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import Annotated, Any, Union
 
 from pydantic import Discriminator, Tag
 
-from jobs.sources.base import Source
-
-if TYPE_CHECKING:
-    from jobs.settings import Settings
+from jobs.sources.base import Source, SourceSettings
 
 
 def source_kinds() -> dict[str, type[Source]]:
@@ -47,12 +44,12 @@ def kind_of(table: Any) -> Any:
     return table.get("kind") if isinstance(table, dict) else getattr(table, "kind", None)
 
 
-def open_source(settings: Settings) -> Source:
-    """The source that the settings describe.
+def open_source(settings: SourceSettings) -> Source:
+    """The source that the table [source] describes.
 
     There is one per process and settings, because a source scans its files only once.
     """
-    return _open(settings.source.kind, settings.source.model_dump_json())
+    return _open(settings.kind, settings.model_dump_json())
 
 
 @cache

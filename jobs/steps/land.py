@@ -50,7 +50,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 
     Raises BadInput for a day outside the log, an unreadable file, or a missing column.
     """
-    source = open_source(settings)
+    source = open_source(settings.source)
     first, last = source.span()
     if not first <= day <= last:
         raise BadInput(

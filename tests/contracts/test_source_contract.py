@@ -99,7 +99,7 @@ class Landed:
 
     @property
     def source(self):
-        return open_source(self.settings)
+        return open_source(self.settings.source)
 
     def tables(self, *names: str):
         """Every landed table of these names (all by default), with its day."""
@@ -125,7 +125,7 @@ def landed(request, spark, tmp_path_factory) -> Landed:
     settings = Settings(
         home=folder / "home", source=log.settings, spark=SparkSettings(partitions=1)
     )
-    for day in days_between(*open_source(settings).span()):
+    for day in days_between(*open_source(settings.source).span()):
         land.run(spark, settings, day)
     return Landed(log, settings)
 
