@@ -1,1 +1,1 @@
-"""Everything that touches the world: one file a step, plus the sources, the settings and the command line."""
+"""The pipeline: everything that touches files, Spark and services; and the command line."""

@@ -1,7 +1,7 @@
 """All settings and their defaults: one TOML file, environment variables over it.
 
 `EVERGREEN_SETTINGS` names the file. A variable such as `EVERGREEN_SECTION__OPTION` overrides an
-option, `EVERGREEN_HOME` the home. Relative paths are relative to the file. Unknown keys are refused.
+option, `EVERGREEN_HOME` the home. Paths are relative to the file. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class Settings(BaseSettings):
         return folder
 
     def section(self, name: str) -> dict[str, Any]:
-        """The options of a section that shape a result, as JSON; where the log is stored does not."""
+        """The options of a section that shape a result, as JSON: all but the path of the log."""
         section = getattr(self, name)
         if isinstance(section, PluginSection):
             return section.effective()

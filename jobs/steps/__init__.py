@@ -6,8 +6,8 @@ at all. Every file has
     SETTINGS    sections of the settings that shape its result
     FACTS       declarations of the facts that it reports (`embeddings.facts`)
     SPARK       whether it needs a Spark session
-    needs(settings, day)         the (step, day) pairs whose partitions it reads; may be a generator,
-                                 whose later pairs depend on partitions computed for earlier ones
+    needs(settings, day)         the (step, day) pairs whose partitions it reads; a generator
+                                 where later pairs depend on partitions computed for earlier ones
     run(spark, settings, day)    writes the partition; raises Skip where there is nothing to do.
                                  spark is None where SPARK is False
 
