@@ -22,6 +22,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+LONGEST_INPUT = 120  # characters of a faulty value that are repeated in an error
+
 
 @cache
 def plugin_names(family: str, marker: str) -> list[str]:
@@ -46,8 +48,10 @@ def faults(error: ValidationError, prefix: str = "") -> str:
     for fault in error.errors():
         option = ".".join([prefix, *map(str, fault["loc"])]).lstrip(".")
         message = fault["msg"].removeprefix("Value error, ")
-        given = f" (given: {fault['input']!r})" if fault["type"] != "value_error" else ""
-        parts.append(f"{option}: {message}{given}")
+        given = repr(fault["input"])
+        # A check on a whole table is given the table, which may be too long to repeat.
+        suffix = f" (given: {given})" if len(given) <= LONGEST_INPUT else ""
+        parts.append(f"{option}: {message}{suffix}")
     return "; ".join(parts)
 
 

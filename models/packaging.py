@@ -80,8 +80,8 @@ def sources(modules: list[str]) -> dict[str, Path]:
 
 
 def _imported(source: Path) -> Iterator[str]:
-    """The modules of ours that a source file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(source.read_text())):
+    """The modules of ours that a source file imports when it runs, also inside functions."""
+    for node in _nodes(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -92,6 +92,15 @@ def _imported(source: Path) -> Iterator[str]:
         for name in names:
             if name.split(".")[0] in OURS and _is_module(name):
                 yield name
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below a tree, but for what only a type checker runs."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _nodes(child)
 
 
 def _is_module(name: str) -> bool:

@@ -48,8 +48,10 @@ def write_day(folder: Path, day: date, lines: int = 200) -> None:
 
 
 @pytest.fixture
-def file(tmp_path) -> Path:
+def file(tmp_path, monkeypatch) -> Path:
     """A settings file beside a log of three days."""
+    # A command exports the file that --settings names; monkeypatch takes it back.
+    monkeypatch.setenv("EVERGREEN_SETTINGS", "")
     (tmp_path / "edges").mkdir()
     for day in DAYS:
         write_day(tmp_path / "edges", day)
@@ -81,10 +83,12 @@ def test_a_refused_day_does_not_stop_the_next(spark, file):
     second.write_text("\n".join(lines + lines[:100]) + "\n")
     board, reasons = run_days(settings, DAYS[0], DAYS[2])
     assert states(board, DAYS[1])["validate"] == "failed"
-    assert {states(board, DAYS[1])[step] for step in plan.STEPS[2:]} == {"skipped"}
+    after = states(board, DAYS[1])
+    assert {after[step] for step in plan.EMBEDDING_STEPS[2:]} == {"skipped"}
     assert "not trusted" in reasons[DAYS[1], "validate"]
+    assert "No examples" in reasons[DAYS[1], "examples"]
     assert states(board, DAYS[2])["publish"] == "done"
-    assert board.failed() == [(DAYS[1], "validate")]
+    assert board.failed() == [(DAYS[1], "validate"), (DAYS[1], "examples")]
 
 
 def test_the_command_run_reports_why_a_step_did_not_run(spark, file):

@@ -233,8 +233,8 @@ def test_a_trained_model_is_registered_once(settings, client):
     trained = commit_model(settings, DAYS[0])
     with step_run(settings, "train", DAYS[0]) as run:
         run.record(trained)
+        train.track(run.tracker, trained)
     version = ModelRegistry(Tracker(settings)).register(trained)
-    train.track(Tracker(settings), trained)
     again = ModelRegistry(Tracker(settings)).register(trained)
     assert (again.version, again.tags["evergreen.day"]) == (version.version, str(DAYS[0]))
     (parent,), (step,) = runs(client, "ranker", DAYS[0])
