@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import reserve_port
+
 TOKEN = "for-a-test"
 
 
 @contextmanager
 def serving(home: Path) -> Iterator[tuple[subprocess.Popen, str]]:
     """The process and its address; killed afterwards if it is still running."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserve_port()
     environment = os.environ | {
         "EVERGREEN_HOME": str(home),
         "EVERGREEN_SERVICES__SPARK_PORT": str(port),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from engagement_lake import DAYS, commit_day, engagement_settings, random_day
 
 from jobs.settings import Settings
+from tests.ports import reserve_port
 
 pytestmark = pytest.mark.slow
 SPARK_CLASS = str(Path(pyspark.__file__).parent / "bin" / "spark-class")
@@ -38,9 +38,7 @@ print(spark.sparkContext.master, *(version.digest for version in versions))
 @pytest.fixture
 def cluster(tmp_path):
     """The master's address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserve_port()
     address = f"spark://127.0.0.1:{port}"
     pages = ["--host", "127.0.0.1", "--webui-port", "0"]
     worker = [f"{DEPLOY}.worker.Worker", *pages, "--cores", "1", "--memory", "1g"]
