@@ -43,6 +43,12 @@ SPARK = False
 FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
     Fact("anchor", "the day whose coordinates the space keeps"),
+    # Before its family, whose pattern matches this name too.
+    Fact(
+        "cosine_to_anchor_unaligned",
+        "the same as cosine_to_anchor, before the rotation",
+        headline=True,
+    ),
     Fact(
         "cosine_to_<day>",
         "mean cosine of shared producers to the anchor or the day before",

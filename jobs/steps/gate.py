@@ -104,7 +104,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         }
         if interval:
             staging.facts |= interval_facts(interval)
-    if interval and len(interval.draws):
+    # Where every resample has one outcome only, there is no value to draw.
+    if interval and len(interval.resamples):
         draw(settings.report("gate", day) / "bootstrap.png", interval, decision, day)
 
 
@@ -164,7 +165,7 @@ def draw(path: Path, interval: Estimate, decision: Decision, day: date) -> None:
     """Histogram of the resampled differences, with zero and the interval."""
     color = "tab:green" if interval.high >= 0 else "tab:red"
     with figure(path, f"{day}: challenger - champion, resampled users") as axes:
-        axes.hist(interval.draws, bins=30, color=color, alpha=0.7)
+        axes.hist(interval.resamples, bins=30, color=color, alpha=0.7)
         axes.axvline(0, color="black", linewidth=1)
         for edge in (interval.low, interval.high):
             axes.axvline(edge, color="grey", linestyle="--", linewidth=1)

@@ -151,7 +151,7 @@ def test_a_truncated_list_of_edges_is_named(tmp_path):
 def test_the_error_for_a_day_outside_the_log_names_the_days_of_the_log(spark, tmp_path):
     source = EdgelistSettings(kind="edgelist", path=write_edges(tmp_path / "edges.txt.gz"))
     settings = Settings(home=tmp_path / "home", source=source)
-    message = r"2023-03-01 is not in the log: it runs from 2024-03-01 to 2024-03-04"
+    message = r"2023-03-01 is not in the log, which runs from 2024-03-01 to 2024-03-04"
     with pytest.raises(BadInput, match=message):
         land.run(spark, settings, DAYS[0].replace(year=2023))
 
