@@ -1,4 +1,4 @@
-"""Plug-ins of the settings: sections that name one file of a family, and hold its options.
+"""Plug-ins: sections of the settings that choose one file of a family and hold its options.
 
     [embedding]
     method = "als"           # the file embeddings/embedders/als.py
@@ -6,9 +6,9 @@
     [embedding.als]          # validated by that file's `Options`
     iterations = 16
 
-A family is a folder. A file of it is a plug-in where it defines the family's marker, such as
-`EMBEDDER`, at its top level. Files are listed by reading them, and imported only when their options
-are needed: some import torch, which takes seconds.
+A family is a folder. A file in it is a plug-in if it defines the family's marker, such as
+`EMBEDDER`, at its top level. Plug-ins are found by reading the files, and imported only when their
+options are needed: some import torch, which takes seconds.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def plugin_names(family: str, marker: str) -> list[str]:
     """
     spec = find_spec(family)
     assert spec is not None, f"{family} is a package of ours"
+    # At the start of a line: an indented name, or one inside a text, is no definition.
     defines = re.compile(rf"^{marker}\b", re.MULTILINE)
     names = []
     for folder in spec.submodule_search_locations or []:
@@ -46,14 +47,17 @@ def faults(error: ValidationError, prefix: str = "") -> str:
     for fault in error.errors():
         option = ".".join([prefix, *map(str, fault["loc"])]).lstrip(".")
         message = fault["msg"].removeprefix("Value error, ")
+        # A ValueError of ours names the culprit itself; its input is the whole table.
         given = f" (given: {fault['input']!r})" if fault["type"] != "value_error" else ""
         parts.append(f"{option}: {message}{given}")
     return "; ".join(parts)
 
 
 class PluginSection(BaseModel):
-    """A section with one table of options for each plug-in of a family that has been given some."""
+    """A section with a table of options for any plug-in of its family."""
 
+    # The tables are extra fields, because the plug-ins are not known here. `_validate_tables`
+    # refuses every other extra field.
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     family: ClassVar[str]  # the package of the plug-ins
@@ -69,6 +73,8 @@ class PluginSection(BaseModel):
                 f"{self.chooser}: there is no '{chosen}'; there are: {', '.join(known)}"
             )
         tables = self.__pydantic_extra__ or {}
+        # Tables of plug-ins that are not chosen are validated too: a typo is reported now and
+        # not on the day that one of them is chosen.
         for name, table in tables.items():
             if name not in known:
                 options = sorted([*type(self).model_fields, *known])
@@ -78,7 +84,7 @@ class PluginSection(BaseModel):
 
     def _validated(self, name: str, table: Any) -> BaseModel:
         options = options_of(self.family, name)
-        if isinstance(table, options):
+        if isinstance(table, options):  # a copy of settings that were validated before
             return table
         try:
             return options.model_validate(table)
@@ -93,11 +99,14 @@ class PluginSection(BaseModel):
         return table if table is not None else options_of(self.family, chosen)()
 
     def effective(self) -> dict[str, Any]:
-        """Every option that shapes a result: the section's and the chosen plug-in's."""
+        """Every option that shapes a result: the section's and the chosen plug-in's.
+
+        Without the other plug-ins: tuning ALS must not invalidate what the SVD has computed.
+        """
         own = self.model_dump(mode="json", include=set(type(self).model_fields))
         return own | {getattr(self, self.chooser): self.options.model_dump(mode="json")}
 
 
 def options_of(family: str, name: str) -> type[BaseModel]:
-    """The options class of a plug-in, which is imported for it."""
+    """The options class of a plug-in; imports the plug-in."""
     return import_module(f"{family}.{name}").Options

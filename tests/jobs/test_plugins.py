@@ -72,7 +72,7 @@ def test_a_variable_overrides_an_option_of_a_plugin(load, monkeypatch):
         ),
         (
             "[embedding.svd]\ntolerance = 1e-9\n",
-            r"svd\.tolerance: .*greater than or equal to 1e-07",
+            r"svd\.tolerance: .*greater than or equal to .*given: 1e-09",
         ),
         (
             '[ranker]\nkind = "oracle"\n',
