@@ -31,7 +31,7 @@ def plugin_names(family: str, marker: str) -> list[str]:
     """
     spec = find_spec(family)
     assert spec is not None, f"{family} is a package of ours"
-    # At the start of a line: an indented name, or one inside a text, is no definition.
+    # At the start of a line: an indented assignment is not at the top level.
     defines = re.compile(rf"^{marker}\b", re.MULTILINE)
     names = []
     for folder in spec.submodule_search_locations or []:
@@ -70,7 +70,7 @@ class PluginSection(BaseModel):
         chosen = getattr(self, self.chooser)
         if chosen not in known:
             raise ValueError(
-                f"{self.chooser}: there is no '{chosen}'; there are: {', '.join(known)}"
+                f"{self.chooser}: unknown name '{chosen}'; expected one of: {', '.join(known)}"
             )
         tables = self.__pydantic_extra__ or {}
         # Tables of plug-ins that are not chosen are validated too: a typo is reported now and
@@ -78,7 +78,7 @@ class PluginSection(BaseModel):
         for name, table in tables.items():
             if name not in known:
                 options = sorted([*type(self).model_fields, *known])
-                raise ValueError(f"unknown option '{name}'; there are: {', '.join(options)}")
+                raise ValueError(f"unknown option '{name}'; expected one of: {', '.join(options)}")
             tables[name] = self._validated(name, table)
         return self
 
