@@ -108,8 +108,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         staging.facts |= placed.facts
         # Cosines between two spaces would mean nothing.
         if before and before.facts["anchor"] == str(placed.anchor):
-            yesterday = producers_of(settings, before)
-            staging.facts |= compared(placed.producers, yesterday, "previous")
+            earlier = producers_of(settings, before)
+            staging.facts |= compared(placed.producers, earlier, "previous")
     if placed.anchor != anchor:
         log.warning(
             "%s OPENS A NEW SPACE, %s: mean cosine to the anchor %s is %.2f, below "

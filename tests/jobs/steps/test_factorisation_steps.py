@@ -87,18 +87,15 @@ def test_days_in_any_order_give_the_same_bytes(spark, published, tmp_path):
 
 
 def test_alignment_changes_no_dot_product(published):
-    raw, aligned, folded = (
-        published.lake.get(step, DAYS[2]).path for step in ("embed", "align", "fold_in")
-    )
-    ids = np.concatenate(
-        [block.ids for block in load_blocks(published.lake.get("matrix", DAYS[2]).path / "fitted")]
-    )
-    consumers = np.concatenate(
-        [np.load(file) for file in sorted((raw / "consumers").glob("*.npy"))]
-    )
-    published = open_shards(folded / "consumer")
-    before = consumers @ np.load(raw / "producers.npy").T
-    after = published.vectors[published.rows(ids)] @ np.load(aligned / "producers.npy").T
+    path = {step: published.lake.get(step, DAYS[2]).path for step in STEPS}
+    blocks = load_blocks(path["matrix"] / "fitted")
+    ids = np.concatenate([block.ids for block in blocks])
+    files = sorted((path["embed"] / "consumers").glob("*.npy"))
+    raw = np.concatenate([np.load(file) for file in files])
+    shards = open_shards(path["fold_in"] / "consumer")
+    aligned = shards.vectors[shards.rows(ids)]
+    before = raw @ np.load(path["embed"] / "producers.npy").T
+    after = aligned @ np.load(path["align"] / "producers.npy").T
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
