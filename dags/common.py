@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from airflow.sdk import Asset, BaseOperatorLink, task
 
 EMBEDDINGS = Asset("embeddings")  # partition D: the version of day D is in the registry
 START = datetime(1970, 1, 1)  # any day of any log may be requested
 LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; nothing is scheduled after it
+# The scheduler may start a task before the API server listens: that attempt fails.
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(seconds=5)}
 
 
@@ -19,6 +20,7 @@ class MLflowRun(BaseOperatorLink):
     name = "MLflow run"
 
     def get_link(self, operator, *, ti_key) -> str:
+        # Airflow calls this once, when a task ends, with the task instance itself as `ti_key`.
         return ti_key.xcom_pull(task_ids=ti_key.task_id, key="mlflow") or ""
 
 
@@ -46,8 +48,7 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
 
     spark: the task's session, None for a step without one.
     """
-    from datetime import date
-
+    # Imported here, because Airflow parses the DAG files all the time.
     from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
     from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
@@ -64,7 +65,7 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
     settings = load_settings()
 
     def make_spark():
-        # Also a step without a session may have to compute a missing input that needs one.
+        # A step without Spark may have to compute a missing input that needs it.
         return spark if spark is not None else spark_session(settings)
 
     try:
@@ -74,6 +75,7 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
     except (BadInput, SettingsError, UntrustedDay) as error:
         raise AirflowFailException(str(error)) from error
     finally:
+        # Also after a failure: the run then holds the error and the reports.
         address = Tracker(settings).address(plan.tracked(settings, name), day)
         ti.xcom_push("mlflow", address)
     return {"partition": partition.key, "digest": partition.digest}

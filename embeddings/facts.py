@@ -1,7 +1,7 @@
 """Facts: the figures and texts that a computation reports about its result, and what they mean.
 
-Each is declared beside the code that computes it. Whoever shows, tracks or publishes facts asks the
-declaration (its unit, which direction is better, whether it is a headline) and matches no names.
+Each is declared beside the code that computes it. Code that shows, tracks or publishes facts reads
+the declaration (unit, which direction is better, whether it is a headline) and matches no names.
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ def up() -> None:
     serve(load_settings())
 
 
+# Every argument, --help included, is passed on to Airflow.
 @app.command(
     context_settings={
         "allow_extra_args": True,
@@ -101,6 +102,7 @@ def airflow(ctx: typer.Context) -> None:
     from jobs.settings import load_settings
 
     env = environment(load_settings())
+    # Replaces this process, so that signals and the exit code are Airflow's own.
     os.execvpe("airflow", ["airflow", *ctx.args], env)
 
 
@@ -126,7 +128,7 @@ def step(
     name: Annotated[
         str,
         typer.Argument(
-            help="The step's name, land to promote; a wrong one is answered with the list."
+            help="Name of the step, such as matrix; an unknown one is answered with the list."
         ),
     ],
     day: Annotated[datetime, typer.Option(formats=DAY, help="The partition.")],

@@ -1,4 +1,4 @@
-"""Plug-ins of the settings: sections that name one file of a family, and hold its options.
+"""Plug-ins: sections of the settings that choose one file of a family and hold its options.
 
     [embedding]
     method = "als"           # the file embeddings/embedders/als.py
@@ -6,9 +6,9 @@
     [embedding.als]          # validated by that file's `Options`
     iterations = 16
 
-A family is a folder. A file of it is a plug-in where it defines the family's marker, such as
-`EMBEDDER`, at its top level. Files are listed by reading them, and imported only when their options
-are needed: some import torch, which takes seconds.
+A family is a folder. A file in it is a plug-in if it defines the family's marker, such as
+`EMBEDDER`, at its top level. Plug-ins are found by reading the files, and imported only when their
+options are needed: some import torch, which takes seconds.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def plugin_names(family: str, marker: str) -> list[str]:
     """
     spec = find_spec(family)
     assert spec is not None, f"{family} is a package of ours"
+    # At the start of a line: an indented assignment is not at the top level.
     defines = re.compile(rf"^{marker}\b", re.MULTILINE)
     names = []
     for folder in spec.submodule_search_locations or []:
@@ -56,8 +57,10 @@ def faults(error: ValidationError, prefix: str = "") -> str:
 
 
 class PluginSection(BaseModel):
-    """A section with one table of options for each plug-in of a family that has been given some."""
+    """A section with a table of options for any plug-in of its family."""
 
+    # The tables are extra fields, because the plug-ins are not known here. `_validate_tables`
+    # refuses every other extra field.
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     family: ClassVar[str]  # the package of the plug-ins
@@ -70,19 +73,21 @@ class PluginSection(BaseModel):
         chosen = getattr(self, self.chooser)
         if chosen not in known:
             raise ValueError(
-                f"{self.chooser}: there is no '{chosen}'; there are: {', '.join(known)}"
+                f"{self.chooser}: unknown name '{chosen}'; expected one of: {', '.join(known)}"
             )
         tables = self.__pydantic_extra__ or {}
+        # Tables of plug-ins that are not chosen are validated too: a typo is reported now and
+        # not on the day that one of them is chosen.
         for name, table in tables.items():
             if name not in known:
                 options = sorted([*type(self).model_fields, *known])
-                raise ValueError(f"unknown option '{name}'; there are: {', '.join(options)}")
+                raise ValueError(f"unknown option '{name}'; expected one of: {', '.join(options)}")
             tables[name] = self._validated(name, table)
         return self
 
     def _validated(self, name: str, table: Any) -> BaseModel:
         options = options_of(self.family, name)
-        if isinstance(table, options):
+        if isinstance(table, options):  # a copy of settings that were validated before
             return table
         try:
             return options.model_validate(table)
@@ -97,11 +102,14 @@ class PluginSection(BaseModel):
         return table if table is not None else options_of(self.family, chosen)()
 
     def effective(self) -> dict[str, Any]:
-        """Every option that shapes a result: the section's and the chosen plug-in's."""
+        """Every option that shapes a result: the section's and the chosen plug-in's.
+
+        Without the other plug-ins: tuning ALS must not invalidate what the SVD has computed.
+        """
         own = self.model_dump(mode="json", include=set(type(self).model_fields))
         return own | {getattr(self, self.chooser): self.options.model_dump(mode="json")}
 
 
 def options_of(family: str, name: str) -> type[BaseModel]:
-    """The options class of a plug-in, which is imported for it."""
+    """The options class of a plug-in; imports the plug-in."""
     return import_module(f"{family}.{name}").Options

@@ -1,4 +1,7 @@
-"""The base of every table of settings. Sources use it too, and they may not import the settings."""
+"""The base of every table of settings.
+
+A file of its own, because the settings import the sources, which use it too.
+"""
 
 from __future__ import annotations
 

@@ -192,7 +192,8 @@ class ServiceSettings(Section):
 
 if TYPE_CHECKING:
     AnySource = SourceSettings
-else:  # the kinds are the files of jobs/sources, which a type checker cannot know
+else:
+    # The kinds are the files of jobs/sources, which a type checker cannot know.
     AnySource = settings_of_any_kind()
 
 
@@ -224,7 +225,8 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
     ):
-        return env_settings, init_settings  # a variable wins over the file
+        # The file arrives as arguments of the constructor; the first source wins.
+        return env_settings, init_settings
 
     @property
     def lake(self) -> Lake:
@@ -251,7 +253,10 @@ class Settings(BaseSettings):
         return folder
 
     def section(self, name: str) -> dict[str, Any]:
-        """The options of a section that shape a result, as JSON: all but the path of the log."""
+        """The options of a section that shape a result, as JSON.
+
+        Without the path of the log: it may move without invalidating any result.
+        """
         section = getattr(self, name)
         if isinstance(section, PluginSection):
             return section.effective()
@@ -259,6 +264,7 @@ class Settings(BaseSettings):
 
     def digest(self, *sections: str) -> str:
         """Digest of the named sections: the settings that shape a step's result."""
+        # Sorted, so that the order of the fields in this file does not matter.
         chosen = {name: self.section(name) for name in sections}
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -287,6 +293,8 @@ def load_settings(path: Path | str | None = None) -> Settings:
             f"{file}: {faults(error)}. The options and their defaults are listed in the settings "
             "reference, docs/reference/settings.md."
         ) from None
+    # Relative to the file and not to the working directory, which differs between a shell and an
+    # Airflow task. An absolute path stays as it is.
     source = settings.source.model_copy(update={"path": file.parent / settings.source.path})
     return settings.model_copy(
         update={"home": (file.parent / settings.home).resolve(), "source": source}

@@ -132,7 +132,7 @@ class _ThreadCommunicator:
         total = exchange.slots[0][own].copy()
         for other in exchange.slots[1:]:
             total += other[own]
-        exchange.barrier.wait()  # nobody may reuse a slot while another thread still reads it
+        exchange.barrier.wait()  # no slot may be reused while another thread still reads it
         return total
 
     def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:

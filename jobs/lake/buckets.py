@@ -24,7 +24,7 @@ NAME = re.compile(r"part-(\d+)-of-(\d+)\.parquet")
 
 
 def bucket_of(key: bytes, n: int) -> int:
-    """Which of n buckets a key belongs to."""
+    """Which of n buckets a key belongs to; Spark has the same hash (docs/decisions/0012)."""
     return crc32(key) % n
 
 
@@ -33,7 +33,7 @@ def spread(rows: DataFrame, key: str, n: int) -> DataFrame:
     from pyspark.sql import functions as F
 
     if n == 1:
-        return rows.coalesce(1)  # no shuffle
+        return rows.coalesce(1)  # unlike a repartition, it shuffles nothing
     return rows.repartitionById(n, F.pmod(F.crc32(F.col(key)), F.lit(n)).cast("int"))
 
 
@@ -60,7 +60,7 @@ class Part:
     def at(cls, path: Path) -> Part:
         """The bucket that the file's name states; a file of any other name may hold every key."""
         named = NAME.fullmatch(path.name)
-        if named is None:
+        if named is None:  # one bucket of one
             return cls(str(path), 0, 1)
         return cls(str(path), int(named[1]), int(named[2]))
 

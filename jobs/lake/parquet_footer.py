@@ -98,7 +98,7 @@ class _Footer:
         # TRUE and FALSE of a struct's field have no bytes: the kind is the value.
 
     def _struct(self, path: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-        field = 0
+        field = 0  # a field's number is stored as the step from the one before it
         while head := self._byte():
             step = head >> 4  # 0: too large for four bits, the number itself follows
             field = field + step if step else self._zigzag()
@@ -131,7 +131,7 @@ class _Footer:
         return self.data[self.at - 1]
 
     def _varint(self) -> int:
-        """Seven bits per byte, the lowest first; the top bit says whether another byte follows."""
+        """An integer in groups of seven bits, the lowest first; a set top bit: a byte follows."""
         value = shift = 0
         while (byte := self._byte()) & 128:
             value |= (byte & 127) << shift
@@ -139,5 +139,6 @@ class _Footer:
         return value | byte << shift
 
     def _zigzag(self) -> int:
+        """A signed integer: 0, -1, 1, -2, … are stored as 0, 1, 2, 3, …."""
         value = self._varint()
         return value >> 1 ^ -(value & 1)

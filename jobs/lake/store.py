@@ -91,6 +91,8 @@ class Staging:
         folder = self.path / table
         rows = spread(df, keys[0], partitions).sortWithinPartitions(*keys)
         rows.write.mode("overwrite").parquet(str(folder))
+        # Hadoop's marks and checksums: the manifest has digests, and sorting the footer below would
+        # make a checksum wrong.
         for leftover in [*folder.glob(".*.crc"), *folder.glob("_SUCCESS")]:
             leftover.unlink()
         for part in folder.glob("part-*.parquet"):
@@ -140,6 +142,7 @@ class Lake:
 
         settings: digest of the settings that shape it. inputs: the partitions it is computed from.
         """
+        # Inside the lake, because a rename works only within one file system.
         staging = Staging(self.root / "_staging" / f"{step}-{day}-{uuid.uuid4().hex[:8]}")
         staging.path.mkdir(parents=True)
         try:
@@ -157,10 +160,11 @@ class Lake:
         content = {"settings": settings, "facts": staging.facts, "inputs": inputs, "files": files}
         digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
         home.mkdir(parents=True, exist_ok=True)
+        # A folder arrives by one rename, so one that exists is complete.
         if not (home / digest).exists():
             os.replace(staging.path, home / digest)
         replace_text(home / MANIFEST, to_json({"digest": digest, **content}))
-        # Only now: until the manifest was replaced, readers were sent to the old folder.
+        # After the commit: until then, the manifest led readers to the old folder.
         for old in home.iterdir():
             if old.is_dir() and old.name != digest:
                 shutil.rmtree(old)
@@ -183,10 +187,12 @@ def file_digest(path: Path) -> str:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a small file by rename: readers see the old text or the new one."""
+    # A random name, because two processes may write the file at the same time.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     draft.write_text(text)
     os.replace(draft, path)
 
 
 def to_json(content: dict) -> str:
+    # Sorted, so that equal content has one text and one digest. NaN is not JSON.
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -23,6 +23,7 @@ def start_day(settings: Settings) -> date | None:
     if settings.ranker.start_day:
         return settings.ranker.start_day
     source = open_source(settings.source)
+    # A source may begin with days of engagements only (docs/decisions/0002).
     for day in days_between(*source.span()):
         if IMPRESSION_TABLE in source.tables(day):
             return day
@@ -34,7 +35,7 @@ def days_up_to(settings: Settings, day: date) -> list[date]:
     start = start_day(settings)
     if start is None:
         return []
-    return days_between(start, day)  # empty where `day` is before the start
+    return days_between(start, day)  # empty for a day before the start
 
 
 def rankable(validated: Partition) -> bool:
@@ -52,6 +53,7 @@ def needs_of_previous(
     """
     for earlier in reversed(days_up_to(settings, day - timedelta(days=1))):
         yield ("validate", earlier)
+        # Available now: the plan computes each partition before it requests the next.
         if rankable(settings.lake.get("validate", earlier)):
             for step in steps:
                 yield (step, earlier)
@@ -67,7 +69,7 @@ def previous(settings: Settings, day: date) -> date | None:
 
 
 def seed(settings: Settings, name: str, day: date) -> int:
-    """A seed for the draws of `name` on `day`, independent of all other names, days and settings.
+    """A seed for the draws of `name` on `day`; any other name, day or `ranker.seed` has another.
 
     Derived by hashing, so that a backfilled day draws what its nightly run drew.
     """

@@ -47,8 +47,10 @@ def run_half(
         try:
             execute(settings, step, day, lambda: spark_session(settings))
         except (Skip, EvergreenError, RegistryError) as reason:
+            # Any other exception is unexpected and ends the loop with its traceback.
             reasons[day, step] = str(reason)
             board.set(day, step, "skipped" if isinstance(reason, Skip) else "failed")
+            # Each step reads the one before it, so the rest of this half has nothing to read.
             for later in steps[position + 1 :]:
                 board.set(day, later, "skipped")
             show()

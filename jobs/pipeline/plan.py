@@ -1,7 +1,7 @@
 """The plan of a day: the steps in order, what each needs, and how one is run.
 
-A step runs when its partition is requested and missing; what it needs is computed first.
-`jobs/steps/__init__.py` describes what a step file holds.
+A step runs when its partition is requested and missing; what it needs is computed first
+(docs/decisions/0003). `jobs/steps/__init__.py` describes what a step file holds.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ SparkMaker = Callable[[], "SparkSession"]
 
 
 def module(step: str) -> ModuleType:
-    """The file of a step. Raises EvergreenError for a name that is none."""
+    """The module of a step. Raises EvergreenError for an unknown name."""
     if step not in STEPS:
         raise EvergreenError(f"There is no step '{step}'. The steps are: {', '.join(STEPS)}.")
+    # By name, because the steps import this module.
     return import_module(f"jobs.steps.{step}")
 
 
@@ -93,7 +94,7 @@ def trusted(settings: Settings, days: list[date]) -> list[Partition]:
 
 
 def current(settings: Settings, step: str, day: date) -> Partition | None:
-    """The committed partition, where it was computed with the current settings."""
+    """The committed partition if it was computed with the current settings, else None."""
     found = settings.lake.find(step, day)
     if found is None or found.settings != settings.digest(*module(step).SETTINGS):
         return None
@@ -101,7 +102,7 @@ def current(settings: Settings, step: str, day: date) -> Partition | None:
 
 
 def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
-    """The partition of a step and day; where it is missing, it is computed with all its inputs."""
+    """The partition of a step and day, computed with all its inputs where it is missing."""
     found = current(settings, step, day)
     if found is not None:
         return found
@@ -121,6 +122,7 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
     make_spark: called only where the step needs Spark.
     """
     job = module(step)
+    # One at a time: `needs` may be a generator that reads a partition before it names the next.
     for needed, when in job.needs(settings, day):
         ensure(settings, needed, when, make_spark)
     tracker = Tracker(settings)
@@ -129,9 +131,11 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
         try:
             job.run(spark, settings, day)
         except UntrustedDay:
-            refusal = current(settings, step, day)  # `validate` commits one
-            if run and refusal:
-                run.record_refusal(refusal)
+            # `validate` commits its refusal, whose figures explain it. Any other step that meets a
+            # refused day commits nothing: what it has is from before.
+            found = current(settings, step, day)
+            if run and found and found.facts.get("trusted") is False:
+                run.record_refusal(found)
             raise
         partition = settings.lake.get(step, day)
         if run:

@@ -17,6 +17,7 @@ def code_commit() -> str:
     """
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
+        # Without untracked files: data and reports in the tree do not change the code.
         changed = _git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

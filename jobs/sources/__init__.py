@@ -25,8 +25,9 @@ def source_kinds() -> dict[str, type[Source]]:
 def settings_of_any_kind() -> Any:
     """The type of the [source] table: its `kind` selects the settings model that validates it.
 
-    A union, because pydantic-settings searches one for the options that a variable such as
-    EVERGREEN_SOURCE__PATH can set; tagged, so that an error names the kinds or the faulty option.
+    It is a union, because pydantic-settings looks in unions for the options that a variable such as
+    EVERGREEN_SOURCE__PATH can set. It is tagged, so that an error names the kinds or the faulty
+    option, and not the faults of every member.
     """
     kinds = source_kinds()
     models = [Annotated[source.Settings, Tag(kind)] for kind, source in kinds.items()]
@@ -49,6 +50,7 @@ def open_source(settings: SourceSettings) -> Source:
 
     There is one per process and settings, because a source scans its files only once.
     """
+    # As JSON, because settings hold dictionaries and cannot be the key of a cache.
     return _open(settings.kind, settings.model_dump_json())
 
 

@@ -47,6 +47,7 @@ def known_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
+        # ZoneInfo raises ValueError for a name that is no valid path.
         message = "no such time zone; expected a name such as 'UTC' or 'Europe/Paris'"
         raise ValueError(message) from None
     return name

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HOUR_MS = 3_600_000
 
-# Share of a file's rows. With more, the column or its unit is not what the settings claim.
+# Share of a file's rows. With more undated rows, the settings name a wrong column or unit.
 MAX_UNDATED_SHARE = 0.05
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +47,7 @@ def day_of_ms(time_ms: int, timezone: str) -> date:
 
 @dataclass(frozen=True)
 class FileSpan:
-    """First and last day of a file's rows, and the number of its rows without a readable time."""
+    """The first and last day of a file's rows, and its number of rows without a readable time."""
 
     first: date
     last: date
@@ -92,6 +92,7 @@ def span_of(
     low = float("inf")
     high = float("-inf")
     rows = undated = 0
+    # In batches, so that the memory does not grow with the file.
     for batch in batches:
         rows += len(batch)
         undated += int(batch.isna().sum())
@@ -101,6 +102,7 @@ def span_of(
         raise BadInput(f"{file} has no rows.")
     if undated > MAX_UNDATED_SHARE * rows:
         raise BadInput(f"{file}: {undated:,} of {rows:,} rows have no readable time in {column}.")
+    # Milliseconds that are read as seconds lead here, for example.
     try:
         return FileSpan(to_day(low), to_day(high), undated)
     except (OverflowError, ValueError):

@@ -76,7 +76,7 @@ def engagements(lines: DataFrame) -> DataFrame:
         F.lit(None).cast("string").alias("item_id"),
         F.coalesce(kind, F.lit("edge")).alias("kind"),
         F.lit(1.0).alias("value"),
-        # Seconds since 1970 are the same in every zone; self.timezone only divides them into days.
+        # Seconds since 1970 are the same in every zone; the time zone only divides them into days.
         time_in_ms(time, "s", "UTC").alias("time_ms"),
     )
 

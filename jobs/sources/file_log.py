@@ -1,4 +1,4 @@
-"""The base of sources whose rows each have a time: a day's rows are those whose time is in it."""
+"""The base of sources whose rows have a time: a day's rows are those whose time is in that day."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class FileLog(ABC):
     def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
         from pyspark.sql import functions as F
 
-        # A scan by this process chooses the files; Spark's reading of the times chooses the rows.
+        # The files are chosen by this process, the rows by Spark: `jobs.sources.times` makes sure
+        # that both read a time in the same way.
         rows = self.rows(spark, self._log.of_day(day))
         start, end = day_bounds_ms(day, self.timezone)
         return rows.where(F.col("time_ms").between(start, end - 1))

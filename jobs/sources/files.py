@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jobs.errors import BadInput
 
-# Classic Spark and Spark Connect word the failure alike, but differ in the slashes after "file:".
+# Classic Spark and Spark Connect report this failure in the same words, except for the number of
+# slashes after "file:".
 SPARK_READ_FAILURE = re.compile(
     r"FAILED_READ_FILE.*?reading file (?:file:/*(?=/))?(\S+?)\.?\s", re.DOTALL
 )
@@ -37,13 +38,15 @@ def find_files(path: Path, setting: str = "source.path") -> list[Path]:
 
 
 def matches_of(pattern: Path) -> Iterator[Path]:
+    # `Path.glob` accepts relative patterns only.
     root = Path(pattern.anchor)
     return root.glob(str(pattern.relative_to(root)))
 
 
 def header_of(file: Path, separator: str = ",") -> tuple[str, ...]:
     """The column names in the first line of a CSV file, gzipped or not."""
-    with naming(file), gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
+    opened = gzip.open if file.suffix == ".gz" else open
+    with naming(file), opened(file, "rt") as stream:
         names = next(csv.reader(stream, delimiter=separator), [])
     if not names:
         raise BadInput(f"{file} is empty; expected a header line with the names of its columns.")

@@ -125,7 +125,7 @@ class KuaiRand:
         return notes | self._log.notes()
 
     def _rows_once(self, spark: SparkSession, day: date) -> DataFrame:
-        """The day's rows of the log without exact repeats, which are counted meanwhile."""
+        """The day's rows of the log without exact repeats, which Spark counts while it writes."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
@@ -133,6 +133,7 @@ class KuaiRand:
         # A plain comparison of text, so that the CSV reader itself can skip the other days.
         rows = log.where(F.col("date") == f"{day:%Y%m%d}")
         repeats = F.sum(F.col("count") - 1).alias("repeats")
+        # An observation counts in the same job; a count of its own would read the log twice.
         self._repeats[day] = Observation()
         return rows.groupBy(*rows.columns).count().observe(self._repeats[day], repeats)
 
@@ -223,6 +224,7 @@ def impressions(log: DataFrame, authors: DataFrame) -> DataFrame:
         category(F.col("tab")).alias("ctx_tab"),
         hour_in_china(time_ms).cast("string").alias("ctx_hour"),
     )
+    # Broadcast, so that the impressions need not be shuffled.
     return shown.join(F.broadcast(authors), "item_id", "left")
 
 

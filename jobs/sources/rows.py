@@ -1,7 +1,7 @@
-"""Reading rows: Spark reads whole rows, this process single columns, for the days of a file.
+"""Reading rows: Spark reads whole rows; this process reads one column, to find a file's days.
 
-All values arrive as text and are cast where they are used, so that an unreadable value becomes null
-and never a wrong number.
+All values of a CSV file arrive as text and are cast where they are used, so that an unreadable
+value becomes null and never a wrong number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def csv_rows(spark: SparkSession, file: Path, separator: str = ",") -> DataFrame
         schema=", ".join(columns),
         header=True,
         sep=separator,
-        escape='"',
+        escape='"',  # a quote in a quoted field is doubled; Spark expects a backslash by default
         mode="PERMISSIVE",
         ignoreLeadingWhiteSpace=True,
         ignoreTrailingWhiteSpace=True,
@@ -76,6 +76,7 @@ def csv_column(file: Path, column: str, separator: str = ",") -> Iterator[pd.Ser
     from pyarrow import csv
 
     parse = csv.ParseOptions(delimiter=separator, invalid_row_handler=lambda _: "skip")
+    # As text: Arrow would guess a type from the first block and fail on later rows.
     convert = csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
     with naming(file):
         for batch in csv.open_csv(file, parse_options=parse, convert_options=convert):
@@ -90,7 +91,7 @@ def parquet_column(file: Path, column: str) -> Iterator[pd.Series]:
     with naming(file), parquet.ParquetFile(file) as stream:
         for batch in stream.iter_batches(columns=[column]):
             values = batch.column(0)
-            if pa.types.is_date(values.type):
+            if pa.types.is_date(values.type):  # pandas would hold them as Python objects
                 values = values.cast(pa.timestamp("ms"))
             yield values.to_pandas()
 

@@ -105,6 +105,7 @@ class Table(FileLog):
         )
 
     def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
+        # File by file, because the columns of two files may differ in order and number.
         return union([self._select(self._rows(spark, file)) for file in files])
 
     def _csv_columns(self, file: Path) -> tuple[str, ...]:
@@ -190,4 +191,5 @@ def label_value(column: Column) -> Column:
 
     text = F.lower(F.trim(column.cast("string")))
     truth = F.when(text == "true", 1).when(text == "false", 0)
+    # Without the zeros after the point, so that "1.0" is a label and "0.5" is not.
     return F.coalesce(truth, F.regexp_replace(text, r"\.0+$", "").try_cast("int"))

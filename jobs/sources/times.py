@@ -1,6 +1,6 @@
-"""How a time is read, twice: by Spark for the rows of a day, by this process for a file's days.
+"""How a time is read: by Spark, for the rows of a day, and by this process, for the days of a file.
 
-The two must agree on every text. Where they do not, rows vanish: a day is sought in the wrong file.
+The two must agree on every text. If they do not, rows vanish: a day is read from the wrong files.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ def time_in_ms(column: Column, unit: str, timezone: str) -> Column:
 def times_to_ms(times: pd.Series, unit: str, timezone: str) -> pd.Series:
     """The same as `time_in_ms`, in this process: float milliseconds, NaN for an unreadable time.
 
-    A column that holds timestamps already is taken as such, whatever the unit.
+    In a column of timestamps, the unit is ignored.
     """
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(times):
-        return since_1970_ms(times.dt.tz_convert("UTC") if times.dt.tz else to_utc(times, timezone))
+        utc = times.dt.tz_convert("UTC") if times.dt.tz else to_utc(times, timezone)
+        return since_1970_ms(utc)
     if unit == "iso":
         return since_1970_ms(iso_to_utc(times, timezone))
     scale = 1000.0 if unit == "s" else 1.0
@@ -63,7 +64,8 @@ def iso_to_utc(times: pd.Series, timezone: str) -> pd.Series:
 
 def to_utc(local: pd.Series, timezone: str) -> pd.Series:
     """Clock times of that time zone, without offsets, in UTC."""
-    # An hour that a clock change repeats means the first of the two, as it does in Spark.
+    # When clocks are set back, an hour occurs twice: the first is meant, as in Spark. When they are
+    # set forward, an hour is missing, and a time within it becomes the first moment after it.
     first_of_two = [True] * len(local)
     zoned = local.dt.tz_localize(timezone, ambiguous=first_of_two, nonexistent="shift_forward")
     return zoned.dt.tz_convert("UTC")

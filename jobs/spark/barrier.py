@@ -58,12 +58,15 @@ def run_barrier(spark: SparkSession, settings: Settings, work: Work) -> list[dic
         with printing(meeting / PROGRESS):
             rows = job.collect()
     except Exception as error:
+        # Spark's code for a barrier job that needs more slots than there are.
         if "SPARK-24819" in str(error) or "requires more slots" in str(error):
             raise EvergreenError(
                 f"Spark cannot run {members} tasks at once, as the barrier job needs "
                 f"(spark.members = {members}). Lower spark.members, or give Spark more cores."
             ) from None
-        if (fault := meeting / FAULT).exists():
+        # Spark may report any of the tasks, usually one that only lost its connection.
+        fault = meeting / FAULT
+        if fault.exists():
             raise EvergreenError(
                 f"A task of the barrier job failed with {fault.read_text()}"
             ) from error
@@ -104,7 +107,7 @@ def member(
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from pyspark import BarrierTaskContext
 
-        for _ in batches:
+        for _ in batches:  # nothing is in them: the row of this task only starts it
             pass
         context = BarrierTaskContext.get()
         rank = context.partitionId()
@@ -114,6 +117,7 @@ def member(
                 replace_text(Path(meeting) / PROGRESS, text)
 
         try:
+            # Spark runs one task per core; threads of BLAS would compete with other tasks.
             with threadpool_limits(1):
                 result = work(GlooCommunicator.connect(context, meeting), progress)
         except BaseException as error:
@@ -128,7 +132,7 @@ def member(
 
 def record_fault(path: Path, error: BaseException) -> None:
     """Keep the first error; the other tasks then fail too, with a closed connection."""
-    # The file exists already, or the driver has given up and removed the folder.
+    # An OSError: the file exists already, or the driver has given up and removed the folder.
     with suppress(OSError), path.open("x") as stream:
         stream.write(f"{type(error).__name__}: {error}")
 
@@ -148,8 +152,8 @@ class GlooCommunicator:
     def connect(cls, context: BarrierTaskContext, meeting: str) -> GlooCommunicator:
         """Connect this task to the others through a folder that all of them see.
 
-        Spark's own exchange (`allGather`) polls once a second, which is too slow here. A retried
-        stage meets in a file of its own.
+        Spark's own exchange (`allGather`) polls once a second, which is too slow here. Each attempt
+        of a stage meets in a separate file.
         """
         import torch
         from torch.distributed import FileStore, ProcessGroupGloo
@@ -157,6 +161,7 @@ class GlooCommunicator:
         torch.set_num_threads(1)
         infos = context.getTaskInfos()
         hosts = {info.address.split(":")[0] for info in infos}
+        # Otherwise gloo listens on the address that the host's name resolves to.
         if hosts <= {"127.0.0.1", "localhost"}:
             os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         rank = context.partitionId()
@@ -168,7 +173,7 @@ class GlooCommunicator:
     def allreduce(self, x: np.ndarray) -> np.ndarray:
         import torch
 
-        total = torch.from_numpy(np.array(x, order="C"))
+        total = torch.from_numpy(np.array(x, order="C"))  # a copy: gloo writes the sum into it
         self.processes.allreduce([total]).wait()
         return total.numpy()
 

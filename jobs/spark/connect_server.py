@@ -1,9 +1,9 @@
 """The Spark Connect server that all steps share: `python -m jobs.spark.connect_server`.
 
 Spark's own SparkConnectServer always isolates sessions: each has its own Python workers, which
-import PyTorch and numba anew and stay for a minute. Here sessions share their workers, so that a
-barrier job begins in 0.2 s instead of 2. The workers also keep the code that they have imported:
-after a change to it, restart the services.
+import PyTorch and numba again and stay for a minute. Here sessions share their workers, so that a
+barrier job starts in 0.2 s instead of 2 s (docs/decisions/0013). The workers keep the code that
+they have imported: after a change to it, restart the services.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ def main() -> int:
     Spark itself reads the token from SPARK_CONNECT_AUTHENTICATE_TOKEN.
     """
     settings = load_settings()
+    # spark.remote is the address of this very server.
     local = settings.spark.model_copy(update={"remote": ""})
     here = settings.model_copy(update={"spark": local})
     port = {"spark.connect.grpc.binding.port": str(settings.services.spark_port)}
     session = spark_session(here, server_conf(settings.spark.conf) | port)
     stopped = threading.Event()
-    # Only now, because starting a session installs PySpark's own handler.
+    # After the session has started, because starting it installs PySpark's own handler.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
+    # The server runs in the JVM, which may die while this process lives on.
     jvm = session.sparkContext._gateway.proc  # type: ignore[union-attr]
     while not stopped.wait(1.0):
         if jvm.poll() is not None:

@@ -1,4 +1,4 @@
-"""The Spark session of a step that runs outside Airflow; there the connection provides one."""
+"""The Spark session of a step that runs outside Airflow, whose connection provides one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> SparkSession:
     """The session on the Connect server of `spark.remote`, or a classic one on `spark.master`.
 
-    conf: further options of a classic session. One session per process: asked again, the same.
+    conf: further options of a classic session. Every call in a process returns the same session.
     """
+    # Workers must run this environment, and not the first python3 on the PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     from pyspark.sql import SparkSession
@@ -33,7 +34,10 @@ def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> 
 
 
 def classic_conf(settings: Settings) -> dict[str, str]:
-    """Options of a driver that we start, here or as a Connect server: loopback, UTC, quiet."""
+    """Options of a driver that Evergreen starts, for a session or a Connect server.
+
+    It listens on loopback only, counts time in UTC, and shows neither a page nor a progress bar.
+    """
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -45,7 +49,7 @@ def classic_conf(settings: Settings) -> dict[str, str]:
         "spark.python.worker.reuse": "true",
     }
     if settings.spark.master.startswith("local"):
-        # A local master never gains cores: a barrier job that asks for too many fails at once.
+        # A local master never gains cores: a barrier job that needs too many should fail at once.
         check = "spark.scheduler.barrier.maxConcurrentTasksCheck"
         conf[f"{check}.maxFailures"] = "1"
         conf[f"{check}.interval"] = "1s"

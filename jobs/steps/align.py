@@ -1,4 +1,4 @@
-"""align: the day's vectors -> the coordinates of its space, by one rotation of both sides.
+"""align: the day's vectors -> the coordinates of its space, by rotating both sides in the same way.
 
     rotation.npy      (k, k)
     producers.npy     (m, k) float32, aligned; rows as in the matrix
@@ -8,7 +8,8 @@ A space keeps the coordinates of its anchor day. It begins with `embedding.ancho
 day that is too far from the anchor (`embedding.min_cosine`) opens a new space, whose anchor is
 that day and which the following days join. Which space a day belongs to therefore depends on the
 days between it and the first anchor, and not on the order in which they are computed: they are
-computed first where they are missing. A day before the first anchor is aligned to it directly.
+computed first where they are missing. A day before the first anchor is aligned to it directly, or
+opens a space that no other day joins.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import anchor_day
+from jobs.plots import figure
 from jobs.settings import Settings, days_between
 
 if TYPE_CHECKING:
@@ -43,6 +45,12 @@ SPARK = False
 FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
     Fact("anchor", "the day whose coordinates the space keeps"),
+    # Before its family, whose pattern matches this name too.
+    Fact(
+        "cosine_to_anchor_unaligned",
+        "the same as cosine_to_anchor, before the rotation",
+        headline=True,
+    ),
     Fact(
         "cosine_to_<day>",
         "mean cosine of shared producers to the anchor or the day before",
@@ -85,7 +93,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     reference = factorised(settings, anchor)
     placed = place(own, reference, settings.embedding.min_cosine)
     inputs = []
-    for needed in dict.fromkeys([day, anchor]):
+    for needed in dict.fromkeys([day, anchor]):  # once, if the day is its own anchor
         inputs += [settings.lake.get("matrix", needed), settings.lake.get("embed", needed)]
     if before:
         inputs.append(before)
@@ -94,11 +102,14 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
         np.save(staging.path / "producers.npy", placed.producers.vectors, allow_pickle=False)
         model = load_fold_in(settings.lake.get("embed", day).path / "fold_in")
+        # By the same rotation: the product of a consumer and a producer must not change.
         save_fold_in(staging.path / "fold_in", model.rotated(placed.rotation))
         staging.facts |= {"space": space(settings, placed.anchor), "anchor": str(placed.anchor)}
         staging.facts |= placed.facts
+        # Cosines between two spaces would mean nothing.
         if before and before.facts["anchor"] == str(placed.anchor):
-            staging.facts |= compared(placed.producers, aligned(settings, before), "previous")
+            earlier = producers_of(settings, before)
+            staging.facts |= compared(placed.producers, earlier, "previous")
     if placed.anchor != anchor:
         log.warning(
             "%s OPENS A NEW SPACE, %s: mean cosine to the anchor %s is %.2f, below "
@@ -142,12 +153,8 @@ def factorised(settings: Settings, day: date) -> Producers:
     return producers_of(settings, settings.lake.get("embed", day))
 
 
-def aligned(settings: Settings, partition: Partition) -> Producers:
-    """A day's producers as `align` wrote them."""
-    return producers_of(settings, partition)
-
-
 def producers_of(settings: Settings, partition: Partition) -> Producers:
+    """The producers in a partition of `embed` or `align`, whose rows are those of the matrix."""
     ids = np.load(settings.lake.get("matrix", partition.day).path / "producers.npy")
     return Producers(partition.day, ids, np.load(partition.path / "producers.npy"))
 
@@ -163,10 +170,12 @@ class Placed:
 
 
 def place(own: Producers, anchor: Producers, min_cosine: float) -> Placed:
-    """Rotate the day to the anchor, which itself lies on its canonical axes.
+    """Rotate the day to its anchor, or to its own canonical axes if it is too far from the anchor.
 
-    A day whose mean cosine to the anchor is below `min_cosine` gets canonical axes of its own.
+    Too far: the mean cosine of the shared producers is below `min_cosine`.
     """
+    # The anchor is on its canonical axes, so that a space does not depend on the solver or its
+    # seed (docs/decisions/0010).
     anchor_axes = canonical_axes(anchor.vectors)
     reference = rotated(anchor, anchor_axes)
     if own.day == anchor.day:
@@ -210,15 +219,13 @@ def compared(own: Producers, other: Producers, day: str) -> dict[str, float | in
 
 def plot_cosines(placed: Placed, own: Producers, anchor: Producers, path: Path) -> None:
     """Cosine of each shared producer to the anchor's vector, before and after the rotation."""
-    from jobs.plots import figure
-
     reference = rotated(anchor, canonical_axes(anchor.vectors))
     rows, reference_rows = shared(own, reference)
     target = reference.vectors[reference_rows]
 
     def cosines(vectors: np.ndarray) -> np.ndarray:
         norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(target, axis=1)
-        known = norms > 0
+        known = norms > 0  # the cosine to a vector of zeros is undefined
         return np.sum(vectors * target, axis=1)[known] / norms[known]
 
     bins = np.linspace(-1, 1, 81)

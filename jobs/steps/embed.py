@@ -21,6 +21,7 @@ from embeddings.embedders.base import Curve, Fitted, embedder
 from embeddings.facts import Fact
 from embeddings.fold_in.base import save_fold_in
 from embeddings.kernels.communicator import Communicator
+from jobs.plots import figure
 from jobs.settings import EmbeddingSettings, Settings
 from jobs.spark.barrier import Progress, Work, run_barrier
 
@@ -52,7 +53,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     with settings.lake.writing("embed", day, settings=digest, inputs=[matrix]) as staging:
         (staging.path / "consumers").mkdir()
         work = member(str(matrix.path), str(staging.path), cfg)
-        result = run_barrier(spark, settings, work)[0]
+        result = run_barrier(spark, settings, work)[0]  # facts and curves are equal on all workers
         staging.facts |= {"method": cfg.method, "dim": cfg.dim, **result["facts"]}
     report = settings.report("embed", day)
     for fields in result["curves"]:
@@ -81,6 +82,7 @@ def member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
 def save_vectors(home: Path, share: MatrixShare, fitted: Fitted) -> None:
     """Write this worker's consumers; the first also writes producers, the last the fold-in."""
     start = 0
+    # One file per block: the step `fold_in` runs one task per block.
     for name, size in share.block_sizes.items():
         vectors = fitted.consumers[start : start + size]
         np.save(home / "consumers" / f"{name}.npy", vectors, allow_pickle=False)
@@ -88,14 +90,13 @@ def save_vectors(home: Path, share: MatrixShare, fitted: Fitted) -> None:
     comm = share.comm
     if comm.rank == 0:
         np.save(home / "producers.npy", fitted.producers, allow_pickle=False)
-    if comm.rank == comm.size - 1:  # about as much to write as the producers
+    # Another worker, because a fold-in is about as large as the producers.
+    if comm.rank == comm.size - 1:
         save_fold_in(home / "fold_in", fitted.fold_in)
 
 
 def draw(curve: Curve, title: str, path: Path) -> None:
     """A curve of the fit as a picture."""
-    from jobs.plots import figure
-
     with figure(path, title) as axes:
         axes.plot(curve.x, curve.y, marker=".")
         axes.set(xlabel=curve.xlabel, ylabel=curve.ylabel)

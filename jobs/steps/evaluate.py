@@ -1,4 +1,4 @@
-"""evaluate: champion and yesterday's challenger, judged on the day before anything trains on it.
+"""evaluate: test the champion and yesterday's challenger on the day, before anything trains on it.
 
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
@@ -97,7 +97,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         for role, trained in models.items():
             staging.facts[role] = str(trained.day)
         if CHAMPION in candidates and CHAMPION not in models:
-            # The gate needs its name, so that it keeps serving untested.
+            # The gate needs its day, to keep it as the champion although it was not tested.
             staging.facts["untested_champion"] = str(candidates[CHAMPION].day)
         if not models:
             staging.facts["why"] = why_untested(candidates, examples)
@@ -141,13 +141,14 @@ def contestants(settings: Settings, day: date) -> dict[str, Partition]:
 
 def same_space(trained: Partition, examples: Partition) -> bool:
     """May the model read the examples' vectors? Where one side has none, it may."""
+    # A day before the first version has no vectors and no space.
     trained_on = trained.facts["space"]
     offered = examples.facts["space"]
     return not trained_on or not offered or trained_on == offered
 
 
 def why_untested(candidates: dict[str, Partition], examples: Partition) -> str:
-    """The reason why no model is tested on the day of these examples."""
+    """Why no model is tested on the day of these examples."""
     if not candidates:
         return f"{examples.day} is the first day of the chain: there is no older model to test."
     spaces = [f"{role} '{trained.facts['space']}'" for role, trained in candidates.items()]
@@ -234,7 +235,7 @@ def draw(
 
 def plot_calibration(axes: Axes, labels: np.ndarray, probabilities: np.ndarray, role: str) -> None:
     """Mean prediction against the share of positives, in BINS bins of equally many rows."""
-    order = np.argsort(probabilities, kind="stable")
+    order = np.argsort(probabilities, kind="stable")  # ties in the order of the rows
     predicted = []
     happened = []
     for rows in np.array_split(order, min(BINS, len(order))):

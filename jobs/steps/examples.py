@@ -98,8 +98,10 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         counts_path: Path | None = None
         if counts is not None:
             staging.write(counts, COUNTS, ["entity", "id"])
+            # Committed later, but the workers read it now.
             counts_path = staging.path / COUNTS
         examples = add_lookups(joined, spec, Past(version, counts_path))
+        # In one file and sorted by time, because the ranker trains in the order of the rows.
         staging.write(examples, EXAMPLES, total_order(spec))
         (staging.path / SPEC).write_text(spec.to_json() + "\n")
         staging.facts |= facts_of(staging.path / EXAMPLES, spec.labels)
@@ -141,7 +143,7 @@ def clean_impressions(settings: Settings, day: date) -> Partition:
 
 
 def publication_before(settings: Settings, past: list[Partition]) -> Partition | None:
-    """What `publish` committed for the newest of these days; never 'latest'."""
+    """The partition of `publish` for the newest of these days."""
     return settings.lake.get("publish", past[-1].day) if past else None
 
 
@@ -151,7 +153,7 @@ def published_version(settings: Settings, version_id: str) -> Version:
     return settings.open_registry().find(name, reference)
 
 
-# Reading them again
+# What was written
 
 
 def facts_of(table_path: Path, labels: tuple[str, ...]) -> dict[str, float | int]:
@@ -161,9 +163,8 @@ def facts_of(table_path: Path, labels: tuple[str, ...]) -> dict[str, float | int
     facts: dict[str, float | int] = {"rows": table.num_rows}
     at_least_one = max(table.num_rows, 1)
     for entity, column in rows_of.items():
-        known = (
-            pc.sum(pc.greater_equal(table[column], 0)).as_py() or 0
-        )  # the sum of no rows is null
+        has_vector = pc.greater_equal(table[column], 0)
+        known = pc.sum(has_vector).as_py() or 0  # the sum of no rows is null
         facts[f"known_{entity}s"] = known / at_least_one
     for label in labels:
         positives = pc.sum(table[label]).as_py() or 0

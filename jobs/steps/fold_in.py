@@ -2,9 +2,9 @@
 
     consumer/shard-00000/{ids,vectors,counts,folded}.npy     one bucket of consumers, sorted by id
 
-The vector of a fitted consumer is rotated into the space. A consumer left out of the fit gets one
-from its engagements, by the formula that also answers a single request online. One task per bucket;
-Spark carries only the names of the buckets and their counts.
+The vector of a fitted consumer is rotated into the space. A consumer left out of the fit is folded
+in: its vector is computed from its engagements, by the same code that answers a request online.
+There is one task per bucket; Spark carries only the names of the buckets and their counts.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     digest = settings.digest(*SETTINGS)
     with settings.lake.writing("fold_in", day, settings=digest, inputs=inputs) as staging:
         rows = [(name,) for name in names]
+        # One partition per block, so that every core has work.
         blocks = spark.createDataFrame(rows, "block string").repartition(len(names))
         write = shard_writer(matrix, embed, align, staging.path / "consumer")
         counts = blocks.mapInArrow(write, "fitted long, folded long, zero long").toArrow()
@@ -70,7 +71,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 
 
 def block_names(matrix: Path) -> list[str]:
-    """The names of all blocks, of fitted consumers and of the others."""
+    """The names of all blocks; a bucket may have fitted consumers, left-out ones, or both."""
     names = set()
     for side in ("fitted", "rest"):
         names |= {home.name for home in (matrix / side).glob("block-*")}
@@ -83,11 +84,13 @@ def shard_writer(
     """The task: takes names of blocks, writes their shards below `home`, returns their counts."""
 
     def write(batches: Batches) -> Batches:
+        # As float32, or the product with the vectors would be float64.
         rotation = np.load(align / "rotation.npy").astype(np.float32)
         model = load_fold_in(align / "fold_in")
         for batch in batches:
             for name in batch["block"].to_pylist():
                 vectors = embed / "consumers" / f"{name}.npy"
+                # Spark runs one task per core; threads of BLAS would compete with other tasks.
                 with threadpool_limits(1):
                     fitted = fitted_consumers(matrix / "fitted" / name, vectors, rotation)
                     folded = folded_consumers(matrix / "rest" / name, model)
@@ -128,6 +131,7 @@ def merged(parts: list[Vectors]) -> Vectors:
     """The parts as one table sorted by id; the ids of each part are sorted already."""
     if len(parts) == 1:
         return parts[0]
+    # Fitted and left-out consumers are disjoint, so no id occurs twice.
     order = np.argsort(np.concatenate([part.ids for part in parts]))
     columns = []
     for name in ("ids", "vectors", "counts", "folded"):

@@ -1,8 +1,8 @@
 """gate: does yesterday's challenger replace the champion? Judged on a day that neither has seen.
 
 It does unless it is significantly worse: the 95 % interval of the difference in AUC (paired
-bootstrap of users) is entirely below zero. Of two models that are equally good, the newer one is
-preferred, since it has seen more recent data.
+bootstrap of users) is entirely below zero. Of two equally good models the newer one is preferred,
+because it has seen more recent data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FACTS = (
         "champion_after", "training day of the champion from now on; empty for none", headline=True
     ),
     Fact("promoted", "1 where the challenger becomes champion, else 0", headline=True),
-    Fact("why", "the reason of the decision, with its figures"),
+    Fact("why", "the reason for the decision, with its figures"),
     Fact(
         "difference",
         "AUC of the challenger minus AUC of the champion, primary label",
@@ -66,7 +66,7 @@ FACTS = (
 
 @dataclass(frozen=True)
 class Decision:
-    """The champion from now on (its training day, '' for none), and the reason in words."""
+    """The champion from now on, as its training day ('' for none), and the reason in words."""
 
     champion: str
     why: str
@@ -87,7 +87,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     # Without a champion there is nothing to compare with: the challenger wins unopposed.
     interval = compare(settings, test) if champion else None
     if untested and not challenger:
-        # It reads another space; it keeps serving until a model of this space has been tested.
+        # The champion reads another space. It stays until a model of this space has been tested.
         decision = Decision(untested, test.facts["why"])
     else:
         decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
@@ -104,7 +104,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         }
         if interval:
             staging.facts |= interval_facts(interval)
-    if interval and len(interval.draws):
+    # Where every resample has one outcome only, there is no value to draw.
+    if interval and len(interval.resamples):
         draw(settings.report("gate", day) / "bootstrap.png", interval, decision, day)
 
 
@@ -116,6 +117,7 @@ def compare(settings: Settings, test: Partition) -> Estimate:
     aucs = {}
     for role in (CHAMPION, CHALLENGER):
         aucs[role] = partial(auc, labels, table[role].to_numpy())
+    # One bootstrap for both models: they are compared on the same resampled users.
     seed = chain.seed(settings, "gate", test.day)
     estimates = user_bootstrap(users, aucs, settings.ranker.bootstrap, seed)
     return estimates[CHALLENGER] - estimates[CHAMPION]
@@ -126,8 +128,8 @@ def decide(
 ) -> Decision:
     """The champion after `day`.
 
-    champion, challenger: days up to which they were trained, '' for none.
-    interval: of their difference; None where there is no champion to compare with.
+    champion, challenger: the days up to which they were trained, '' for none.
+    interval: that of their difference; None where there is no champion to compare with.
     """
     if not challenger:
         why = f"{day} is the first day of the chain: no model has been tested yet."
@@ -164,7 +166,7 @@ def draw(path: Path, interval: Estimate, decision: Decision, day: date) -> None:
     """Histogram of the resampled differences, with zero and the interval."""
     color = "tab:green" if interval.high >= 0 else "tab:red"
     with figure(path, f"{day}: challenger - champion, resampled users") as axes:
-        axes.hist(interval.draws, bins=30, color=color, alpha=0.7)
+        axes.hist(interval.resamples, bins=30, color=color, alpha=0.7)
         axes.axvline(0, color="black", linewidth=1)
         for edge in (interval.low, interval.high):
             axes.axvline(edge, color="grey", linestyle="--", linewidth=1)

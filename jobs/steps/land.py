@@ -61,9 +61,10 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     with naming_the_file(), settings.lake.writing("land", day, settings=digest) as staging:
         for table in source.tables(day):
             rows = in_order(source.table(spark, table, day), table)
+            # Sorted by all columns, which is a total order, except for rows that are equal anyway.
             staging.write(rows, table, keys=rows.columns, partitions=settings.spark.partitions)
             staging.facts[f"rows_{table}"] = parquet_rows(staging.path / table)
-        # Only now: some of the notes are counted while Spark writes the rows.
+        # After the tables: some of the notes are counted while Spark writes the rows.
         staging.facts |= source.notes(day)
 
 

@@ -2,9 +2,9 @@
 
     group/shard-00000/{ids,vectors,counts,folded}.npy   ids: "user_active_degree=full_active", …
 
-A group is one value of a category of the profiles; counts are its consumers. Without profiles, or
-with too few consumers in every group, there is no folder. Each task sums one file of profiles over
-the consumers' shards; Spark carries the sums.
+A group is one value of a category in the profiles; its count is its number of consumers. Without
+profiles, or if every group is too small, there is no folder. Each task reads one file of profiles
+and sums the vectors of its groups; Spark carries the sums.
 """
 
 from __future__ import annotations
@@ -75,9 +75,11 @@ def group_centroids(
     if not table.num_rows:
         return None
     ids, group = np.unique(encode_ids(table["id"].to_numpy()), return_inverse=True)
+    # All lists have the length of a vector, so their flat values are a matrix, (rows, k).
     parts = table["total"].combine_chunks().values.to_numpy().reshape(table.num_rows, -1)
     sums = np.zeros((len(ids), parts.shape[1]))
     sizes = np.zeros(len(ids), np.int64)
+    # Not `sums[group] += parts`, which would add only one of several rows of a group.
     np.add.at(sums, group, parts)
     np.add.at(sizes, group, table["consumers"].to_numpy())
     large = sizes >= min_consumers
@@ -96,7 +98,7 @@ def file_summer(consumers: Path) -> Callable[[Batches], Batches]:
         for batch in batches:
             for path in batch["path"].to_pylist():
                 for ids, sums, sizes in file_sums(path, shards):
-                    known = np.flatnonzero(sizes)
+                    known = np.flatnonzero(sizes)  # groups of which some consumer has a vector
                     totals = pa.array(list(sums[known]), pa.list_(pa.float64()))
                     yield pa.record_batch(
                         {
@@ -120,6 +122,7 @@ def file_sums(
     rows_of_shards = [Index(shard.ids).find(profiled) for shard in shards]
     for column in columns:
         values = table[column].combine_chunks().dictionary_encode()
+        # A consumer without a value is in no group, which is code -1.
         codes = values.indices.fill_null(-1).to_numpy().astype(np.int64)
         category = column.removeprefix("cat_")
         ids = [f"{category}={value}" for value in values.dictionary.to_pylist()]

@@ -56,10 +56,10 @@ FACTS = (
         unit="consumers",
         headline=True,
     ),
-    Fact("pairs", "distinct consumer-producer pairs of the fitted", unit="pairs", headline=True),
+    Fact("pairs", "distinct pairs of a fitted consumer and a producer", "pairs", headline=True),
     Fact(
         "engagements",
-        "engagements with these producers, of the fitted and the others",
+        "engagements with these producers, by fitted and left-out consumers",
         unit="engagements",
     ),
 )
@@ -73,7 +73,7 @@ EVENTS = pa.schema(
     [("consumer_id", ID), ("producer_id", ID), ("millionths", pa.float64()), ("ranks", pa.bool_())]
 )
 
-# What a task returns, as a Spark schema: of the first job, and of the second.
+# The Spark schemas of what a task returns, in the first job and in the second.
 POPULARITY = "producer_id binary, ranks long, consumers long"
 BLOCK_FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "engagements")
 LAID_OUT = ", ".join([*(f"{fact} long" for fact in BLOCK_FACTS), "column_sums binary"])
@@ -134,7 +134,7 @@ def lay_out(
     task = block_writer(min_engagements, home)
     laid_out = each_bucket(spark, n_buckets, task, LAID_OUT).toArrow()
     shutil.rmtree(home / COUNTED)
-    # Summed as whole millionths: exact, so that the order of the buckets cannot matter.
+    # Whole millionths add exactly, so the order of the buckets cannot matter.
     millionths = sum(np.frombuffer(sums.as_py(), np.int64) for sums in laid_out["column_sums"])
     np.save(home / COLUMN_SUMS, millionths / 1e6, allow_pickle=False)
     return {fact: pc.sum(laid_out[fact]).as_py() for fact in BLOCK_FACTS}
@@ -143,7 +143,7 @@ def lay_out(
 def each_bucket(
     spark: SparkSession, n: int, task: Callable[[int], pa.RecordBatch], schema: str
 ) -> DataFrame:
-    """Run the task for each bucket's number, in one Spark task each; the rows that they return."""
+    """The rows that `task` returns for the number of each bucket, in one Spark task per bucket."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -188,10 +188,13 @@ def counter(
 def read_events(part: Part, bucket: int, n_buckets: int, cfg: MatrixSettings) -> pa.Table:
     """The file's engagements that are in the bucket and have a strength above 0."""
     ids = ["consumer_id", "producer_id", "kind"]
+    # As dictionaries, so that each distinct id is hashed and sorted once. Without threads, because
+    # Spark runs one task per core.
     rows = ParquetFile(part.path, read_dictionary=ids).read([*ids, "value"], use_threads=False)
     events = weigh(rows, cfg)
     counts = events["millionths"].to_numpy() > 0
     if not part.within(n_buckets):
+        # Written with another number of buckets: the file also holds consumers of other tasks.
         counts &= in_bucket(rows["consumer_id"], bucket, n_buckets)
     return events if counts.all() else events.filter(counts)
 
@@ -206,6 +209,7 @@ def weigh(rows: pa.Table, cfg: MatrixSettings) -> pa.Table:
     codes = kinds.indices.to_numpy()
     weights = np.array([cfg.weights.get(name, 1.0) for name in names])
     ranks = np.array([cfg.rank_by in ("", name) for name in names], dtype=bool)
+    # Half up, as Spark rounds; np.rint would round halves to even.
     fraction, whole = np.modf(rows["value"].to_numpy() * weights[codes] * 1e6)
     whole += fraction >= 0.5
     return pa.table([rows["consumer_id"], rows["producer_id"], whole, ranks[codes]], EVENTS)
@@ -228,17 +232,21 @@ def count_events(events: pa.Table) -> Bucket:
 
 
 def in_order(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct ids of a dictionary column, (n,) bytes, sorted; and each row's, (m,) int32."""
+    """The distinct ids of a dictionary column, and which of them each row has.
+
+    Returns the ids, (n,) bytes, sorted, and each row's position among them, (m,) int32.
+    """
     encoded = column.combine_chunks()
     order = pc.array_sort_indices(encoded.dictionary)
-    place = np.empty(len(order), np.int32)  # old code -> place in the order
+    # order[i] is the code of the i-th id; its inverse is the place of each code.
+    place = np.empty(len(order), np.int32)
     place[order.to_numpy()] = np.arange(len(order))
     ids = encoded.dictionary.take(order).cast(pa.binary()).to_pylist()
     return np.array(ids, dtype=np.bytes_), place[encoded.indices.to_numpy()]
 
 
 def popularity_in(bucket: Bucket) -> pa.RecordBatch:
-    """POPULARITY: every producer's consumers by the kind that ranks, and by any kind."""
+    """POPULARITY: how many consumers each producer has, by the kind that ranks and by any kind."""
     n = len(bucket.producers)
     ids = pa.array(bucket.producers.tolist(), pa.binary())
     ranks = np.bincount(bucket.indices[bucket.ranks], minlength=n)
@@ -249,8 +257,9 @@ def popularity_in(bucket: Bucket) -> pa.RecordBatch:
 def top_producers(popularity: DataFrame, cfg: MatrixSettings) -> np.ndarray:
     """The `cfg.producers` most popular ones after the first `cfg.drop_top`.
 
-    Popular is who has most consumers by the kind that ranks; then by any kind; then by id.
-    popularity: the rows of every bucket. Returns (n,) bytes, the most popular first.
+    The most popular producer has the most consumers by the kind that ranks; ties are broken by its
+    consumers of any kind, then by its id. popularity: the rows of every bucket. Returns (n,) bytes,
+    the most popular first.
     Source: Shiebler et al. 2018 drop the top of a side that is far more skewed than the other.
     """
     from pyspark.sql import functions as F
@@ -296,14 +305,14 @@ def block_writer(min_engagements: int, home: Path) -> Callable[[int], pa.RecordB
 
 
 def block_of(bucket: Bucket, producers: np.ndarray) -> Block:
-    """The bucket's consumers under the columns of `producers`; strengths are millionths still."""
+    """The bucket's consumers under the columns of `producers`; strengths remain in millionths."""
     columns = columns_of(bucket.producers, producers)
     indptr, indices, millionths, engagements = relabel(bucket, columns, len(producers))
     return Block(bucket.consumers, engagements, indptr, indices, millionths)
 
 
 def save_millionths(folder: Path, block: Block) -> None:
-    """Save a block with its strengths as numbers; a block without consumers has no folder."""
+    """Save a block, its strengths converted from millionths; without consumers, write no folder."""
     if len(block.ids):
         save_block(folder, replace(block, strengths=block.strengths / 1e6))
 

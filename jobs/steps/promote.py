@@ -54,6 +54,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     if champion is not None:
         inputs.append(champion)
         version_id = champion.facts["embedding"]
+    # The champion has no version if it was trained before the first one was published.
     if version_id:
         version = published_version(settings, version_id)
         settings.open_registry().set_alias(version.name, CHAMPION, version, only_forward=True)
@@ -63,6 +64,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         if champion is not None:
             models.set_alias(CHAMPION, champion)
         models.set_alias(CHALLENGER, challenger)
+    # Last: a receipt states that the aliases are set.
     with settings.lake.writing(
         "promote", day, settings=settings.digest(*SETTINGS), inputs=inputs
     ) as staging:

@@ -36,7 +36,7 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Publish vectors, fold-in, space and lineage. The same result again is the same version."""
+    """Publish vectors, fold-in, space and lineage. The same result is the same version."""
     lake = settings.lake
     matrix = lake.get("matrix", day)
     embed = lake.get("embed", day)
@@ -49,6 +49,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         "consumer": folded.path / "consumer",
         "producer": producers,
     }
+    # A log without profiles has no groups, and then no folder of them.
     if lookalike.facts["groups"]:
         entities[GROUPS] = lookalike.path / GROUPS
     version = settings.open_registry().publish(
@@ -56,6 +57,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         day,
         align.facts["space"],
         entities,
+        # Its columns follow the producers, which the registry keeps sorted by id.
         load_fold_in(align.path / "fold_in").in_order(order),
         lineage={
             "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
@@ -82,7 +84,7 @@ def metrics(settings: Settings, partitions: list[Partition]) -> dict[str, Any]:
     for partition in partitions:
         declared = tracked(settings, partition.step).facts
         for name, value in headlines(declared, partition.facts).items():
-            if not isinstance(value, str):
+            if not isinstance(value, str):  # texts, such as the space, are fields of the version
                 found[name] = value
     return found
 
@@ -95,6 +97,7 @@ def producer_vectors(matrix: Path, align: Path) -> tuple[Vectors, np.ndarray]:
     ids = np.load(matrix / "producers.npy")
     vectors = np.load(align / "producers.npy")
     counts = np.zeros(len(ids), np.int64)
+    # A block has one entry per pair of consumer and producer.
     for block in load_blocks(matrix / "fitted"):
         counts += np.bincount(block.indices, minlength=len(ids))
     order = np.argsort(ids)

@@ -98,11 +98,11 @@ def track(tracker: Tracker, partition: Partition) -> None:
     ModelRegistry(tracker).register(partition)
 
 
-# What is trained
+# How it is trained
 
 
 def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
-    """How the settings train it."""
+    """The part of the settings that concerns the training, and not the kind of the ranker."""
     from models.training import TrainingConfig
 
     return TrainingConfig(
@@ -141,6 +141,7 @@ def usable(partitions: list[Partition]) -> tuple[list[Partition], dict[str, str]
     left_out = {}
     for partition in partitions:
         space = partition.facts["space"]
+        # A day without vectors has no space, and can be mixed with any.
         if space and newest_space and space != newest_space:
             left_out[str(partition.day)] = (
                 f"its vectors are in space '{space}', those of {newest.day} in '{newest_space}'"
@@ -162,6 +163,7 @@ def load_day(settings: Settings, examples: Partition) -> Day:
     categories = [column.name for column in spec.categorical]
     names = [*categories, *spec.numeric, *spec.labels, "consumer_row", "producer_row"]
     table = pq.read_table(examples.path / EXAMPLES, columns=names)
+    # Before the first version there are no vectors, and every row number is -1.
     nothing: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
     consumers, producers = nothing, nothing
     if examples.facts["version"]:
@@ -175,9 +177,9 @@ def load_day(settings: Settings, examples: Partition) -> Day:
 
 
 class ProgressPrinter:
-    """Progress as lines on stderr: the first batch, then every tenth of the rows.
+    """Prints progress to stderr: after the first batch, then after every tenth of the rows.
 
-    At most one line per second, except for the last one.
+    At most one line per second, but always the last one.
     """
 
     def __init__(self, title: str) -> None:
@@ -224,6 +226,7 @@ def draw_losses(path: Path, trained: Trained, day: date) -> None:
     kernel = np.ones(width) / width
     with figure(path, f"Training up to {day}: loss by label") as axes:
         for column, label in enumerate(trained.model.spec.labels):
+            # Only full windows ("valid"): the others would bend the curve towards zero.
             smooth = np.convolve(trained.losses[:, column], kernel, mode="valid")
             axes.plot(np.arange(len(smooth)) + width, smooth, label=label.removeprefix("label_"))
         axes.set(xlabel="step", ylabel="binary cross-entropy", yscale="log")

@@ -1,4 +1,4 @@
-"""validate: can the day be trusted, and which of its rows?
+"""validate: decide whether the day can be trusted, and separate its good rows from its bad ones.
 
 Single bad rows go to quarantine/day=D with their reason. A day is refused if its columns are wrong,
 if it is empty, or if it has far fewer rows than usual or too many bad ones: its verdict is
@@ -64,7 +64,7 @@ FACTS = (
     Fact("bad_engagements", "engagements with a fault", "rows", "lower", headline=True),
     Fact("bad_consumers", "rows of consumers with a fault", "rows", "lower"),
     Fact("bad_items", "rows of items with a fault", "rows", "lower"),
-    # Of the quarantine; a row with two faults counts for both.
+    # In the quarantine. A row with two faults counts for both.
     Fact("bad_<table/fault>", "rows of the table with this fault", "rows", "lower"),
     Fact("gx_<suite>/success", "1 if every expectation of the suite is met", better="higher"),
     Fact("gx_<suite/fault>_percent", "share of the table's rows with this fault", "%", "lower"),
@@ -95,11 +95,12 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     before = [lake.get("land", earlier) for earlier in days_before(settings, day)]
     with judged_tables(spark, settings, day, land) as tables:
         evidence = [with_usual(table.evidence, limits, land, before) for table in tables]
-        importing.result()
+        importing.result()  # waits, and raises what the import raised
         from jobs.checks import data_docs, expectations
 
         results = expectations.judge(day, evidence, limits.max_bad_share)
         reason = " ".join(expectations.verdict(evidence, results))
+        # Before the verdict, so that every committed verdict has its quarantine.
         with lake.writing("quarantine", day, settings=digest, inputs=[land]) as quarantine:
             write_bad(quarantine, tables)
         with lake.writing("validate", day, settings=digest, inputs=[land, *before]) as staging:
@@ -133,7 +134,7 @@ def in_background(name: str) -> Future[ModuleType]:
     try:
         return worker.submit(import_module, name)
     finally:
-        worker.shutdown(wait=False)
+        worker.shutdown(wait=False)  # the thread ends after the import
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class Judged:
 
     @property
     def good(self) -> DataFrame:
+        # Without a bad row no reason has to be computed again.
         if not self.evidence.bad_rows:
             return self.landed
         return self.rows.where("reason = ''").drop("reason")
@@ -184,6 +186,7 @@ def judged_tables(
             judged[table] = judge_rows(table, rows, rules, keys, items)
         yield list(judged.values())
     finally:
+        # The session may be shared and live long, and its cache with it.
         for table_judged in judged.values():
             table_judged.rows.unpersist()
 
@@ -246,7 +249,7 @@ def write_bad(staging: Staging, tables: list[Judged]) -> None:
 def write_clean(staging: Staging, land: Partition, tables: list[Judged], partitions: int) -> None:
     """Write the good rows of every table.
 
-    The engagements are those of the source and those that labels of impressions stand for.
+    The engagements are those of the source, and one for every positive label of an impression.
     """
     clean: dict[str, DataFrame] = {}
     unchanged: set[str] = set()  # tables whose files can be copied
@@ -279,6 +282,7 @@ def engagements_of(impressions: DataFrame, labels: list[str]) -> DataFrame:
 
     ids = ("consumer_id", "producer_id", "item_id", "time_ms")
     outcomes = impressions.unpivot(ids, tuple(labels), "label", "happened")
+    # Spark's substring counts from 1 and needs a length; no label is this long.
     kind = F.substring("label", len("label_") + 1, 1000).alias("kind")
     value = F.lit(1.0).alias("value")
     return outcomes.where("happened = 1").select("*", kind, value).select(*ENGAGEMENTS)

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("dags", "embeddings", "jobs", "models", "perf", "tests")
 
-# room -> what it may import of ours, besides itself. A room that stands in no list of another is
-# imported by no one: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` by commands.
+# room -> what it may import of ours, besides itself. A room that no list names is imported by no
+# other: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` are loaded by commands.
 MAY_IMPORT = {
     "dags": {"jobs.errors", "jobs.pipeline", "jobs.settings", "jobs.spark"},
     "embeddings.align": set(),
@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "jobs.terminal": set(),
     "models": {"embeddings.registry"},
 }
-# Rooms that may import anything below them: who runs a day, and who offers the commands.
+# Rooms that may import any other room, and that no other room imports.
 TOP = {"jobs.cli", "jobs.steps"}
 # Libraries that a folder may not import: any service can use the registry.
 FOREIGN = {"embeddings/registry": {"airflow", "mlflow", "numba", "pyspark", "torch"}}
@@ -141,7 +141,7 @@ def test_every_room_has_a_rule():
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_imports_only_what_lies_below_it(room):
+def test_a_room_imports_only_the_rooms_below_it(room):
     assert edges()[room] - {"jobs", "embeddings"} <= MAY_IMPORT[room]
 
 
@@ -153,7 +153,7 @@ def test_nothing_imports_the_top():
 
 
 def test_the_rooms_form_no_circle():
-    """Only fold-ins and embedders know each other's types: a kind is built from a fit's result."""
+    """Except for fold-ins and embedders: a fold-in is built from the result of a fit."""
     below = {room: set(allowed) for room, allowed in MAY_IMPORT.items()}
     below["embeddings.fold_in"].discard("embeddings.embedders")
     while below:

@@ -1,4 +1,4 @@
-"""One suite for every kind of comm: alone, as threads, and as tasks of a Spark barrier job."""
+"""One suite for every communicator: alone, as threads, and as tasks of a Spark barrier job."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_allreduce_gives_every_worker_the_sum(run, dtype):
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
 def test_reduce_scatter_gives_every_worker_its_share_of_the_sum(run, rows):
-    """Split as `share` says, and gathered again."""
+    """The shares are those of `share`; gathered, they are the whole sum."""
 
     def work(comm: Communicator) -> dict:
         mine = comm.reduce_scatter(
@@ -91,7 +91,7 @@ def test_exchanges_follow_each_other(run):
 
 
 def test_an_error_of_one_worker_ends_the_work(run):
-    """The others do not wait for ever; the original error is raised."""
+    """The other worker does not wait forever, and the original error is raised."""
 
     def work(comm: Communicator) -> dict:
         if comm.rank == 1:

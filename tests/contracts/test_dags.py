@@ -120,7 +120,7 @@ def test_the_commands_in_its_prose_exist(parsed, tmp_path):
 
 
 def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
-    """Else the test above would pass on prose without any command."""
+    """Otherwise the test above would pass on prose without any command."""
     shown = re.findall(r"`(airflow backfill [^`]*)`", parsed["doc"])
     assert bool(shown) == (parsed["id"] == "embeddings_daily")
 

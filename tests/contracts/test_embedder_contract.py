@@ -72,8 +72,7 @@ def partition(matrix, tmp_path_factory) -> Path:
 
 
 def fit(name: str, partition: Path, workers: int = 1) -> Fitted:
-    """The fit, the consumers of all workers put together."""
-
+    """The fit, with the consumers of all workers in one array."""
     options = options_of(name)()
 
     def work(comm: Communicator) -> Fitted:
@@ -109,8 +108,8 @@ def test_two_workers_find_what_one_finds(name, partition):
     np.testing.assert_allclose(two.consumers @ two.producers.T, products, atol=1e-3)
 
 
-def test_engaged_pairs_score_above_the_others(name, partition, matrix):
-    """What it is for: the product of two vectors tells whether there is an engagement."""
+def test_engaged_pairs_score_above_other_pairs(name, partition, matrix):
+    """The purpose of an embedder: the product of two vectors predicts an engagement."""
     fitted = fit(name, partition)
     scores = fitted.consumers @ fitted.producers.T
     engaged = matrix.toarray() > 0

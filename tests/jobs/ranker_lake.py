@@ -69,7 +69,7 @@ def impressions(day: date, n: int = 200) -> pa.Table:
 def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> Partition:
     """A validated day: its impressions, their engagements, and profiles.
 
-    None stands for a day that validation refused.
+    shown: the impressions; None for a day that validation refused.
     """
     with settings.lake.writing(
         "validate", day, settings=settings.digest("source", "validation")
@@ -120,7 +120,7 @@ def profiles() -> dict[str, pa.Table]:
 def publish_version(settings: Settings, day: date, space: str = "author-s") -> Partition:
     """A version of that day.
 
-    Its consumers and producers are drawn anew for every day, so that row numbers differ by day.
+    Each day draws other consumers and producers, so that row numbers differ by day.
     """
     rng = np.random.default_rng(100 + (day - FIRST).days)
 

@@ -15,7 +15,8 @@ MINIMAL = '[source]\nkind = "kuairand"\npath = "data"\n'
 
 
 def written(tmp_path: Path, text: str) -> Path:
-    (file := tmp_path / "my.toml").write_text(text)
+    file = tmp_path / "my.toml"
+    file.write_text(text)
     return file
 
 
@@ -30,7 +31,7 @@ def test_a_missing_file_is_reported_with_the_remedy(tmp_path):
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path):
-    settings = load_settings(written(tmp_path, MINIMAL + ""))
+    settings = load_settings(written(tmp_path, MINIMAL))
     assert settings.source.path == tmp_path / "data"
     assert settings.home == tmp_path / ".evergreen"
 
@@ -41,7 +42,7 @@ def test_a_variable_wins_over_the_file(tmp_path, monkeypatch):
     assert (settings.embedding.dim, settings.embedding.name) == (8, "kept")
 
 
-def test_a_spark_option_of_the_users_wins_over_ours(tmp_path):
+def test_a_spark_option_of_the_user_wins_over_ours(tmp_path):
     conf = '[spark.conf]\n"spark.driver.host" = "10.0.0.7"\n"spark.executor.memory" = "8g"'
     given = classic_conf(load_settings(written(tmp_path, MINIMAL + conf)))
     assert given | {"spark.driver.host": "10.0.0.7", "spark.executor.memory": "8g"} == given

@@ -32,6 +32,7 @@ class ModelRegistry:
         """
         import mlflow
 
+        # MLflow would register the same bytes as a new version on every retry.
         version = self.find(trained)
         if version is not None:
             return version
@@ -48,7 +49,10 @@ class ModelRegistry:
         return next(iter(found), None)
 
     def set_alias(self, alias: str, trained: Partition) -> None:
-        """Point an alias at a model's version, unless it points at one of a newer day."""
+        """Point an alias at a model's version, unless it points at one of a newer day.
+
+        A backfill of an old day therefore never moves it back.
+        """
         version = self.register(trained)
         day = self.alias_day(alias)
         if day is None or day <= trained.day:
@@ -61,6 +65,7 @@ class ModelRegistry:
         try:
             version = self.tracker.client.get_model_version_by_alias(self.name, alias)
         except MlflowException as error:
+            # The first code means that the model is missing, the second that the alias is.
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise

@@ -28,18 +28,19 @@ OFF = "off"
 TAG = "evergreen."
 # MLflow's pages of training runs; without it they show the traces of a chat application.
 VIEW = "?workflowType=machine_learning"
-LONGEST_TAG = 5000  # characters, as MLflow's database holds them
+# Characters. MLflow's own limits are 8000 and 6000.
+LONGEST_TAG = 5000
 LONGEST_PARAM = 6000
-BATCH = 100  # metrics or tags in one request
+BATCH = 100  # metrics or tags in one request; MLflow accepts no more than 100 tags
 
 
 @dataclass(frozen=True)
 class TrackedStep:
     """A step of a day as its run describes it.
 
-    part: the experiment, which is also the part of the day ("embeddings", "ranker"). sections: the
-    settings that shape its result; the digest of them tells one run from the next. last: its end is
-    the end of the part.
+    part: the part of the day, "embeddings" or "ranker", which is also the MLflow experiment.
+    sections: the settings that shape its result; their digest identifies the run. last: whether
+    the part is complete when this step has ended.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         uri = self.settings.mlflow_uri
+        # SQLite creates the file, but not its folder.
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(uri)
@@ -73,10 +75,10 @@ class Tracker:
 
     @contextmanager
     def part_run(self, part: str, day: date) -> Iterator[Run]:
-        """The parent run of a part and day: found or created, and RUNNING while the block runs.
+        """The parent run of a part and day, found or created, and set to RUNNING.
 
-        It stays RUNNING until the last step of the part has ended; a block that fails leaves it
-        FAILED.
+        It stays RUNNING after the block, because other steps of the part follow; the last one ends
+        it. A block that fails leaves it FAILED.
         """
         run = self.find_or_create(
             self.experiment_id(part), f"{part} {day}", {"dag": part, "day": str(day)}
@@ -103,13 +105,14 @@ class Tracker:
         mlflow.set_tracking_uri(self.settings.mlflow_uri)
         with self.part_run(step.part, day) as parent:
             run_id = self._prepare(parent, step, day)
-            # An experiment that the step before left active would be refused.
+            # One process may run steps of both parts, and MLflow refuses to start a run while
+            # another experiment is active.
             mlflow.set_experiment(experiment_id=parent.info.experiment_id)
             mlflow.start_run(run_id=run_id, nested=True)
             run = StepRun(self, step, day, run_id, parent.info.run_id)
             try:
                 yield run
-            except BaseException as error:
+            except BaseException as error:  # a run killed by Ctrl-C must not stay RUNNING either
                 run.record_failure(error)
                 mlflow.end_run(status_after(error))
                 raise
@@ -135,7 +138,8 @@ class Tracker:
             tags.append(RunTag(TAG + name, text))
         params = [Param(name, value) for name, value in self._params(step).items()]
         self.client.log_batch(run_id, params=params, tags=tags)
-        for outcome in ("error", "skipped"):  # of an earlier attempt
+        # A retry continues the run, so an earlier attempt may have left its outcome here.
+        for outcome in ("error", "skipped"):
             if f"{TAG}{outcome}" in run.data.tags:
                 self.client.delete_tag(run_id, f"{TAG}{outcome}")
         return run_id
@@ -184,7 +188,7 @@ class Tracker:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        location = None
+        location = None  # the server's own
         if not self.settings.mlflow_uri.startswith("http"):
             folder = self.settings.home / "mlflow" / "artifacts" / name
             location = folder.resolve().as_uri()
@@ -211,8 +215,10 @@ class Tracker:
     ) -> Run:
         """The oldest run with these tags, created where it is missing.
 
-        Two processes may create one at the same time: the younger run is deleted.
+        MLflow has no unique constraint on tags, so two processes may create a run at the same time.
+        Both then find both runs, keep the older one, and delete their own if it is the younger.
         """
+        # The parent run has no step. Without this tag, a search for it would find its nested runs.
         tags = {"step": "all", **tags}
         if found := self.find(experiment, tags):
             return found[0]
@@ -249,7 +255,7 @@ class Tracker:
         run_tags = []
         for name, value in facts.items():
             if isinstance(value, bool | int | float):
-                metrics.append(Metric(metric_name(name), float(value), now, 0))
+                metrics.append(Metric(metric_name(name), float(value), now, step=0))
             else:
                 run_tags.append(RunTag(TAG + metric_name(name), str(value)[:LONGEST_TAG]))
         for name, text in (tags or {}).items():
@@ -287,8 +293,9 @@ class StepRun:
     def record_failure(self, error: BaseException) -> None:
         """Log why there is no result, and the reports that exist nevertheless."""
         kind = "skipped" if isinstance(error, Skip) else "error"
-        text = str(error) or type(error).__name__
+        text = str(error) or type(error).__name__  # KeyboardInterrupt has no message
         self.tracker.client.set_tag(self.run_id, TAG + kind, text[:LONGEST_TAG])
+        # A step is skipped before it writes any report.
         if not isinstance(error, Skip):
             self.record_reports()
 
@@ -301,6 +308,7 @@ class StepRun:
 
 def status_after(error: BaseException) -> str:
     """MLflow's status of a run that ended with this error."""
+    # A day without impressions is normal: it must not appear as a failure.
     if isinstance(error, Skip):
         return "FINISHED"
     return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"

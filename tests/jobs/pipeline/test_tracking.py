@@ -18,7 +18,7 @@ from jobs.pipeline import plan
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
-from jobs.steps import promote, train
+from jobs.steps import promote, train, validate
 from models import serving
 from models.features import Categorical, FeatureSpec
 from models.rankers.base import build, kinds, read_options
@@ -45,7 +45,7 @@ def client(settings) -> MlflowClient:
 
 @contextmanager
 def step_run(settings: Settings, step: str, day: date) -> Iterator:
-    """The run of a step, as the plan opens it."""
+    """The run of a step, opened as the plan opens it."""
     with Tracker(settings).step_run(plan.tracked(settings, step), day) as run:
         yield run
 
@@ -78,7 +78,7 @@ def runs(client: MlflowClient, dag: str, day: date) -> tuple[list, list]:
 
 
 def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
-    """Registering a model activates the ranker's experiment; embeddings still use theirs."""
+    """Registering a model activates the ranker's experiment; a later `embed` is not in it."""
     first, second = date(2031, 1, 1), date(2031, 1, 2)
     with step_run(settings, "train", first):
         ModelRegistry(Tracker(settings)).register(commit_model(settings, first))
@@ -175,6 +175,24 @@ def test_a_refused_day_records_its_figures_and_reason(settings, client):
     )
 
 
+def test_the_plan_records_a_refusal_with_its_figures(settings, client, monkeypatch):
+    """The plan finds the verdict that `validate` has committed, and raises the refusal."""
+    day = date(2030, 1, 9)
+
+    def refuse(spark, chosen, day):
+        commit(chosen, "validate", day, trusted=False, reason="too few rows", bad_items=3)
+        raise UntrustedDay("too few rows")
+
+    monkeypatch.setattr(validate, "needs", lambda chosen, day: [])
+    monkeypatch.setattr(validate, "run", refuse)
+    with pytest.raises(UntrustedDay):
+        plan.execute(settings, "validate", day, lambda: None)
+    _, (step,) = runs(client, "embeddings", day)
+    assert step.data.metrics == {"trusted": 0, "bad_items": 3}
+    verdict = plan.ensure(settings, "validate", day, lambda: None)
+    assert not verdict.facts["trusted"]
+
+
 def test_a_skipped_step_is_not_a_failure(settings, client):
     day = date(2030, 1, 6)
     with pytest.raises(Skip), step_run(settings, "examples", day):
@@ -233,8 +251,9 @@ def test_a_trained_model_is_registered_once(settings, client):
     trained = commit_model(settings, DAYS[0])
     with step_run(settings, "train", DAYS[0]) as run:
         run.record(trained)
-        train.track(run.tracker, trained)
-    version = ModelRegistry(Tracker(settings)).register(trained)
+        train.track(Tracker(settings), trained)
+    version = ModelRegistry(Tracker(settings)).find(trained)
+    assert version is not None
     again = ModelRegistry(Tracker(settings)).register(trained)
     assert (again.version, again.tags["evergreen.day"]) == (version.version, str(DAYS[0]))
     (parent,), (step,) = runs(client, "ranker", DAYS[0])

@@ -77,28 +77,25 @@ def test_days_in_any_order_give_the_same_bytes(spark, published, tmp_path):
     for day in (DAYS[2], DAYS[0], DAYS[1]):
         ensure(backwards, "publish", day, lambda: spark)
     for step in STEPS[:-1]:
-        assert [published.lake.get(step, d).digest for d in DAYS] == [
-            backwards.lake.get(step, d).digest for d in DAYS
-        ]
-    digests = [
-        [v.digest for v in s.open_registry().versions("author")] for s in (published, backwards)
-    ]
-    assert sorted(digests[0]) == sorted(digests[1])
+        for day in DAYS:
+            assert backwards.lake.get(step, day).digest == published.lake.get(step, day).digest
+    digests = []
+    for settings in (published, backwards):
+        versions = settings.open_registry().versions("author")
+        digests.append(sorted(version.digest for version in versions))
+    assert digests[0] == digests[1]
 
 
 def test_alignment_changes_no_dot_product(published):
-    raw, aligned, folded = (
-        published.lake.get(step, DAYS[2]).path for step in ("embed", "align", "fold_in")
-    )
-    ids = np.concatenate(
-        [block.ids for block in load_blocks(published.lake.get("matrix", DAYS[2]).path / "fitted")]
-    )
-    consumers = np.concatenate(
-        [np.load(file) for file in sorted((raw / "consumers").glob("*.npy"))]
-    )
-    published = open_shards(folded / "consumer")
-    before = consumers @ np.load(raw / "producers.npy").T
-    after = published.vectors[published.rows(ids)] @ np.load(aligned / "producers.npy").T
+    path = {step: published.lake.get(step, DAYS[2]).path for step in STEPS}
+    blocks = load_blocks(path["matrix"] / "fitted")
+    ids = np.concatenate([block.ids for block in blocks])
+    files = sorted((path["embed"] / "consumers").glob("*.npy"))
+    raw = np.concatenate([np.load(file) for file in files])
+    shards = open_shards(path["fold_in"] / "consumer")
+    aligned = shards.vectors[shards.rows(ids)]
+    before = raw @ np.load(path["embed"] / "producers.npy").T
+    after = aligned @ np.load(path["align"] / "producers.npy").T
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
@@ -141,11 +138,12 @@ def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(spark, svd_setting
     commit_days(svd_settings)
     for step in (matrix, embed):
         step.run(spark, svd_settings, DAYS[0])
-    home, kept = (svd_settings.lake.get(step, DAYS[0]).path for step in ("matrix", "embed"))
+    home = svd_settings.lake.get("matrix", DAYS[0]).path
     blocks = list(load_blocks(home / "fitted"))
-    sums, n = np.load(home / "column_sums.npy"), sum(len(block.ids) for block in blocks)
     assert len(blocks) > 1
-    folding = load_fold_in(kept / "fold_in")
+    sums = np.load(home / "column_sums.npy")
+    n = sum(len(block.ids) for block in blocks)
+    folding = load_fold_in(svd_settings.lake.get("embed", DAYS[0]).path / "fold_in")
     assert folding.row_extra == pytest.approx(sum(block.strengths.sum() for block in blocks) / n)
     np.testing.assert_allclose(folding.column_sums, sums + sums.sum() / np.count_nonzero(sums))
 
@@ -236,7 +234,7 @@ def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revi
 
 
 def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings, tmp_path):
-    """A real process is killed in publish before its receipt; the next one starts afresh."""
+    """A real process is killed in `publish` before it commits; the next one starts from scratch."""
     calm = settings.model_copy(update={"home": tmp_path / "calm"})
     for each in (settings, calm):
         commit_day(each, DAYS[0], random_day(0))

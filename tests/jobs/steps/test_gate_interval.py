@@ -18,7 +18,7 @@ DAY = date(2024, 1, 3)
 
 
 def first_implementation(users, labels, old, new, resamples, seed, level=0.95):
-    """`paired_bootstrap` as the champions of the first versions were chosen with."""
+    """`paired_bootstrap`, by which the first champions were chosen."""
     _, row_user = np.unique(users, return_inverse=True)
     n_users = int(row_user.max()) + 1
     rng = np.random.default_rng(seed)
@@ -73,3 +73,22 @@ def test_the_interval_is_bit_for_bit_the_first_one(
     found = [estimate.value, estimate.low, estimate.high]
     np.testing.assert_array_equal(found, [difference, low, high])
     np.testing.assert_array_equal(estimate.resamples, drawn)
+
+
+def test_a_day_with_one_outcome_promotes_without_a_picture(settings):
+    """AUC is undefined on it and on every resample: there is nothing to draw."""
+    predictions = {
+        "consumer_id": ["a", "b", "c"],
+        "label": np.zeros(3, dtype=np.int8),
+        "champion": [0.1, 0.2, 0.3],
+        "challenger": [0.3, 0.2, 0.1],
+    }
+    with settings.lake.writing("evaluate", DAY, settings="") as staging:
+        staging.facts |= {"champion": "2024-01-01", "challenger": "2024-01-02"}
+        pq.write_table(pa.table(predictions), staging.path / PREDICTIONS)
+    gate.run(None, settings, DAY)
+    facts = settings.lake.get("gate", DAY).facts
+    assert (facts["promoted"], facts["champion_after"]) == (1, "2024-01-02")
+    assert "one outcome only" in facts["why"]
+    assert not {"difference", "difference_low", "difference_high"} & facts.keys()
+    assert list(settings.report("gate", DAY).iterdir()) == []

@@ -29,13 +29,11 @@ def write_consumers(folder: Path, of: int) -> Path:
     """The consumers in this many shards."""
     ids = np.array(sorted(id_.encode() for id_ in VECTORS))
     for number in range(of):
-        mine = ids[number::of]
-        rows = np.array([VECTORS[id_.decode()] for id_ in mine.tolist()], np.float32)
-        write_shard(
-            folder,
-            number,
-            Vectors(mine, rows, np.ones(len(mine), np.int32), np.zeros(len(mine), bool)),
-        )
+        own = ids[number::of]
+        vectors = np.array([VECTORS[id_.decode()] for id_ in own.tolist()], np.float32)
+        counts = np.ones(len(own), np.int32)
+        folded = np.zeros(len(own), bool)
+        write_shard(folder, number, Vectors(own, vectors, counts, folded))
     return folder
 
 
@@ -72,10 +70,8 @@ def slow_groups(at_least: int) -> dict[str, tuple[int, list[float]]]:
 @pytest.mark.parametrize(("shards", "files", "at_least"), [(1, 1, 1), (3, 2, 1), (2, 3, 5)])
 def test_centroids_are_the_means_of_a_loop(spark, tmp_path, shards, files, at_least):
     """For any split of consumers and profiles into files."""
-    consumers, profiles = (
-        write_consumers(tmp_path / "consumer", shards),
-        write_profiles(tmp_path / "profiles", files),
-    )
+    consumers = write_consumers(tmp_path / "consumer", shards)
+    profiles = write_profiles(tmp_path / "profiles", files)
     found = lookalike.group_centroids(spark, profiles, consumers, at_least)
     expected = slow_groups(at_least)
     assert [id_.decode() for id_ in found.ids.tolist()] == list(expected)
@@ -85,10 +81,8 @@ def test_centroids_are_the_means_of_a_loop(spark, tmp_path, shards, files, at_le
 
 
 def test_groups_that_are_too_small_are_left_out(spark, tmp_path):
-    consumers, profiles = (
-        write_consumers(tmp_path / "consumer", 2),
-        write_profiles(tmp_path / "profiles", 2),
-    )
+    consumers = write_consumers(tmp_path / "consumer", 2)
+    profiles = write_profiles(tmp_path / "profiles", 2)
     assert lookalike.group_centroids(spark, profiles, consumers, min_consumers=40) is None
 
 

@@ -163,7 +163,7 @@ def test_every_fact_is_declared_by_its_step(spark, settings):
 
 
 def test_headlines_are_the_figures_of_the_decision():
-    """They also stand on the run of the day, beside those of the other steps."""
+    """Headlines are also logged to the day's run, beside those of the other steps."""
     headlines = {
         step: [fact.name for fact in module(step).FACTS if fact.headline] for step in RANKER_STEPS
     }
@@ -207,7 +207,7 @@ def test_a_day_of_another_space_is_left_out_and_named(spark, settings):
     train.run(None, settings, DAYS[3])
     facts = settings.lake.get("train", DAYS[3]).facts
     assert facts["space"] == "author-new"
-    assert facts["days"] == 2  # its own, and the first, which has no vectors
+    assert facts["days"] == 2  # the day itself, and the first day, which has no vectors
     why = f"its vectors are in space 'author-s', those of {DAYS[3]} in 'author-new'"
     assert facts["left_out"] == "; ".join(f"{day}: {why}" for day in DAYS[1:3])
 

@@ -94,7 +94,7 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_counted_by_them(spark, 
 
 
 def test_every_committed_fact_is_declared(spark, day_of):
-    """With repeats, dropped and quarantined ones, so that the facts of both are there."""
+    """Some repeats are dropped and others quarantined, so that both kinds of facts exist."""
     log = one_day()
     settings = day_of(pd.concat([log, log[:2], log[2:4].assign(tab=99)]))
     validate.run(spark, settings, DAY)
