@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from embeddings.blocks import MatrixShare
     from embeddings.fold_in.base import FoldIn
 
-# Files are searched, not imported, so that reading the settings does not load every solver.
+# Files are searched, not imported, so that listing the embedders does not load every solver.
 DEFINES_AN_EMBEDDER = re.compile(r"^EMBEDDER\b", re.MULTILINE)
 
 Progress = Callable[[str], None]  # called with one line of text
