@@ -1,7 +1,8 @@
 """Alignment: rotations that make versions of different days comparable.
 
-A factorisation is free up to an orthogonal R: (U R)(V R)ᵀ = U Vᵀ. `canonical_axes` chooses R from
-a version alone, which an anchor needs. `procrustes` rotates a later version onto the anchor.
+A factorisation is determined only up to an orthogonal R: (U R)(V R)ᵀ = U Vᵀ. `canonical_axes`
+chooses R from a version alone, which an anchor needs. `procrustes` rotates a later version onto the
+anchor.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from threadpoolctl import threadpool_limits
 
-TIE = 1e-5  # cosines closer to each other than this count as equal
-BLOCK = 256  # rows whose cosines with all others are computed at once
+TIE = 1e-5  # float32 cosines closer than this count as equal
+BLOCK = 256  # entities compared with all others at once; bounds the (BLOCK, n) cosines in memory
 
 
 def procrustes(vectors: np.ndarray, anchor: np.ndarray) -> np.ndarray:
     """The orthogonal R (k, k) float64 that minimises Σ_i ‖vectors_i R − anchor_i‖².
 
     vectors, anchor: (n, k), the same entities in the same order. With the SVD
-    vectorsᵀ anchor = W S Zᵀ, R = W Zᵀ. Rotating both sides by R changes no dot product.
-    Raises ValueError when the shapes differ. Source: Schönemann 1966, Psychometrika 31.
+    vectorsᵀ anchor = W S Zᵀ, R = W Zᵀ. Rotating consumers and producers by R changes no dot product
+    between them. Raises ValueError if the shapes differ or a value is not finite. Source:
+    Schönemann 1966, "A generalized solution of the orthogonal Procrustes problem", Psychometrika
+    31.
     """
     if vectors.shape != anchor.shape:
         raise ValueError(
@@ -29,7 +32,8 @@ def procrustes(vectors: np.ndarray, anchor: np.ndarray) -> np.ndarray:
     a = vectors.astype(np.float64)
     b = anchor.astype(np.float64)
     with threadpool_limits(1):
-        # SciPy still checks the (k, k) product of the two, which shows any NaN of a row.
+        # The check of both (n, k) arrays is redundant: the SVD inside checks their (k, k) product,
+        # and a NaN in any row ends up there.
         rotation, _ = orthogonal_procrustes(a, b, check_finite=False)
     return rotation
 
@@ -39,13 +43,13 @@ def canonical_axes(vectors: np.ndarray) -> np.ndarray:
 
     vectors: (n, k), usually the producers'. The Gram matrix of vectors R is diagonal, largest
     first: the columns of R are the eigenvectors of vectorsᵀ vectors, each with the sign that makes
-    Σ_i (vectors R)_ij³ positive. A rotated copy of a version ends on the same axes unless two
-    eigenvalues are equal.
+    Σ_i (vectors R)_ij³ positive. A rotated copy of a version gets the same axes, unless two
+    eigenvalues are equal or one of these sums is zero. Computed in float64.
     """
     with threadpool_limits(1):
         v = vectors.astype(np.float64)
         _, axes = np.linalg.eigh(v.T @ v)
-        axes = axes[:, ::-1]
+        axes = axes[:, ::-1]  # eigh sorts ascending
         skew = np.sum((v @ axes) ** 3, axis=0)
     return axes * np.where(skew < 0, -1.0, 1.0)
 
@@ -64,7 +68,7 @@ def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def relative_residual(a: np.ndarray, b: np.ndarray) -> float:
-    """‖a − b‖ / ‖b‖ (Frobenius). 0: the same; about √2: unrelated."""
+    """‖a − b‖ / ‖b‖ (Frobenius norms): 0 if equal, about √2 if unrelated and of equal norm."""
     return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-300)
 
 
@@ -73,9 +77,9 @@ def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int = 10, most: int = 200
 
     Returns the mean over entities, 0 if there are fewer than two. No rotation of a or b changes it.
     a, b: (n, width), the same entities in the same order; widths may differ. Entities that are zero
-    in a or b are left out. most: where more entities remain, this many evenly spaced ones are
-    compared, each against all. Entities within TIE of the k-th nearest count as among the k,
-    because equal vectors have no order.
+    in a or b are left out. most: if more entities remain, only this many, evenly spaced, are
+    compared, each with all. In b, every entity within TIE of the k-th nearest counts as one of the
+    k, because equal vectors have no order.
     """
     nonzero = a.any(axis=1) & b.any(axis=1)
     n = int(nonzero.sum())
@@ -97,15 +101,16 @@ def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int = 10, most: int = 200
 
 
 def unit_rows(v: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float32; no row may be zero."""
+    """Rows scaled to length 1, float32. v: (n, k), no row zero."""
     return (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32)
 
 
 def cosines(unit: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Cosine of each of these rows with every row, (rows, n).
+    """The cosine of each of these rows with every row, (len(rows), n).
 
-    A row's cosine with itself is set to −2, so that it is never its own neighbour.
+    unit: (n, k), rows of length 1. A row's cosine with itself is set to −2, so that it is never its
+    own neighbour.
     """
-    result = unit[rows] @ unit.T
-    result[np.arange(len(rows)), rows] = -2.0
-    return result
+    products = unit[rows] @ unit.T
+    products[np.arange(len(rows)), rows] = -2.0
+    return products

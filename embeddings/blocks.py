@@ -1,4 +1,4 @@
-"""The consumer-producer matrix on disk, in CSR blocks of consumers; a worker's share of them.
+"""The consumer-producer matrix on disk, in CSR blocks of consumers, and a worker's share of it.
 
     column_sums.npy                (n_producers,) float64, the sum of each fitted column
     fitted/block-00000/{ids,engagements,indptr,indices,strengths}.npy
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Block:
     """Some consumers and the strengths of their pairs: n consumers, nnz pairs.
 
-    The columns are rows of producers, ascending for each consumer.
+    A column is a producer's row number. The columns of each consumer ascend.
     """
 
     ids: np.ndarray  # (n,) bytes, sorted
@@ -36,7 +36,7 @@ class Block:
     strengths: np.ndarray  # (nnz,) float64
 
     def matrix(self, n_columns: int) -> sp.csr_matrix:
-        """The block as a matrix (n, n_columns)."""
+        """The block as a matrix, (n, n_columns) float64."""
         shape = (len(self.ids), n_columns)
         return sp.csr_matrix((self.strengths, self.indices, self.indptr), shape=shape)
 
@@ -55,14 +55,14 @@ class Block:
 
 
 def save_arrays(folder: Path, record: object) -> None:
-    """Save every array of a dataclass as a file of its name."""
+    """Save every array of a dataclass as <field name>.npy in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in vars(record).items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
 def load_arrays(folder: Path, kind: type[T]) -> T:
-    """Memory-map the arrays of a dataclass that `save_arrays` wrote."""
+    """Memory-map the arrays of a dataclass of this kind that `save_arrays` wrote."""
     arrays = {}
     for field in fields(kind):  # type: ignore[arg-type]
         arrays[field.name] = np.load(
@@ -87,23 +87,24 @@ def load_blocks(folder: Path) -> list[Block]:
 
 
 def stack(blocks: list[Block], n_columns: int) -> sp.csr_matrix:
-    """One matrix of all blocks, rows in block order."""
+    """One matrix of all blocks, (consumers, n_columns), rows in block order."""
     return sp.vstack([block.matrix(n_columns) for block in blocks], format="csr")
 
 
 class MatrixShare:
     """One worker's share of the fitted matrix (n_consumers, n_producers): an embedder's input.
 
-    Whole blocks of consumers, so that a worker writes the vectors of the blocks it has read. The
-    workers' blocks follow each other by rank.
+    A share is whole blocks of consumers, so that a worker writes the vectors of exactly the blocks
+    it has read. The workers' blocks follow each other by rank.
     """
 
     def __init__(self, folder: Path, comm: Communicator) -> None:
-        """folder: a committed partition of the step `matrix`, see above.
+        """Open a share. All workers must do so together: they exchange their numbers of consumers.
 
-        All workers construct their shares at the same time: they exchange the number of consumers.
+        folder: a committed partition of the step `matrix`, laid out as above.
         """
         self.comm = comm
+        # By name: all workers must cut the same list.
         self._homes = sorted((folder / "fitted").glob("block-*"))
         self.column_sums = np.load(folder / "column_sums.npy")  # (n_producers,) float64
         by_rank = np.array_split(np.array(self._homes, dtype=object), comm.size)
@@ -111,18 +112,19 @@ class MatrixShare:
         self.block_sizes: dict[str, int] = {}  # consumers of each own block, by name and in order
         for home in self.block_homes:
             self.block_sizes[home.name] = len(load_block(home).ids)
-        own = np.array([sum(self.block_sizes.values())])
-        self.n_consumers = int(comm.allreduce(own)[0])  # of all workers
+        n_own = np.array([sum(self.block_sizes.values())])
+        self.n_consumers = int(comm.allreduce(n_own)[0])  # of all workers
 
     @property
     def n_producers(self) -> int:
+        """Number of producers, which every worker has in full."""
         return len(self.column_sums)
 
     def by_consumer(self, transform: Callable[[sp.csr_matrix], sp.csr_matrix]) -> sp.csr_matrix:
-        """This worker's rows, (own consumers, n_producers).
+        """This worker's rows, (own consumers, n_producers), in the type that `transform` returns.
 
-        transform: applied to each block of raw float64 strengths before the blocks are stacked, so
-        that the raw matrix is never in memory as a whole.
+        transform: applied to each block of float64 strengths before the blocks are stacked, so that
+        the share is never in memory in float64.
         """
         blocks = []
         for home in self.block_homes:
@@ -130,20 +132,23 @@ class MatrixShare:
         if len(blocks) == 1:
             return blocks[0]  # stacking would copy it
         if not blocks:
+            # Fewer blocks than workers: this worker takes part in the exchanges without rows.
             return sp.csr_matrix((0, self.n_producers), dtype=np.float32)
         return sp.vstack(blocks, format="csr")
 
     def by_producer(self) -> sp.csr_matrix:
-        """A contiguous range of the transposed matrix, (own producers, n_consumers), float32.
+        """A row range of the transposed matrix, (own producers, n_consumers) float32.
 
-        The ranges of all workers hold about as many pairs each. Every worker reads all blocks once
-        and keeps its columns.
+        The ranges of the workers follow each other by rank and hold about equally many pairs. Every
+        worker reads all blocks and keeps its own columns.
         """
+        # Counted first, because the ranges depend on the pairs of all blocks.
         counts = np.zeros(self.n_producers, np.int64)
         for home in self._homes:
             counts += np.bincount(load_block(home).indices, minlength=self.n_producers)
         indptr = np.concatenate([[0], np.cumsum(counts)])
         own = even_split(indptr, self.comm.size)[self.comm.rank]
+        # Block by block: only this worker's columns are ever in memory together.
         columns = []
         for home in self._homes:
             strengths = load_block(home).matrix(self.n_producers).astype(np.float32)
@@ -152,8 +157,9 @@ class MatrixShare:
 
 
 def even_split(indptr: np.ndarray, parts: int) -> list[slice]:
-    """Contiguous row ranges with about as many entries each. indptr: (n + 1,)."""
+    """Contiguous row ranges with about equally many entries each. indptr: (n + 1,), as in CSR."""
     bounds = np.searchsorted(indptr, np.linspace(0, indptr[-1], parts + 1))
+    # The first and the last range also take the empty rows at either end.
     bounds[0] = 0
     bounds[-1] = len(indptr) - 1
     ranges = []

@@ -15,8 +15,8 @@ from typing import Any, Literal
 class Fact:
     """The declaration of one fact, or of a family of facts that differ in one part of their name.
 
-    name: as it is reported. `auc_<label>` declares every name that begins with "auc_"; one part
-    in angle brackets stands for any text that is not empty.
+    name: as it is reported. One part in angle brackets stands for any text that is not empty:
+    `auc_<label>` declares every longer name that begins with "auc_".
     """
 
     name: str
@@ -36,13 +36,16 @@ class Fact:
 
 
 def declaration(declared: Iterable[Fact], name: str) -> Fact | None:
-    """The first declaration of a fact of that name; None where there is none."""
-    return next((fact for fact in declared if fact.declares(name)), None)
+    """The first of these declarations that declares `name`; None if there is none."""
+    for fact in declared:
+        if fact.declares(name):
+            return fact
+    return None
 
 
 def headlines(declared: Iterable[Fact], facts: dict[str, Any]) -> dict[str, Any]:
     """The facts among these that are declared as headlines."""
-    declared = list(declared)
+    declared = list(declared)  # it is read once per fact, which would exhaust an iterator
     chosen = {}
     for name, value in facts.items():
         fact = declaration(declared, name)

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-LEVEL = 0.95  # of every interval
+LEVEL = 0.95  # share of the draws inside every interval
 CHUNK = 50  # resamples at a time: the memory is CHUNK * rows weights
 MEAN_RESAMPLES = 1000
 
@@ -33,10 +33,11 @@ class Statistic(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its bootstrap interval; NaN where it is undefined.
+    """A statistic with its percentile bootstrap interval; NaN where it is undefined.
 
-    draws: (resamples,) the statistic of every resample. Estimates of one bootstrap have the same
-    resamples in the same order, so that their difference and their ratio are paired.
+    draws: (resamples,), the statistic of every resample. Estimates from one bootstrap have the same
+    resamples in the same order, so that their differences and ratios are paired. Source: Efron
+    1979, "Bootstrap Methods: Another Look at the Jackknife", Ann. Statist. 7.
     """
 
     value: float
@@ -65,7 +66,7 @@ class Estimate:
         return Estimate.from_draws(self.value - other.value, self.draws - other.draws)
 
     def __truediv__(self, other: Estimate) -> Estimate:
-        """NaN or infinite where the other one is zero."""
+        """NaN or infinite where `other` is zero."""
         with np.errstate(divide="ignore", invalid="ignore"):
             value = np.divide(self.value, other.value)
             return Estimate.from_draws(value, self.draws / other.draws)
@@ -74,7 +75,7 @@ class Estimate:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
     def fields(self, name: str) -> dict[str, float]:
-        """The columns NAME, NAME_low and NAME_high of a table."""
+        """The value and the interval as table columns: NAME, NAME_low and NAME_high."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
@@ -88,8 +89,8 @@ def user_bootstrap(
 ) -> dict[Name, Estimate]:
     """Estimate statistics of the same rows on the same resamples of whole users.
 
-    users: (n,) the id of each row's user, of any kind. The draws depend on the seed and the number
-    of users alone. Without rows every estimate is NaN.
+    users: (n,), the id of each row's user, of any type. The draws depend only on the seed and the
+    number of users. Without rows every estimate is NaN.
     """
     if not len(users):
         return {name: Estimate(np.nan, np.nan, np.nan) for name in statistics}
@@ -100,10 +101,11 @@ def user_bootstrap(
         weights = user_weights[:, user_row]  # a row counts as often as its user was drawn
         for name, statistic in statistics.items():
             draws[name].append(statistic(weights))
-    return {
-        name: Estimate.from_draws(float(statistic()), np.concatenate(draws[name]))
-        for name, statistic in statistics.items()
-    }
+    estimates = {}
+    for name, statistic in statistics.items():
+        value = float(statistic())  # on the rows themselves, unweighted
+        estimates[name] = Estimate.from_draws(value, np.concatenate(draws[name]))
+    return estimates
 
 
 def _multinomial(n_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -115,7 +117,7 @@ def _multinomial(n_users: int, resamples: int, seed: int) -> Iterator[np.ndarray
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """values: (n,), weights: (..., n). Returns (...)."""
+    """The weighted mean of values. values: (n,), weights: (..., n). Returns (...)."""
     if weights is None:
         return values.mean()
     return weights @ values / weights.sum(axis=-1)

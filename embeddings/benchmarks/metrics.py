@@ -14,14 +14,14 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-CHUNK = 512  # consumers scored at a time: the memory is CHUNK * m scores
+CHUNK = 512  # consumers scored at a time; bounds the (CHUNK, m) scores in memory
 
 
 @dataclass(frozen=True)
 class Ranking:
     """The ranks of every consumer's relevant producers.
 
-    ranks: (pairs,) from 0, grouped by consumer; counts: (n,) relevant producers of each consumer.
+    ranks: (pairs,), from 0, grouped by consumer. counts: (n,), relevant producers of each consumer.
     """
 
     ranks: np.ndarray
@@ -34,16 +34,17 @@ class Ranking:
         Source: Järvelin & Kekäläinen 2002, "Cumulated Gain-Based Evaluation of IR Techniques".
         """
         discounts = 1 / np.log2(np.arange(2, top + 2))
-        gains = np.append(discounts, 0.0)  # the last one is of every rank beyond the cut-off
+        gains = np.append(discounts, 0.0)  # the last gain is that of every rank beyond the cut-off
+        gained = self._sums(gains[np.minimum(self.ranks, top)])
         best_sums = np.cumsum(discounts)
         best = best_sums[np.clip(self.counts, 1, top) - 1]
-        return self._sums(gains[np.minimum(self.ranks, top)]) / np.where(self.counts, best, np.nan)
+        return gained / np.where(self.counts, best, np.nan)
 
     def recall(self, top: int) -> np.ndarray:
         """Recall@top of every consumer, (n,); NaN for a consumer without relevant producers.
 
-        The share of the relevant producers that are among the first `top`. A consumer with more
-        than `top` relevant producers can reach 1, too: the denominator is min(count, top).
+        The share of the relevant producers that are among the first `top`. The denominator is
+        min(count, top), so that a consumer with more than `top` relevant producers can reach 1 too.
         """
         reachable = np.minimum(self.counts, top)
         return self._sums(self.ranks < top) / np.where(self.counts, reachable, np.nan)
@@ -63,20 +64,21 @@ def rank(
 ) -> Ranking:
     """Rank all producers for every consumer by the product of their vectors.
 
-    consumers: (n, k), producers: (m, k). seen, relevant: (n, m), non-zero at the pairs concerned;
-    seen producers are ranked last. Of equal scores the producer with the smaller row comes first.
-    popularity: (m,), the scores for consumers whose vector is zero; without it, those score 0
-    everywhere.
+    consumers: (n, k), producers: (m, k). seen, relevant: (n, m), the stored entries count.
+    Seen producers are ranked last. Of equal scores the producer with the smaller row comes first.
+    popularity: (m,), the scores for consumers whose vector is zero; without it they score every
+    producer 0.
     """
     transposed = producers.T.astype(np.float32)
-    chunks = [np.zeros(0, np.int64)]
+    chunks = [np.zeros(0, np.int64)]  # not empty, so that no consumers can be concatenated too
     for start in range(0, len(consumers), CHUNK):
         rows = slice(start, start + CHUNK)
         vectors = consumers[rows]
         scores = vectors.astype(np.float32) @ transposed
         if popularity is not None:
             scores[~vectors.any(axis=1)] = popularity
-        scores[_row_numbers(seen[rows]), seen[rows].indices] = -np.inf
+        known = seen[rows]
+        scores[_row_numbers(known), known.indices] = -np.inf
         wanted = relevant[rows]
         chunks.append(_ranks(scores, _row_numbers(wanted), wanted.indices))
     return Ranking(np.concatenate(chunks), np.diff(relevant.indptr))
@@ -91,15 +93,17 @@ def _row_numbers(x: sp.csr_matrix) -> np.ndarray:
 def _ranks(scores, rows, columns):
     """The rank of each entry in its row, (pairs,): the number of entries that precede it.
 
-    An entry precedes another if it is higher, or as high and further left. Counting is O(m) for a
-    pair, which beats sorting the row as long as a consumer has few relevant producers.
+    scores: (consumers, m). rows, columns: (pairs,). An entry precedes another if it is higher, or
+    equal and further left. Counting is O(m) per pair, which is faster than sorting the row as long
+    as a consumer has few relevant producers.
     """
     ranks = np.zeros(len(rows), np.int64)
     for pair in range(len(rows)):
-        line, column = scores[rows[pair]], columns[pair]
-        own = line[column]
+        row = scores[rows[pair]]
+        column = columns[pair]
+        own = row[column]
         before = 0
-        for other in range(len(line)):
-            before += (line[other] > own) | ((line[other] == own) & (other < column))
+        for other in range(len(row)):
+            before += (row[other] > own) | ((row[other] == own) & (other < column))
         ranks[pair] = before
     return ranks

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 @dataclass(frozen=True)
 class Split:
-    """One matrix in three parts of the same shape: to fit, to tune, and to evaluate."""
+    """A matrix split into three of the same shape: to fit, to tune and to evaluate."""
 
     train: sp.csr_matrix
     validation: sp.csr_matrix
@@ -18,7 +18,7 @@ class Split:
 
     @property
     def evaluated(self) -> np.ndarray:
-        """Rows of the consumers with test pairs."""
+        """Row numbers of the consumers with test pairs."""
         return np.flatnonzero(np.diff(self.test.indptr))
 
 
@@ -32,12 +32,13 @@ def split_by_consumer(
     lengths = np.diff(x.indptr)
     row = np.repeat(np.arange(x.shape[0]), lengths)
     order = np.lexsort((np.random.default_rng(seed).random(x.nnz), row))
-    # The place of every pair in the shuffled order of its consumer: the first ones are held out.
+    # The place of every pair in its consumer's shuffled order. The first places are held out.
     place = np.empty(x.nnz, np.int64)
     place[order] = np.arange(x.nnz) - np.repeat(x.indptr[:-1], lengths)
 
     def held_out(share: float) -> np.ndarray:
         """Pairs to hold out of each consumer, (n,)."""
+        # At least one, because the rounded share of a short row would be zero.
         return np.where(lengths >= min_pairs, np.maximum(1, np.round(share * lengths)), 0)
 
     n_test = held_out(test)
@@ -81,5 +82,5 @@ def most_active(x: sp.csr_matrix, percent: float) -> np.ndarray:
 
 
 def fold_numbers(n: int, n_folds: int, seed: int) -> np.ndarray:
-    """The fold of every consumer, (n,), 0 … n_folds − 1; the folds' sizes differ by one at most."""
+    """The fold of every consumer, (n,), 0 … n_folds − 1. Their sizes differ by at most one."""
     return np.random.default_rng(seed).permutation(n) % n_folds

@@ -4,8 +4,8 @@
            + λ Σ_i (|S_i| + α0 m)^ν ‖u_i‖² + λ Σ_j (|S_j| + α0 n)^ν ‖v_j‖²
 
 over n consumers and m producers with strengths s > 0 on the set S. Given one side, each row of the
-other side is a small least squares problem; an iteration solves the consumers' and then the
-producers'. Sources: Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback
+other side is a small least squares problem. An iteration solves the consumers and then the
+producers. Sources: Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback
 datasets"; Rendle et al. 2022, "Revisiting the performance of iALS on item recommendation
 benchmarks", arXiv:2110.14037.
 """
@@ -24,12 +24,14 @@ from embeddings.blocks import MatrixShare, even_split
 from embeddings.embedders import base
 from embeddings.embedders.base import Curve, Fitted, Progress
 from embeddings.facts import Fact
+from embeddings.fold_in.als import ALSFoldIn
+from embeddings.kernels.arguments import penalties, positive
 from embeddings.kernels.communicator import Communicator, run_threads
 from embeddings.kernels.conjugate_gradients import cg_rows
 from embeddings.kernels.exact_solve import exact_rows
 from embeddings.kernels.simd import LANES, empty_aligned
 
-BATCH = 1024  # rows solved at a time: with their intermediate results they fit into a core's cache
+BATCH = 1024  # rows solved at a time: they and their intermediate results fit into a core's cache
 DRAWN = 4096  # rows of the random start that share a seed
 
 
@@ -37,7 +39,8 @@ class Options(base.Options):
     """Options of ALS, `[embedding.als]`. The defaults suit strengths around 1."""
 
     iterations: int = Field(default=32, ge=1)
-    """After 32, producers of two seeds agree to a mean cosine of 0.95; after 16, to 0.91."""
+    """Number of iterations. After 32, the producers of two seeds agree to a mean cosine of 0.95;
+    after 16, to 0.91."""
 
     unobserved_weight: float = Field(default=0.1, ge=0)
     """α0, the weight of every pair, with an engagement or without."""
@@ -92,12 +95,10 @@ class ALS:
             progress(f"ALS: {iteration} of {cfg.iterations} iterations, loss {loss:.6g}")
 
         by_consumer = matrix.by_consumer(lambda block: block.astype(np.float32))
-        found = fit(by_consumer, matrix.by_producer(), cfg, matrix.comm, report)
+        factors = fit(by_consumer, matrix.by_producer(), cfg, matrix.comm, report)
         facts: dict[str, float | int] = {"loss": losses[-1], "iterations": len(losses)}
-        from embeddings.fold_in.als import ALSFoldIn
-
-        fold_in = ALSFoldIn.of(found, cfg)
-        return Fitted(found.consumers, found.producers, fold_in, facts, [loss_curve(losses)])
+        fold_in = ALSFoldIn.of(factors, cfg)
+        return Fitted(factors.consumers, factors.producers, fold_in, facts, [loss_curve(losses)])
 
 
 EMBEDDER = ALS()
@@ -123,7 +124,7 @@ def als(
 ) -> ALSFactors:
     """Fit a matrix in this process. x: (n, m) strengths > 0.
 
-    Any number of threads gives the same up to rounding. progress, errors raised: as in `fit`.
+    The number of threads changes the result only by rounding. progress, errors raised: as in `fit`.
     """
 
     def work(comm: Communicator) -> ALSFactors:
@@ -151,25 +152,28 @@ def fit(
     by_consumer: (own consumers, m) strengths > 0. by_producer: (own producers, n), the same matrix
     transposed. progress: called with the number of finished iterations and the loss.
 
-    Raises ValueError where the workers' rows do not make up the whole matrix, or a strength is not
+    Raises ValueError if the workers' rows do not make up the whole matrix, or a strength is not
     above 0.
     """
+    # The consumers start at zero: they are solved first, from the random producers.
     consumers = Side(by_consumer, by_producer.shape[1], cfg, comm)
     producers = Side(by_producer, by_consumer.shape[1], cfg, comm)
     producers.rows[:, : cfg.dim] = initial_rows(producers.start, len(producers.rows), cfg)
     losses = np.empty(cfg.iterations)
-    frame = np.eye(cfg.dim)  # the product of all rotations so far, undone at the end
+    rotation = np.eye(cfg.dim)  # the product of all rotations so far, undone at the end
     for iteration in range(cfg.iterations):
         for side, other in ((consumers, producers), (producers, consumers)):
+            # In the axes of the other side's Gram matrix the dense part of every row is diagonal.
+            # Both sides are rotated, so that their products stay the same.
             eigenvalues, axes = shared_axes(other.gram(), comm)
-            frame = frame @ axes
+            rotation = rotation @ axes
             side.rotate(axes)
             other.rotate(axes)
             losses[iteration] = side.solve(other, eigenvalues)
         if progress:
             progress(iteration + 1, float(losses[iteration]))
-    consumers.rotate(frame.T)
-    producers.rotate(frame.T)
+    consumers.rotate(rotation.T)
+    producers.rotate(rotation.T)
     vectors = comm.allgather(producers.vectors())
     return ALSFactors(consumers.vectors(), vectors, producers.gram(), losses)
 
@@ -181,6 +185,7 @@ class Side:
         """x: (own rows, rows of the other side). total: rows of this side over all workers."""
         sizes = comm.allgather(np.array([x.shape[0]]))
         if sizes.sum() != total:
+            # Ranges that do not fit together would silently assign vectors to the wrong rows.
             raise ValueError(
                 f"The workers hold {sizes.sum()} rows; the other side of the matrix has {total} "
                 "columns."
@@ -193,6 +198,7 @@ class Side:
         self.strengths = positive(x.data)
         weights = (cfg.unobserved_weight, cfg.regularization, cfg.frequency_exponent)
         self.penalties = penalties(np.diff(x.indptr), x.shape[1], *weights)
+        # Padded with zeros, which change no product, to whole vectors of the kernels.
         self.rows = empty_aligned(x.shape[0], cfg.dim + -cfg.dim % LANES)
         self.rows[...] = 0.0
 
@@ -243,49 +249,32 @@ class Side:
                 cg_rows(*problem, cfg.cg_steps, rows, losses[batch])
             else:
                 exact_rows(*problem, rows, losses[batch])
+        # The rows' losses contain their own penalties and the α0 part of all pairs. What is missing
+        # is the penalty of the other side.
         own_loss = np.array([losses.sum()])
         return float(self.comm.allreduce(own_loss)[0]) + other.penalty()
 
 
-def positive(strengths: np.ndarray) -> np.ndarray:
-    """The strengths as float32. Raises ValueError unless all are above 0, as the solvers need."""
-    single = strengths.astype(np.float32, copy=False)
-    if not single.all() or single.min(initial=1.0) < 0:
-        raise ValueError("A strength is not above 0: leave out pairs without engagement.")
-    return single
-
-
-def penalties(
-    counts: np.ndarray,
-    others: int,
-    unobserved_weight: float,
-    regularization: float,
-    frequency_exponent: float,
-) -> np.ndarray:
-    """λ_i = λ (|S_i| + α0 · others)^ν, (n,) float32.
-
-    counts: (n,), |S_i|. others: number of rows of the other side.
-    """
-    sizes = counts + unobserved_weight * others
-    return (regularization * sizes**frequency_exponent).astype(np.float32)
-
-
 def shared_axes(gram: np.ndarray, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (k,) >= 0 and eigenvectors (k, k) of a Gram matrix, from the first worker.
+    """Eigenvalues (k,) >= 0 and eigenvectors (k, k) of a Gram matrix.
 
-    Processors of different kinds may round differently; all workers need the same axes.
+    The first worker computes them for all: processors of different kinds may round differently, and
+    all workers need the same axes.
     """
     if comm.rank == 0:
         eigenvalues, axes = np.linalg.eigh(gram)
     else:
-        eigenvalues, axes = np.zeros(len(gram)), np.zeros_like(gram)
-    return comm.allreduce(np.maximum(eigenvalues, 0.0)), comm.allreduce(axes)
+        eigenvalues = np.zeros(len(gram))
+        axes = np.zeros_like(gram)
+    eigenvalues = np.maximum(eigenvalues, 0.0)  # rounding can make a zero negative
+    return comm.allreduce(eigenvalues), comm.allreduce(axes)
 
 
 def initial_rows(start: int, count: int, cfg: ALSConfig) -> np.ndarray:
-    """Rows start … start + count of N(0, (0.1/√k)²), (count, k) float32.
+    """Rows start … start + count − 1 of the random start, (count, k) float32, from N(0, (0.1/√k)²).
 
-    The same rows however they are split: every DRAWN rows have a seed of their own.
+    A row does not depend on how the rows are split: every DRAWN rows have their own seed.
+    Source of the variance: Rendle et al. 2022.
     """
     first = start - start % DRAWN
     drawn = []

@@ -24,20 +24,24 @@ if TYPE_CHECKING:
     from embeddings.blocks import MatrixShare
     from embeddings.fold_in.base import FoldIn
 
+# Files are searched, not imported, so that listing the embedders does not load every solver.
 DEFINES_AN_EMBEDDER = re.compile(r"^EMBEDDER\b", re.MULTILINE)
 
-Progress = Callable[[str], None]  # is called with a line of text
+Progress = Callable[[str], None]  # called with one line of text
 
 
 class Options(BaseModel):
-    """Base of an embedder's options: an unknown one is refused. A docstring describes each."""
+    """Base of an embedder's options. Unknown options are refused.
+
+    A docstring below each field is its description in the settings reference.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve that shows a person how the fit went; `name` is also the picture's file name."""
+    """A curve that shows how the fit went. `name` is also the file name of its picture."""
 
     name: str
     title: str
@@ -47,12 +51,12 @@ class Curve:
     y: list[float]
     log_scale: bool = False  # of the y axis
     from_zero: bool = False  # the y axis begins at 0
-    target: float | None = None  # a horizontal line: what was to be reached
+    target: float | None = None  # the value to reach, drawn as a horizontal line
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """One worker's result of a fit. k dimensions, zeros where there are fewer directions."""
+    """One worker's result of a fit. Directions that the matrix lacks are columns of zeros."""
 
     consumers: np.ndarray  # (own consumers, k) float32, rows as in the worker's share of the matrix
     producers: np.ndarray  # (n_producers, k) float32, the same on every worker
@@ -71,15 +75,15 @@ class Embedder(Protocol):
     ) -> Fitted:
         """Fit the whole matrix together with the other workers of `matrix.comm`.
 
-        Called on every worker with its own share and the same arguments. Vectors are in coordinates
-        of their own; the step `align` rotates them into the space. Same input, seed and number of
-        workers: the same bytes.
+        Called on every worker with its own share and otherwise equal arguments. The vectors may be
+        in any coordinates: the step `align` rotates them into the space. The same input, seed and
+        number of workers give the same bytes.
         """
         ...
 
 
 def names() -> list[str]:
-    """The embedders: the files of this folder that define EMBEDDER. None of them is imported."""
+    """The names of all embedders, sorted: the files in this folder that define EMBEDDER."""
     found = []
     for file in Path(__file__).parent.glob("*.py"):
         if DEFINES_AN_EMBEDDER.search(file.read_text()):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from embeddings.embedders.als import ALSConfig, ALSFactors, penalties, positive
-from embeddings.kernels.arguments import csr_arguments, read_only
+from embeddings.kernels.arguments import csr_arguments, penalties, positive, read_only
 from embeddings.kernels.exact_solve import exact_rows
+
+if TYPE_CHECKING:
+    from embeddings.embedders.als import ALSConfig, ALSFactors
 
 
 @dataclass(frozen=True)
 class ALSFoldIn:
     """u = (α0 G + Σ s v vᵀ + λ_i I)⁻¹ Σ s v, solved exactly.
 
-    The producers are kept in the axes where G = VᵀV is diagonal, so no row needs G itself. A
-    rotation only changes the way back from these axes.
+    The producers are stored in the axes where G = VᵀV is diagonal, so that no row needs G itself.
+    Rotating the fold-in changes only the way back from these axes.
     Source: Rendle et al. 2022, arXiv:2110.14037.
     """
 

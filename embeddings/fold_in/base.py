@@ -1,8 +1,8 @@
 """The interface of a fold-in, which computes vectors for histories that were not in the fit.
 
-The nightly batch and a single online request run the same `fold`. A kind of fold-in is one file of
-this folder: kind "svd" is svd.py, and its class is the module's `FOLD_IN`. A kind is imported when
-it is needed, so reading vectors costs no compiler.
+The nightly batch and a single online request run the same `fold`. A kind of fold-in is one file in
+this folder: kind "svd" is svd.py, and its class is the module's `FOLD_IN`. A kind is imported at
+its first use, so a service that only reads vectors loads no compiler (numba).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FoldIn(Protocol):
     def fold(self, x: sp.csr_matrix) -> np.ndarray:
         """x: (n, m) raw strengths > 0. Returns (n, k) float32, zeros for an empty row.
 
-        Raises ValueError when x has a different number of producers or, for ALS, a strength <= 0.
+        Raises ValueError if x has a different number of producers or, for ALS, a strength <= 0.
         """
         ...
 
@@ -42,10 +42,12 @@ class FoldIn(Protocol):
         ...
 
     @property
-    def n_producers(self) -> int: ...
+    def n_producers(self) -> int:
+        """m, the number of columns of a history."""
+        ...
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays to store, by name. `restore` takes them back."""
+        """The arrays to store, by name; `restore` takes them."""
         ...
 
     def scalars(self) -> dict[str, str | float]:
@@ -60,13 +62,13 @@ def kinds() -> list[str]:
 
 
 def restore(arrays: Mapping[str, np.ndarray], scalars: Mapping[str, str | float]) -> FoldIn:
-    """The fold-in that returned these arrays and scalars. The arrays may be memory-mapped.
+    """The fold-in whose `arrays` and `scalars` these are. The arrays may be memory-mapped.
 
     Raises ValueError for an unknown kind, TypeError for a missing or an unexpected field.
     """
     fields = dict(scalars)
     kind = fields.pop("kind", None)
-    # The name comes from a manifest. Only names found in the folder are ever imported.
+    # The kind comes from a manifest: import nothing but the files of this folder.
     if kind not in kinds():
         raise ValueError(f"There is no fold-in of kind {kind!r}; the kinds are {kinds()}.")
     module = importlib.import_module(f"{folder.__name__}.{kind}")
@@ -82,7 +84,7 @@ def save_fold_in(home: Path, model: FoldIn) -> None:
 
 
 def load_fold_in(home: Path) -> FoldIn:
-    """The fold-in that `save_fold_in` wrote, its arrays memory-mapped."""
+    """The fold-in that `save_fold_in` wrote, with its arrays memory-mapped. Raises as `restore`."""
     arrays = {}
     for file in home.glob("*.npy"):
         arrays[file.stem] = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -57,7 +57,7 @@ FOLD_IN = SVDFoldIn
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def svd_rows(indptr, indices, strengths, matrix, column_sums, row_extra, rows):
-    """rows[i] = Σ_j s_ij / (√(row sum + row_extra) · √column sum) · matrix[j].
+    """rows[i] = Σ_j s_ij / (√(row sum + row_extra) · √column_sums[j]) · matrix[j].
 
     Columns whose sum is zero are skipped: the fit saw no engagement with that producer.
     """

@@ -27,21 +27,22 @@ class Communicator(Protocol):
     size: int
 
     def allreduce(self, x: np.ndarray) -> np.ndarray:
-        """The sum of all workers' arrays, added in rank order; a new array on every worker.
+        """The sum of all workers' arrays, added in rank order.
 
-        x: the same shape and type on every worker.
+        x: the same shape and type on every worker. No other worker shares the result, which may be
+        x itself.
         """
         ...
 
     def reduce_scatter(self, x: np.ndarray) -> np.ndarray:
-        """Rows `share(len(x), comm)` of the sum of all workers' arrays."""
+        """This worker's rows, `share(len(x), comm)`, of the sum of all workers' arrays."""
         ...
 
     def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
-        """The rows of all workers, concatenated by rank; only lengths may differ.
+        """The rows of all workers, concatenated by rank. Only the number of rows may differ.
 
-        total: given, every worker holds its `share(total, comm)`, which saves exchanging lengths.
-        Workers may share the returned array: treat it as read-only.
+        total: the number of all rows, if every worker holds its `share(total, comm)` of them; the
+        workers then need not exchange lengths. Workers may share the result: it is read-only.
         """
         ...
 
@@ -76,8 +77,9 @@ class SingleWorker:
 def run_threads(size: int, work: Callable[[Communicator], T]) -> list[T]:
     """Run `work` in `size` communicating threads, one BLAS thread each; return the results by rank.
 
-    The work must spend its time outside Python's lock: NumPy, BLAS, numba kernels with nogil.
-    Raises the first error of any worker; the other workers stop at their next exchange.
+    The work must spend its time outside Python's lock: NumPy, BLAS, numba kernels with nogil. If a
+    worker fails, the others stop at their next exchange and its error is raised; of several errors,
+    that of the lowest rank.
     """
     with threadpool_limits(1):
         if size == 1:
@@ -85,10 +87,11 @@ def run_threads(size: int, work: Callable[[Communicator], T]) -> list[T]:
         exchange = _Exchange(size)
         with ThreadPoolExecutor(size) as pool:
             futures = [pool.submit(exchange.run, work, rank) for rank in range(size)]
-        errors = [error for future in futures if (error := future.exception())]
+        outcomes = [future.exception() for future in futures]
+        errors = [error for error in outcomes if error is not None]
+        # A broken barrier is how the other workers notice a failure, not its cause.
+        causes = [error for error in errors if not isinstance(error, threading.BrokenBarrierError)]
         if errors:
-            # A broken barrier is how the others notice a failure, not its cause.
-            causes = [e for e in errors if not isinstance(e, threading.BrokenBarrierError)]
             raise (causes or errors)[0]
         return [future.result() for future in futures]
 
@@ -106,12 +109,12 @@ class _Exchange:
         try:
             return work(_ThreadCommunicator(self, rank))
         except BaseException:
-            self.barrier.abort()
+            self.barrier.abort()  # else the other threads would wait for this one forever
             raise
 
 
 class _ThreadCommunicator:
-    """One thread's connection."""
+    """One thread's connection to the others."""
 
     def __init__(self, exchange: _Exchange, rank: int) -> None:
         self.exchange = exchange
@@ -128,26 +131,26 @@ class _ThreadCommunicator:
         exchange = self.exchange
         own = share(len(x), self)
         exchange.slots[self.rank] = x
-        exchange.barrier.wait()
+        exchange.barrier.wait()  # every slot is filled
         total = exchange.slots[0][own].copy()
         for other in exchange.slots[1:]:
             total += other[own]
-        exchange.barrier.wait()  # no slot may be reused while another thread still reads it
+        exchange.barrier.wait()  # no thread may reuse a slot that another still reads
         return total
 
     def allgather(self, rows: np.ndarray, total: int | None = None) -> np.ndarray:
         exchange = self.exchange
         exchange.slots[self.rank] = rows
         if total is None:
-            exchange.barrier.wait()
+            exchange.barrier.wait()  # every slot is filled
             total = sum(len(slot) for slot in exchange.slots)
         if self.rank == 0:
             exchange.result = empty((total, *rows.shape[1:]), rows.dtype)
-        exchange.barrier.wait()
+        exchange.barrier.wait()  # the result is allocated and every slot is filled
         gathered = exchange.result
         start = sum(len(slot) for slot in exchange.slots[: self.rank])
         gathered[start : start + len(rows)] = rows
-        exchange.barrier.wait()
+        exchange.barrier.wait()  # every thread has written its rows
         return gathered
 
 

@@ -22,7 +22,7 @@ class Pairs:
     indices: np.ndarray  # (nnz,) int32, the producer
     millionths: np.ndarray  # (nnz,) int64, the sum over the pair's events
     events: np.ndarray  # (nnz,) int32, number of events
-    ranks: np.ndarray  # (nnz,) bool, does one of the events rank its producer?
+    ranks: np.ndarray  # (nnz,) bool, is one of the events of the kind by which producers rank?
 
 
 def count_pairs(
@@ -60,11 +60,19 @@ def sort_by_row(rows, n):
 
 @njit(nogil=True, cache=True)
 def merge_rows(starts, order, columns, millionths, ranks, n_columns):
-    """Add up the events of a row that have the same column."""
+    """Add up the events of each row that have the same column; returns the fields of `Pairs`.
+
+    starts, order: from `sort_by_row`. columns, millionths, ranks: (m,), by event.
+    """
     indptr = np.zeros(len(starts), np.int64)
-    indices, sums = np.empty(len(order), np.int32), np.empty(len(order), np.int64)
-    events, ranked = np.empty(len(order), np.int32), np.empty(len(order), np.bool_)
-    place = np.full(n_columns, -1, np.int64)  # of the newest pair with that column
+    # At most one pair per event; cut to size at the end.
+    indices = np.empty(len(order), np.int32)
+    sums = np.empty(len(order), np.int64)
+    events = np.empty(len(order), np.int32)
+    ranked = np.empty(len(order), np.bool_)
+    # The newest pair of each column. Never cleared: a pair before the row's first one belongs to an
+    # earlier row.
+    place = np.full(n_columns, -1, np.int64)
     end = 0
     for row in range(len(starts) - 1):
         for event in order[starts[row] : starts[row + 1]]:
@@ -72,7 +80,10 @@ def merge_rows(starts, order, columns, millionths, ranks, n_columns):
             pair = place[column]
             if pair < indptr[row]:
                 pair = place[column] = end
-                indices[pair], sums[pair], events[pair], ranked[pair] = column, 0, 0, False
+                indices[pair] = column
+                sums[pair] = 0
+                events[pair] = 0
+                ranked[pair] = False
                 end += 1
             sums[pair] += millionths[event]
             events[pair] += 1
@@ -103,4 +114,6 @@ def relabel(
 
 def row_sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     """values: (nnz,) integers or bool, indptr: (n + 1,). Returns (n,) int64, 0 for empty rows."""
-    return np.diff(np.concatenate([[0], np.cumsum(values, dtype=np.int64)])[indptr])
+    # Not np.add.reduceat, which returns the next value instead of 0 for an empty row.
+    running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    return np.diff(running[indptr])

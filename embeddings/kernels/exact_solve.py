@@ -15,24 +15,27 @@ from numba import njit
 
 BLOCK = 4  # rows and columns of a product per loop
 CHUNK = 256  # interactions of a long row per pass
-APART = 8  # keeps the columns of a chunk off each other's cache lines
+APART = 8  # padding: rows exactly CHUNK float64 apart would compete for the same cache sets
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def exact_rows(indptr, indices, strengths, vectors, dense, penalties, rows, losses):
     """Solve every row exactly. Arguments as in `cg_rows`, except that `rows` is output only."""
     n, k = rows.shape
-    side = 0
+    side = 0  # of the largest system
     for i in range(n):
         side = max(side, min(indptr[i + 1] - indptr[i], k))
+    # BLOCK more rows and columns, because the products are computed in whole blocks. What is in the
+    # padding never reaches a result.
     system = np.zeros((side + BLOCK, side + BLOCK))
     near = np.zeros((max(side, k) + BLOCK, max(CHUNK + APART, k)))
-    right, diagonal = np.empty(max(side, k)), np.empty(k)
+    right = np.empty(max(side, k))
+    diagonal = np.empty(k)
     for i in range(n):
         start, stop = indptr[i], indptr[i + 1]
         for f in range(k):
             diagonal[f] = dense[f] + penalties[i]
-        solve = (
+        problem = (
             indices[start:stop],
             strengths[start:stop],
             vectors,
@@ -42,13 +45,17 @@ def exact_rows(indptr, indices, strengths, vectors, dense, penalties, rows, loss
             right,
             rows[i],
         )
-        losses[i] = short_row(*solve) if stop - start < k else long_row(*solve)
+        losses[i] = short_row(*problem) if stop - start < k else long_row(*problem)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def short_row(indices, strengths, vectors, diagonal, near, system, w, u):
-    """u = D^(-1/2) Wᵀ w with (S⁻¹ + W Wᵀ) w = 1, for n < k. Returns the loss, Σ w."""
+    """u = D^(-1/2) Wᵀ w with (S⁻¹ + W Wᵀ) w = 1, for n < k.
+
+    Returns the row's loss, Σ s (1 − u·v) = Σ w. Overwrites diagonal.
+    """
     n, k = len(indices), len(u)
+    # Square roots first: once per dimension instead of once per interaction.
     for f in range(k):
         diagonal[f] = 1.0 / np.sqrt(diagonal[f])
         u[f] = 0.0

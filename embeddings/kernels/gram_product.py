@@ -14,7 +14,11 @@ ONE = np.float32(1)
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_gram_block(indptr, indices, values, q, out):
-    """out += Xᵀ(X q) for q (m, BLOCK) float32: the product of a row never leaves its register."""
+    """out += Xᵀ(X q) for one block of columns.
+
+    indptr (n + 1,), indices (nnz,), values (nnz,) float32: X, (n, m). q, out: (m, BLOCK) float32,
+    C-contiguous. A row's product with q stays in a register until it is added to out.
+    """
     for i in range(len(indptr) - 1):
         start, stop = indptr[i], indptr[i + 1]
         # Two sums, so that no multiplication waits for the one before.
@@ -32,7 +36,7 @@ def add_gram_block(indptr, indices, values, q, out):
 
 @njit(nogil=True, fastmath=True, cache=True)
 def add_gram_product(indptr, indices, values, q, out):
-    """The same for any width and type; for small matrices."""
+    """out += Xᵀ(X q) for q and out (m, b) of any width and float type; for small matrices."""
     width = q.shape[1]
     product = np.empty(width, q.dtype)
     for i in range(len(indptr) - 1):

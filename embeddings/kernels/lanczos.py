@@ -17,11 +17,11 @@ from embeddings.kernels.communicator import Communicator, share
 from embeddings.kernels.gram_product import BLOCK
 
 Draw = Callable[[], np.ndarray]
-Progress = Callable[[int, np.ndarray], None]  # columns multiplied, relative residuals (k,)
+Progress = Callable[[int, np.ndarray], None]  # columns multiplied so far, relative residuals (k,)
 
-NOISE = 1e-3  # of σ₁: float32 resolves σ² to 1e-7 of σ₁², so nothing below this is known
-CLUSTER = 1e-3  # of σ₁²: values that lie closer together may be copies of one
-MAX_RESTARTS = 300  # matrices of real logs need fewer than ten
+NOISE = 1e-3  # of σ₁: float32 resolves σ² to 1e-7 of σ₁², so a smaller σ is rounding error
+CLUSTER = 1e-3  # of σ₁²: eigenvalues closer than this may be copies of one
+MAX_RESTARTS = 300  # the matrices of real logs need fewer than ten
 
 
 class NotConverged(ArithmeticError):
@@ -50,19 +50,21 @@ def capacity(k: int) -> int:
 def largest_eigenpairs(
     operator: Operator, k: int, seed: int, tolerance: float, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues, descending, (k,), and this worker's rows of their vectors.
+    """The k largest eigenvalues, descending, and this worker's rows of their eigenvectors.
 
-    Stops when every pair has ‖Av − θv‖ <= tolerance · θ₁. A block finds at most as many copies of
-    one value as it has columns: where that many values lie close together, the search continues
-    from a new random block until it finds no more of them. Raises NotConverged after MAX_RESTARTS.
+    Returns (k,) float64 and (own rows, k) float32. k < operator.m. Stops when every pair has
+    ‖Av − θv‖ <= tolerance · θ₁. A block finds at most as many copies of an eigenvalue as it has
+    columns. Where that many eigenvalues are close together, the search therefore continues from a
+    new random block until it finds no more of them. Raises NotConverged after MAX_RESTARTS.
     """
     basis = Basis(operator, k, seed)
-    pause = max(2 * BLOCK, k // 10)  # columns between two looks at the residuals
-    look_at = k
-    known = np.full(k, np.inf)  # the values at which the last search began
+    # Checking the residuals costs an eigendecomposition of H, so not every block is checked.
+    pause = max(2 * BLOCK, k // 10)  # columns between two checks
+    next_check = k
+    known = np.full(k, np.inf)  # the eigenvalues at the start of the last search for copies
     while True:
         basis.extend()
-        if basis.filled < look_at and not basis.full:
+        if basis.filled < next_check and not basis.full:
             continue
         theta, y = basis.ritz_pairs()
         residuals = basis.residuals(y[:, :k]) / max(theta[0], 1e-300)
@@ -70,31 +72,34 @@ def largest_eigenpairs(
             progress(basis.multiplied, residuals)
         moved = np.abs(theta[:k] - known).max() > CLUSTER * theta[0]
         search = has_cluster(theta[:k]) and moved
-        # Before a search the residual part of the space is dropped, and later looks do not see it.
+        # A search drops W, and with it the residuals of these pairs: later checks cannot see them,
+        # so they must be well below the tolerance first.
         converged = residuals.max() <= (tolerance / 4 if search else tolerance)
         if converged and not search:
             return theta[:k], basis.combined(y[:, :k])
         if converged:
             known = theta[:k]
             basis.restart(theta, y, k)
+            # W would continue the same Krylov space, which holds no further copies.
             basis.w = basis.draw()
         elif basis.full:
             basis.restart(theta, y, k + BLOCK)
         if basis.restarts > MAX_RESTARTS:
             raise NotConverged(
-                f"The eigensolver has not converged after {MAX_RESTARTS} restarts "
+                f"The eigensolver did not converge within {MAX_RESTARTS} restarts "
                 f"({basis.multiplied} columns multiplied): the largest residual is "
                 f"{residuals.max():.2g}, wanted {tolerance:g}. Raise the tolerance, or lower the "
                 "number of dimensions."
             )
-        look_at = basis.filled + pause
+        next_check = basis.filled + pause
 
 
 class Basis:
     """An orthonormal basis Q that grows block by block: A Q = Q H + W Eᵀ, with W orthogonal to Q.
 
-    H = QᵀAQ is kept whole (full re-orthogonalisation). A Ritz pair (θ, Q y) then has the residual
-    ‖W y_last‖, where y_last is the end of y that belongs to the newest block.
+    Every block is orthogonalised against all earlier ones, and H = QᵀAQ is stored in full. A Ritz
+    pair (θ, Q y) then has the residual norm ‖W y_last‖, where y_last is the part of y that belongs
+    to the newest block, and E selects that block.
     """
 
     def __init__(self, operator: Operator, k: int, seed: int) -> None:
@@ -102,31 +107,35 @@ class Basis:
         self.comm = operator.comm
         own = operator.own
         columns = capacity(k)
+        # Column-major: the columns filled so far are then one contiguous piece for BLAS.
         self.q = np.empty((own.stop - own.start, columns), dtype=np.float32, order="F")
         self.h = np.zeros((columns, columns))
         self.filled = 0  # columns of Q so far
         self.multiplied = 0  # columns multiplied by A since the beginning
         self.restarts = 0
-        self._coupled = 0  # the newest A-block is orthogonal to the columns before this one
+        # A times the next block is orthogonal to the columns before this one, up to rounding. It is
+        # the start of the newest block, but 0 directly after a restart.
+        self._coupled = 0
         self._largest = 0.0  # the largest diagonal entry of H so far
         self._rng = np.random.default_rng(seed)
         self.w = self.draw()  # the next block, before it is made orthonormal
 
     @property
     def full(self) -> bool:
-        """Has the basis no room for another block?"""
+        """Is there no room for another block?"""
         return self.filled + BLOCK > self.q.shape[1]
 
     def draw(self) -> np.ndarray:
-        """Random columns of a length around 1: the same whole block however it is split."""
+        """Random columns with a norm around 1, this worker's rows (own rows, BLOCK) float32."""
         m = self.operator.m
+        # Every worker draws the whole block: its values do not depend on the number of workers.
         block = self._rng.standard_normal((m, BLOCK), dtype=np.float32)
         return block[self.operator.own] / np.float32(np.sqrt(m))
 
     def extend(self) -> None:
-        """Add one block: W made orthonormal, and A times it."""
+        """Append one block, W orthonormalised, and set W to the remainder of A times it."""
         known = self.q[:, : self.filled]
-        floor = NOISE**2 * self._largest
+        floor = NOISE**2 * self._largest  # squared, because W is in the units of A, σ²
         block = orthonormal(self.w, known, self.comm, floor, self.draw)
         self.w = self.operator.multiply(self.comm.allgather(block, self.operator.m))
         new = slice(self.filled, self.filled + BLOCK)
@@ -148,14 +157,14 @@ class Basis:
         last = y[-BLOCK:]
         overlap = self.comm.allreduce(gram(self.w))  # WᵀW
         squares = np.sum(last * (overlap @ last), axis=0)
-        return np.sqrt(np.maximum(squares, 0.0))
+        return np.sqrt(np.maximum(squares, 0.0))  # rounding can make a zero negative
 
     def combined(self, y: np.ndarray) -> np.ndarray:
-        """This worker's rows of the Ritz vectors Q y, float32."""
+        """This worker's rows of the Ritz vectors Q y, (own rows, k) float32. y: (filled, k)."""
         return self.q[:, : self.filled] @ y.astype(np.float32)
 
     def restart(self, theta: np.ndarray, y: np.ndarray, kept: int) -> None:
-        """Keep only the best `kept` Ritz vectors; W follows them."""
+        """Replace the basis by its best `kept` Ritz vectors; W stays the next block."""
         self.q[:, :kept] = self.combined(y[:, :kept])
         self.h[:] = 0.0
         diagonal = np.arange(kept)
@@ -166,7 +175,7 @@ class Basis:
 
 
 def has_cluster(theta: np.ndarray) -> bool:
-    """Do as many values lie close together as a block has columns? theta: (k,), descending."""
+    """Are as many eigenvalues close together as a block has columns? theta: (k,), descending."""
     spans = theta[: 1 - BLOCK] - theta[BLOCK - 1 :]
     return bool((spans <= CLUSTER * theta[0]).any())
 
@@ -177,13 +186,16 @@ def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def gram(w: np.ndarray) -> np.ndarray:
-    """wᵀw in float64, (b, b)."""
+    """wᵀw, (b, b), summed in float64: the columns of w may differ a millionfold in length."""
     double = w.astype(np.float64)
     return double.T @ double
 
 
 def project_out(w: np.ndarray, known: np.ndarray, comm: Communicator) -> np.ndarray:
-    """Make w orthogonal to the columns of `known`, in place; returns knownᵀw from before."""
+    """Make w orthogonal to the columns of `known`, in place.
+
+    w: (rows, b), known: (rows, c), this worker's rows. Returns knownᵀw before the change, (c, b).
+    """
     removed = comm.allreduce(inner(known, w))
     w -= known @ removed.astype(np.float32)
     return removed
@@ -192,21 +204,23 @@ def project_out(w: np.ndarray, known: np.ndarray, comm: Communicator) -> np.ndar
 def orthonormal(
     w: np.ndarray, known: np.ndarray, comm: Communicator, floor: float, draw: Draw
 ) -> np.ndarray:
-    """Orthonormal columns that span w and are orthogonal to `known`; random ones replace lost ones.
+    """Orthonormal columns that span w and are orthogonal to `known`, (rows, b).
 
-    w: (rows, b), this worker's rows, orthogonal to `known` up to rounding. floor: a direction
-    shorter than this is rounding error. Source: Carson et al. 2021, "The stability of block
-    variants of classical Gram-Schmidt", SIAM J. Matrix Anal. Appl. 42: the products among w's
-    columns after the projection follow from those before it, which saves an exchange.
+    Random directions replace those that w lacks. w: (rows, b), this worker's rows, orthogonal to
+    `known` up to rounding. floor: a direction shorter than this is rounding error. Source: Carson
+    et al. 2021, "The stability of block variants of classical Gram-Schmidt", SIAM J. Matrix Anal.
+    Appl. 42: the products among w's columns after the projection follow from those before it, which
+    saves an exchange.
     """
-    columns = known.shape[1]
+    n_known = known.shape[1]
     w, _ = stretched(w, comm.allreduce(gram(w)), floor, draw)
+    # Projecting magnifies the rounding error of whatever was mostly inside `known`.
     for _ in range(3):
         products = comm.allreduce(np.concatenate([inner(known, w), gram(w)]))
-        removed = products[:columns]
+        removed = products[:n_known]
         w -= known @ removed.astype(np.float32)
-        w, shortest = stretched(w, products[columns:] - removed.T @ removed, NOISE, draw)
-        # Most of w was outside `known`: what remains is accurate. Otherwise project once more.
+        w, shortest = stretched(w, products[n_known:] - removed.T @ removed, NOISE, draw)
+        # The columns had length 1. If most of each is left, the rest is accurate enough.
         if shortest > 0.7:
             break
     return w
@@ -215,15 +229,17 @@ def orthonormal(
 def stretched(
     w: np.ndarray, products: np.ndarray, floor: float, draw: Draw
 ) -> tuple[np.ndarray, float]:
-    """w (wᵀw)^(-1/2): orthonormal columns that span w, and the shortest length there was.
+    """w (wᵀw)^(-1/2): orthonormal columns that span w, and the length of the shortest direction.
 
-    w: (rows, b). products: (b, b), wᵀw. Directions up to `floor` long are replaced by drawn ones.
-    Lengths may differ a millionfold, hence float64. The root is symmetric, so that it does not
-    depend on which eigenvectors a processor finds for equal eigenvalues.
+    w: (rows, b), this worker's rows. products: (b, b), wᵀw over all workers. Directions no longer
+    than `floor` are replaced by drawn ones. Computed in float64, because lengths may differ a
+    millionfold.
     """
     squares, directions = np.linalg.eigh(products)
     dead = squares <= floor**2
     lengths = np.sqrt(np.where(dead, np.inf, squares))
+    # The symmetric root is unique: every worker computes the same one, whichever eigenvectors its
+    # processor finds for equal eigenvalues.
     inverse_root = (directions / lengths) @ directions.T
     w = (w.astype(np.float64) @ inverse_root).astype(np.float32)
     if dead.any():
@@ -232,13 +248,14 @@ def stretched(
 
 
 def agreed_eigh(a: np.ndarray, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, descending, and vectors of a symmetric matrix, as the first worker finds them.
+    """Eigenvalues, descending, (n,), and eigenvectors (n, n) of a symmetric matrix.
 
-    Processors of different kinds may round differently and then choose different vectors for equal
-    values; one worker's choice is everyone's.
+    The first worker computes them for all: processors of different kinds may round differently and
+    then choose different eigenvectors for equal eigenvalues.
     """
-    found = np.zeros((len(a) + 1, len(a)))
+    solution = np.zeros((len(a) + 1, len(a)))  # the eigenvalues, then the eigenvectors
     if comm.rank == 0:
-        found[0], found[1:] = np.linalg.eigh(a)
-    found = comm.allreduce(found)[:, ::-1]
-    return found[0], found[1:]
+        solution[0], solution[1:] = np.linalg.eigh(a)
+    # The other workers add zeros. eigh sorts ascending, hence the reversal.
+    solution = comm.allreduce(solution)[:, ::-1]
+    return solution[0], solution[1:]

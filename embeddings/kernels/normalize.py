@@ -8,7 +8,7 @@ from numba import njit
 
 
 def inv_sqrt(degree: np.ndarray) -> np.ndarray:
-    """1/√d, and 0 where d is 0. degree: (n,), >= 0."""
+    """1/√d, and 0 where d is 0. degree: (n,), >= 0. Returns (n,) float64."""
     return np.divide(1.0, np.sqrt(degree), out=np.zeros(len(degree)), where=degree > 0)
 
 
@@ -53,9 +53,12 @@ def normalize(
 
 @njit(nogil=True, cache=True)
 def write_normalized(indptr, indices, strengths, column_factors, row_extra, values):
-    """One pass that allocates nothing."""
+    """values = x̂, one row after the other, without temporary arrays.
+
+    indptr (n + 1,), indices (nnz,), strengths (nnz,): x. column_factors: (m,), 1/√column sum.
+    """
     for i in range(len(indptr) - 1):
-        total = 0.0
+        total = 0.0  # float64, whatever type the values are stored in
         for t in range(indptr[i], indptr[i + 1]):
             total += strengths[t]
         factor = 1.0 / np.sqrt(total + row_extra) if total > 0 else 0.0

@@ -27,17 +27,21 @@ INT32 = ir.IntType(32)
 def empty_aligned(n, k):
     """An uninitialised (n, k) float32 array that begins on a cache line."""
     room = np.empty(n * k + LANES, np.float32)
-    start = -room.ctypes.data % LINE_BYTES // 4
+    start = -room.ctypes.data % LINE_BYTES // 4  # floats to the next cache line
     return room[start : start + n * k].reshape((n, k))
 
 
 class LanesType(types.Type):
+    """numba's type of a value of sixteen float32."""
+
     def __init__(self) -> None:
         super().__init__(name="Lanes")
 
 
 @register_model(LanesType)
 class LanesModel(models.PrimitiveModel):
+    """Stored as one LLVM vector."""
+
     def __init__(self, manager, lanes_type):
         super().__init__(manager, lanes_type, VECTOR)
 
@@ -69,7 +73,7 @@ def load(_typing, array, at):
         loaded = builder.load(
             builder.bitcast(address(context, builder, signature, args), VECTOR.as_pointer())
         )
-        loaded.align = 4
+        loaded.align = 4  # LLVM would assume 64, which only rows on a cache line have
         return loaded
 
     return lanes(array, at), code
@@ -107,6 +111,7 @@ def fma(_typing, a, b, c):
 
     def code(_context, builder, _signature, args):
         a, b, c = args
+        # "fast" lets LLVM fuse the two into one instruction.
         return builder.fadd(builder.fmul(a, b, flags=("fast",)), c, flags=("fast",))
 
     return lanes(a, b, c), code
@@ -117,7 +122,8 @@ def total(_typing, a):
     """The sum of the lanes, added by halves."""
 
     def code(_context, builder, _signature, args):
-        rest, width = args[0], LANES
+        rest = args[0]
+        width = LANES
         while width > 1:
             width //= 2
             kind = ir.VectorType(INT32, width)

@@ -39,13 +39,15 @@ from embeddings.registry.errors import CatalogError
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0001"  # the newest migration
 BUSY_TIMEOUT_S = 60  # how long one writer waits for another
-WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock
+WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock: "EVGR" in ASCII
 ADDRESSES = (
     "a SQLite file (sqlite:////path/catalog.db) or PostgreSQL (postgresql://user@host/database)"
 )
 
 
 class Base(DeclarativeBase):
+    """Base of the tables. Constraints have fixed names, so that migrations can refer to them."""
+
     metadata = MetaData(
         naming_convention={
             "pk": "pk_%(table_name)s",
@@ -89,14 +91,17 @@ class AliasRow(Base):
 
 
 class Catalog:
-    """Sessions on one catalog, which opening creates or migrates. Raises CatalogError."""
+    """Sessions on one catalog.
+
+    Opening it creates or migrates the schema where necessary. Raises CatalogError if that fails.
+    """
 
     def __init__(self, url: str) -> None:
         address = _supported(url)
         self.engine = _engine(address)
         self.writer = self.engine.execution_options(writes=True)
         try:
-            with _alone(address):
+            with _sqlite_lock(address):
                 _upgrade(self.engine, self.writer)
         except CatalogError:
             self.close()
@@ -122,7 +127,7 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session that is the only writer of all processes.
+        """A session that is the only writer among all processes.
 
         Commits when the block ends, rolls back on an exception.
         """
@@ -131,7 +136,7 @@ class Catalog:
 
 
 def _supported(url: str) -> URL:
-    """The address, with the driver that we install. Raises CatalogError for any other database."""
+    """The address, with the driver that we install. Raises CatalogError for other databases."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -149,15 +154,16 @@ def _masked(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
-        return url.rpartition("@")[2]
+        return url.rpartition("@")[2]  # whatever it is, a password is before the @
 
 
 def _engine(url: URL) -> Engine:
+    """An engine whose transactions lock out other writers if the option `writes` is set."""
     return _postgresql(url) if url.get_backend_name() == "postgresql" else _sqlite(url)
 
 
 def _postgresql(url: URL) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_pre_ping=True)  # survives a restart of the server
 
     @event.listens_for(engine, "begin")
     def begin(connection):
@@ -180,16 +186,17 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection):
         writes = connection.get_execution_options().get("writes")
+        # A deferred transaction that turns into a writer fails at once if another wrote meanwhile.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
 @contextmanager
-def _alone(url: URL) -> Iterator[None]:
-    """Keep other processes from opening the same SQLite file in the meantime.
+def _sqlite_lock(url: URL) -> Iterator[None]:
+    """Keep other processes from opening the same SQLite file meanwhile; nothing for PostgreSQL.
 
-    Turning WAL on ignores the busy timeout: with two processes at once, one of them fails.
+    Switching to WAL ignores the busy timeout: if two processes do so at once, one of them fails.
     """
     if url.get_backend_name() != "sqlite":
         yield
@@ -215,6 +222,7 @@ def _upgrade(engine: Engine, writer: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with writer.begin() as connection:
+        # Read again as the only writer: another process may have migrated it meanwhile.
         revision = _revision_of(connection)
         if revision is not None and revision > HEAD:
             raise CatalogError(
@@ -226,6 +234,7 @@ def _upgrade(engine: Engine, writer: Engine) -> None:
 
 
 def _revision(engine: Engine) -> str | None:
+    """As `_revision_of`, on a new connection."""
     with engine.connect() as connection:
         return _revision_of(connection)
 

@@ -1,4 +1,4 @@
-"""Validation before publishing: every array is checked. All raise BadVersion naming the array."""
+"""Validation before publishing. Every array is checked; the BadVersion raised names the array."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ BLOCK = 1 << 16  # rows checked together, which bounds the temporary arrays
 
 
 def checked_shard(name: str, given: Vectors, dim: int | None = None) -> Vectors:
-    """A shard as it is stored: narrow ids, little-endian, contiguous.
+    """A shard in the types and layout in which it is stored. Raises BadVersion.
 
-    dim: the required length of its vectors; None accepts any.
+    Ids are as narrow as they can be, numbers little-endian, arrays contiguous. dim: the required
+    length of its vectors; None accepts any.
     """
     ids = _checked_ids(f"{name}.ids", given.ids)
     n = len(ids)
@@ -34,7 +35,10 @@ def checked_shard(name: str, given: Vectors, dim: int | None = None) -> Vectors:
 
 
 def checked_as_written(name: str, given: Vectors, dim: int | None = None) -> Vectors:
-    """A shard on disk. It must already have the types and layout that `write_shard` gives it."""
+    """The given shard, which must already have the stored types and layout. Raises BadVersion.
+
+    Its files are published unchanged, so nothing can be converted.
+    """
     stored = checked_shard(name, given, dim)
     for field in FIELDS:
         array = getattr(given, field)
@@ -48,9 +52,9 @@ def checked_as_written(name: str, given: Vectors, dim: int | None = None) -> Vec
 
 
 def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.ndarray]:
-    """The arrays of a fold-in as they are stored, by name.
+    """The arrays of a fold-in as they are stored, by name. Raises BadVersion.
 
-    The fold-in must turn histories of this many producers into vectors of length dim.
+    The fold-in must compute vectors of length dim from histories over this many producers.
     """
     if model.n_producers != producers:
         raise BadVersion(
@@ -67,7 +71,7 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
         arrays[name] = _checked(f"fold_in.{name}", array, array.shape, stored_type)
     scalars = model.scalars()
     _check_finite(scalars)
-    # Restored and used once, on no rows: what is published must be usable when it is read back.
+    # Restored from its arrays and used on no rows: what is published must work when it is read.
     try:
         rows = restore(arrays, scalars).fold(sp.csr_matrix((0, producers), dtype=np.float32))
     except (ValueError, TypeError) as error:
@@ -81,6 +85,7 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
 
 
 def _check_finite(scalars: dict[str, str | float]) -> None:
+    """Raise BadVersion unless all numbers are finite: the manifest's JSON has no NaN."""
     bad = {}
     for name, value in scalars.items():
         if not isinstance(value, str) and not math.isfinite(value):
@@ -95,6 +100,7 @@ def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
         raise BadVersion(
             f"{name} must be an array of kind 'S', not {ids.dtype} of shape {ids.shape}."
         )
+    # Strictly ascending is sorted and unique in one pass.
     unordered = np.flatnonzero(ids[1:] <= ids[:-1])
     if len(unordered):
         first = unordered[0]
@@ -102,12 +108,12 @@ def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
         raise BadVersion(
             f"{name} must be sorted and unique: {after!r} follows {before!r} in row {first + 1}."
         )
-    if len(ids) and not ids[0]:
+    if len(ids) and not ids[0]:  # it sorts first
         raise BadVersion(f"{name} holds an empty id in row 0.")
     width = 1
     try:
         for block in blocks(ids, BLOCK):
-            np.strings.decode(block, "utf-8")
+            np.strings.decode(block, "utf-8")  # raises; readers decode ids without a check
             width = max(width, int(np.strings.str_len(block).max()))
     except UnicodeDecodeError as error:
         raise BadVersion(f"{name} must be UTF-8: {error}.") from None

@@ -1,4 +1,4 @@
-"""An array in chunks along its rows, each mapped from its own file: they are never concatenated."""
+"""An array in several parts, each mapped from its own file, that are read without joining them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 class ChunkedArray:
     """Several arrays read as one: the rows of the first, then those of the second, and so on.
 
-    `array[rows]` reads only these rows, `np.asarray(array)` all of them.
+    `array[rows]` reads only these rows, `np.asarray(array)` copies all of them. parts: (n_i, ...),
+    at least one, equal in all but the first axis.
     """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         self.parts = tuple(parts)
         lengths = [len(part) for part in self.parts]
-        self.starts = np.cumsum([0, *lengths])  # first row of each part, then the total
+        self.starts = np.cumsum([0, *lengths])  # the first row of each part, then the total
         self.shape = (int(self.starts[-1]), *self.parts[0].shape[1:])
         self.dtype = np.result_type(*self.parts)
 
@@ -26,13 +27,13 @@ class ChunkedArray:
         return self.shape[0]
 
     def __getitem__(self, chosen: np.ndarray | slice) -> np.ndarray:
-        """A copy of the chosen rows. Raises IndexError.
+        """A copy of the chosen rows, (m, ...). Raises IndexError for a row that does not exist.
 
-        chosen: row numbers >= 0 (m,), a mask (n,), or a slice.
+        chosen: row numbers >= 0 (m,), a mask (n,) bool, or a slice.
         """
         rows = self._row_numbers(chosen)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        # Sorted by row, the rows of one part are consecutive: each part is read once.
+        # In row order, the rows of one part are consecutive, so each part is indexed once.
         order = np.argsort(rows, kind="stable")
         bounds = np.searchsorted(rows, self.starts, sorter=order)
         spans = pairwise(bounds)
@@ -43,6 +44,7 @@ class ChunkedArray:
         return out
 
     def _row_numbers(self, chosen: np.ndarray | slice) -> np.ndarray:
+        """The chosen rows as numbers, (m,)."""
         if isinstance(chosen, slice):
             return np.arange(*chosen.indices(len(self)))
         rows = np.asarray(chosen)
@@ -63,12 +65,12 @@ Rows: TypeAlias = np.ndarray | ChunkedArray
 
 
 def parts_of(array: Rows) -> tuple[np.ndarray, ...]:
-    """The arrays that it consists of."""
+    """The arrays that `array` consists of."""
     return array.parts if isinstance(array, ChunkedArray) else (array,)
 
 
 def joined(parts: Sequence[np.ndarray]) -> Rows:
-    """The parts as one array; a single part is returned unchanged, so reading it costs nothing."""
+    """The parts as one array. A single part is returned unchanged, which costs nothing."""
     return parts[0] if len(parts) == 1 else ChunkedArray(parts)
 
 

@@ -47,12 +47,12 @@ __all__ = [
 ]
 
 SPACE_LENGTH = 200  # the catalog's column
-# [0-9], not \d: that also matches the digits of other scripts.
+# [0-9], not \d, which also matches the digits of other scripts.
 REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
 class Registry:
-    """Versions of embeddings: their files are below `root`, their catalog is at `url`.
+    """Versions of embeddings. Their files are below `root`, their catalog is at `url`.
 
     Raises CatalogError if the catalog cannot be opened.
     """
@@ -84,9 +84,10 @@ class Registry:
     ) -> Version:
         """Publish a version, completely or not at all, and return it. Raises BadVersion.
 
-        entities: the vectors of each, or a folder of shards written by `shards.write_shard`, whose
-        files are hard-linked where the file system allows.
-        fold_in: its row j refers to row j of the entity 'producer', counted through its shards.
+        entities: entity -> its vectors, or a folder of shards written by `shards.write_shard`. The
+        files of a folder are hard-linked where the file system allows it.
+        fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
+        lineage: what the version was computed from, as JSON values.
 
         'latest' moves to the version unless it points at a newer day. Content that is already
         published for that day is not published again: the existing version, with its lineage, is
@@ -94,7 +95,7 @@ class Registry:
         next call with the same content completes the publication.
         """
         _check_published(name, space, list(entities), lineage)
-        # Files first: a row of the catalog must never refer to files that may not exist yet.
+        # Files first: the catalog must never refer to files that do not exist yet.
         manifest = files.publish_files(self._files, name, day, space, entities, fold_in, lineage)
         with self.catalog.writing() as session:
             return self._version(versions.record(session, manifest, day))
@@ -102,12 +103,12 @@ class Registry:
     def set_alias(
         self, name: str, alias: str, version: Version, only_forward: bool = False
     ) -> Version:
-        """Point an alias at a version and return the version it now points at. Raises BadRequest.
+        """Point an alias at a version and return the version it now points at.
 
         only_forward: leave the alias unchanged if the move would be to an older version. 'latest'
-        cannot be set: only publishing moves it.
+        cannot be set: only publishing moves it. Raises BadRequest, UnknownName, UnknownVersion.
         """
-        # An alias that looks like a day could not be found: `find` would take it for the day.
+        # `find` would read an alias that looks like a day as the day.
         if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
             raise BadRequest(
                 f"{alias!r} cannot be set as an alias: use letters, digits, _ and -, "
@@ -197,9 +198,9 @@ class Registry:
         day: date | None = None,
         revision: int | None = None,
     ) -> Lookup:
-        """The vectors of these ids, the engagements behind them, and their version.
+        """The vectors of these ids in this order, the engagements behind them, and their version.
 
-        Raises NotFound if a name, day, entity or id is unknown.
+        Raises NotFound if the name, the version, the entity or an id is unknown.
         """
         return self._loaded(name, day, revision).get(entity, ids)
 
@@ -229,8 +230,8 @@ class Registry:
         """A vector for a consumer with this history, by the same formula as the nightly fold-in.
 
         strengths: producer id -> strength > 0. Producers that are not in the version are left out
-        and returned in `unknown`. Raises UnknownId if none is in it, BadRequest for an invalid
-        strength.
+        and returned in `unknown`. Raises NotFound (UnknownId if the version has none of them),
+        BadRequest for an empty history or an invalid strength.
         """
         return self._loaded(name, day, revision).fold(strengths)
 
@@ -249,8 +250,8 @@ class Registry:
         A score is the dot product of a producer's vector with the mean vector of a group.
         groups: as in 'user_active_degree=full_active'. candidates: producer ids, scored in this
         order; without any, the k producers with the largest `by` (mean, max, median or min over
-        the groups), best first. Raises BadRequest, NotFound; a version whose source has no profiles
-        has no groups.
+        the groups), best first. Raises BadRequest, and NotFound also where the source has no
+        profiles: the version then has no groups.
         """
         return self._loaded(name, day, revision).lookalike(groups, candidates, k, by)
 

@@ -25,7 +25,7 @@ SHOWN_NUMBERS = 6  # of a vector, in a table with many
 
 
 class RegistryCommands(TyperGroup):
-    """Commands that end a RegistryError with its message and exit code 1, not with a traceback."""
+    """Commands that report a RegistryError by its message and exit code 1, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -71,7 +71,7 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     if as_json:
         return _print_json(described)
     columns = ("version", "alias", "dim", "consumers", "folded", "producers", "digest")
-    # More than one space: a day was too far from the anchor and opened a new one.
+    # Several, in order of first use, if a day was too far from the anchor and opened a new space.
     spaces = dict.fromkeys(version["space"] for version in described)
     caption = f"of {name} in space {', then '.join(spaces)}"
     return _print_table(columns, map(_version_row, described), caption)
@@ -219,11 +219,13 @@ def verify(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fa
 
 
 def _registry(ctx: typer.Context) -> Registry:
+    """The registry, opened by the function that the mounting command line has set."""
     return ctx.obj()
 
 
 def _strength(text: str) -> tuple[str, float]:
-    # The last '=': a producer's id may contain others.
+    """'1196=3.5' -> ('1196', 3.5). Raises BadRequest."""
+    # Split at the last '=', because the id may contain one.
     producer, _, strength = text.rpartition("=")
     try:
         return producer, float(strength)
@@ -265,6 +267,7 @@ def _reference(version: dict[str, Any]) -> str:
 
 
 def _counts(version: dict[str, Any], entity: str) -> dict[str, int]:
+    """The rows of an entity and how many were folded in; zeros if the version does not have it."""
     return version["entities"].get(entity, {"rows": 0, "folded": 0})
 
 
@@ -296,7 +299,7 @@ def _source(response: dict[str, Any]) -> str:
 
 
 def _print_json(value: Any) -> None:
-    # Not through Rich: it would wrap long lines, and programs could not read them.
+    # Not printed with Rich, which would wrap long lines in the middle of a value.
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
@@ -305,8 +308,9 @@ def _print_table(
 ) -> None:
     table = Table(*columns, show_header=header)
     for row in rows:
-        # Text, not str: Rich would read an id such as [red] as markup.
-        table.add_row(*(Text(str(cell), overflow="fold") for cell in row))
+        # Text, not str: Rich would read an id such as [red] as markup. Folded, not cut off.
+        cells = [Text(str(cell), overflow="fold") for cell in row]
+        table.add_row(*cells)
     console = Console()
     if table.row_count:
         console.print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-LISTED = 12  # names that a message lists at most
+LISTED = 12  # the most names that a message lists
 
 
 class RegistryError(Exception):
@@ -62,7 +62,7 @@ def missing(
     """The message and the near misses for a name that does not exist.
 
     kind: what the name stands for, as in "embedding". exist: the names that do exist.
-    near: the near misses, where similar spelling is the wrong measure. of: where it was looked up.
+    near: the near misses, if similar spelling is the wrong measure. of: where it was looked up.
     """
     names = list(exist)
     close = list(near) if near is not None else get_close_matches(wanted, names, n=3)

@@ -4,9 +4,9 @@
     versions/<name>/day=2022-04-25/<digest>/consumer/...          an entity's shards, see `shards`
     versions/<name>/day=2022-04-25/<digest>/fold_in.matrix.npy    one array of the fold-in
 
-A version is written to a staging folder, which is then renamed to the digest of its content: a
-version exists completely or not at all. The same content in the same shards gives the same folder,
-no matter which process writes it and how often.
+A version is written to a staging folder, which is then renamed to the digest of its content, so
+that a version exists completely or not at all. The same content in the same shards gives the same
+folder, whichever process writes it and however often.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Files:
 
     @cached_property
     def fold_in(self) -> FoldIn:
-        """The fold-in. Raises DamagedVersion.
+        """The fold-in. Raises DamagedVersion if it cannot be restored.
 
-        Restored at its first use, because that imports the compiled code of its kind (about 0.6 s
-        per process), which services that only read vectors do not need.
+        Restored at its first use: that imports the compiled code of its kind (about 0.6 s per
+        process), which a service that only reads vectors does not need.
         """
         try:
             return restore(self.fold_in_arrays, self.manifest["content"]["fold_in"])
@@ -76,14 +76,14 @@ def publish_files(
 ) -> dict[str, Any]:
     """Write a version's files below `root` and return its manifest.
 
-    If the same content is already published, returns the existing manifest. Raises BadVersion when
-    the arrays cannot be a version.
+    If the same content is already published, returns the existing manifest. Raises BadVersion if
+    the arrays cannot be a version, OSError if they cannot be written.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
-    # A folder per writer, on the same file system as its destination, so a rename suffices.
+    # A folder per writer, next to its destination: a rename cannot cross file systems.
     staging = root / STAGING / uuid.uuid4().hex
+    staging.mkdir(parents=True)
     try:
-        staging.mkdir(parents=True)
         for entity, source in entities.items():
             save_entity(staging / entity, source, stored_entities[entity])
         for field, array in fold_in_arrays.items():
@@ -100,7 +100,7 @@ def publish_files(
         digest = content_digest(content)
         manifest = {"digest": digest, "content": content, "lineage": lineage}
         _write(staging / MANIFEST, _json(manifest).encode())
-        # Flushing a file does not flush its name, which its folder holds.
+        # Flushing a file does not flush its name, which is stored in its folder.
         for path in [staging, *staging.rglob("*")]:
             if path.is_dir():
                 _sync(path)
@@ -122,7 +122,7 @@ def checked(
             f"Given: {sorted(entities)}."
         )
     producer = checked_entity("producer", entities["producer"])
-    dim = producer.vectors.shape[1]
+    dim = producer.vectors.shape[1]  # all entities have the length of the producers' vectors
     stored = {"producer": producer}
     for entity, source in entities.items():
         if entity != "producer":
@@ -139,7 +139,7 @@ def read_manifest(home: Path) -> dict[str, Any]:
     """The manifest of a version. Raises DamagedVersion if it is missing or was changed."""
     try:
         manifest = json.loads((home / MANIFEST).read_text())
-        # The folder's name too: a manifest copied from another version is intact by itself.
+        # Compared with the folder's name too: a manifest from another version is intact in itself.
         intact = manifest["digest"] == home.name == content_digest(manifest["content"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {REMEDY}") from None
@@ -165,6 +165,7 @@ def open_files(home: Path) -> Files:
 
 
 def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
+    # By the manifest, not by the folder: a file that does not belong to the version is ignored.
     ids_file = re.compile(rf"({entity}/shard-\d+)/ids\.npy")
     matches = [ids_file.fullmatch(name) for name in files]
     shards = []
@@ -172,13 +173,14 @@ def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
         arrays = [_mapped(home / shard_path / f"{field}.npy") for field in FIELDS]
         shards.append(Vectors(*arrays))
     if len(shards) == 1:
-        return Entity(shards)
+        return Entity(shards)  # its sorted ids are the index
     ids = _mapped(home / entity / "ids.npy")
     rows = _mapped(home / entity / "rows.npy")
     return Entity(shards, Index(ids, rows))
 
 
 def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
+    """The fold-in's arrays by name, memory-mapped."""
     arrays = {}
     for name in files:
         match = re.fullmatch(r"fold_in\.(\w+)\.npy", name)
@@ -188,6 +190,7 @@ def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _mapped(path: Path) -> np.ndarray:
+    """As `map_array`. Raises DamagedVersion."""
     try:
         return map_array(path)
     except (OSError, ValueError, EOFError) as error:  # EOFError: the file is empty
@@ -195,7 +198,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def verify_files(home: Path) -> dict[str, str]:
-    """Read every file of a version, compare its digest and return the digests by file.
+    """Compare every file of a version with its published digest; returns the digests by file.
 
     Raises DamagedVersion naming all files that are missing or changed.
     """
@@ -213,7 +216,7 @@ def verify_files(home: Path) -> dict[str, str]:
 
 
 def _counts(entity: Entity) -> dict[str, int]:
-    """What the catalog shows of an entity without opening its files."""
+    """The counts that the catalog stores, so that it can be shown without opening any file."""
     folded = 0
     engagements = 0
     for shard in entity.shards:
@@ -223,7 +226,10 @@ def _counts(entity: Entity) -> dict[str, int]:
 
 
 def content_digest(content: dict[str, Any]) -> str:
-    """The identity of a version: SHA-256 of its content, without its lineage."""
+    """The identity of a version: SHA-256 of its content.
+
+    The lineage is not part of it: the same vectors from another run are the same version.
+    """
     return hashlib.sha256(_json(content).encode()).hexdigest()
 
 
@@ -234,7 +240,7 @@ def file_digest(path: Path) -> str:
 
 
 def _synced_digests(staging: Path) -> dict[str, str]:
-    """Flush every array file to disk; returns their digests by path below `staging`."""
+    """Flush every array file to disk and return their digests by path below `staging`."""
     digests = {}
     for path in sorted(staging.rglob("*.npy")):
         _sync(path)
@@ -253,16 +259,16 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _move(staging: Path, home: Path) -> None:
-    """Rename the staged folder to its place; if the same content already exists, that stays."""
+    """Rename the staged folder to its place. If the same content already exists there, it stays."""
     home.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.rename(staging, home)
     except OSError as error:
-        # A folder with files cannot be replaced by rename, which is what keeps the first one.
+        # rename never replaces a folder that has files: the version that came first stays.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return
-    _sync(home.parent)  # the name must survive a power cut too: the catalog will refer to it
+    _sync(home.parent)  # a power cut must not lose the name to which the catalog will refer
 
 
 def _sync(path: Path) -> None:
@@ -275,7 +281,7 @@ def _sync(path: Path) -> None:
 
 
 def _sweep(staging_root: Path) -> None:
-    """Delete the staging folders of killed writers; folders of running writers are younger."""
+    """Delete the staging folders of killed writers, recognised by their age."""
     for abandoned in staging_root.iterdir():
         try:
             if time.time() - abandoned.stat().st_mtime > ABANDONED_AGE_S:
@@ -285,4 +291,5 @@ def _sweep(staging_root: Path) -> None:
 
 
 def _json(content: dict[str, Any]) -> str:
+    """One text for equal content: digests are computed from it."""
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""An open version: lookups that need no further access to the catalog."""
+"""An open version and its lookups, which do not access the catalog."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUP = "group"
 
 @dataclass(frozen=True)
 class Lookup:
-    """The vectors of requested ids, row by row, and the version they come from.
+    """The vectors of requested ids in the requested order, and the version they come from.
 
     Shapes as in `Vectors`, but ids are texts.
     """
@@ -39,7 +39,10 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """score: cosine, -1 to 1. count: engagements behind the vector. folded: not fitted."""
+    """One result of a nearest-neighbour search.
+
+    score: cosine, -1 to 1. count: engagements behind the vector. folded: not fitted but folded in.
+    """
 
     id: str
     score: float
@@ -51,8 +54,8 @@ class Neighbour:
 class FoldedVector:
     """A vector computed from a history, in the version's space.
 
-    known: number of producers that it is based on.
-    unknown: ids that are not in the version and were left out.
+    vector: (k,) float32. known: number of producers that it is based on. unknown: ids that are not
+    in the version and were left out.
     """
 
     version: Version
@@ -85,7 +88,7 @@ class Loaded:
 
     @property
     def fold_in(self) -> FoldIn:
-        """Column j of its histories is row j of the entity 'producer'. Raises DamagedVersion."""
+        """The fold-in: column j of a history is row j of 'producer'. Raises DamagedVersion."""
         return self.files.fold_in
 
     def get(self, entity: str, ids: Sequence[str]) -> Lookup:
@@ -114,7 +117,7 @@ class Loaded:
                 f"'{entity}:{id_}' has a zero vector in {self.version.id}, "
                 "which has no direction and therefore no neighbours."
             )
-        # Among another entity, the same row number belongs to another id.
+        # Leave out the query itself. In another entity, its row number belongs to another id.
         leave_out = int(query_row[0]) if among == entity else -1
         rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, leave_out)
         columns = zip(
@@ -137,7 +140,8 @@ class Loaded:
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
         shape = (1, self.fold_in.n_producers)
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
-        history.sort_indices()  # as in the nightly matrix: sums then round the same way
+        # As in the nightly matrix: sums in the same order round the same way.
+        history.sort_indices()
         unknown = [id_ for id_, is_known in zip(ids, known, strict=True) if not is_known]
         vector = self.fold_in.fold(history)[0]
         return FoldedVector(self.version, vector, len(values), unknown)
@@ -155,7 +159,7 @@ class Loaded:
             raise BadRequest(
                 f"Producers cannot be ranked by {by!r}; use one of {', '.join(SUMMARIES)}."
             )
-        distinct = list(dict.fromkeys(groups))  # a group named twice counts once
+        distinct = list(dict.fromkeys(groups))  # a repeated group counts once
         centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, distinct)]
         producers = self.entities["producer"]
         rows = self.known_rows("producer", candidates)
@@ -202,9 +206,12 @@ class Loaded:
 
 
 def best_rows(producers: Rows, centroids: np.ndarray, k: int, by: str) -> np.ndarray:
-    """The rows of the k producers with the largest `by` of their dot products, best first."""
+    """The rows of the k producers with the largest `by` over their dot products, best first.
+
+    producers: (n, d), centroids: (g, d). Returns (min(k, n),) int64.
+    """
     summary = SUMMARIES[by]
-    # A block's products with all groups are in memory at once: more groups, smaller blocks.
+    # A block's products with all groups are in memory at once: the more groups, the smaller it is.
     size = max(1, BLOCK // len(centroids))
     scores = (summary(products(block, centroids), axis=1) for block in blocks(producers, size))
     rows, _ = best(scores, k)
@@ -223,11 +230,13 @@ def parse_key(key: str, entities: Sequence[str]) -> tuple[str, str]:
 
 
 def check_k(k: int) -> None:
+    """Raise BadRequest unless k is at least one."""
     if k < 1:
         raise BadRequest(f"k = {k} is invalid; it must be at least one.")
 
 
 def check_strengths(strengths: Mapping[str, float]) -> None:
+    """Raise BadRequest unless there are strengths and all are finite and above 0."""
     bad = {}
     for producer, strength in strengths.items():
         if not (math.isfinite(strength) and strength > 0):
@@ -239,10 +248,10 @@ def check_strengths(strengths: Mapping[str, float]) -> None:
 
 
 def find_rows(entity: Entity, ids: Sequence[str]) -> np.ndarray:
-    """The rows of ids that a user typed, -1 where unknown."""
+    """The row of each id, (m,), -1 if unknown. ids: any text, as a user may type it."""
     if not ids:
         return np.empty(0, np.int64)
-    # NumPy drops trailing NULs, so 'p1' + NUL would match 'p1'. No published id contains one.
+    # NumPy drops trailing NULs, so that 'p1' + NUL would match 'p1'. No published id has a NUL.
     has_nul = ["\0" in id_ for id_ in ids]
     return np.where(has_nul, -1, entity.rows(ids))
 

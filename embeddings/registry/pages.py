@@ -88,6 +88,7 @@ def error(request: Request, status: int, detail: str) -> Response:
 
 
 def _page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """A rendered template with the headers that every page has."""
     return templates.TemplateResponse(
         request, template, context, status_code=status, headers=SECURITY_HEADERS
     )
@@ -101,7 +102,7 @@ def _search(
     among: str = "producer",
     k: int = 10,
 ) -> dict[str, Any]:
-    """What the search form shows: the query with its result or error, else ids worth trying."""
+    """What the search form shows: the query with its result or error, or ids to try."""
     search: dict[str, Any] = {
         "version": version.id,
         "entities": sorted(version.entities),
@@ -117,6 +118,7 @@ def _search(
         producers = registry.load(version).entities["producer"]
         links = [_link(f"producer:{producer}") for producer in _busiest(producers)]
         return {**search, "suggestions": links}
+    # An error is shown in the form, so that the visitor can correct the query.
     try:
         found = responses.neighbours(registry, version, f"{entity}:{id_}", k, among)
     except UnknownId as unknown:
@@ -133,18 +135,18 @@ def _link(key: str) -> dict[str, str]:
 
 
 def _busiest(entity: Entity) -> list[str]:
-    """The ids with the most engagements behind them."""
-    # Part by part: an entity may have more rows than should be read at once.
+    """The ids with the most engagements behind them, most first."""
+    # Part by part: joining the counts of a large entity would copy them.
     rows, _ = best(parts_of(entity.counts), SUGGESTIONS)
     return texts(entity.ids, rows)
 
 
 def _metric_names(versions: list[dict[str, Any]]) -> list[str]:
-    """The numeric metrics of any of these versions, sorted."""
+    """The names of the numeric metrics that any of these versions has, sorted."""
     names = set()
     for version in versions:
         metrics = version["lineage"].get("metrics")
-        if not isinstance(metrics, dict):  # the lineage is the publisher's: it may hold anything
+        if not isinstance(metrics, dict):  # a publisher may put anything into the lineage
             continue
         for name, value in metrics.items():
             if isinstance(value, int | float):

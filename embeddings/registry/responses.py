@@ -1,4 +1,4 @@
-"""The registry's responses as JSON: the same shapes for the command line and the service."""
+"""The registry's responses as JSON values, the same for the command line and the service."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
 def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[str, Any]:
     """The vectors of these 'entity:id' keys, in their order."""
     parsed = [parse_key(key, list(version.entities)) for key in keys]
-    # One lookup per entity, not per id: the lookup itself costs more than an id.
+    # One lookup per entity, not per id: each lookup has a fixed cost.
     ids_by_entity: dict[str, list[str]] = {}
     for entity, id_ in parsed:
         ids_by_entity.setdefault(entity, []).append(id_)
@@ -67,7 +67,8 @@ def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[s
 def _records(
     registry: Registry, version: Version, entity: str, ids: list[str]
 ) -> list[dict[str, Any]]:
-    # By day and revision: an alias could move between two lookups of one response.
+    """One record per id, in the order of the ids."""
+    # By day and revision, because an alias could move between two lookups for one response.
     found = registry.get(version.name, entity, ids, version.day, version.revision)
     columns = zip(
         ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True
@@ -130,5 +131,5 @@ def lookalike(
 
 
 def _source(version: Version) -> dict[str, str]:
-    """The version and the space of a response: clients must never mix vectors of two spaces."""
+    """The version and space of a response: clients must never mix vectors of two spaces."""
     return {"version": version.id, "space": version.space}

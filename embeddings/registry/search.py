@@ -8,7 +8,7 @@ import numpy as np
 
 from embeddings.registry.chunked import Rows, blocks
 
-BLOCK = 1 << 18  # rows scored at a time
+BLOCK = 1 << 18  # rows scored at a time; bounds the temporary arrays
 
 
 def cosine_top_k(
@@ -20,23 +20,25 @@ def cosine_top_k(
     leave_out: a row that is never returned.
     Returns rows (<=k,) int64 and cosines (<=k,) float32; the cosine with a zero vector is 0.
     """
+    # One more than requested, because the row to leave out may be among them.
     rows, scores = best(cosines(vectors, norms, query, block), k + (leave_out >= 0))
     kept = np.flatnonzero(rows != leave_out)[:k]
-    return rows[kept], np.clip(scores[kept], -1, 1)
+    return rows[kept], np.clip(scores[kept], -1, 1)  # rounding can exceed 1
 
 
 def cosines(vectors: Rows, norms: Rows, query: np.ndarray, block: int) -> Iterator[np.ndarray]:
     """The cosine of each row with the query, block by block."""
     direction = query / np.linalg.norm(query)
     for rows, lengths in zip(blocks(vectors, block), blocks(norms, block), strict=True):
-        dots = np.vecdot(rows, direction)  # @ wakes BLAS's threads: 60 times slower when busy
+        # Not @, which wakes BLAS's threads: 60 times slower on a busy machine.
+        dots = np.vecdot(rows, direction)
         yield np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
 
 
 def best(scores: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k largest of scores that arrive in blocks, best first; ties go to the lower row.
 
-    Returns their rows (<=k,) int64 and the scores (<=k,) float32.
+    Returns their rows (<=k,) int64 and their scores (<=k,), float32 if the blocks are.
     """
     start = 0
     best_rows = np.empty(0, np.int64)
@@ -45,7 +47,7 @@ def best(scores: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         candidates = top(block, k)
         best_rows = np.append(best_rows, candidates + start)
         best_scores = np.append(best_scores, block[candidates])
-        # Earlier rows come first in the arrays, so a tie keeps the lower row.
+        # Lower rows come first in these arrays, so `top` resolves a tie in their favour.
         kept = top(best_scores, k)
         best_rows = best_rows[kept]
         best_scores = best_scores[kept]

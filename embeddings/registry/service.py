@@ -1,7 +1,7 @@
 """The registry over HTTP: JSON below /api for programs, pages for people.
 
-Anyone who can reach the port can read. The only write, moving an alias, needs the token. Start the
-service with
+Anyone who can reach the port can read. The only write, moving an alias, requires the token. Start
+the service with
 
     EVERGREEN_REGISTRY_ROOT=... uvicorn --factory embeddings.registry.service:app_from_environment
 """
@@ -32,10 +32,10 @@ from embeddings.registry.errors import (
 )
 from embeddings.registry.versions import LATEST
 
-# Limits of one request: its response is built in memory.
+# Limits of one request, whose response is built in memory.
 MAX_IDS = 1000
 MAX_NEIGHBOURS = 1000
-MAX_GROUPS = 100  # each multiplies the work for every producer
+MAX_GROUPS = 100  # the work per producer is proportional to it
 STATUS: dict[type[RegistryError], int] = {
     NotFound: 404,
     BadRequest: 422,
@@ -63,7 +63,7 @@ class AliasRequest(BaseModel):
 
 
 def _valid_unicode(text: str) -> str:
-    """Reject half a surrogate pair, which JSON can escape but UTF-8 cannot express."""
+    """The text. Raises ValueError for half a surrogate pair: JSON can escape it, UTF-8 has none."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -82,7 +82,7 @@ def app_from_environment() -> FastAPI:
 
     EVERGREEN_REGISTRY_ROOT: the folder of the registry, required.
     EVERGREEN_REGISTRY_CATALOG_URL: by default SQLite below the root.
-    EVERGREEN_REGISTRY_TOKEN: what a write must carry; without it every write is refused.
+    EVERGREEN_REGISTRY_TOKEN: the bearer token of writes; without it every write is refused.
     """
     root = os.environ.get("EVERGREEN_REGISTRY_ROOT")
     if not root:
@@ -95,9 +95,9 @@ def app_from_environment() -> FastAPI:
 
 
 def create_app(root: Path, url: str, token: str = "") -> FastAPI:
-    """The service for one registry.
+    """The service for one registry. Raises CatalogError.
 
-    token: what a write must carry; without one every write is refused.
+    token: the bearer token of writes; if empty, every write is refused.
     """
     registry = Registry(root, url)
     # No interactive API docs: their pages load scripts from another host.
@@ -125,7 +125,7 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     def aliases(name: str) -> dict[str, str]:
         return {alias: version.id for alias, version in registry.aliases(name).items()}
 
-    # The routes below return a Response: FastAPI would otherwise validate every number of a vector.
+    # The routes below return a Response, else FastAPI would validate every number of a vector.
 
     @app.get("/api/embeddings/{name}/vectors")
     def vectors(
@@ -184,7 +184,7 @@ def _guard(token: str) -> Callable[..., None]:
                 403,
                 "Writes are refused: the service was started without a token. Set one and restart.",
             )
-        # compare_digest takes the same time wherever the texts differ.
+        # Takes the same time wherever the texts differ, so the token cannot be guessed by timing.
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(
                 401,
@@ -196,7 +196,7 @@ def _guard(token: str) -> Callable[..., None]:
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Return every error as one sentence with its status: JSON below /api, a page elsewhere."""
+    """Answer every error with its message and status: as JSON below /api, else as a page."""
 
     def respond(
         request: Request,
@@ -222,7 +222,7 @@ def _handle_errors(app: FastAPI) -> None:
         for fault in error.errors():
             place = ".".join(map(str, fault["loc"]))
             faults.append(f"{place}: {fault['msg']} (given: {fault['input']!r:.200})")
-        # The place may repeat a key that UTF-8 cannot express.
+        # `place` may contain a key that UTF-8 cannot express.
         detail = "; ".join(faults).encode("utf-8", "backslashreplace").decode()
         return respond(request, 422, "BadRequest", detail)
 

@@ -23,12 +23,13 @@ from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 def write_shard(folder: Path, number: int, vectors: Vectors) -> None:
     """Write vectors of an entity as folder/shard-NUMBER; `Registry.publish` takes the folder.
 
-    vectors: ids sorted, none of them in another shard; may have no rows. Raises BadVersion.
+    vectors: ids sorted, none of them in another shard; may be empty. Raises BadVersion.
     """
     save_shard(folder, number, checked_shard(str(folder / shard_name(number)), vectors))
 
 
 def shard_name(number: int) -> str:
+    """The folder of a shard, padded so that names sort by number."""
     return f"shard-{number:05d}"
 
 
@@ -37,15 +38,20 @@ def open_shards(folder: Path) -> Entity:
     return as_entity(read_shards(folder))
 
 
-def read_shards(folder: Path) -> list[Vectors]:
-    """The shards of a folder, memory-mapped, in the order of their names. Raises BadVersion."""
+def shard_homes(folder: Path) -> list[Path]:
+    """The folders of all shards, sorted by name. Raises BadVersion if there are none."""
     homes = sorted(folder.glob("shard-*"))
     if not homes:
         raise BadVersion(
             f"{folder} holds no shards; write them with embeddings.registry.shards.write_shard."
         )
+    return homes
+
+
+def read_shards(folder: Path) -> list[Vectors]:
+    """The shards of a folder, memory-mapped, in the order of their names. Raises BadVersion."""
     shards = []
-    for home in homes:
+    for home in shard_homes(folder):
         try:
             arrays = [map_array(home / f"{field}.npy") for field in FIELDS]
         except (OSError, ValueError, EOFError) as error:
@@ -64,8 +70,8 @@ def checked_entity(entity: str, source: Vectors | Path, dim: int | None = None) 
         shards = [checked_shard(entity, source, dim)]
     else:
         shards = []
-        for number, shard in enumerate(read_shards(source)):
-            shards.append(checked_as_written(f"{entity}/{shard_name(number)}", shard, dim))
+        for home, shard in zip(shard_homes(source), read_shards(source), strict=True):
+            shards.append(checked_as_written(f"{entity}/{home.name}", shard, dim))
     stored = as_entity(shards)
     if not len(stored):
         raise BadVersion(f"{entity} has no rows; leave the entity out, or give it at least one.")
@@ -73,7 +79,7 @@ def checked_entity(entity: str, source: Vectors | Path, dim: int | None = None) 
 
 
 def save_entity(home: Path, source: Vectors | Path, checked: Entity) -> None:
-    """Put an entity's files into `home`. checked: what `checked_entity` returned for the source."""
+    """Write or link an entity's files into `home`. checked: `checked_entity` of the source."""
     if isinstance(source, Vectors):
         save_shard(home, 0, checked.shards[0])
     else:
@@ -85,6 +91,7 @@ def save_entity(home: Path, source: Vectors | Path, checked: Entity) -> None:
 
 
 def save_shard(folder: Path, number: int, shard: Vectors) -> None:
+    """Write a checked shard."""
     home = folder / shard_name(number)
     home.mkdir(parents=True, exist_ok=True)
     for field in FIELDS:
@@ -92,7 +99,7 @@ def save_shard(folder: Path, number: int, shard: Vectors) -> None:
 
 
 def link_shards(source: Path, target: Path) -> None:
-    """The same files in another folder: hard links where the file system allows, else copies."""
+    """The same shards in another folder: hard links where the file system allows, else copies."""
     for path in sorted(source.glob("shard-*/*.npy")):
         home = target / path.parent.name
         home.mkdir(parents=True, exist_ok=True)
@@ -108,7 +115,7 @@ def map_array(path: Path) -> np.ndarray:
 
 
 def as_entity(shards: Sequence[Vectors]) -> Entity:
-    """The shards as one entity. Raises BadVersion if two shards have the same id."""
+    """The shards as one entity. Raises BadVersion if an id is in two shards."""
     if len(shards) == 1:
         return Entity(shards)
     return Entity(shards, index_of([shard.ids for shard in shards]))
@@ -117,7 +124,7 @@ def as_entity(shards: Sequence[Vectors]) -> Entity:
 def index_of(ids: Sequence[np.ndarray]) -> Index:
     """The index over the sorted ids of several shards. Raises BadVersion if an id is repeated."""
     all_ids = np.concatenate(ids)
-    # A stable sort detects the sorted shards and merges them.
+    # A stable sort recognises sorted runs, here the shards, and merges them.
     order = np.argsort(all_ids, kind="stable")
     index = Index(all_ids[order], order)
     repeated = np.flatnonzero(index.ids[1:] == index.ids[:-1])

@@ -11,7 +11,7 @@ import numpy as np
 
 from embeddings.registry.chunked import Rows, joined
 
-NEARBY = 200  # sorted ids on either side that are searched for a near miss
+NEARBY = 200  # sorted ids on either side in which a near miss is searched
 FIELDS = ("ids", "vectors", "counts", "folded")
 
 
@@ -32,9 +32,10 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Index:
-    """From ids to rows. ids: (n,) 'S', sorted bytewise, unique.
+    """From ids to rows.
 
-    rows: (n,) int64, the row of each id; None where ids[i] is in row i.
+    ids: (n,) 'S', n >= 1, sorted bytewise, unique. rows: (n,) int64, the row of each id; None if
+    ids[i] is in row i.
     """
 
     ids: np.ndarray
@@ -43,12 +44,12 @@ class Index:
     def find(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """The row of each id, -1 if unknown. ids: (m,) texts or 'S'. Returns (m,) int64."""
         wanted = encode_ids(ids)
-        # Against wider ids NumPy would first copy our whole index to that width.
+        # If the wanted ids were wider, NumPy would first copy the whole index at that width.
         narrow = wanted.astype(self.ids.dtype)
-        # One call for all ids: a call per id costs more than its search.
+        # One call for all ids, because a call costs more than the search of one id.
         at = np.minimum(np.searchsorted(self.ids, narrow), len(self.ids) - 1)
         rows = at if self.rows is None else self.rows[at]
-        # Compared with the full id, not the narrow one: a longer id may have been cut to match.
+        # Compared with the full id: a longer one may match only because it was cut.
         return np.where(self.ids[at] == wanted, rows, -1)
 
     def near(self, wanted: str, n: int = 3) -> list[str]:
@@ -60,10 +61,10 @@ class Index:
 
 
 class Entity:
-    """All vectors of one entity, in shards. The rows of one shard follow those of the one before.
+    """All vectors of one entity, in shards whose rows follow each other.
 
     ids, vectors, counts, folded: as in `Vectors`, but sorted only within a shard. `vectors[rows]`
-    reads only those rows, np.asarray(vectors) all of them.
+    reads only those rows, `np.asarray(vectors)` all of them.
     """
 
     ids: Rows

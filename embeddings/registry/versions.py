@@ -18,7 +18,7 @@ from embeddings.registry.files import folder
 
 Row = TypeVar("Row", VersionRow, AliasRow)
 LATEST = "latest"  # the alias of the newest published day
-# Names of embeddings, entities and aliases: they are safe in paths and in URLs.
+# Names of embeddings, entities and aliases: safe in paths, in URLs and in every catalog.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
@@ -26,8 +26,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 class Version:
     """One published version.
 
-    entities: the numbers of rows, folded rows and engagements of each entity.
-    lineage: what it was computed from.
+    entities: entity -> its numbers of "rows", "folded" rows and "engagements". lineage: what the
+    version was computed from. published_at: UTC, for people only: no decision depends on it.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Version:
 
     @property
     def id(self) -> str:
+        """NAME/DAY.rREVISION, as in author/2022-04-25.r1."""
         return f"{self.name}/{self.day}.r{self.revision}"
 
 
@@ -159,7 +160,10 @@ def of_day(session: Session, name: str, day: date, revision: int | None) -> Vers
 
 
 def known(session: Session, name: str, rows: Sequence[Row]) -> list[Row]:
-    """The rows found for a name. Raises UnknownName if there are none: every embedding has some."""
+    """The rows found for a name, as a list. Raises UnknownName if there are none.
+
+    Every embedding has at least one version and the alias 'latest'.
+    """
     if not rows:
         raise UnknownName(*missing("embedding", name, names(session)))
     return list(rows)
@@ -167,9 +171,11 @@ def known(session: Session, name: str, rows: Sequence[Row]) -> list[Row]:
 
 def _of(name: str) -> Select[VersionRow]:
     """The versions of an embedding."""
-    # PostgreSQL refuses some texts (a NUL, say) that cannot be a name: they never reach it.
-    return select(VersionRow).where(VersionRow.name == (name if NAME.fullmatch(name) else ""))
+    # PostgreSQL rejects texts with a NUL, so a text that cannot be a name is never sent to it.
+    valid = name if NAME.fullmatch(name) else ""
+    return select(VersionRow).where(VersionRow.name == valid)
 
 
 def _days(rows: list[VersionRow]) -> list[str]:
+    """The days of these versions, sorted, each once."""
     return sorted({str(row.day) for row in rows})

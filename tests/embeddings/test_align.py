@@ -71,7 +71,7 @@ def test_different_shapes_are_rejected():
 
 @given(seeds)
 def test_a_rotated_version_ends_on_the_same_axes(seed):
-    """Therefore the anchor does not depend on the solver or its seed."""
+    """So the anchor does not depend on the solver or its seed."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(60, 4)) * [4, 3, 2, 1] + rng.exponential(size=(60, 4))
     rotated = vectors @ orthogonal(4, rng)
@@ -151,7 +151,7 @@ def test_neighbour_overlap_is_one_after_a_rotation_and_chance_for_unrelated_vect
 
 
 def test_equal_vectors_all_count_as_nearest():
-    """Thirty producers whose only consumer is the same have equal vectors, in no order."""
+    """Thirty producers with the same single consumer have equal vectors, which have no order."""
     a = np.repeat(np.eye(3), 30, axis=0)
     noise = 1e-8 * np.random.default_rng(0).normal(size=a.shape)
     assert neighbour_overlap(a, a[:, ::-1] + noise) == 1.0

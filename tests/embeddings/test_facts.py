@@ -27,6 +27,6 @@ def test_a_name_is_declared_by_the_fact_or_family_it_fits(name, expected):
     assert declaration([LOSS, AUC, RATE], name) is expected
 
 
-def test_only_what_is_declared_as_a_headline_is_one():
+def test_only_declared_headlines_are_chosen():
     facts = {"loss": 0.5, "auc_click": 0.7, "champion_rate": 0.1, "undeclared": 1}
     assert headlines([LOSS, AUC, RATE], facts) == {"loss": 0.5, "champion_rate": 0.1}

@@ -20,7 +20,7 @@ from models.metrics import auc
 
 
 def scored_rows(n_users: int, n_rows: int, signal: float, seed: int):
-    """User ids, labels, and scores that know `signal` standard deviations of the label."""
+    """User ids, labels, and scores that are `signal` standard deviations higher for label 1."""
     rng = np.random.default_rng(seed)
     users = np.array([f"u{i}" for i in rng.integers(0, n_users, n_rows)])
     labels = rng.integers(0, 2, n_rows)
@@ -38,7 +38,7 @@ def auc_gain(users, labels, old, new, resamples: int, seed: int) -> Estimate:
 
 
 def test_the_bootstrap_draws_whole_users():
-    """A weight means what repeating all rows of the user means: the same AUCs, one by one."""
+    """Weighting a user equals repeating all rows of that user: the AUCs agree draw by draw."""
     users, labels, scores, _ = scored_rows(9, 120, 0.5, seed=3)
     estimate = user_bootstrap(users, {"auc": partial(auc, labels, scores)}, 5, seed=11)["auc"]
     names = np.unique(users)
@@ -110,7 +110,7 @@ def test_the_interval_covers_the_true_difference():
 
 
 def test_draws_without_a_value_are_ignored():
-    """An AUC is undefined on draws with one class; the interval is of the others."""
+    """An AUC is undefined on draws with one class. The interval is that of the other draws."""
     users = np.arange(3)
     labels = np.array([0, 0, 1])
     estimate = user_bootstrap(users, {"auc": partial(auc, labels, users)}, 200, seed=0)["auc"]
@@ -136,7 +136,7 @@ def test_without_users_every_estimate_is_nan():
 
 
 def test_the_share_of_a_gain_of_a_small_example():
-    """0.1 without, 0.3 in full, 0.25 kept: three quarters. Equal users leave no doubt."""
+    """0.1 without, 0.3 in full, 0.25 kept: three quarters. Equal users make all draws equal."""
     values = {"none": np.full(50, 0.1), "full": np.full(50, 0.3), "kept": np.full(50, 0.25)}
     means = mean_estimates(values, seed=0)
     share = share_of_gain(means["kept"], means["full"], means["none"])

@@ -31,7 +31,7 @@ def test_ndcg_of_a_small_example():
 
 
 def test_recall_of_a_small_example():
-    """Two of three in the first three; of the first one, 1 is the most that can be reached."""
+    """Two of three are among the first three; at cut-off 1, one hit is the most possible."""
     ranking = one_consumer([9, 8, 7, 6, 5], seen=[], relevant=[0, 2, 4])
     assert ranking.recall(3)[0] == pytest.approx(2 / 3)
     assert ranking.recall(1)[0] == 1.0
@@ -102,7 +102,7 @@ def test_metrics_equal_those_of_a_slow_loop(seed):
 
 
 def test_chunks_do_not_change_the_ranking():
-    """Consumers beyond the first chunk get the ranks that they get on their own."""
+    """Consumers beyond the first chunk have the same ranks as when they are ranked alone."""
     rng = np.random.default_rng(0)
     n = CHUNK + 5
     consumers = rng.normal(size=(n, 3))

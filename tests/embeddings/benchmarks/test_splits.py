@@ -1,4 +1,4 @@
-"""Splits: nothing is lost, nothing is shared, and the sizes are those of small examples."""
+"""Splits lose no pair and share none, and their sizes are those worked out by hand."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from embeddings.kernels.exact_solve import CHUNK
 
 
 def replace(cfg: ALSConfig, **changes) -> ALSConfig:
-    """The configuration with these options changed, and validated again."""
+    """The configuration with these options changed, validated again."""
     return ALSConfig(**{**cfg.model_dump(), **changes})
 
 
@@ -27,7 +27,7 @@ EXACT = replace(CFG, solver="exact")
 
 
 def tastes(n: int = 120, m: int = 60, seed: int = 0) -> sp.csr_matrix:
-    """Consumers of four tastes, each for one quarter of the producers; strengths 0.5 to 3."""
+    """Consumers of four tastes, each for a quarter of the producers; strengths 0.5 to 3."""
     rng = np.random.default_rng(seed)
     same = rng.integers(0, 4, n)[:, None] == np.arange(m)[None, :] * 4 // m
     engaged = rng.random((n, m)) < np.where(same, 0.5, 0.03)
@@ -41,27 +41,28 @@ def penalties(counts: np.ndarray, others: int, cfg: ALSConfig) -> np.ndarray:
 def slow_loss(
     x: sp.csr_matrix, consumers: np.ndarray, producers: np.ndarray, cfg: ALSConfig
 ) -> float:
-    """The loss of the module's first lines, pair by pair."""
-    dense, total = x.toarray(), 0.0
-    for i, u in enumerate(consumers.astype(np.float64)):
-        for j, v in enumerate(producers.astype(np.float64)):
-            total += dense[i, j] * (u @ v - 1) ** 2 + cfg.unobserved_weight * (u @ v) ** 2
-    n, m = x.shape
-    total += penalties((dense > 0).sum(axis=1), m, cfg) @ (consumers.astype(np.float64) ** 2).sum(
-        axis=1
-    )
-    return total + penalties((dense > 0).sum(axis=0), n, cfg) @ (
-        producers.astype(np.float64) ** 2
-    ).sum(axis=1)
+    """The loss as `embedders.als` defines it, pair by pair."""
+    strengths = x.toarray()
+    u = consumers.astype(np.float64)
+    v = producers.astype(np.float64)
+    total = 0.0
+    for i in range(len(u)):
+        for j in range(len(v)):
+            product = u[i] @ v[j]
+            total += strengths[i, j] * (product - 1) ** 2 + cfg.unobserved_weight * product**2
+    consumer_penalties = penalties((strengths > 0).sum(axis=1), len(v), cfg)
+    producer_penalties = penalties((strengths > 0).sum(axis=0), len(u), cfg)
+    total += consumer_penalties @ (u**2).sum(axis=1)
+    total += producer_penalties @ (v**2).sum(axis=1)
+    return total
 
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
 def test_the_reported_loss_is_the_loss(cfg):
     x = tastes()
     factors = als(x, cfg)
-    assert factors.losses[-1] == pytest.approx(
-        slow_loss(x, factors.consumers, factors.producers, cfg), rel=1e-5
-    )
+    expected = slow_loss(x, factors.consumers, factors.producers, cfg)
+    assert factors.losses[-1] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
@@ -71,8 +72,9 @@ def test_every_iteration_lowers_the_loss(cfg):
 
 
 def test_no_small_move_of_a_producer_lowers_the_loss():
-    """The producers were solved last: in any direction the loss, summed by pairs, rises."""
-    x, rng = tastes(40, 20), np.random.default_rng(0)
+    """The producers were solved last: the loss, summed by pairs, rises in any direction."""
+    x = tastes(40, 20)
+    rng = np.random.default_rng(0)
     factors = als(x, EXACT)
     least = slow_loss(x, factors.consumers, factors.producers, EXACT)
     for _ in range(5):
@@ -86,10 +88,9 @@ def dense_half_step(x: sp.csr_matrix, others: np.ndarray, cfg: ALSConfig) -> np.
     v = others.astype(np.float64)
     counts = np.diff(x.indptr)
     rows = []
+    dense = cfg.unobserved_weight * v.T @ v
     for strengths, penalty in zip(x.toarray(), penalties(counts, x.shape[1], cfg), strict=True):
-        system = (
-            cfg.unobserved_weight * v.T @ v + (v.T * strengths) @ v + penalty * np.eye(v.shape[1])
-        )
+        system = dense + (v.T * strengths) @ v + penalty * np.eye(v.shape[1])
         rows.append(np.linalg.solve(system, v.T @ strengths))
     return np.array(rows)
 
@@ -111,33 +112,32 @@ def test_a_long_row_is_solved_exactly_too():
     np.testing.assert_allclose(factors.producers, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_many_conjugate_gradients_are_the_exact_solver():
+def test_many_conjugate_gradient_steps_agree_with_the_exact_solver():
     x = tastes()
-    many, exact = als(x, replace(CFG, cg_steps=30)), als(x, EXACT)
-    np.testing.assert_allclose(
-        many.consumers @ many.producers.T, exact.consumers @ exact.producers.T, atol=1e-4
-    )
+    many = als(x, replace(CFG, cg_steps=30))
+    exact = als(x, EXACT)
+    products = many.consumers @ many.producers.T
+    np.testing.assert_allclose(products, exact.consumers @ exact.producers.T, atol=1e-4)
     np.testing.assert_allclose(many.losses, exact.losses, rtol=1e-5)
 
 
 def test_three_steps_from_zero_are_close():
     """In the axes of the Gram matrix the first iteration's loss is the exact one's to 1 %."""
-    three, exact = (
-        als(tastes(), replace(CFG, iterations=1)),
-        als(tastes(), replace(EXACT, iterations=1)),
-    )
+    three = als(tastes(), replace(CFG, iterations=1))
+    exact = als(tastes(), replace(EXACT, iterations=1))
     assert three.losses[0] == pytest.approx(exact.losses[0], rel=0.01)
 
 
 @pytest.mark.parametrize("cfg", [CFG, EXACT], ids=["cg", "exact"])
-@pytest.mark.parametrize("members", [2, 3])
-def test_several_workers_find_what_one_finds(cfg, members):
+@pytest.mark.parametrize("threads", [2, 3])
+def test_several_workers_find_what_one_finds(cfg, threads):
     x = tastes()
-    alone, shared = als(x, cfg), als(x, cfg, threads=members)
-    np.testing.assert_allclose(shared.consumers, alone.consumers, atol=2e-5)
-    np.testing.assert_allclose(shared.producers, alone.producers, atol=2e-5)
-    np.testing.assert_allclose(shared.gram, alone.gram, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-5)
+    one = als(x, cfg)
+    several = als(x, cfg, threads=threads)
+    np.testing.assert_allclose(several.consumers, one.consumers, atol=2e-5)
+    np.testing.assert_allclose(several.producers, one.producers, atol=2e-5)
+    np.testing.assert_allclose(several.gram, one.gram, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(several.losses, one.losses, rtol=1e-5)
 
 
 def test_more_workers_than_rows():
@@ -151,13 +151,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
     assert als(x, CFG).consumers.tobytes() != als(x, replace(CFG, seed=1)).consumers.tobytes()
 
 
-def test_the_start_is_the_papers_and_does_not_depend_on_the_split():
+def test_the_start_has_the_papers_variance_and_does_not_depend_on_the_split():
     whole = initial_rows(0, 10_000, CFG)
     assert whole.std() == pytest.approx(0.1 / np.sqrt(CFG.dim), rel=0.02)
-    shared = np.concatenate(
-        [initial_rows(0, 4095, CFG), initial_rows(4095, 5000, CFG), initial_rows(9095, 905, CFG)]
-    )
-    np.testing.assert_array_equal(shared, whole)
+    ranges = [(0, 4095), (4095, 5000), (9095, 905)]
+    split = [initial_rows(start, count, CFG) for start, count in ranges]
+    np.testing.assert_array_equal(np.concatenate(split), whole)
 
 
 def test_the_gram_matrix_belongs_to_the_producers():
@@ -206,11 +205,14 @@ def test_no_iteration_raises_the_loss_for_any_shape(n, m, dim, density, solver):
 
 
 def test_progress_reports_each_iteration():
-    x, seen = tastes(), []
-    factors = fit(
-        x, x.T.tocsr(), CFG, SingleWorker(), progress=lambda done, loss: seen.append((done, loss))
-    )
-    assert seen == list(zip(range(1, 7), factors.losses, strict=True))
+    x = tastes()
+    reports = []
+
+    def progress(iteration: int, loss: float) -> None:
+        reports.append((iteration, loss))
+
+    factors = fit(x, x.T.tocsr(), CFG, SingleWorker(), progress)
+    assert reports == list(zip(range(1, 7), factors.losses, strict=True))
 
 
 def test_rows_that_do_not_make_up_the_matrix_are_refused():
@@ -221,9 +223,10 @@ def test_rows_that_do_not_make_up_the_matrix_are_refused():
         fit(x[:119], x.T.tocsr(), CFG, SingleWorker())
 
 
-def test_a_negative_strength_is_refused():
+@pytest.mark.parametrize("factor", [-1, np.nan], ids=["negative", "nan"])
+def test_a_strength_that_is_not_above_zero_is_refused(factor):
     with pytest.raises(ValueError, match="not above 0"):
-        als(-tastes(), CFG)
+        als(tastes() * factor, CFG)
 
 
 @pytest.mark.parametrize(

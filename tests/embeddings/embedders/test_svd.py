@@ -9,13 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import svds
 
-from embeddings.embedders.svd import (
-    factorize,
-    leading,
-    truncated_svd,
-)
+from embeddings.embedders.svd import factorize, leading, truncated_svd
 from embeddings.kernels import lanczos
-from embeddings.kernels.communicator import run_threads
+from embeddings.kernels.communicator import SingleWorker, run_threads
 from embeddings.kernels.gram_product import BLOCK, add_gram_block, add_gram_product
 from embeddings.kernels.lanczos import NotConverged, capacity
 from embeddings.kernels.normalize import normalize
@@ -32,15 +28,16 @@ def communities(n: int, m: int, groups: int, per_row: int = 20, seed: int = 0) -
     """Consumers who mostly engage within one community: one strong direction per community."""
     rng = np.random.default_rng(seed)
     rows = np.repeat(np.arange(n), per_row)
-    home = rng.integers(0, groups, n)[rows] * (m // groups) + rng.integers(
-        0, m // groups, len(rows)
-    )
-    columns = np.where(rng.random(len(rows)) < 0.8, home, rng.integers(0, m, len(rows)))
+    size = m // groups
+    first = rng.integers(0, groups, n)[rows] * size
+    within = first + rng.integers(0, size, len(rows))
+    columns = np.where(rng.random(len(rows)) < 0.8, within, rng.integers(0, m, len(rows)))
     return normalize(sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, m)))
 
 
 def test_the_gram_product_is_xt_x_q():
-    x, q = random_counts(50, 30, 0.2), np.random.default_rng(1).normal(size=(30, 7))
+    x = random_counts(50, 30, 0.2)
+    q = np.random.default_rng(1).normal(size=(30, 7))
     out = np.zeros_like(q)
     add_gram_product(x.indptr, x.indices, x.data, q, out)
     np.testing.assert_allclose(out, x.T @ (x @ q))
@@ -74,8 +71,8 @@ def test_it_agrees_with_the_dense_svd(n, m, k):
     sigma, v = truncated_svd(x, k, tolerance=1e-4)
     dense_sigma = np.linalg.svd(x.toarray(), compute_uv=False)
     np.testing.assert_allclose(sigma, dense_sigma[:k], rtol=1e-5)
-    left = np.linalg.norm(x.toarray() - x @ v @ v.T)
-    assert left == pytest.approx(np.sqrt(np.sum(dense_sigma[k:] ** 2)), rel=1e-5)
+    residual = np.linalg.norm(x.toarray() - x @ v @ v.T)
+    assert residual == pytest.approx(np.sqrt(np.sum(dense_sigma[k:] ** 2)), rel=1e-5)
 
 
 @pytest.mark.parametrize("groups", [20, 500], ids=["gap after k", "no gap"])
@@ -104,33 +101,33 @@ def test_the_vectors_are_orthonormal_after_restarts():
 @pytest.mark.parametrize("threads", [2, 3])
 def test_several_workers_find_what_one_finds(threads):
     x = communities(3000, 1500, 20)
-    alone, shared = factorize(x, 20), factorize(x, 20, threads=threads)
-    np.testing.assert_allclose(shared.singular_values, alone.singular_values, rtol=1e-5)
-    np.testing.assert_allclose(
-        shared.consumers @ shared.producers.T, alone.consumers @ alone.producers.T, atol=1e-3
-    )
+    one = factorize(x, 20)
+    several = factorize(x, 20, threads=threads)
+    np.testing.assert_allclose(several.singular_values, one.singular_values, rtol=1e-5)
+    products = several.consumers @ several.producers.T
+    np.testing.assert_allclose(products, one.consumers @ one.producers.T, atol=1e-3)
 
 
 def test_a_worker_without_rows_takes_part():
     """A small matrix has fewer blocks than Spark has tasks."""
     x = normalize(random_counts(300, 200, 0.05))
-    found = run_threads(2, lambda comm: leading(x if comm.rank else x[:0], 5, comm))
-    np.testing.assert_allclose(found[0][0], truncated_svd(x, 5)[0], rtol=1e-5)
+    (sigma, _), _ = run_threads(2, lambda comm: leading(x if comm.rank else x[:0], 5, comm))
+    np.testing.assert_allclose(sigma, truncated_svd(x, 5)[0], rtol=1e-5)
 
 
 def test_the_same_matrix_gives_the_same_bytes():
     x = normalize(random_counts(400, 200, 0.05))
-    assert (
-        factorize(x, 8, threads=2).consumers.tobytes()
-        == factorize(x, 8, threads=2).consumers.tobytes()
-    )
+    first = factorize(x, 8, threads=2)
+    second = factorize(x, 8, threads=2)
+    assert first.consumers.tobytes() == second.consumers.tobytes()
 
 
 def test_another_seed_finds_the_same_directions():
     """The start is random, the result is not: signs are fixed."""
     x = communities(3000, 1500, 20)
-    a, b = (truncated_svd(x, 20, seed=seed, tolerance=1e-5)[1] for seed in (0, 1))
-    np.testing.assert_allclose(a, b, atol=1e-2)
+    _, first = truncated_svd(x, 20, seed=0, tolerance=1e-5)
+    _, second = truncated_svd(x, 20, seed=1, tolerance=1e-5)
+    np.testing.assert_allclose(first, second, atol=1e-2)
 
 
 @settings(max_examples=25)
@@ -142,9 +139,8 @@ def test_missing_directions_are_columns_of_zeros(n, m, k, seed):
     assert sigma.shape == (k,)
     assert v.shape == (m, k)
     dense = np.linalg.svd(x.toarray(), compute_uv=False)[:k]
-    np.testing.assert_allclose(
-        sigma, np.pad(dense, (0, k - len(dense))), atol=2e-3 * max(dense.max(), 1e-9)
-    )
+    expected = np.pad(dense, (0, k - len(dense)))
+    np.testing.assert_allclose(sigma, expected, atol=2e-3 * max(dense.max(), 1e-9))
     assert not v[:, sigma == 0].any()
 
 
@@ -152,7 +148,8 @@ def test_missing_directions_are_columns_of_zeros(n, m, k, seed):
 def test_more_copies_of_a_value_than_a_block_has_columns_are_all_found(tolerance):
     """80 islands, each a direction with σ = 1, beside a crowd with weak directions."""
     crowd = normalize(random_counts(3000, 2000, 0.01))
-    x = sp.block_diag([crowd, *[normalize(sp.csr_matrix(np.ones((2, 1))))] * 80], format="csr")
+    island = normalize(sp.csr_matrix(np.ones((2, 1))))
+    x = sp.block_diag([crowd, *[island] * 80], format="csr")
     sigma, v = truncated_svd(x, 100, tolerance=tolerance)
     assert np.sum(sigma > 0.99) == 81
     dense = np.linalg.svd(x.toarray(), compute_uv=False)[:100]
@@ -181,35 +178,27 @@ def test_a_tolerance_that_cannot_be_kept_is_refused():
 
 def test_progress_reports_falling_residuals():
     x = communities(3000, 1500, 300)
-    told = []
-    run_threads(
-        1,
-        lambda group: leading(
-            x, 20, group, progress=lambda n, residuals: told.append((n, residuals.max()))
-        ),
-    )
-    assert [n for n, _ in told] == sorted(n for n, _ in told)
-    assert told[-1][1] < told[0][1]
+    columns: list[int] = []
+    worst: list[float] = []
+
+    def progress(multiplied: int, residuals: np.ndarray) -> None:
+        columns.append(multiplied)
+        worst.append(residuals.max())
+
+    leading(x, 20, SingleWorker(), progress=progress)
+    assert len(columns) > 1
+    assert columns == sorted(columns)
+    assert worst[-1] < worst[0]
 
 
 def test_a_solver_that_does_not_converge_stops_at_its_limit(monkeypatch):
     """A flat spectrum and two restarts: the error names the residual and the remedy."""
     monkeypatch.setattr(lanczos, "MAX_RESTARTS", 2)
     x = random_counts(4000, 3000, 0.002)
-    with pytest.raises(NotConverged, match=r"after 2 restarts.*wanted 1e-07.*Raise the tolerance"):
+    with pytest.raises(NotConverged, match=r"within 2 restarts.*wanted 1e-07.*Raise the tolerance"):
         truncated_svd(normalize(x), 20, tolerance=1e-7)
 
 
 def test_the_basis_always_has_room_for_the_next_block():
     for k in (1, 16, 33, 100, 1000):
         assert capacity(k) >= k + 32
-
-
-def test_folding_in_a_fitted_consumer_gives_its_fitted_vector():
-    """The identity behind fold-in: x̂ V Σ^(-1/2) = U √Σ for a row of the fitted matrix."""
-    from embeddings.fold_in.svd import SVDFoldIn
-
-    x = random_counts(120, 80, 0.1)
-    factors = factorize(normalize(x), k=6)
-    model = SVDFoldIn(factors.fold_in, np.asarray(x.sum(axis=0)).ravel())
-    np.testing.assert_allclose(model.fold(x[:10]), factors.consumers[:10], atol=1e-6)

@@ -96,7 +96,7 @@ def test_adding_a_kind_is_adding_a_file(tmp_path, monkeypatch):
     "kind", ["nmf", "base", "", None, ["svd"], "../svd", "svd.py", "svd.SVDFoldIn", "os"]
 )
 def test_a_kind_without_a_file_is_an_error_that_names_the_kinds(kind):
-    """A manifest cannot make the registry import any other module."""
+    """A manifest cannot make the registry import a module from elsewhere."""
     modules = set(sys.modules)
     with pytest.raises(ValueError, match=r"the kinds are \['als', 'svd'\]"):
         restore({}, {"kind": kind})

@@ -1,4 +1,4 @@
-"""The SIMD intrinsics against NumPy."""
+"""The SIMD intrinsics agree with NumPy."""
 
 from __future__ import annotations
 

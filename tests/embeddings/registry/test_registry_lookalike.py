@@ -41,8 +41,7 @@ def test_candidates_get_their_features_in_the_requested_order(plain, expected):
     scored = plain.lookalike("author", GROUPS, ["p4", "p0"])
     assert [candidate.id for candidate in scored] == ["p4", "p0"]
     for candidate in scored:
-        features = vars(candidate) | {}
-        del features["id"]
+        features = {summary: getattr(candidate, summary) for summary in SUMMARIES}
         assert features == pytest.approx(expected[candidate.id], abs=1e-6)
 
 

@@ -16,7 +16,7 @@ from embeddings.registry.errors import BadRequest, SpaceMismatch, UnknownEntity,
 from embeddings.registry.search import cosine_top_k
 
 
-def test_get_returns_rows_in_the_requested_order(registry):
+def test_get_returns_vectors_in_the_requested_order(registry):
     version = publish(registry)
     consumer = parts()[0]["consumer"]
     found = registry.get("author", "consumer", ["c5", "c0", "c5"])
@@ -41,7 +41,8 @@ def test_neighbours_agree_with_a_slow_loop(registry, among):
     entities, _ = parts()
     query = entities["producer"].vectors[2].tolist()
     searched = entities[among or "producer"]
-    cosines, counts = {}, {}
+    cosines = {}
+    counts = {}
     columns = zip(
         searched.ids.tolist(), searched.vectors.tolist(), searched.counts.tolist(), strict=True
     )

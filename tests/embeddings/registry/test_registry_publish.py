@@ -19,7 +19,7 @@ NEXT = DAY + timedelta(days=1)
 
 
 def test_the_same_content_again_is_the_same_version(registry):
-    """Its lineage is the first one's."""
+    """It keeps the lineage of the first publication."""
     first = publish(registry, run="first")
     assert publish(registry, run="second") == first
     assert registry.versions("author") == [first]
@@ -108,13 +108,13 @@ def test_killed_at_any_moment_no_partial_version_is_visible(processes, plain, ro
     entities, fold_in = parts(consumers=40_000, dim=32)
     begun = time.monotonic()
     digest = plain.publish("undisturbed", DAY, SPACE, entities, fold_in, {}).digest
-    length_s = time.monotonic() - begun
+    duration_s = time.monotonic() - begun
     for share in np.linspace(0, 1.5, 7):
         started = processes.Event()
         process = processes.Process(target=publish_large, args=(root, url, started))
         process.start()
         started.wait(30)
-        time.sleep(share * length_s)
+        time.sleep(share * duration_s)
         process.kill()
         process.join()
         if "author" in plain.names():

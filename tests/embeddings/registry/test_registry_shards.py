@@ -25,7 +25,7 @@ IDS = st.lists(st.text("abé", min_size=1, max_size=5), min_size=1, max_size=40,
 
 
 def cut(vectors: Vectors, shard_of: list[int]) -> list[Vectors]:
-    """The vectors in three shards, some of which may be empty: row i is in shard shard_of[i]."""
+    """The vectors in three shards, of which some may be empty: row i is in shard shard_of[i]."""
     shards = []
     for number in range(3):
         rows = np.array(shard_of) == number
@@ -35,10 +35,11 @@ def cut(vectors: Vectors, shard_of: list[int]) -> list[Vectors]:
 
 @st.composite
 def sharded(draw) -> tuple[Vectors, list[Vectors]]:
-    """All vectors of an entity in one piece, and the same vectors in three shards."""
+    """All vectors of an entity in one array, and the same vectors in three shards."""
     whole = vectors(draw(IDS), dim=2, seed=draw(st.integers(0, 9)))
     n = len(whole.ids)
-    return whole, cut(whole, draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
+    shard_of = draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
+    return whole, cut(whole, shard_of)
 
 
 @given(sharded(), st.lists(st.text("abé", min_size=1, max_size=6), max_size=9))
@@ -55,7 +56,7 @@ def test_rows_across_shards_agree_with_a_loop(both, others):
 
 @given(sharded(), st.data())
 def test_rows_are_gathered_from_their_shards(both, data):
-    """By row numbers (repeated ones too), mask and slice: the result is that of one NumPy array."""
+    """By row numbers, also repeated ones, by mask and by slice: as from one NumPy array."""
     entity = as_entity(both[1])
     numbers = st.lists(st.integers(0, len(entity) - 1), max_size=20)
     mask = data.draw(st.lists(st.booleans(), min_size=len(entity), max_size=len(entity)))
@@ -80,7 +81,8 @@ def test_the_nearest_across_shards_are_those_of_one_array(both, k, data):
     query = np.array([1, 2], np.float32)
     leave_out = data.draw(st.integers(-1, len(entity) - 1))
     rows, scores = cosine_top_k(entity.vectors, entity.norms, query, k, leave_out)
-    vectors, norms = np.asarray(entity.vectors), np.asarray(entity.norms)
+    vectors = np.asarray(entity.vectors)
+    norms = np.asarray(entity.norms)
     expected_rows, expected_scores = cosine_top_k(vectors, norms, query, k, leave_out)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(scores, expected_scores)
@@ -219,6 +221,14 @@ def test_a_shard_with_other_types_is_rejected_and_named(plain, consumers, field,
     path = consumers / "shard-00001" / f"{field}.npy"
     np.save(path, stored(np.load(path)))
     with pytest.raises(BadVersion, match=message):
+        publish_folder(plain, consumers)
+
+
+def test_a_faulty_shard_is_named_although_an_earlier_number_is_missing(plain, consumers):
+    (consumers / "shard-00001").rename(consumers / "shard-00007")
+    path = consumers / "shard-00007" / "counts.npy"
+    np.save(path, np.load(path)[:2])
+    with pytest.raises(BadVersion, match=r"consumer/shard-00007\.counts must be int32"):
         publish_folder(plain, consumers)
 
 
