@@ -1,4 +1,4 @@
-"""One suite for every communicator of several workers: threads, and tasks of a Spark barrier job."""
+"""One suite for communicators of several workers: threads, and tasks of a Spark barrier job."""
 
 from __future__ import annotations
 
