@@ -33,6 +33,7 @@ class PeakMemory(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        # The first sample is taken at once, so that a block of any length has one.
         while True:
             self.samples.append((time.time(), tree_bytes(psutil.Process())))
             if self._over.wait(EVERY_S):
