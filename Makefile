@@ -1,11 +1,14 @@
-# make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry, and print a summary
+# make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry
 # make up              start the services to browse the results; Ctrl-C stops them
 # make docs            build the documentation into site/
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
+# make test            run the tests, without the slow ones
 # make test-all        run the slow tests as well
 # make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
-# make install         create .venv; make doctor checks this machine; make clean deletes results and caches
-# Needs GNU make, Python 3.11 and Java 17 or newer. Results are stored in .evergreen (or EVERGREEN_HOME).
+# make install         create .venv with the pinned packages
+# make doctor          check whether this machine can run Evergreen
+# make clean           delete results and caches
+# Needs GNU make, Python 3.11 and Java 17 or newer. Results are in .evergreen (or EVERGREEN_HOME).
 
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 VENV := .venv
@@ -19,9 +22,9 @@ help:
 
 install: $(INSTALLED)
 
-# torch first and by its exact version: packages that depend on torch then find it installed.
+# torch first and by its exact version: packages that depend on it then find it installed.
 $(INSTALLED): pyproject.toml infra/constraints.txt
-	@echo "Installing into $(VENV): PyTorch first, then the pinned rest. This takes some minutes, once."
+	@echo "Installing into $(VENV): PyTorch first, then the rest. Takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c infra/constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,peers]'

@@ -1,4 +1,4 @@
-"""MkDocs hooks: the pages that come from the code or from files outside docs/.
+"""MkDocs hooks: the pages that are generated from the code, or copied from outside docs/.
 
 `mkdocs.yml` names this file. MkDocs calls the `on_…` functions while it builds the site.
 """
@@ -58,7 +58,7 @@ def root_page(name: str) -> str:
 
 def decisions_page() -> str:
     """The list of decisions, each by the title of its page."""
-    lines = ["# Decisions", "", "Why things are the way they are, oldest first.", ""]
+    lines = ["# Decisions", "", "Why Evergreen is built the way it is, oldest first.", ""]
     for file in sorted((ROOT / "docs" / DECISIONS).glob("*.md")):
         title = file.read_text().splitlines()[0].lstrip("# ")
         number, _, name = title.partition(". ")

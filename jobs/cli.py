@@ -98,7 +98,7 @@ def up() -> None:
 )
 def airflow(ctx: typer.Context) -> None:
     """Run Airflow's own command line on this home.  Example: evergreen airflow dags list"""
-    from jobs.local.services import environment
+    from jobs.local.environment import environment
     from jobs.settings import load_settings
 
     env = environment(load_settings())

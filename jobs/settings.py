@@ -204,6 +204,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
     )
 
     home: Path = Path(".evergreen")
@@ -290,8 +291,8 @@ def load_settings(path: Path | str | None = None) -> Settings:
         settings = Settings(**raw)
     except ValidationError as error:
         raise SettingsError(
-            f"{file}: {faults(error)}. The options and their defaults are listed in the settings "
-            "reference, docs/reference/settings.md."
+            f"{file}: {faults(error)}. `make docs` builds a reference of all options, "
+            "site/reference/settings.html."
         ) from None
     # Relative to the file and not to the working directory, which differs between a shell and an
     # Airflow task. An absolute path stays as it is.

@@ -114,6 +114,7 @@ class Day:
         """Consecutive rows, in order; the last batch may be shorter."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
+            # Only now: the vectors of a whole day need not fit into memory.
             consumers = gather(self.consumer_vectors, self.consumer_rows[rows])
             producers = gather(self.producer_vectors, self.producer_rows[rows])
             yield Batch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-CLIP = 1e-7  # distance that probabilities keep from 0 and 1, so that the log loss stays finite
+CLIP = 1e-7  # the least distance of a probability from 0 and 1, so that log losses are finite
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is logged to MLflow beside a model: all that it needs where nothing of ours is installed."""
+"""What is logged to MLflow with a model, so that it runs where Evergreen is not installed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from models import serving
 from models.store import describe
 
 OURS = ("models", "embeddings")  # the packages that a ranker may import
+# The libraries that the copied code imports; tests/models/test_packaging.py compares the two.
 REQUIREMENTS = (
     "mlflow==3.17.2",
     "numpy",
@@ -45,15 +46,15 @@ def logging_arguments(home: Path, code_folder: Path) -> dict[str, Any]:
 def copy_code(modules: list[str], folder: Path) -> list[Path]:
     """Copy these modules and all of ours that they import into `folder`, as packages.
 
-    Imports inside functions count too. Returns the top-level packages in `folder`, which is what
-    MLflow expects as `code_paths`.
+    Imports inside functions count too; those for type checkers do not. Returns the top-level
+    packages in `folder`, which is what MLflow expects as `code_paths`.
     """
     for name, source in sorted(sources(modules).items()):
-        is_package = source.name == "__init__.py"
         parts = name.split(".")
-        target = folder.joinpath(*parts) / source.name
+        is_package = source.name == "__init__.py"
         if not is_package:
-            target = folder.joinpath(*parts[:-1]) / source.name
+            parts.pop()  # the module's own name is that of its file
+        target = folder.joinpath(*parts, source.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     return sorted(path for path in folder.iterdir() if path.name in OURS)
@@ -80,13 +81,15 @@ def sources(modules: list[str]) -> dict[str, Path]:
 
 
 def _imported(source: Path) -> Iterator[str]:
-    """The modules of ours that a source file imports when it runs, also inside functions."""
-    for node in _nodes(ast.parse(source.read_text())):
+    """The modules of ours that a source file imports, anywhere in it, when it runs."""
+    for node in _running_nodes(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            # `from package import name`: the name may be a module or something defined in one.
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names = [node.module]
+            for alias in node.names:
+                # `from package import name`: the name may be a module, or defined in one.
+                names.append(f"{node.module}.{alias.name}")
         else:
             continue
         for name in names:
@@ -94,13 +97,15 @@ def _imported(source: Path) -> Iterator[str]:
                 yield name
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below a tree, but for what only a type checker runs."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
-        yield child
-        yield from _nodes(child)
+def _running_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all nodes below it, without the bodies of `if TYPE_CHECKING`."""
+    yield node
+    children = list(ast.iter_child_nodes(node))
+    # Only type checkers run these imports. One in embeddings.registry names the whole client.
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        children = list(node.orelse)
+    for child in children:
+        yield from _running_nodes(child)
 
 
 def _is_module(name: str) -> bool:

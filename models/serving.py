@@ -1,6 +1,6 @@
 """The ranker as MLflow serves it: features and vectors in, one probability per label out.
 
-MLflow runs this file ("models from code"), so it must stay a module without relative imports.
+MLflow runs this file by itself ("models from code"), so it cannot have relative imports.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def as_day(table: pd.DataFrame, spec: FeatureSpec, space: str) -> Day:
         space=space,
         categories=table[categories].to_numpy(np.int64),
         numbers=table[list(spec.numeric)].to_numpy(np.float32),
+        # The outcomes of a request are not known yet; `predict` does not read them.
         labels=np.zeros((len(table), len(spec.labels)), dtype=np.float32),
         consumer_rows=rows,
         producer_rows=rows,

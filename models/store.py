@@ -64,7 +64,7 @@ def describe(home: Path) -> Description:
 def load(home: Path) -> Saved:
     """Read the model that `save` wrote. Raises RankerError as `describe` does."""
     saved = describe(home)
-    # Fresh weights are drawn and then overwritten; the caller's random state must not notice.
+    # Building draws weights, which are overwritten; the caller's random state stays as it was.
     with torch.random.fork_rng():
         model = build(saved.kind, saved.spec, saved.options)
     model.load_state_dict(load_file(home / WEIGHTS))

@@ -51,11 +51,12 @@ def train(
     """Fit a ranker of this kind with one pass of Adam over the rows of the days, in their order.
 
     The same days, options, config and machine give the same weights, to the bit. Rows are not
-    shuffled, so the newest rows have the last word. Raises SpaceMismatch when the vectors of the
+    shuffled, so the newest are learned last. Raises SpaceMismatch when the vectors of the
     days are in two spaces, RankerError when the kind cannot be built.
     """
     space = one_space({day.name: day.space for day in days})
     rows = sum(len(day) for day in days)
+    # Rounded up for each day: no batch has rows of two days.
     steps = sum(-(-len(day) // cfg.batch_size) for day in days)
     losses = np.zeros((steps, len(spec.labels)), dtype=np.float32)
     with reproducible(cfg.seed, cfg.threads):
@@ -90,7 +91,7 @@ def predict(
 ) -> np.ndarray:
     """The probability of every label for every row: (n, L) float32.
 
-    space: of the vectors that the model was trained on. Raises SpaceMismatch when the day's
+    space: that of the vectors which the model was trained on. Raises SpaceMismatch when the day's
     vectors are in another one.
     """
     one_space({"the model": space, day.name: day.space})

@@ -1,6 +1,6 @@
 """make bench-matrix: from one week's engagements to the matrix, by the step and by two peers.
 
-The peers are Spark's groupBy, as the step was before, and DuckDB. The input has 6.6 million
+The peers are DuckDB and Spark's groupBy, which the step used before. The input has 6.6 million
 engagements of 200,000 consumers with 20,000 producers on seven days, spread over files as `land`
 writes them; SIZE=0.1 takes a tenth of each. Every contestant starts from the Parquet files and ends
 with the blocks on disk, on two cores, and all blocks must be equal. The first round, which starts
@@ -70,7 +70,8 @@ def main() -> int:
         # A fresh process, so that the peak is the task's and not that of the rounds before.
         with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
             peak = fresh.submit(peak_of_a_task, parts, settings.matrix, home / "one task").result()
-    step_s, group_by_s, duckdb_s, pairs_s = (median(values) for values in times.values())
+    medians = {name: median(values) for name, values in times.items()}
+    step_s = medians["step"]
     name = "a week's files -> blocks"
     figures = [
         Figure(
@@ -78,7 +79,7 @@ def main() -> int:
             step_s,
             "s",
             peer="Spark groupBy -> the same",
-            peer_value=group_by_s,
+            peer_value=medians["groupBy"],
             bar=MAX_OF_GROUP_BY,
             bar_on_ratio=True,
         ),
@@ -87,13 +88,13 @@ def main() -> int:
             step_s,
             "s",
             peer="DuckDB -> the same",
-            peer_value=duckdb_s,
+            peer_value=medians["DuckDB"],
             bar=MAX_OF_DUCKDB,
             bar_on_ratio=True,
         ),
-        Figure(name, step_s, "s", "DuckDB's group-by alone", pairs_s),
+        Figure(name, step_s, "s", "DuckDB's group-by alone", medians["DuckDB's group-by alone"]),
         Figure(
-            "a task's peak memory, an engagement of its bucket",
+            "a task's peak memory per engagement of its bucket",
             CORES * peak / (N_EVENTS * size),
             "B",
         ),
@@ -183,7 +184,9 @@ def compare(contestants: dict[str, Contestant], home: Path) -> dict[str, list[fl
                 times[name].append(took_s)
             elif (out / "producers.npy").exists():
                 check_same(home / "step", out)
-    print({name: [round(took_s, 2) for took_s in values] for name, values in times.items()})
+    for name, values in times.items():
+        rounds = ", ".join(f"{took_s:.2f}" for took_s in values)
+        print(f"{name}: {rounds} s")
     return times
 
 

@@ -19,6 +19,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from jobs.pipeline.provenance import code_commit
+
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
 FILE_WIDTH = 110  # columns of the table where the output is not a terminal
@@ -87,7 +89,7 @@ def document(figures: list[Figure], seed: int) -> dict:
     module = spec.name if spec else sys.argv[0]
     return {
         "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
-        "commit": commit(),
+        "commit": code_commit(),
         "machine": machine(),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,14 +128,6 @@ def bar_cell(figure: Figure) -> str:
 
 def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def commit() -> str:
-    """The measured commit, with + if the working tree differs from it."""
-    # Imported late: the step pulls in the registry and MLflow's tracking.
-    from jobs.pipeline.provenance import code_commit
-
-    return code_commit()
 
 
 def machine() -> str:

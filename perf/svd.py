@@ -216,7 +216,7 @@ def memory(x: sp.csr_matrix, seed: int) -> Figure:
 
 
 def on_spark(x: sp.csr_matrix, seed: int) -> list[Figure]:
-    """The barrier job on blocks in a lake until the vectors are written, against in process.
+    """One barrier job, from blocks in a lake to written vectors, against the same in process.
 
     MLlib's computeSVD follows, in the same session.
     """

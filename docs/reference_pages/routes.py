@@ -18,7 +18,7 @@ def section() -> str:
 
 
 def openapi() -> dict[str, Any]:
-    """The schema of the service; it is the same for every registry, so an empty one will do."""
+    """The schema of the service. It is the same for every registry, so an empty one is enough."""
     from embeddings.registry.service import create_app
 
     with tempfile.TemporaryDirectory() as folder:

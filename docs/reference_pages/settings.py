@@ -1,18 +1,14 @@
 """The settings reference: every option of every section, read from the settings models themselves.
 
-An option's meaning is the comment beside or above its field, or pydantic's own description. A
-class does not keep its comments at run time, so they are read from its source file.
+An option's meaning is the docstring below its field, which pydantic keeps as its description.
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
-import io
 import json
 import pkgutil
 import re
-import tokenize
 import types
 import typing
 from collections.abc import Iterator
@@ -23,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-# Models that no field names, since a plug-in brings its own: folder of the plug-ins -> its section.
+# Models of plug-ins, which no field of the settings names: folder of the plug-ins -> section.
 PLUGINS = {
     "jobs.sources": "source",
     "embeddings.embedders": "embedding.{module}",
@@ -117,7 +113,7 @@ def walk(model: type[BaseModel], name: str, kind: str = "") -> Iterator[Section]
     for option, info in model.model_fields.items():
         variants = models_in(info.annotation)
         if not variants:
-            section.options.append(option_of(model, option, info))
+            section.options.append(option_of(option, info))
             continue
         path = f"{name}.{option}" if name else option
         for variant in variants:
@@ -172,14 +168,14 @@ def kind_of(model: type[BaseModel]) -> str:
 
 
 def options_of(model: type[BaseModel]) -> list[Option]:
-    return [option_of(model, name, info) for name, info in model.model_fields.items()]
+    return [option_of(name, info) for name, info in model.model_fields.items()]
 
 
-def option_of(model: type[BaseModel], name: str, info: FieldInfo) -> Option:
-    meaning = info.description or comments(model).get(name, "")
+def option_of(name: str, info: FieldInfo) -> Option:
     limits = limits_of(info)
     kind = type_name(info.annotation)
-    return Option(name, f"{kind}, {limits}" if limits else kind, default_of(info), meaning)
+    form = f"{kind}, {limits}" if limits else kind
+    return Option(name, form, default_of(info), info.description or "")
 
 
 def type_name(annotation: Any) -> str:
@@ -224,60 +220,6 @@ def default_of(info: FieldInfo) -> str:
     return f'`"{info.default}"`'
 
 
-def comments(model: type[BaseModel]) -> dict[str, str]:
-    """Field -> the comment above or beside it, for the fields of a class and of its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if issubclass(base, BaseModel) and base.__module__.split(".")[0] != "pydantic":
-            found |= own_comments(base)
-    return found
-
-
-def own_comments(model: type) -> dict[str, str]:
-    try:
-        lines, first = inspect.getsourcelines(model)
-    except (OSError, TypeError):  # a class made at run time has no source
-        return {}
-    source = "".join(unindented(lines))
-    by_line = comment_lines(source)
-    body = ast.parse(source).body[0]
-    assert isinstance(body, ast.ClassDef), f"{model} is not a class statement at line {first}"
-    found = {}
-    for node in body.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            start, end = node.lineno, node.end_lineno or node.lineno
-            beside = [by_line[n][0] for n in range(start, end + 1) if n in by_line]
-            text = " ".join([*comment_above(by_line, start), *beside])
-            found[node.target.id] = text
-    return found
-
-
-def unindented(lines: list[str]) -> list[str]:
-    """The lines of a class that may be nested in another block."""
-    margin = len(lines[0]) - len(lines[0].lstrip())
-    return [line[margin:] if line.strip() else line for line in lines]
-
-
-def comment_lines(source: str) -> dict[int, tuple[str, bool]]:
-    """Line number -> its comment's text, and whether the line has nothing else."""
-    found = {}
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            text = token.string.lstrip("# ").rstrip()
-            if not text.startswith(("noqa", "type:", "fmt:")):
-                found[token.start[0]] = (text, token.line.lstrip().startswith("#"))
-    return found
-
-
-def comment_above(by_line: dict[int, tuple[str, bool]], line: int) -> list[str]:
-    """The block of comment lines that ends right above a line."""
-    block = []
-    while line - 1 in by_line and by_line[line - 1][1]:
-        line -= 1
-        block.append(by_line[line][0])
-    return block[::-1]
-
-
 def render(section: Section) -> str:
     """A section as Markdown: heading, description and a table of its options."""
     if not section.name:
@@ -298,8 +240,9 @@ def render(section: Section) -> str:
 
 
 def description_of(model: type[BaseModel]) -> str:
-    """The class's own docstring; pydantic's base classes have one that says nothing of ours."""
-    return inspect.cleandoc(model.__doc__) if "__doc__" in vars(model) and model.__doc__ else ""
+    """The class's own docstring; '' where it would inherit that of one of pydantic's classes."""
+    own = vars(model).get("__doc__")
+    return inspect.cleandoc(own) if own else ""
 
 
 def cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Airflow imports this module at start; the scheduler then imports what its tasks need.
+"""Imported by Airflow when it starts: makes the scheduler import what its tasks need.
 
 The LocalExecutor forks its workers from the scheduler, and a worker forks each task: a module that
 the scheduler has imported is already imported in every task, in shared memory. A fork copies only

@@ -2,7 +2,8 @@
 
 The page is one file that loads nothing from the network, rendered from data_docs.html beside this
 module. The renderer of Great Expectations is not used: its pages load styles and scripts from other
-hosts, and it does not escape names of columns, which come from the user's log.
+hosts, and it does not escape the names of columns, which come from the user's log (see
+docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -70,15 +71,19 @@ def write_report(folder: Path, day: date, reason: str, results: Results) -> None
 
 
 def page(day: date, reason: str, results: Results) -> str:
+    """The HTML of the page; the parameters are those of `write_report`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
+        autoescape=True,  # names of columns come from the user's log
+        undefined=StrictUndefined,  # a misspelt variable is an error, not an empty cell
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tables = [table_checks(name, result) for name, result in results.items() if name != COLUMNS]
-    tables.reverse()  # impressions and engagements first, then what they refer to
+    tables = []
+    # Judged in the opposite order: impressions and engagements refer to the tables before them.
+    for name in reversed(results):
+        if name != COLUMNS:
+            tables.append(table_checks(name, results[name]))
     return environment.get_template("data_docs.html").render(
         day=day,
         reason=reason,
@@ -89,14 +94,17 @@ def page(day: date, reason: str, results: Results) -> str:
 
 def table_checks(name: str, result: ExpectationSuiteValidationResult) -> TableChecks:
     """The expectations on one table: its number of rows, all faults together, then each fault."""
-    total = next(one for one in result.results if flag_of(one) == BAD_ROW)
-    ordered = sorted(result.results, key=importance)
+    by_flag = {flag_of(one): one for one in result.results}
+    total = by_flag[BAD_ROW]
+    checks = []
+    for one in sorted(result.results, key=importance):
+        checks.append(check(one))
     return TableChecks(
         name=name,
         passed=bool(result.success),
         rows=total.result["element_count"],
         bad_rows=total.result["unexpected_count"],
-        checks=[check(one) for one in ordered],
+        checks=checks,
     )
 
 

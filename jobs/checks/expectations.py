@@ -31,7 +31,11 @@ Results = dict[str, ExpectationSuiteValidationResult]  # by the name of the suit
 
 
 def judge(day: date, tables: list[Evidence], max_bad_share: float) -> Results:
-    """Validate the columns, then the rows of every table; no rows where any column is wrong."""
+    """Validate the columns of the day, then the rows of every table.
+
+    If any column is wrong, no rows are validated.
+    """
+    # In memory: the suites are code, and `write_report` keeps the results.
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas(str(day))
@@ -77,21 +81,24 @@ def qualified(table: str, columns: dict[str, str]) -> list[str]:
 
 def flag_frame(table: Evidence) -> pd.DataFrame:
     """One row for each row of the table; one boolean column per fault, and one for any fault."""
-    reasons = list(table.reasons)
-    rows = list(table.reasons.values())  # of each reason
+    faults = [reason.split() for reason in table.reasons]  # of each distinct reason
+    rows = list(table.reasons.values())
     columns = {}
+    # The rows are in no particular order: the expectations only count them.
     for rule in table.rules:
-        has_fault = np.array([rule.fault in reason.split() for reason in reasons], dtype=bool)
-        columns[rule.fault] = np.repeat(has_fault, rows)
-    is_bad = np.array([bool(reason) for reason in reasons], dtype=bool)
-    columns[BAD_ROW] = np.repeat(is_bad, rows)
+        has_fault = [rule.fault in broken for broken in faults]
+        columns[rule.fault] = np.repeat(np.array(has_fault, dtype=bool), rows)
+    is_bad = [bool(broken) for broken in faults]
+    columns[BAD_ROW] = np.repeat(np.array(is_bad, dtype=bool), rows)
     return pd.DataFrame(columns)
 
 
 def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expectation]:
     mostly = round(1 - max_bad_share, 12)
     share = f"at least {100 * mostly:g} % of the rows"
-    descriptions = {rule.fault: f"{rule.expects}, in {share}" for rule in table.rules}
+    descriptions: dict[str, str] = {}
+    for rule in table.rules:
+        descriptions[rule.fault] = f"{rule.expects}, in {share}"
     descriptions[BAD_ROW] = f"no rule is broken, in {share}"
     expectations: list[gxe.Expectation] = []
     if table.min_rows is not None:
@@ -118,6 +125,7 @@ def verdict(tables: list[Evidence], results: Results) -> list[str]:
         if result is None or result.success:
             continue
         flags = {flag_of(one): one for one in result.results}
+        # Only the day's main table has an expectation on its number of rows.
         row_count = flags.pop("", None)
         if row_count is not None and not row_count.success:
             rows = row_count.result["observed_value"]
@@ -167,10 +175,12 @@ def bad_rows(table: Evidence, flags: dict[str, ExpectationValidationResult]) -> 
     allowed = 100 * (1 - config_of(total)["mostly"])
     bad = total.result["unexpected_count"]
     rows = total.result["element_count"]
-    counts = {rule: flags[rule.fault].result["unexpected_count"] for rule in table.rules}
-    broken = [rule for rule in table.rules if counts[rule]]
-    broken.sort(key=lambda rule: (-counts[rule], rule.fault))
-    by_fault = ", ".join(f"{rule.fault} {counts[rule]:,} ({rule.expects})" for rule in broken)
+    counted = []
+    for rule in table.rules:
+        count = flags[rule.fault].result["unexpected_count"]
+        if count:
+            counted.append((-count, rule.fault, f"{rule.fault} {count:,} ({rule.expects})"))
+    by_fault = ", ".join(text for _, _, text in sorted(counted))
     share = f"{bad:,} of {rows:,} rows ({100 * bad / rows:.1f} %)"
     return f"{table.table}: {share} are bad, at most {allowed:g} % may be: {by_fault}."
 

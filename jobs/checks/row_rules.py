@@ -18,14 +18,15 @@ from jobs.sources.days import HOUR_MS, day_bounds_ms
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-# Helper columns of `with_reason`, dropped again there.
+# Helper columns that `with_reason` adds for the rules and drops again. No column of the schema
+# begins with an underscore, so a log cannot have one of the same name.
 REPEAT_NUMBER = "_repeat_number"
 ITEM_KNOWN = "_item_known"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule.
+    """What a good row satisfies, and how to find the rows that do not.
 
     fault: the name of what is wrong, as in the quarantine's `reason`.
     expects: the rule in words. broken: an SQL condition, true for a bad row and never null.
@@ -63,11 +64,13 @@ class Evidence:
 
     @property
     def bad_rows(self) -> int:
-        return sum(rows for reason, rows in self.reasons.items() if reason)
+        """Number of rows with any fault; a row with two faults counts once."""
+        good_rows = self.reasons.get("", 0)
+        return sum(self.reasons.values()) - good_rows
 
     def by_fault(self) -> dict[str, int]:
         """Number of rows with each fault; a row with two faults counts for both."""
-        counts = {rule.fault: 0 for rule in self.rules}
+        counts = {rule.fault: 0 for rule in self.rules}  # a fault that no row has counts 0
         for reason, rows in self.reasons.items():
             for fault in reason.split():
                 counts[fault] += rows
@@ -78,7 +81,7 @@ def rules_for(
     table: str, columns: list[str], source: Source, day: date, knows_items: bool
 ) -> list[Rule]:
     """The rules for a table with these columns. knows_items: the day has a table of items."""
-    provided = present_columns(table, columns, source)
+    provided = provided_columns(table, columns, source)
     rules = []
     for column in TEXT_COLUMNS:
         if column in provided:
@@ -100,7 +103,7 @@ def rules_for(
     return rules
 
 
-def present_columns(table: str, columns: list[str], source: Source) -> list[str]:
+def provided_columns(table: str, columns: list[str], source: Source) -> list[str]:
     """The columns that the source provides; the schema's others are null in every row."""
     absent = source.absent(table)
     return [column for column in columns if column not in absent]
@@ -133,15 +136,13 @@ def within_day(source: Source, day: date) -> Rule:
 
 
 def repeat_keys(table: str, columns: list[str], source: Source) -> list[str]:
-    """The columns in which no two rows may be equal; empty where repeats cannot be recognised.
-
-    Without times, a second engagement looks the same as a repeat of the first.
-    """
+    """The columns in which no two rows may be equal; empty where repeats cannot be recognised."""
     if table == CONSUMER_TABLE:
         return ["consumer_id"]
     if table == ITEM_TABLE:
         return ["item_id"]
-    provided = present_columns(table, columns, source)
+    provided = provided_columns(table, columns, source)
+    # Without times, a second engagement looks the same as a repeat of the first.
     if "time_ms" not in provided:
         return []
     return [column for column in (*TEXT_COLUMNS, "time_ms") if column in provided]
@@ -166,6 +167,7 @@ def with_reason(
     if known_items is not None:
         known = known_items.withColumn(ITEM_KNOWN, F.lit(True))
         rows = rows.join(known, "item_id", "left")
+        # The left join gives null for an unknown item, but a rule's condition must not be null.
         rows = rows.withColumn(ITEM_KNOWN, F.coalesce(ITEM_KNOWN, F.lit(False)))
     return rows.withColumn("reason", reason(rules)).select(*columns, "reason")
 
@@ -174,6 +176,8 @@ def reason(rules: list[Rule]) -> Column:
     """The faults of the rules that a row breaks, separated by spaces."""
     from pyspark.sql import functions as F
 
-    # `when` without `otherwise` is null, and concat_ws skips nulls.
-    faults = [F.when(F.expr(rule.broken), F.lit(rule.fault)) for rule in rules]
+    faults = []
+    for rule in rules:
+        # `when` without `otherwise` is null, and concat_ws skips nulls.
+        faults.append(F.when(F.expr(rule.broken), F.lit(rule.fault)))
     return F.concat_ws(" ", *faults)

@@ -1,4 +1,4 @@
-"""The columns of a ranker's examples: which features a day's tables give, and their names.
+"""The columns of a ranker's examples: which features the tables of a day provide, and their names.
 
 hash_<entity>                   bucket of an id: consumer, producer, item
 hash_hour, hash_ctx_<name>      bucket of the hour of the day, and of a context column
@@ -25,19 +25,19 @@ CATEGORY_BUCKETS = 256  # of any other category
 def feature_spec(
     impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int
 ) -> FeatureSpec:
-    """The features that these tables give. profiles: entity -> its table.
-
-    Every id and every context column is a field; all categories of one profile share a field,
-    because the cost of a ranker grows with the number of fields.
-    """
+    """The features that these tables provide. profiles: entity -> its table."""
     labels = tuple(with_prefix(impressions.columns, "label_"))
-    categorical = [Categorical(f"hash_{entity}", ID_BUCKETS, entity) for entity in ENTITIES]
+    categorical = []
+    for entity in ENTITIES:
+        categorical.append(Categorical(f"hash_{entity}", ID_BUCKETS, entity))
     for name in ("hour", *with_prefix(impressions.columns, "ctx_")):
         categorical.append(Categorical(f"hash_{name}", CATEGORY_BUCKETS, name))
     numeric = []
     for entity, table in profiles.items():
         for name in with_prefix(table.columns, "cat_"):
             hashed = f"hash_{profile_column(entity, name)}"
+            # One field for a whole profile: a ranker's cost grows with its fields, and a field per
+            # column took three times as long for the same AUC (docs/decisions/0008-ranker.md).
             categorical.append(Categorical(hashed, CATEGORY_BUCKETS, f"{entity}_profile"))
         for name in with_prefix(table.columns, "num_"):
             numeric.append(profile_column(entity, name))
@@ -47,14 +47,18 @@ def feature_spec(
 
 
 def profile_column(entity: str, column: str) -> str:
-    """The name of a profile's column once the profiles of several entities are joined."""
+    """The name of a profile's column once the profiles of several entities are joined.
+
+    `num_age` of a consumer becomes `num_consumer_age`, `cat_city` becomes `consumer_cat_city`.
+    """
+    # A number is a feature under this name; a category is hashed first, and named "hash_…" then.
     if column.startswith("num_"):
         return f"num_{entity}_{column.removeprefix('num_')}"
     return f"{entity}_{column}"
 
 
 def past_columns(entity: str, labels: tuple[str, ...]) -> list[str]:
-    """The numeric features that are counted over the past, in the order of `past_counts`."""
+    """The numeric features that are counted over the past, in the order of `PastCounts.of`."""
     return [f"num_{entity}_past_{name}" for name in PastCounts.features(labels)]
 
 

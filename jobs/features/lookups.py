@@ -47,10 +47,13 @@ def add_lookups(joined: DataFrame, spec: FeatureSpec, past: Past) -> DataFrame:
     numbers = profile_numbers(spec)
     columns = []
     for field in joined.schema.fields:
+        # The raw numbers of profiles return as damped features under the same names.
         if field.name not in numbers:
             columns.append(f"`{field.name}` {field.dataType.simpleString()}")
-    columns += [f"`{name}` float" for name in spec.numeric]
-    columns += [f"{entity}_row long" for entity in EMBEDDED]
+    for name in spec.numeric:
+        columns.append(f"`{name}` float")
+    for entity in EMBEDDED:
+        columns.append(f"{entity}_row long")
     return joined.mapInArrow(lookup_task(spec, past), ", ".join(columns))
 
 
@@ -58,10 +61,15 @@ def lookup_task(spec: FeatureSpec, past: Past) -> BatchTask:
     """The function that a worker runs: joined impressions in, examples out."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # Read by every task, instead of being sent with it.
         counts = PastCounts.read(past.counts, spec.labels)
         numbers = profile_numbers(spec)
         for batch in batches:
-            columns = {name: batch[name] for name in batch.schema.names if name not in numbers}
+            # In the order of the declared schema: what was joined, the numbers, the rows.
+            columns: dict[str, pa.Array | np.ndarray] = {}
+            for name in batch.schema.names:
+                if name not in numbers:
+                    columns[name] = batch[name]
             for name in numbers:
                 columns[name] = damped(batch[name])
             for entity in ENTITIES:

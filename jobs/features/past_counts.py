@@ -1,6 +1,6 @@
 """How often each consumer, producer and item occurred before a day, as features of the ranker.
 
-Spark counts the past once, a worker looks the counts up.
+Spark counts the past once; workers look the counts up.
 
     counts/part-*.parquet    entity, id, shown, engaged, label_* (how often it was 1)
 """
@@ -38,10 +38,14 @@ def count_past(
     if events is None:
         return None
     columns = ["shown", "engaged", *labels]
+    # Every event counts for its consumer, its producer and its item: one pass instead of three.
     structs = [f"struct('{entity}' entity, {entity}_id id)" for entity in ENTITIES]
     occurrences = events.selectExpr(f"explode(array({', '.join(structs)})) occurrence", *columns)
+    # A source without items has null items in every row.
     known = occurrences.where("occurrence.id is not null")
-    sums = [F.sum(column).alias(column) for column in columns]
+    sums = []
+    for column in columns:
+        sums.append(F.sum(column).alias(column))
     return known.groupBy("occurrence.entity", "occurrence.id").agg(*sums)
 
 
@@ -51,12 +55,13 @@ def events_of(
     """One row per impression and per engagement: ids, shown (0/1), engaged (0/1), labels."""
     impressions = paths_of(past, IMPRESSION_TABLE)
     engagements = paths_of(past, ENGAGEMENT_TABLE)
-    shown = engaged = None
+    shown = None
+    engaged = None
     if impressions:
         rows = spark.read.parquet(*impressions)
         shown = rows.selectExpr(*IDS, "1 shown", "0 engaged", *labels)
     if engagements:
-        # The labels of an engagement are counted with its impression.
+        # A label belongs to the impression, and is counted there.
         no_labels = [f"0 {label}" for label in labels]
         rows = spark.read.parquet(*engagements)
         engaged = rows.selectExpr(*IDS, "0 shown", "1 engaged", *no_labels)
@@ -79,18 +84,20 @@ class PastCounts:
     @classmethod
     def read(cls, path: Path | None, labels: tuple[str, ...]) -> PastCounts:
         """Open counts; without a path there is no past, and all counts are zero."""
+        names = ("entity", "id")
+        numbers = ("shown", "engaged", *labels)
         if path is not None:
-            columns = ["entity", "id", "shown", "engaged", *labels]
-            return cls(pq.read_table(path, columns=columns), labels)
-        schema = {"entity": pa.string(), "id": pa.string(), "shown": pa.int64()}
-        schema |= {"engaged": pa.int64(), **dict.fromkeys(labels, pa.int64())}
+            return cls(pq.read_table(path, columns=[*names, *numbers]), labels)
+        schema = dict.fromkeys(names, pa.string()) | dict.fromkeys(numbers, pa.int64())
         return cls(pa.schema(schema).empty_table(), labels)
 
     @staticmethod
     def features(labels: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the columns that `of` returns."""
-        lifts = [f"lift_{label.removeprefix('label_')}" for label in labels]
-        return ("shown", "engaged", *lifts)
+        names = ["shown", "engaged"]
+        for label in labels:
+            names.append(f"lift_{label.removeprefix('label_')}")
+        return tuple(names)
 
     def of(self, entity: str, ids: pa.Array) -> np.ndarray:
         """(n, features) float32: log(1 + shown), log(1 + engaged), and the lift of each label.
@@ -114,10 +121,12 @@ class PastCounts:
     def _entities(self) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """Entity -> its ids (m,) and their counts (m + 1, 2 + labels); the last row is zeros."""
         entities = {}
+        numbers = ["shown", "engaged", *self.labels]
         for entity in ENTITIES:
             rows = self.counts.filter(pc.equal(self.counts["entity"], entity))
-            columns = [rows[name].to_numpy() for name in ("shown", "engaged", *self.labels)]
+            columns = [rows[name].to_numpy() for name in numbers]
             counts = np.column_stack(columns)
+            # An unseen id points at this row, so that it needs no special case.
             zeros = np.zeros_like(counts, shape=(1, counts.shape[1]))
             entities[entity] = rows["id"].combine_chunks(), np.vstack([counts, zeros])
         return entities

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.features.columns import bucket, profile_column, profile_numbers, raw_column
-from jobs.features.past_counts import ENTITIES
+from jobs.features.past_counts import IDS
 from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, with_prefix
 from models.features import FeatureSpec
 
@@ -28,17 +28,19 @@ def join_profiles(
     joined = impressions.selectExpr("*", "pmod(floor(time_ms / 3600000), 24) hour")
     for entity, table in profiles.items():
         joined = joined.join(renamed(table, entity), f"{entity}_id", "left")
-    ids = [f"{entity}_id" for entity in ENTITIES]
-    labels = [f"cast(`{label}` as tinyint) `{label}`" for label in spec.labels]
-    categories = []
+    # The names are quoted, because those from the user's log may contain a dot.
+    columns = [*IDS, "time_ms"]
+    for label in spec.labels:
+        columns.append(f"cast(`{label}` as tinyint) `{label}`")
     for column in spec.categorical:
-        categories.append(f"{bucket(raw_column(column.name), column.buckets)} `{column.name}`")
-    numbers = [f"cast(`{name}` as double) `{name}`" for name in profile_numbers(spec)]
-    return joined.selectExpr(*ids, "time_ms", *labels, *categories, *numbers)
+        columns.append(f"{bucket(raw_column(column.name), column.buckets)} `{column.name}`")
+    for name in profile_numbers(spec):
+        columns.append(f"cast(`{name}` as double) `{name}`")
+    return joined.selectExpr(*columns)
 
 
 def renamed(table: DataFrame, entity: str) -> DataFrame:
-    """A profile table with names that carry the entity, broadcast to where it is joined."""
+    """A profile table whose columns are named after the entity too, broadcast for the join."""
     from pyspark.sql import functions as F
 
     columns = [f"{entity}_id"]

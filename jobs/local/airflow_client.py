@@ -25,7 +25,7 @@ class Airflow:
         self._http = httpx.Client(base_url=self.address, timeout=30)
 
     def call(self, method: str, path: str, **kwargs) -> Any:
-        """The decoded response of one request; a path is below /api/v2. Raises AirflowError."""
+        """The decoded response of one request; the path is below /api/v2. Raises AirflowError."""
         response = self._http.request(method, f"/api/v2{path}", **kwargs)
         if response.status_code == 401:  # no token yet, or it has expired
             self._http.headers["Authorization"] = f"Bearer {self._token()}"
@@ -65,7 +65,7 @@ class Airflow:
             "description": "Steps that use the Spark server at the same time.",
             "include_deferred": False,
         }
-        existing = {row["name"] for row in self.rows("/pools", "pools")}
+        existing = [row["name"] for row in self.rows("/pools", "pools")]
         if name in existing:
             self.call("PATCH", f"/pools/{name}", json=pool)
         else:
@@ -99,7 +99,8 @@ class Airflow:
             "dag_id": dag_id,
             "from_date": f"{first}T00:00:00Z",
             "to_date": f"{last}T00:00:00Z",
-            "reprocess_behavior": "completed",
+            "reprocess_behavior": "completed",  # by default, days that have run are left out
+            # A day's ranker is judged with the champion of the day before.
             "max_active_runs": 1,
         }
         backfill = self.call("POST", "/backfills", json=request)
@@ -114,16 +115,19 @@ class Airflow:
         return self.rows(path, "task_instances", **params)
 
     def log(self, task: dict, lines: int = 15) -> str:
-        """The last log lines of a task instance's last try."""
+        """The last log events of a task instance's last try, each as `event_text` writes it."""
         run = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
         path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         # The default is a stream of one JSON document per line.
         headers = {"Accept": "application/json"}
         log = self.call("GET", path, params={"full_content": True}, headers=headers)
-        texts = [event_text(event) for event in log["content"]]
-        # "::group::" and the like fold the log in Airflow's page.
-        plain = [text for text in texts if not text.startswith("::")]
-        return "\n".join(plain[-lines:])
+        texts = []
+        for event in log["content"]:
+            text = event_text(event)
+            # "::group::" and the like fold the log in Airflow's page.
+            if not text.startswith("::"):
+                texts.append(text)
+        return "\n".join(texts[-lines:])
 
 
 def event_text(event: dict) -> str:

@@ -58,8 +58,10 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     outcome.startup_s = startup_s
     outcome.peak_bytes = memory.peak()
     for step in STEPS:
-        peaks = [memory.peak(task.start, task.end) for task in outcome.runs_of(step)]
-        outcome.peak_of_step[step] = max(peaks, default=0)
+        peak = 0
+        for task in outcome.runs_of(step):
+            peak = max(peak, memory.peak(task.start, task.end))
+        outcome.peak_of_step[step] = peak
     return outcome
 
 
@@ -78,11 +80,9 @@ def serve(settings: Settings) -> None:
 
 @contextmanager
 def until_interrupted() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into KeyboardInterrupt, so that the block cleans up on both.
-
-    A shell starts its background jobs with SIGINT ignored; here it counts for them too.
-    """
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt, so that the block cleans up on both."""
     previous = {}
+    # SIGINT too, although it raises by default: a shell's background job starts with it ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, signal.default_int_handler)
     try:
@@ -124,7 +124,9 @@ def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcom
     with live(outcome.board, "evergreen demo") as show:
         while True:
             supervisor.check()
-            runs = {dag_id: runs_since(airflow, dag_id, requested) for dag_id in DAGS}
+            runs: Runs = {}
+            for dag_id in DAGS:
+                runs[dag_id] = runs_since(airflow, dag_id, requested)
             changes = changed_tasks(airflow, runs, requested, seen)
             if changes:
                 last_change = time.monotonic()
@@ -149,7 +151,7 @@ def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcom
 
 
 def runs_since(airflow: Airflow, dag_id: str, moment: datetime) -> list[dict]:
-    """The runs of a DAG that were queued at this moment or later."""
+    """The runs of a DAG that were queued at this moment or later, by Airflow's clock."""
     runs = []
     for run in airflow.runs(dag_id):
         queued = run["queued_at"]
@@ -168,6 +170,7 @@ def changed_tasks(
     changes = []
     for dag_id, dag_runs in runs.items():
         days = {run["dag_run_id"]: date.fromisoformat(run["partition_key"]) for run in dag_runs}
+        # Only those started since the request: Airflow keeps the tasks of all earlier runs, too.
         for task in airflow.tasks(dag_id, start_date_gte=requested.isoformat()):
             day = days.get(task["dag_run_id"])
             if day is None:  # a run of an earlier request
@@ -180,6 +183,7 @@ def changed_tasks(
 
 
 def progress(task: dict) -> tuple[str, int]:
+    """State and try: a retry passes through the same states again."""
     return task["state"], task["try_number"]
 
 
@@ -232,5 +236,8 @@ def failures(airflow: Airflow, runs: Runs, tasks: Tasks) -> list[str]:
 
 
 def failed_tasks(tasks: Tasks, dag_id: str, day: date) -> list[dict]:
-    of_day = [task for (task_day, _), task in tasks.items() if task_day == day]
-    return [task for task in of_day if task["dag_id"] == dag_id and task["state"] == "failed"]
+    failed = []
+    for (task_day, _), task in tasks.items():
+        if task_day == day and task["dag_id"] == dag_id and task["state"] == "failed":
+            failed.append(task)
+    return failed

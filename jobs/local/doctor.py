@@ -1,4 +1,4 @@
-"""`evergreen doctor`: can this machine run Evergreen? Each finding comes with its remedy."""
+"""`evergreen doctor`: can this machine run Evergreen? A problem is reported with its remedy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PYTHON = (3, 11)
 MEMORY_GB = 8.0  # peak of all processes of the demo
 DISK_GB = 2.0
 SPARK_CONNECT_PORT = 15002  # of an address without one
-SHOWN_PACKAGES = 4
+SHOWN_PACKAGES = 4  # of those that differ from the pinned set
 MARKS = {"good": "[green]✓[/]", "missing": "[bold red]✗[/]", "warning": "[yellow]![/]"}
 
 
@@ -75,8 +75,12 @@ def show(findings: list[Finding]) -> None:
     table = Table("", "check", "found", "remedy", header_style="bold", box=None)
     for finding in findings:
         # Brackets are part of a text ('[services]'), not markup of Rich.
-        texts = [escape(text) for text in (finding.subject, finding.found, finding.remedy)]
-        table.add_row(MARKS[finding.state], *texts)
+        table.add_row(
+            MARKS[finding.state],
+            escape(finding.subject),
+            escape(finding.found),
+            escape(finding.remedy),
+        )
     Console().print(table)
 
 

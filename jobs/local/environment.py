@@ -4,9 +4,8 @@ A variable is either fixed or a default:
 
 - **fixed** variables tie the processes of one home to each other (folders, ports, addresses,
   secrets) and always have the value given here. They are derived from the settings, which already
-  include what the user has set in the file or as EVERGREEN_…;
-- **defaults** are tuning and choices of ours, and apply only where the user has not set the
-  variable.
+  include what the user has set in the file or as EVERGREEN_…
+- **default** variables are our choices and tuning, and apply only where the user has not set them.
 
 Two homes with different ports can run side by side.
 """
@@ -30,11 +29,7 @@ ROOT = Path(__file__).parents[2]
 # Our queries are many and short, and the cores few: without the optimising compiler and with the
 # simplest collector Spark takes a quarter less CPU (docs/decisions/0007).
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-CONNECT_OPTIONS = {
-    "token",
-    "user_id",
-    "use_ssl",
-}  # of a remote, that an Airflow connection can hold
+CONNECT_OPTIONS = {"token", "user_id", "use_ssl"}  # those that an Airflow connection can hold
 
 
 @dataclass
@@ -180,7 +175,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
     }
     defaults = {
-        # A database of the user's comes with the key that its connections are encrypted with.
+        # A user's own database needs the key that its connections were encrypted with.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}",
         "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
         # All DAGs in the folder are ours, and the schedule is to begin without a click.
@@ -208,6 +203,7 @@ def home_secrets(home: Path) -> dict[str, str]:
         home.mkdir(parents=True, exist_ok=True)
         keys = {name: secrets.token_urlsafe(32) for name in ("spark", "registry", "airflow")}
         keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        # Created with its mode: a file that is restricted afterwards could be read before.
         descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
         with open(descriptor, "w") as stream:
             json.dump(keys, stream)

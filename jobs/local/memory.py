@@ -33,6 +33,7 @@ class PeakMemory(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        # The first sample is taken at once, so that a block of any length has one.
         while True:
             self.samples.append((time.time(), tree_bytes(psutil.Process())))
             if self._over.wait(EVERY_S):
@@ -41,7 +42,7 @@ class PeakMemory(threading.Thread):
     def peak(self, start: float = 0.0, end: float = float("inf")) -> int:
         """The largest sample from `start` to `end` (unix seconds); 0 if there is none.
 
-        The samples just before and just after count too: a short span may lie between two samples.
+        The samples just before and just after count too: a short step may fall between two samples.
         """
         earliest = start - EVERY_S
         latest = end + EVERY_S

@@ -10,7 +10,10 @@ from jobs.terminal import Board
 
 @dataclass(frozen=True)
 class TaskRun:
-    """One step of one day as Airflow ran it. state: of a board's cell; start, end: unix seconds."""
+    """One step of one day as Airflow ran it.
+
+    state: as on the board (see jobs/terminal.py); start, end: unix seconds.
+    """
 
     day: date
     step: str

@@ -1,7 +1,7 @@
 """Evergreen's services: the lines of infra/Procfile, with their ports, health checks and order.
 
-A service that the settings place elsewhere (a Spark Connect server of the user's as `spark.remote`,
-an MLflow server as `mlflow.uri`) is not started here.
+A service that the settings place elsewhere (the user's own Spark Connect server as `spark.remote`,
+or MLflow server as `mlflow.uri`) is not started here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,7 @@ from jobs.local.supervisor import Service, Supervisor, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings
 
-__all__ = [
-    "ROOT",
-    "External",
-    "addresses",
-    "environment",
-    "external_services",
-    "running_services",
-    "services",
-]
-
+SPARK_POOL = "spark"  # as the tasks in dags/common.py name it
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
 
 
@@ -60,8 +51,8 @@ def services(settings: Settings) -> list[Service]:
     ours = []
     for service in read_procfile(ROOT / "infra" / "Procfile", known_services(settings)):
         if service.name not in external:
-            after = tuple(name for name in service.after if name not in external)
-            ours.append(replace(service, after=after))
+            started_here = tuple(name for name in service.after if name not in external)
+            ours.append(replace(service, after=started_here))
     return ours
 
 
@@ -72,7 +63,7 @@ def addresses(settings: Settings) -> list[str]:
         if external.address.startswith("http"):
             pages[external.name] = without_secrets(external.address)
     for service in services(settings):
-        if service.health:
+        if service.health:  # Spark's port has no page, and two of Airflow's services have no port
             pages[service.name] = service.address
     if "mlflow" in pages:
         pages["mlflow"] += f"/#/experiments{VIEW}"
@@ -103,14 +94,15 @@ def known_services(settings: Settings) -> dict[str, dict]:
 def running_services(
     settings: Settings, report: Callable[[str], None] = print
 ) -> Iterator[Supervisor]:
-    """All services, ready, for as long as the block runs."""
+    """Run all services while the block runs; they are ready when it begins."""
     supervisor = Supervisor(services(settings), settings.home / "logs", environment(settings))
     airflow = Airflow(settings.services.airflow_port)
 
     def create_pool() -> None:
-        airflow.set_pool("spark", SPARK_POOL_SLOTS)
+        airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
 
     try:
+        # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
         supervisor.start(report, before_start={"airflow-scheduler": create_pool})
         for external in external_services(settings):
             report(f"{external.name:<22} {external}")

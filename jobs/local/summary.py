@@ -55,22 +55,35 @@ def quality(settings: Settings, outcome: Outcome) -> Table:
             number(evaluated.get(f"champion_auc_{label}")),
             evaluated.get("challenger", NONE),
             number(evaluated.get(f"challenger_auc_{label}")),
-            {1: "yes", 0: "no"}[gate["promoted"]] if gate else NONE,
+            promotion(gate),
         )
     return table
 
 
+def promotion(gate: dict) -> str:
+    """Whether the gate let the challenger through; gate: the facts of its partition."""
+    if not gate:
+        return NONE
+    return "yes" if gate["promoted"] else "no"
+
+
 def timing(outcome: Outcome) -> Table:
-    """Seconds of each step over the days, and the memory of all processes meanwhile."""
+    """Seconds of each step over the days, and the memory of all processes while it ran."""
     table = plain_table("Seconds per step", "step", "days", "min", "median", "max", "peak memory")
     for step in STEPS:
         done = [task for task in outcome.runs_of(step) if task.state == "done"]
         if not done:
             continue
         seconds = [task.end - task.start for task in done]
-        figures = [f"{statistic(seconds):.1f}" for statistic in (min, median, max)]
         peak_gib = outcome.peak_of_step.get(step, 0) / 2**30
-        table.add_row(step, str(len(done)), *figures, f"{peak_gib:.1f} GiB")
+        table.add_row(
+            step,
+            str(len(done)),
+            f"{min(seconds):.1f}",
+            f"{median(seconds):.1f}",
+            f"{max(seconds):.1f}",
+            f"{peak_gib:.1f} GiB",
+        )
     return table
 
 

@@ -102,13 +102,11 @@ class Running:
         return members
 
     def stop(self) -> None:
-        """Send SIGINT to the leader, then SIGTERM and SIGKILL to every process that remains.
-
-        SIGINT goes to the leader alone, because a server knows in which order to end its workers.
-        """
+        """Send SIGINT to the leader, then SIGTERM and SIGKILL to every process that remains."""
         for number, patience_s in STOP_PATIENCE_S.items():
             remaining = self.members()
             for process in remaining:
+                # SIGINT to the leader alone: a server knows in which order to end its workers.
                 is_leader = process.pid == self.process.pid
                 if is_leader or number is not signal.SIGINT:
                     with suppress(psutil.NoSuchProcess):
@@ -229,7 +227,7 @@ def taken_ports(services: list[Service]) -> list[TakenPort]:
 
 
 def is_open(port: int) -> bool:
-    """Does a process accept connections on this port of this machine?"""
+    """Whether a process accepts connections on this port of this machine."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0

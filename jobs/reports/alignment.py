@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from embeddings.benchmarks.intervals import share_of_gain
+from jobs.plots import panels
 from jobs.reports.daily_log import days_of, read_log
 from jobs.reports.daily_versions import (
     Version,
@@ -31,7 +32,7 @@ from jobs.reports.daily_versions import (
 )
 from jobs.reports.frozen_rankers import RankingDays, ScoredRows
 from jobs.reports.methods import LABELS
-from jobs.reports.report import Report, Row, column_of, panels, progress_bar, select
+from jobs.reports.report import Report, Row, column_of, progress_bar, select
 from jobs.settings import Settings
 
 STARTS = (3, 5, 8)  # days with impressions that the ranker is trained on
@@ -47,8 +48,7 @@ COLOURS = {UNALIGNED: "tab:red", OWN: "tab:orange", FROZEN: "tab:blue", ALIGNED:
 def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
     """Write the tables alignment-ages and alignment-gains, and one picture per method.
 
-    The gains are of all days from age 2 on together: at age 1 the frozen vectors are the aligned
-    ones. Raises EvergreenError if the log is too short.
+    The gains are of all days from age 2 on together. Raises EvergreenError if the log is too short.
     """
     report = Report(settings, "alignment", seed, folder)
     methods = compared_methods(settings)
@@ -133,7 +133,7 @@ def scores_by_age(
 
 
 def age_row(method: str, start: int, age: int, rows: ScoredRows, seed: int) -> Row:
-    """The AUC without vectors, and what each way of serving adds to it."""
+    """The AUC without vectors, and the gain of each way of serving over it."""
     aucs = rows.aucs(seed)
     row: Row = {"method": method, "start": start, "age": age, "rows": len(rows.labels)}
     row[f"auc {NONE}"] = aucs[NONE].value

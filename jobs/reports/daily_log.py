@@ -38,7 +38,7 @@ class LoggedDay:
     """One trusted day.
 
     strengths, events: (n_consumers, n_producers), sums and counts of the day's engagements;
-    examples: its impressions without vectors, with the row numbers of the log; None without any.
+    examples: its impressions without vectors, with the row numbers of the log; None if it has none.
     """
 
     day: date
@@ -86,7 +86,7 @@ class Log:
 
 @dataclass(frozen=True)
 class EntityIds:
-    """All ids of the log, sorted: the place of an id is its row or column."""
+    """All ids of the log, sorted: the position of an id is its row or column."""
 
     consumers: pd.Index
     producers: pd.Index
@@ -107,7 +107,7 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
     spec = None
     partitions: list[Partition] = []
     engagements: list[pa.Table] = []
-    impressions: list[pa.Table | None] = []
+    impressions: list[pa.Table | None] = []  # None on a day without any
     for day in days_of(settings):
         partition = ensure(settings, "validate", day, lambda: spark)
         progress(f"read {day}")
@@ -127,7 +127,7 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
             "The reports of the step `validate` give the reasons."
         )
     # A row number needs the ids of all days: no matrix can be built before all days are read.
-    tables = engagements + [shown for shown in impressions if shown is not None]
+    tables = [table for table in (*engagements, *impressions) if table is not None]
     ids = EntityIds(all_ids(tables, "consumer_id"), all_ids(tables, "producer_id"))
     days = []
     for partition, engaged, shown in zip(partitions, engagements, impressions, strict=True):

@@ -3,8 +3,8 @@
 The curve reproduces Figure 6 of Shiebler et al. 2018, "Fighting Redundancy and Model Decay with
 Embeddings": fit the N % most active consumers, fold in the rest, and rank what was held out of all
 of them. The regularisation is tuned for every N on a validation part: otherwise the curve would
-show how well one setting suits each N. `jobs.reports.hidden_consumers` measures the same for
-consumers that are hidden from the fit on purpose.
+show how well one setting suits each N. `jobs.reports.hidden_consumers` measures folding in for
+consumers that would have been fitted, but were kept out on purpose.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from embeddings.benchmarks.intervals import mean_estimate
 from embeddings.benchmarks.metrics import rank
 from embeddings.benchmarks.splits import Split, most_active, split_by_consumer
+from jobs.plots import panels
 from jobs.reports import hidden_consumers as hidden
 from jobs.reports.daily_log import days_of, read_log
 from jobs.reports.datasets import Engagements, public_data
@@ -28,14 +29,13 @@ from jobs.reports.report import (
     Row,
     column_of,
     distinct,
-    panels,
     progress_bar,
     select,
 )
 from jobs.settings import Settings
 
 PERCENTS = (5, 10, 20, 40, 60, 80, 90, 100)  # of the consumers, the most active ones, are fitted
-MAX_EVALUATED = 3000  # of more consumers a sample is evaluated
+MAX_EVALUATED = 3000  # consumers; of a larger log, a sample of this size is evaluated
 GROUPS = {"fitted": "tab:blue", "folded": "tab:orange", "everybody": "black"}
 
 

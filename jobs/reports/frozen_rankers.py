@@ -1,4 +1,4 @@
-"""Rankers that read the vectors of a version, and the AUCs of the scores that they give."""
+"""Rankers that read the vectors of a version, and the AUCs of their scores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from models.features import Day, FeatureSpec
 from models.metrics import auc
 
 AUC_RESAMPLES = 200
-N_NETWORKS = 2  # whose mean is one ranker: the AUCs of single networks differ by 0.001 by seed
+# A ranker is the mean of so many networks: the AUC of a single one differs by 0.001 between seeds.
+N_NETWORKS = 2
 
 
 class Ranker:
-    """Rankers of several seeds, trained on the same days; their mean probability is the score."""
+    """Networks of several seeds, trained on the same days; their mean probability is the score."""
 
     def __init__(
         self, spec: FeatureSpec, days: list[Day], settings: RankerSettings, seed: int
@@ -39,7 +40,10 @@ class Ranker:
         """One score per row of the day, (n,) float64."""
         from models.training import predict
 
-        probabilities = [predict(model, day, day.space)[:, 0] for model in self.models]
+        probabilities = []
+        for model in self.models:
+            # The first label is the only one: see `without_ids` in jobs/reports/daily_log.py.
+            probabilities.append(predict(model, day, day.space)[:, 0])
         return np.stack(probabilities).mean(axis=0, dtype=np.float64)
 
 
@@ -61,7 +65,11 @@ class RankingDays:
 
         Raises EvergreenError unless at least two days follow it and none is missing in between.
         """
-        rankable = [n for n, day in enumerate(log.days) if n > 0 and day.examples is not None]
+        rankable = []
+        for number, day in enumerate(log.days):
+            # The log's first day has no previous day whose vectors it could be served.
+            if number > 0 and day.examples is not None:
+                rankable.append(number)
         # At least two later days: at age 1 frozen and aligned vectors are the same.
         needed = longest + 2
         if len(rankable) < needed or rankable[-1] - rankable[0] >= len(rankable):
@@ -95,9 +103,10 @@ class RankingDays:
         versions: by day number.
         """
         assert self.log.spec is not None, "a log with impressions has a spec"
-        numbers = range(self.first, self.first + start)
-        # A day is served by the version of the previous day: its own saw what is to be predicted.
-        days = [self.examples(number, versions[number - 1]) for number in numbers]
+        days = []
+        for number in range(self.first, self.first + start):
+            # A day's own version was fitted on what the ranker is to predict.
+            days.append(self.examples(number, versions[number - 1]))
         return Ranker(self.log.spec, days, self.settings.ranker, self.seed)
 
     def scores_without_vectors(self, start: int) -> dict[int, np.ndarray]:
@@ -124,12 +133,16 @@ class ScoredRows:
     @classmethod
     def concatenated(cls, parts: list[ScoredRows]) -> ScoredRows:
         """All rows of parts that were scored in the same ways."""
-        scores = {}
-        for way in parts[0].scores:
-            scores[way] = np.concatenate([part.scores[way] for part in parts])
-        consumers = np.concatenate([part.consumers for part in parts])
-        labels = np.concatenate([part.labels for part in parts])
-        return cls(consumers, labels, scores)
+        consumers = []
+        labels = []
+        scores: dict[str, list[np.ndarray]] = {way: [] for way in parts[0].scores}
+        for part in parts:
+            consumers.append(part.consumers)
+            labels.append(part.labels)
+            for way, of_way in scores.items():
+                of_way.append(part.scores[way])
+        joined = {way: np.concatenate(of_way) for way, of_way in scores.items()}
+        return cls(np.concatenate(consumers), np.concatenate(labels), joined)
 
     def where(self, keep: np.ndarray) -> ScoredRows:
         """The rows to keep. keep: (n,) bool."""
@@ -138,5 +151,7 @@ class ScoredRows:
 
     def aucs(self, seed: int) -> dict[str, Estimate]:
         """The AUC of every way, resampled by consumer with the same draws for all ways."""
-        statistics = {way: partial(auc, self.labels, scores) for way, scores in self.scores.items()}
+        statistics = {}
+        for way, scores in self.scores.items():
+            statistics[way] = partial(auc, self.labels, scores)
         return user_bootstrap(self.consumers, statistics, AUC_RESAMPLES, seed)

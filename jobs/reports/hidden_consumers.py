@@ -13,6 +13,7 @@ import numpy as np
 from embeddings.benchmarks.intervals import mean_estimates, share_of_gain
 from embeddings.benchmarks.metrics import rank
 from embeddings.benchmarks.splits import Split, fold_numbers
+from jobs.plots import panels
 from jobs.reports.daily_log import Log, days_of
 from jobs.reports.daily_versions import (
     Version,
@@ -23,7 +24,7 @@ from jobs.reports.daily_versions import (
 )
 from jobs.reports.frozen_rankers import RankingDays, ScoredRows
 from jobs.reports.methods import LABELS, Method
-from jobs.reports.report import ReportProgress, Row, column_of, distinct, panels, select
+from jobs.reports.report import ReportProgress, Row, column_of, distinct, select
 from jobs.settings import Settings
 
 TOP = 20  # of NDCG
@@ -83,9 +84,10 @@ def ndcg_rows(
             row[way] = float(by_consumer[members].mean())
         # Gains by consumer instead of differences of means: a resample without any gain then sums
         # to exactly zero, so that its share is undefined and not a huge number.
-        gains = mean_estimates(
-            {way: (values[way] - values[NONE])[members] for way in (FITTED, FOLDED)}, seed
-        )
+        by_way = {}
+        for way in (FITTED, FOLDED):
+            by_way[way] = (values[way] - values[NONE])[members]
+        gains = mean_estimates(by_way, seed)
         share = gains[FOLDED] / gains[FITTED]
         row |= share.fields("share")
         rows.append(row)
@@ -137,9 +139,9 @@ def score_hidden(
 ) -> tuple[ScoredRows, np.ndarray]:
     """The later days' rows of fitted consumers, scored in three ways, and their engagements, (n,).
 
-    For the folded-in way, a consumer gets the vector of a version that was fitted without it and
-    aligned like all versions. versions: by day number, aligned; baseline: the scores without
-    vectors by day number.
+    To be scored as folded in, a consumer has the vector of a version that was fitted without it and
+    aligned like the others. versions: by day number, aligned; baseline: day number -> scores
+    without vectors.
     """
     log = days.log
     progress(f"{method.name}: a ranker on fitted vectors")

@@ -41,7 +41,7 @@ class Model:
 
 @dataclass(frozen=True)
 class SVD:
-    """Truncated SVD of the normalised matrix; smoothing 0 leaves its row and column sums as is."""
+    """Truncated SVD of the normalised matrix. smoothing 0: its row and column sums, unchanged."""
 
     dim: int = 32
     smoothing: float = 0.0
@@ -94,6 +94,7 @@ def candidates() -> dict[str, list[Method]]:
     for weight, penalty in product((0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03)):
         cfg = ALSConfig(dim=32, iterations=16, unobserved_weight=weight, regularization=penalty)
         alss.append(ALS(cfg))
+    # An SVD has no penalty: what regularises it is its number of dimensions.
     dims = (16, 32, 64)
     plain: list[Method] = [SVD(dim) for dim in dims]
     smooth: list[Method] = [

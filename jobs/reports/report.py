@@ -22,7 +22,7 @@ EXPERIMENTS = "experiments"  # the experiment in MLflow, and the folder below re
 FILE_WIDTH = 160  # columns of a printed table where the output is not a terminal
 
 Row = dict[str, str | int | float]
-ReportProgress = Callable[[str], None]  # is called before every unit of work, with its name
+ReportProgress = Callable[[str], None]  # called before every unit of work, with its name
 
 
 @contextmanager
@@ -45,21 +45,6 @@ def progress_bar(title: str, total: int) -> Iterator[ReportProgress]:
                 print(f"{title} {done}/{total}: {text}", file=sys.stderr, flush=True)
 
         yield advance
-
-
-@contextmanager
-def panels(path: Path, titles: list[str], height: float = 3.6) -> Iterator[list]:
-    """Axes side by side, one per title, with a common y axis; saved as PNG when the block ends."""
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(2 + 3.4 * len(titles), height), layout="constrained")
-    all_axes = picture.subplots(1, len(titles), sharey=True, squeeze=False)[0]
-    for axes, title in zip(all_axes, titles, strict=True):
-        axes.set_title(title)
-        axes.grid(alpha=0.3)
-    yield list(all_axes)
-    # Without the library's version in the file: the same figures give the same bytes.
-    picture.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def column_of(rows: list[Row], name: str) -> np.ndarray:
@@ -97,6 +82,7 @@ class Report:
         """Write NAME.csv, and NAME.json with the seed and the commit, and print the rows."""
         if not rows:
             return
+        # Rows may lack columns: a group that is too small has no figures.
         header = list(dict.fromkeys(column for row in rows for column in row))
         with (self.folder / f"{self.name}-{name}.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
@@ -127,7 +113,7 @@ class Report:
     def track(self) -> None:
         """Log one MLflow run: the figures as metrics, all files as artifacts.
 
-        A repeated experiment is one more run.
+        Repeating an experiment adds another run.
         """
         tracker = Tracker(self.settings)
         if not tracker.enabled:
@@ -144,7 +130,9 @@ class Report:
 
 def printed_table(title: str, header: list[str], rows: list[Row]) -> Table:
     """The rows for a terminal: an interval is in the cell of its figure, not in two columns."""
-    interval_ends = {f"{name}_{end}" for name in header for end in ("low", "high")}
+    interval_ends = set()
+    for name in header:
+        interval_ends |= {f"{name}_low", f"{name}_high"}
     table = Table(title=title, title_justify="left")
     names = [name for name in header if name not in interval_ends]
     for name in names:

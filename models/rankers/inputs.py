@@ -32,8 +32,12 @@ class Fields(nn.Module):
         self.width = width
         self.n_categorical = len(spec.fields)
         self.n_numeric = number_fields
-        buckets = torch.tensor([c.buckets for c in spec.categorical], dtype=torch.int64)
-        fields = [spec.fields.index(c.field) for c in spec.categorical]
+        sizes = []
+        fields = []
+        for column in spec.categorical:
+            sizes.append(column.buckets)
+            fields.append(spec.fields.index(column.field))
+        buckets = torch.tensor(sizes, dtype=torch.int64)
         # One table for all columns: column c owns the rows from offset_C[c] on.
         self.table = nn.Embedding(int(buckets.sum()), width)
         nn.init.normal_(self.table.weight, std=0.01)
@@ -79,7 +83,7 @@ class Fields(nn.Module):
 
     def published(self, vectors_B2V: Tensor) -> Tensor:
         """Consumer, producer and their element-wise product: (B, 3, K)."""
-        # Only the direction enters: the norm measures activity, which the numbers measure better.
+        # Every vector has length √V: the norm shows only activity, which the past counts show too.
         unit_B2V = F.normalize(vectors_B2V, dim=2) * vectors_B2V.shape[2] ** 0.5
         known_B21 = vectors_B2V.any(dim=2, keepdim=True)
         u_BV, p_BV = torch.where(known_B21, unit_B2V, self.unknown).unbind(1)

@@ -64,6 +64,7 @@ MAY_IMPORT = {
         "jobs.features",
         "jobs.lake",
         "jobs.pipeline",
+        "jobs.plots",
         "jobs.settings",
         "jobs.sources",
         "jobs.spark",

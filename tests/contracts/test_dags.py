@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from jobs.local.services import ROOT
+from jobs.local.environment import ROOT
 from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))

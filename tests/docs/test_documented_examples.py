@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
@@ -121,6 +122,19 @@ def test_the_python_examples_print_what_they_show(small_registry):
     report: list[str] = []
     failed, tried = runner.run(parsed, out=report.append)
     assert (failed, tried > 10) == (0, True), "".join(report)
+
+
+def test_the_python_example_of_the_readme_runs(small_registry):
+    """With producers of the small registry in place of the bundled log's."""
+    readme = (DOCS.parent / "README.md").read_text()
+    (example,) = [text for kind, text in BLOCK.findall(readme) if kind == "python"]
+    names: dict[str, Any] = {}
+    exec(example.replace("5345439", "jazz").replace("28048", "folk"), names)
+    np.testing.assert_allclose(
+        names["latest"].fold({"jazz": 1.0}).vector,
+        names["registry"].fold_in("author", {"jazz": 1.0}).vector,
+    )
+    names["registry"].close()
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.path)

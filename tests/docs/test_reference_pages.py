@@ -48,27 +48,13 @@ def test_an_option_has_its_type_limits_default_and_meaning():
     assert re.search(row, page["`[embedding]`"], re.MULTILINE | re.IGNORECASE)
 
 
-def test_a_comment_above_beside_or_inside_a_field_is_its_meaning():
-    found = settings.comments(Commented)
-    assert found == {
-        "above": "first line second line",
-        "beside": "to the right",
-        "inside": "between the brackets",
-        "without": "",
-    }
-
-
-class Commented(settings.BaseModel):
-    # a comment about the class, not about a field
-
-    # first line
-    # second line
-    above: int = 1
-    beside: int = 2  # to the right
-    inside: tuple[int, ...] = (  # between the brackets
-        3,
-    )
-    without: int = 4
+def test_every_option_has_a_meaning():
+    missing = []
+    for section in settings.sections():
+        for option in section.options:
+            if not option.meaning:
+                missing.append(f"{section.name}.{option.name}")
+    assert missing == []
 
 
 def test_a_model_that_no_field_names_is_found_in_its_plugin_file(tmp_path, monkeypatch):
@@ -77,10 +63,11 @@ def test_a_model_that_no_field_names_is_found_in_its_plugin_file(tmp_path, monke
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "toy.py").write_text(
-        "from pydantic import BaseModel\n\n\n"
-        "class ToySettings(BaseModel):\n"
+        "from jobs.section import Section\n\n\n"
+        "class ToySettings(Section):\n"
         '    """A toy."""\n\n'
-        "    size: int = 3  # how large it is\n"
+        "    size: int = 3\n"
+        '    """How large it is."""\n'
     )
     (package / "game.py").write_text(
         "from pydantic import BaseModel\n\n\n"
@@ -94,7 +81,7 @@ def test_a_model_that_no_field_names_is_found_in_its_plugin_file(tmp_path, monke
     monkeypatch.setitem(settings.PLUGINS, "toy_plugins", "toys.{module}")
     page = sections(settings.page(), "##")
     assert "A toy." in page["`[toys.toy]`"]
-    assert "| `size` | integer | `3` | how large it is |" in page["`[toys.toy]`"]
+    assert "| `size` | integer | `3` | How large it is. |" in page["`[toys.toy]`"]
     assert "| `players` | integer | `2` | – |" in page["`[toys.game]`"]
     assert "squares" not in settings.page()
 

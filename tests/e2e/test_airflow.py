@@ -1,6 +1,6 @@
 """The daily loop under the real Airflow, Spark Connect, MLflow and registry, in a temporary home.
 
-A small log of day zero and two days goes through both DAGs; then the last day does so again.
+A small log of day zero and two days goes through both DAGs; then the last day runs again.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def test_an_airflow_task_links_to_its_mlflow_run_and_the_run_links_back(loop):
 
 
 def test_airflows_own_command_would_run_the_same_days(loop):
-    """`airflow backfill create` on this home, as the prose of the DAG has it."""
+    """`airflow backfill create` on this home, as the description of the DAG shows it."""
     dag = ["--dag-id", "embeddings_daily", "--reprocess-behavior", "completed"]
     days = ["--from-date", str(ZERO), "--to-date", str(LAST)]
     backfill = ["airflow", "backfill", "create", *dag, *days, "--dry-run"]

@@ -81,6 +81,17 @@ def test_an_import_inside_a_function_is_followed(tmp_path, monkeypatch):
     assert set(sources(["lazy_probe"])) == {"lazy_probe", "models", "models.losses"}
 
 
+def test_an_import_for_type_checkers_is_not_followed(tmp_path, monkeypatch):
+    """It never runs, unlike the `else` branch."""
+    (tmp_path / "typed_probe.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from models import training\n"
+        "else:\n    from models import losses\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert set(sources(["typed_probe"])) == {"typed_probe", "models", "models.losses"}
+
+
 def test_every_library_that_the_code_imports_is_required(tmp_path):
     """The requirements name each third-party package that the copied files import at their top."""
     copy_code([serving.__name__, f"models.rankers.{KIND}"], tmp_path)

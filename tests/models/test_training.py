@@ -43,9 +43,9 @@ def day(name: str, n: int = 1500, space: str = "s", seed: int = 0) -> Day:
     rows = rng.integers(-1, 50, (2, n))
     agree = (gather(consumers, rows[0]) * gather(producers, rows[1])).sum(axis=1)
     logit = x[:, 0] + (items[:, 0] % 2) + agree - 0.5
-    labels = np.stack(
-        [rng.random(n) < 1 / (1 + np.exp(-logit)), rng.random(n) < 0.01], axis=1
-    ).astype(np.float32)
+    clicked = rng.random(n) < 1 / (1 + np.exp(-logit))
+    rare = rng.random(n) < 0.01
+    labels = np.stack([clicked, rare], axis=1).astype(np.float32)
     return Day(
         name, space, items.astype(np.int64), x, labels, rows[0], rows[1], consumers, producers
     )
@@ -177,7 +177,8 @@ def test_the_odds_of_labels_are_counted_over_all_days():
 def test_the_loss_is_one_cross_entropy_per_label():
     """-mean(y log p + (1 - y) log(1 - p)), column by column."""
     rng = np.random.default_rng(0)
-    logits, labels = rng.normal(size=(9, 2)), rng.integers(0, 2, (9, 2)).astype(float)
+    logits = rng.normal(size=(9, 2))
+    labels = rng.integers(0, 2, (9, 2)).astype(float)
     p = 1 / (1 + np.exp(-logits))
     by_hand = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p), axis=0)
     np.testing.assert_allclose(

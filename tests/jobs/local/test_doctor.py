@@ -32,7 +32,7 @@ def test_the_java_version_is_read_in_its_old_and_new_spelling(output, major):
     assert doctor.java_major(output) == major
 
 
-def test_a_missing_java_comes_with_what_to_install(monkeypatch, tmp_path):
+def test_a_missing_java_is_reported_with_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     finding = doctor.java()
     assert finding.missing

@@ -35,7 +35,7 @@ MLFLOW = "https://mlflow.example.org"
 
 @pytest.fixture(autouse=True)
 def no_variables_of_the_user(monkeypatch):
-    """The tests start without the variables that they are about."""
+    """Removes the variables that would override what the tests set."""
     for name in list(os.environ):
         if name.startswith(("EVERGREEN_", "AIRFLOW_", "AIRFLOW__", "SPARK_", "MLFLOW_")):
             monkeypatch.delenv(name)
@@ -87,8 +87,8 @@ def test_an_address_is_shown_without_its_secrets(address, shown):
 # Variables
 
 
-def test_variables_of_the_user_stay(settings, monkeypatch):
-    """Tuning, and choices of ours, apply only where the user has not set the variable."""
+def test_variables_that_the_user_has_set_are_kept(settings, monkeypatch):
+    """Our choices and tuning apply only where the user has not set the variable."""
     chosen = {
         "AIRFLOW__CORE__PARALLELISM": "16",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://db.example.org/airflow",
@@ -108,8 +108,8 @@ def test_variables_of_the_user_stay(settings, monkeypatch):
     assert {name: env[name] for name in chosen} == chosen
 
 
-def test_variables_of_another_home_do_not_stay(settings, monkeypatch):
-    """What ties processes to one home is always of this home: folders, ports and secrets."""
+def test_variables_of_another_home_are_replaced(settings, monkeypatch):
+    """What ties processes to a home has the folders, ports and secrets of this home."""
     fixed = {
         "AIRFLOW_HOME": str(settings.home / "airflow"),
         "EVERGREEN_HOME": str(settings.home),
@@ -181,7 +181,7 @@ def test_tasks_use_our_servers_by_default(settings, monkeypatch):
 
 
 def test_every_service_runs_here_by_default(settings):
-    """The process file and jobs/local/services.py know the same services, and each can be found."""
+    """The process file and jobs/local/services.py name the same services, each with its port."""
     procfile = read_procfile(ROOT / "infra" / "Procfile", {})
     assert {service.name for service in procfile} == known_services(settings).keys()
     started = services(settings)
@@ -205,7 +205,7 @@ def test_every_service_starts_after_what_it_depends_on(settings):
 
 @pytest.mark.parametrize("uri", [MLFLOW, "sqlite:////data/mlflow.db", "off"])
 @pytest.mark.parametrize("by_variable", [False, True])
-def test_tasks_track_where_the_user_wants_and_our_mlflow_is_not_started(
+def test_tasks_use_the_users_mlflow_and_ours_is_not_started(
     settings, monkeypatch, uri, by_variable
 ):
     if by_variable:
@@ -249,7 +249,7 @@ def test_a_remote_that_no_airflow_connection_can_hold_is_an_error(remote, messag
         spark_connection(remote)
 
 
-def test_a_connection_of_the_users_own_may_stand_for_any_remote(settings, monkeypatch):
+def test_the_users_own_connection_may_have_any_remote(settings, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_SPARK", '{"conn_type": "spark_connect", "host": "sc://h"}')
     remote = "sc://h:1/;token=x;x-cluster=7"
     env = environment(with_spark(settings, remote))
@@ -257,7 +257,7 @@ def test_a_connection_of_the_users_own_may_stand_for_any_remote(settings, monkey
 
 
 @pytest.mark.parametrize("remote", [SPARK, ""])
-def test_airflow_opens_the_remote_that_its_connection_stands_for(settings, remote):
+def test_airflow_opens_the_remote_of_its_connection(settings, remote):
     """The provider's hook rebuilds the address; its host and options are those of the settings."""
     env = environment(with_spark(settings, remote))
     code = (

@@ -24,7 +24,7 @@ def commit(settings, step: str, **facts) -> None:
 
 
 def test_the_summary_is_printed_and_kept(settings, capsys):
-    """Figures of the day's partitions, seconds of its steps, and the totals, in both places."""
+    """Both places have the figures of the partitions, the seconds of the steps, and the totals."""
     evaluated = {
         "champion": "2022-04-24",
         "champion_auc_click": 0.71234,
