@@ -24,6 +24,12 @@ class Airflow:
         self.address = f"http://127.0.0.1:{port}"
         self._http = httpx.Client(base_url=self.address, timeout=30)
 
+    def __enter__(self) -> Airflow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def call(self, method: str, path: str, **kwargs) -> Any:
         """The decoded response of one request; the path is below /api/v2. Raises AirflowError."""
         response = self._http.request(method, f"/api/v2{path}", **kwargs)

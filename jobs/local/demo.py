@@ -51,10 +51,10 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     days = days_between(first, last)
     started = time.monotonic()
     with until_interrupted(), PeakMemory() as memory, running_services(settings) as supervisor:
-        airflow = Airflow(settings.services.airflow_port)
-        await_dags(airflow, supervisor)
-        startup_s = time.monotonic() - started
-        outcome = follow(airflow, supervisor, days)
+        with Airflow(settings.services.airflow_port) as airflow:
+            await_dags(airflow, supervisor)
+            startup_s = time.monotonic() - started
+            outcome = follow(airflow, supervisor, days)
     outcome.startup_s = startup_s
     outcome.peak_bytes = memory.peak()
     for step in STEPS:

@@ -96,10 +96,10 @@ def running_services(
 ) -> Iterator[Supervisor]:
     """Run all services while the block runs; they are ready when it begins."""
     supervisor = Supervisor(services(settings), settings.home / "logs", environment(settings))
-    airflow = Airflow(settings.services.airflow_port)
 
     def create_pool() -> None:
-        airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
+        with Airflow(settings.services.airflow_port) as airflow:
+            airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
 
     try:
         # Tasks start with the scheduler, and one that names a missing pool is never scheduled.

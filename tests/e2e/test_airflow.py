@@ -72,8 +72,8 @@ def loop(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_SETTINGS", str(file))
         settings = load_settings()
-        with running_services(settings) as supervisor:
-            airflow = Airflow(settings.services.airflow_port)
+        airflow = Airflow(settings.services.airflow_port)
+        with airflow, running_services(settings) as supervisor:
             await_dags(airflow, supervisor)
             yield Loop(settings, airflow, supervisor)
 

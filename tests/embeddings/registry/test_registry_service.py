@@ -222,20 +222,21 @@ def test_started_as_the_process_file_starts_it(plain, root):
         "EVERGREEN_REGISTRY_TOKEN": "",
     }
     command = [sys.executable, "-m", *process_file_command("registry", REGISTRY_PORT=0)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        with httpx.Client(base_url=announced_address(process)) as client:
-            assert client.get("/health").json() == {"status": "ok", "embeddings": 1}
-            refused = client.post(
-                "/api/embeddings/author/aliases",
-                json={"alias": "serving", "version": "latest"},
-                headers={"Authorization": "Bearer x"},
-            )
-            assert refused.status_code == 403
-            assert "without a token" in refused.json()["detail"]
-    finally:
-        process.terminate()
-        process.wait(30)
+    pipes = {"stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            with httpx.Client(base_url=announced_address(process)) as client:
+                assert client.get("/health").json() == {"status": "ok", "embeddings": 1}
+                refused = client.post(
+                    "/api/embeddings/author/aliases",
+                    json={"alias": "serving", "version": "latest"},
+                    headers={"Authorization": "Bearer x"},
+                )
+                assert refused.status_code == 403
+                assert "without a token" in refused.json()["detail"]
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def process_file_command(name: str, **variables: int) -> list[str]:
