@@ -50,11 +50,12 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
         last = min(last, first + timedelta(days=n_days))
     days = days_between(first, last)
     started = time.monotonic()
-    with until_interrupted(), PeakMemory() as memory, running_services(settings) as supervisor:
-        with Airflow(settings.services.airflow_port) as airflow:
-            await_dags(airflow, supervisor)
-            startup_s = time.monotonic() - started
-            outcome = follow(airflow, supervisor, days)
+    airflow = Airflow(settings.services.airflow_port)
+    services = running_services(settings)
+    with until_interrupted(), PeakMemory() as memory, airflow, services as supervisor:
+        await_dags(airflow, supervisor)
+        startup_s = time.monotonic() - started
+        outcome = follow(airflow, supervisor, days)
     outcome.startup_s = startup_s
     outcome.peak_bytes = memory.peak()
     for step in STEPS:
