@@ -11,13 +11,10 @@ folder, whichever process writes it and however often.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from embeddings.durable import file_digest, place, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
 from embeddings.registry.checks import checked_fold_in
 from embeddings.registry.errors import BadVersion, DamagedVersion
@@ -36,7 +34,6 @@ from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
 MANIFEST = "manifest.json"
 STAGING = "_staging"
-ABANDONED_AGE_S = 24 * 3600  # a staging folder this old belongs to a writer that was killed
 REMEDY = "Restore it from a backup, or delete this folder and publish the day again."
 
 
@@ -95,21 +92,18 @@ def publish_files(
             "dim": stored_entities["producer"].vectors.shape[1],
             "entities": {entity: _counts(stored) for entity, stored in stored_entities.items()},
             "fold_in": fold_in.scalars(),
-            "files": _synced_digests(staging),
+            "files": _digests_below(staging),
         }
         digest = content_digest(content)
         manifest = {"digest": digest, "content": content, "lineage": lineage}
-        _write(staging / MANIFEST, _json(manifest).encode())
-        # Flushing a file does not flush its name, which is stored in its folder.
-        for path in [staging, *staging.rglob("*")]:
-            if path.is_dir():
-                _sync(path)
+        write_file(staging / MANIFEST, _json(manifest).encode())
+        sync_tree(staging)
         home = folder(root, name, day, digest)
-        _move(staging, home)
+        place(staging, home)
         return read_manifest(home)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        _sweep(root / STAGING)
+        sweep(root / STAGING)
 
 
 def checked(
@@ -233,61 +227,12 @@ def content_digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(_json(content).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _synced_digests(staging: Path) -> dict[str, str]:
-    """Flush every array file to disk and return their digests by path below `staging`."""
+def _digests_below(staging: Path) -> dict[str, str]:
+    """The digest of every array file, by path below `staging`."""
     digests = {}
     for path in sorted(staging.rglob("*.npy")):
-        _sync(path)
         digests[str(path.relative_to(staging))] = file_digest(path)
     return digests
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a small file and flush it to disk; readers see all of it or nothing."""
-    draft = path.with_name(f".{path.name}")
-    with draft.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, path)
-
-
-def _move(staging: Path, home: Path) -> None:
-    """Rename the staged folder to its place. If the same content already exists there, it stays."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(staging, home)
-    except OSError as error:
-        # rename never replaces a folder that has files: the version that came first stays.
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return
-    _sync(home.parent)  # a power cut must not lose the name to which the catalog will refer
-
-
-def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sweep(staging_root: Path) -> None:
-    """Delete the staging folders of killed writers, recognised by their age."""
-    for abandoned in staging_root.iterdir():
-        try:
-            if time.time() - abandoned.stat().st_mtime > ABANDONED_AGE_S:
-                shutil.rmtree(abandoned, ignore_errors=True)
-        except FileNotFoundError:  # another writer has finished or swept it
-            continue
 
 
 def _json(content: dict[str, Any]) -> str:

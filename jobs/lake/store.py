@@ -4,9 +4,10 @@
     lake/<step>/day=2022-04-25/<digest>/...        the files that the manifest lists
 
 A partition is written to a staging folder, moved to a folder named by the digest of its content,
-and becomes visible when its manifest is replaced by rename. A reader sees the old partition or the
-new one, and a kill at any moment leaves only staging files, which are never read. The same content
-has the same digest, so running a step twice changes nothing.
+and becomes visible when its manifest is replaced (`embeddings.durable`). A reader sees the old
+partition or the new one, and a kill at any moment leaves only staging files, which are never read.
+The same content has the same digest, so running a step twice changes nothing. Content that another
+one has replaced stays for a day: a reader may have found it just before.
 
 Steps write files below `Staging.path` and read files below `Partition.path`, in any format. Where
 these folders are, and how files get there, is decided in this module only.
@@ -18,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,11 +28,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
 from jobs.errors import NotCommitted
 from jobs.lake.buckets import Part, part_name, spread
 from jobs.lake.parquet_footer import sort_encodings
 
 MANIFEST = "_manifest.json"
+STAGING = "_staging"
+LOCK = ".lock"  # in a partition's folder: held while it is committed
+REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
+GRACE_S = 24 * 3600.0  # readers of replaced content have ended by then: no step takes a day
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,8 @@ class Lake:
         settings: digest of the settings that shape it. inputs: the partitions it is computed from.
         """
         # Inside the lake, because a rename works only within one file system.
-        staging = Staging(self.root / "_staging" / f"{step}-{day}-{uuid.uuid4().hex[:8]}")
+        staging = Staging(self.root / STAGING / f"{step}-{day}-{uuid.uuid4().hex[:8]}")
+        sweep(self.root / STAGING)
         staging.path.mkdir(parents=True)
         try:
             yield staging
@@ -159,15 +167,36 @@ class Lake:
         files = digests_below(staging.path)
         content = {"settings": settings, "facts": staging.facts, "inputs": inputs, "files": files}
         digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
-        home.mkdir(parents=True, exist_ok=True)
-        # A folder arrives by one rename, so one that exists is complete.
-        if not (home / digest).exists():
-            os.replace(staging.path, home / digest)
-        replace_text(home / MANIFEST, to_json({"digest": digest, **content}))
-        # After the commit: until then, the manifest led readers to the old folder.
-        for old in home.iterdir():
-            if old.is_dir() and old.name != digest:
-                shutil.rmtree(old)
+        manifest = to_json({"digest": digest, **content}).encode()
+        sync_tree(staging.path)
+        # One writer of a partition at a time, from the moment it relies on a folder until its
+        # manifest names it: else another one could delete the folder as replaced content.
+        with locked(home / LOCK):
+            place(staging.path, home / digest)
+            write_file(home / MANIFEST, manifest)
+            delete_replaced(home, digest, self.root / STAGING)
+
+
+def delete_replaced(home: Path, current: str, trash: Path) -> None:
+    """Delete the content of a partition that was replaced more than GRACE_S ago.
+
+    A marker beside a folder remembers when it was replaced. current: digest of the content that the
+    manifest names. trash: a folder of the same file system, which is swept.
+    """
+    (home / f"{current}{REPLACED}").unlink(missing_ok=True)  # an earlier content may return
+    for folder in home.iterdir():
+        if not folder.is_dir() or folder.name == current:
+            continue
+        marker = home / f"{folder.name}{REPLACED}"
+        if not marker.exists():
+            marker.touch()
+        elif time.time() - marker.stat().st_mtime > GRACE_S:
+            # Renamed first: a kill while files are deleted must not leave half of a folder under
+            # the digest of the whole.
+            doomed = trash / f"replaced-{uuid.uuid4().hex}"
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+            marker.unlink()
 
 
 def digests_below(root: Path) -> dict[str, str]:
@@ -179,14 +208,8 @@ def digests_below(root: Path) -> dict[str, str]:
     return digests
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file by rename: readers see the old text or the new one."""
+    """Replace a small file by rename, without flushing it: for progress, which no one keeps."""
     # A random name, because two processes may write the file at the same time.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     draft.write_text(text)

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "embeddings.align": set(),
     "embeddings.benchmarks": set(),
     "embeddings.blocks": {"embeddings.kernels"},
+    "embeddings.durable": set(),
     "embeddings.embedders": {
         "embeddings.blocks",
         "embeddings.facts",
@@ -27,11 +28,15 @@ MAY_IMPORT = {
     "embeddings.fold_in": {"embeddings.embedders", "embeddings.kernels"},
     "embeddings.kernels": set(),
     "embeddings.lookalike": set(),
-    "embeddings.registry": {"embeddings.fold_in", "embeddings.lookalike"},
+    "embeddings.registry": {
+        "embeddings.durable",
+        "embeddings.fold_in",
+        "embeddings.lookalike",
+    },
     "jobs.checks": {"jobs.lake", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {"embeddings.registry", "jobs.lake", "models"},
-    "jobs.lake": {"jobs.errors"},
+    "jobs.lake": {"embeddings.durable", "jobs.errors"},
     "jobs.local": {
         "embeddings.registry",
         "jobs.errors",
@@ -41,6 +46,7 @@ MAY_IMPORT = {
         "jobs.terminal",
     },
     "jobs.pipeline": {
+        "embeddings.durable",
         "embeddings.facts",
         "embeddings.registry",
         "jobs.errors",

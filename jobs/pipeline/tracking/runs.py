@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embeddings.durable import locked
 from embeddings.facts import Fact, headlines
 from jobs.errors import Skip
 from jobs.lake.store import Partition
@@ -66,10 +67,15 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         uri = self.settings.mlflow_uri
-        # SQLite creates the file, but not its folder.
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return MlflowClient(uri)
+        if not uri.startswith("sqlite:///"):
+            return MlflowClient(uri)
+        # MLflow creates and migrates its database at the first use, and two processes that do so at
+        # the same time break it for good.
+        database = Path(uri.removeprefix("sqlite:///"))
+        with locked(database.with_name(f"{database.name}.lock")):
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+        return client
 
     # Runs
 

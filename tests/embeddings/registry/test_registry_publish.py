@@ -140,7 +140,7 @@ def test_a_publication_that_fails_leaves_no_staging_folder(plain, root, monkeypa
     def full_disk(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "_write", full_disk)
+    monkeypatch.setattr(files, "write_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         publish(plain)
     assert list((root / "versions").iterdir()) == [root / "versions" / "_staging"]

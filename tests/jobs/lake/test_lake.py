@@ -52,10 +52,10 @@ def test_writing_the_same_content_twice_leaves_the_files_untouched(lake):
     assert files() == before
 
 
-def test_new_content_replaces_the_partition_and_removes_the_old_files(lake):
+def test_new_content_replaces_the_partition(lake):
     write(lake, "old")
     write(lake, "new")
-    assert texts(lake.root) == ["new"]
+    assert texts(lake.get("matrix", DAY).path) == ["new"]
 
 
 def test_a_step_that_fails_keeps_the_old_partition_and_cleans_up(lake):
@@ -78,9 +78,9 @@ def die(*args):
 
 root, moment = sys.argv[1:]
 if moment == "before the move":
-    store.os.replace = die
+    store.place = die
 else:
-    store.replace_text = die
+    store.write_file = die
 with store.Lake(Path(root)).writing("matrix", date(2022, 4, 25), settings="s") as staging:
     (staging.path / "table").mkdir()
     (staging.path / "table" / "part-00000.txt").write_text("rows")

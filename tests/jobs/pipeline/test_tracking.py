@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -310,3 +312,23 @@ def test_aliases_never_go_back(settings, client):
             for a in ("champion", "challenger")
         }
         assert aliases == {"champion": str(DAYS[2]), "challenger": str(DAYS[3])}
+
+
+FIRST_USE = """
+import sys
+from jobs.pipeline.tracking.runs import Tracker
+from jobs.settings import Settings
+print(Tracker(Settings.model_validate_json(sys.argv[1])).experiment_id("embeddings"))
+"""
+
+
+def test_several_first_uses_of_a_home_create_one_database(tmp_path):
+    """Processes that start together in a fresh home: each finds the experiment of the first."""
+    settings = ranker_settings(tmp_path / "home", mlflow_uri="")
+    command = [sys.executable, "-c", FIRST_USE, settings.model_dump_json()]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    outputs = [process.communicate() for process in processes]
+    errors = "".join(error for _, error in outputs)
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    assert len({output for output, _ in outputs}) == 1

@@ -241,7 +241,7 @@ def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings
     run_all(spark, calm, DAYS[:1])
     for before in EMBEDDING_STEPS[:-1]:
         before.run(spark, settings, DAYS[0])
-    killed = run_and_kill(settings, "publish", "jobs.lake.store", "replace_text")
+    killed = run_and_kill(settings, "publish", "jobs.lake.store", "write_file")
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert settings.lake.find("publish", DAYS[0]) is None
     run_all(spark, settings, DAYS[:1])
