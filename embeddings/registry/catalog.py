@@ -3,17 +3,19 @@
 Several processes may write at the same time. Writers take turns (SQLite: BEGIN IMMEDIATE in WAL
 mode; PostgreSQL: an advisory lock), so a revision number is assigned once and an alias moves
 atomically. Readers never wait. The schema comes from the migrations next to this file; the first
-process to open an outdated catalog migrates it while the other processes wait.
+process to open an outdated catalog migrates it while the other processes wait. A SQLite catalog
+that this process may not write is opened for reading alone.
 """
 
 from __future__ import annotations
 
-import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
@@ -33,7 +35,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.pool import NullPool
 
+from embeddings.durable import locked
 from embeddings.registry.errors import CatalogError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -98,11 +102,16 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         address = _supported(url)
-        self.engine = _engine(address)
+        self.url = url
+        self.read_only = _is_read_only(address)
+        self.engine = _sqlite_reader(address) if self.read_only else _engine(address)
         self.writer = self.engine.execution_options(writes=True)
         try:
-            with _sqlite_lock(address):
-                _upgrade(self.engine, self.writer)
+            if self.read_only:
+                _require_head(self.engine)
+            else:
+                with _sqlite_lock(address):
+                    _upgrade(self.engine, self.writer)
         except CatalogError:
             self.close()
             raise
@@ -129,8 +138,14 @@ class Catalog:
     def writing(self) -> Iterator[Session]:
         """A session that is the only writer among all processes.
 
-        Commits when the block ends, rolls back on an exception.
+        Commits when the block ends, rolls back on an exception. Raises CatalogError where the
+        catalog is open for reading alone.
         """
+        if self.read_only:
+            raise CatalogError(
+                f"The catalog {_masked(self.url)} can only be read by this user. To publish or to "
+                "move an alias, run as a user who may write its folder."
+            )
         with Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -192,6 +207,38 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _is_read_only(url: URL) -> bool:
+    """May this process only read an existing SQLite catalog? SQLite writes files beside it."""
+    if url.get_backend_name() != "sqlite":
+        return False
+    file = Path(url.database or "")
+    return file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def _sqlite_reader(url: URL) -> Engine:
+    """An engine on a file that SQLite must not try to lock or to write.
+
+    Without a pool, so that every session sees what has been published meanwhile.
+    """
+    # The shared memory of WAL mode exists while a writer is connected: readers coordinate through
+    # it. Without one nothing changes the file, and SQLite may read it without any lock.
+    in_use = Path(f"{url.database}-shm").exists()
+    mode = {"mode": "ro"} if in_use else {"immutable": "1"}
+    address = f"file:{quote(str(Path(url.database or '').resolve()))}"
+    reader = URL.create("sqlite", database=address, query={**mode, "uri": "true"})
+    return create_engine(reader, poolclass=NullPool)
+
+
+def _require_head(engine: Engine) -> None:
+    """Raises CatalogError unless the schema is current: this process cannot migrate it."""
+    revision = _revision(engine)
+    if revision != HEAD:
+        raise CatalogError(
+            f"The catalog has schema {revision}, this Evergreen needs {HEAD}, and this user may "
+            "not write its folder. Open it once as a user who may."
+        )
+
+
 @contextmanager
 def _sqlite_lock(url: URL) -> Iterator[None]:
     """Keep other processes from opening the same SQLite file meanwhile; nothing for PostgreSQL.
@@ -201,9 +248,7 @@ def _sqlite_lock(url: URL) -> Iterator[None]:
     if url.get_backend_name() != "sqlite":
         yield
         return
-    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{url.database}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(Path(f"{url.database}.lock")):
         yield
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import date
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -107,3 +114,68 @@ def test_an_unreachable_server_is_named_without_its_password():
     with pytest.raises(CatalogError, match="127.0.0.1:1/d.* is its server running") as refused:
         Catalog("postgresql://u:secret@127.0.0.1:1/d")
     assert "secret" not in str(refused.value)
+
+
+@pytest.fixture
+def published() -> Iterator[Path]:
+    """The root of a registry with one version, which any user may read and only its owner write."""
+    # Not below tmp_path, whose parents only root may enter.
+    root = Path(tempfile.mkdtemp(prefix="evergreen-readers-"))
+    with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
+        publish(registry)
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield root
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o755)
+    shutil.rmtree(root)
+
+
+def as_reader(question: Callable[[Registry], object], root: Path, answers) -> None:
+    """Run in a process of its own: root may write everything, so it becomes another user."""
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
+        try:
+            answers.put(question(registry))
+        except CatalogError as error:
+            answers.put(str(error))
+
+
+def ask(question: Callable[[Registry], object], root: Path) -> object:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=as_reader, args=(question, root, answers))
+    process.start()
+    answer = answers.get(timeout=60)
+    process.join()
+    return answer
+
+
+def test_a_user_who_may_only_read_can_ask(published):
+    def vectors(registry: Registry) -> object:
+        return registry.get("author", "producer", ["p1"]).vectors.tolist()
+
+    found = ask(vectors, published)
+    with Registry(published, f"sqlite:///{published / 'catalog.db'}") as registry:
+        assert found == vectors(registry)
+
+
+def test_a_user_who_may_only_read_sees_what_an_open_writer_publishes(published):
+    """The writer is connected, so SQLite's shared memory exists."""
+    for path in (published, published / "catalog.db", published / "versions"):
+        path.chmod(0o755)
+    with Registry(published, f"sqlite:///{published / 'catalog.db'}") as writer:
+        publish(writer, day=date(2030, 1, 1))
+        for path in (published, *published.glob("catalog.db*")):
+            path.chmod(0o555)
+        days = ask(lambda registry: [v.day for v in registry.versions("author")], published)
+    assert days[-1] == date(2030, 1, 1)
+
+
+def test_a_user_who_may_only_read_cannot_write_and_learns_why(published):
+    def move(registry: Registry) -> object:
+        return registry.set_alias("author", "serving", registry.version("author"))
+
+    assert "can only be read by this user" in str(ask(move, published))
