@@ -117,3 +117,12 @@ def test_als_fold_in_agrees_with_a_dense_solve_for_any_shape(n, m, k, density, e
         system = 0.3 * v.T @ v + (v.T * strengths) @ v + penalty * np.eye(k)
         expected = np.linalg.solve(system, v.T @ strengths)
         np.testing.assert_allclose(u, expected, atol=1e-5 * max(1.0, np.linalg.norm(expected)))
+
+
+def test_a_kinds_class_can_be_imported_from_the_package():
+    import embeddings.fold_in
+    from embeddings.fold_in import svd
+
+    assert embeddings.fold_in.SVDFoldIn is svd.FOLD_IN
+    with pytest.raises(AttributeError, match="no attribute 'PCAFoldIn'"):
+        _ = embeddings.fold_in.PCAFoldIn
