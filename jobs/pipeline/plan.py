@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import EvergreenError, UntrustedDay
 from jobs.lake.store import Partition
+from jobs.pipeline.freshness import Freshness
 from jobs.pipeline.tracking.runs import TrackedStep, Tracker
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
@@ -93,16 +94,23 @@ def trusted(settings: Settings, days: list[date]) -> list[Partition]:
 # Running
 
 
+def freshness(settings: Settings) -> Freshness:
+    """A look at the lake with the current settings; take a new one after a step has run."""
+
+    def settings_digest(step: str) -> str | None:
+        # An older Evergreen may have had other steps.
+        return settings.digest(*module(step).SETTINGS) if step in STEPS else None
+
+    return Freshness(settings.lake, settings_digest)
+
+
 def current(settings: Settings, step: str, day: date) -> Partition | None:
-    """The committed partition if it was computed with the current settings, else None."""
-    found = settings.lake.find(step, day)
-    if found is None or found.settings != settings.digest(*module(step).SETTINGS):
-        return None
-    return found
+    """The committed partition if it has the current settings and inputs, else None."""
+    return freshness(settings).current(step, day)
 
 
 def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
-    """The partition of a step and day, computed with all its inputs where it is missing."""
+    """The partition of a step and day, computed with all its inputs where it is not current."""
     found = current(settings, step, day)
     if found is not None:
         return found
@@ -123,8 +131,11 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
     """
     job = module(step)
     # One at a time: `needs` may be a generator that reads a partition before it names the next.
+    known = freshness(settings)
     for needed, when in job.needs(settings, day):
-        ensure(settings, needed, when, make_spark)
+        if known.current(needed, when) is None:
+            ensure(settings, needed, when, make_spark)
+            known = freshness(settings)  # what was computed may have made other partitions stale
     tracker = Tracker(settings)
     with tracker.step_run(tracked(settings, step), day) as run:
         spark = make_spark() if job.SPARK else None

@@ -12,6 +12,7 @@ from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.client import Vectors
+from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import tracked
 from jobs.pipeline.provenance import code_commit
@@ -44,6 +45,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     folded = lake.get("fold_in", day)
     lookalike = lake.get("lookalike", day)
     inputs = [matrix, embed, align, folded, lookalike]
+    require_one_run(inputs)
     producers, order = producer_vectors(matrix.path, align.path)
     entities: dict[str, Vectors | Path] = {
         "consumer": folded.path / "consumer",
@@ -76,6 +78,22 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "space": version.space,
             "digest": version.digest,
         }
+
+
+def require_one_run(inputs: list[Partition]) -> None:
+    """Raises EvergreenError unless the partitions were computed from each other.
+
+    Ids of one partition are joined with vectors of another by position. The plan recomputes stale
+    partitions first, so this fails only where a run beside this one replaces them meanwhile.
+    """
+    committed = {partition.key: partition.digest for partition in inputs}
+    for partition in inputs:
+        for key, digest in partition.inputs.items():
+            if committed.get(key, digest) != digest:
+                raise EvergreenError(
+                    f"{partition.key} was computed from another {key} than is committed now. "
+                    "Another run is replacing the day: run publish again when it has ended."
+                )
 
 
 def metrics(settings: Settings, partitions: list[Partition]) -> dict[str, Any]:

@@ -141,3 +141,39 @@ def test_a_day_outside_the_log_is_named(spark, file):
     settings = load_settings(file)
     with pytest.raises(EvergreenError, match=r"2031-01-01.*2024-03-01 to 2024-03-03"):
         plan.execute(settings, "land", date(2031, 1, 1), lambda: spark_session(settings))
+
+
+def test_a_corrected_day_is_published_by_its_last_step_alone(spark, file):
+    """The day is landed again with other rows: publish recomputes everything in between."""
+    settings = load_settings(file)
+
+    def execute(step: str):
+        return plan.execute(settings, step, DAYS[0], lambda: spark_session(settings))
+
+    execute("publish")
+    registry = settings.open_registry()
+    first = registry.version("producer", DAYS[0])
+    write_day(file.parent / "edges", DAYS[0], lines=150)
+    execute("land")
+    published = execute("publish")
+    assert published.facts["version"] == "producer/2024-03-01.r2"
+    second = registry.version("producer", DAYS[0])
+    assert second.digest != first.digest
+    assert settings.lake.get("land", DAYS[0]).facts["rows_engagements"] == 150
+    matrix = settings.lake.get("matrix", DAYS[0])
+    assert second.lineage["inputs"][matrix.key] == matrix.digest
+    assert execute("publish") == published
+
+
+def test_a_refused_day_that_was_corrected_is_trusted_again(spark, file):
+    settings = load_settings(file)
+    edges = file.parent / "edges" / f"{DAYS[0]}.txt"
+    good = edges.read_text()
+    lines = good.splitlines()
+    edges.write_text("\n".join(lines + lines[:100]) + "\n")
+    with pytest.raises(EvergreenError, match="100 of 300 rows"):
+        plan.execute(settings, "matrix", DAYS[0], lambda: spark_session(settings))
+    edges.write_text(good)
+    plan.execute(settings, "land", DAYS[0], lambda: spark_session(settings))
+    plan.execute(settings, "matrix", DAYS[0], lambda: spark_session(settings))
+    assert settings.lake.get("validate", DAYS[0]).facts["rows_engagements"] == len(lines)
