@@ -198,6 +198,14 @@ def test_a_version_reports_its_distance_to_anchor_and_previous_day(published):
         assert {f"{figure}_anchor", f"{figure}_previous"} <= last.lineage["metrics"].keys()
 
 
+def test_what_a_version_reports_is_about_its_published_vectors(published):
+    """The cosine before the rotation is a fact of the step alone."""
+    facts = published.lake.get("align", DAYS[2]).facts
+    version = published.open_registry().version("author", DAYS[2])
+    assert "cosine_to_anchor_unaligned" in facts
+    assert "cosine_to_anchor_unaligned" not in version.lineage["metrics"]
+
+
 def test_the_figures_of_alignment_by_hand(published):
     """Residual and cosine of the shared producers, from the published vectors alone."""
     registry = published.open_registry()
