@@ -104,6 +104,19 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     app = FastAPI(title="Evergreen registry", docs_url=None, redoc_url=None)
     _handle_errors(app)
     pages.add(app, registry)
+    _add_catalog_routes(app, registry)
+    _add_vector_routes(app, registry)
+
+    @app.post("/api/embeddings/{name}/aliases", dependencies=[Depends(_guard(token))])
+    def set_alias(name: str, request: AliasRequest) -> dict[str, Any]:
+        registry.set_alias(name, request.alias, registry.find(name, request.version))
+        return responses.describe(registry.alias(name, request.alias), registry.aliases(name))
+
+    return app
+
+
+def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:
+    """What is published: embeddings, versions, aliases."""
 
     @app.get("/health")
     def health() -> dict[str, Any]:
@@ -125,7 +138,12 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     def aliases(name: str) -> dict[str, str]:
         return {alias: version.id for alias, version in registry.aliases(name).items()}
 
-    # The routes below return a Response, else FastAPI would validate every number of a vector.
+
+def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
+    """What is computed from one version's vectors.
+
+    These routes return a Response, else FastAPI would validate every number of a vector.
+    """
 
     @app.get("/api/embeddings/{name}/vectors")
     def vectors(
@@ -166,13 +184,6 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         found = registry.find(name, version)
         scored = responses.lookalike(registry, found, group, candidate or [], k, by)
         return JSONResponse(scored)
-
-    @app.post("/api/embeddings/{name}/aliases", dependencies=[Depends(_guard(token))])
-    def set_alias(name: str, request: AliasRequest) -> dict[str, Any]:
-        registry.set_alias(name, request.alias, registry.find(name, request.version))
-        return responses.describe(registry.alias(name, request.alias), registry.aliases(name))
-
-    return app
 
 
 def _guard(token: str) -> Callable[..., None]:

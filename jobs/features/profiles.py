@@ -10,12 +10,22 @@ import pyarrow.compute as pc
 from jobs.features.columns import bucket, profile_column, profile_numbers, raw_column
 from jobs.features.past_counts import IDS
 from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, with_prefix
+from jobs.lake.store import Partition
 from models.features import FeatureSpec
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 PROFILES = {"consumer": CONSUMER_TABLE, "item": ITEM_TABLE}  # entity -> table of its profiles
+
+
+def read_profiles(spark: SparkSession, partition: Partition) -> dict[str, DataFrame]:
+    """The day's profiles by entity; an entity whose table the log lacks is left out."""
+    profiles = {}
+    for entity, table in PROFILES.items():
+        if partition.has(table):
+            profiles[entity] = partition.read(spark, table)
+    return profiles
 
 
 def join_profiles(

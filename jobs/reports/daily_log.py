@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from jobs.errors import EvergreenError
 from jobs.features.columns import feature_spec
-from jobs.features.profiles import PROFILES, damped, join_profiles
+from jobs.features.profiles import damped, join_profiles, read_profiles
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import ensure
@@ -150,10 +150,7 @@ def read_impressions(
 ) -> tuple[pa.Table, FeatureSpec]:
     """The day's impressions with profile and context, in time order, and the ranker's columns."""
     shown = partition.read(spark, IMPRESSION_TABLE)
-    profiles = {}
-    for entity, table in PROFILES.items():
-        if partition.has(table):
-            profiles[entity] = partition.read(spark, table)
+    profiles = read_profiles(spark, partition)
     spec = feature_spec(shown, profiles, settings.embedding.dim)
     joined = join_profiles(shown, profiles, spec).toArrow()
     # The ids make the order unique: training must not depend on the order of Spark's partitions.

@@ -29,7 +29,7 @@ from jobs.errors import Skip, UntrustedDay
 from jobs.features.columns import feature_spec
 from jobs.features.lookups import EMBEDDED, Past, add_lookups
 from jobs.features.past_counts import COUNTS, count_past
-from jobs.features.profiles import PROFILES, join_profiles
+from jobs.features.profiles import join_profiles, read_profiles
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.chain import SETTINGS
@@ -85,10 +85,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         version = published_version(settings, publication.facts["version"])
         inputs.append(publication)
     impressions = clean.read(spark, IMPRESSION_TABLE)
-    profiles = {}
-    for entity, table in PROFILES.items():
-        if clean.has(table):
-            profiles[entity] = clean.read(spark, table)
+    profiles = read_profiles(spark, clean)
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
     counts = count_past(spark, past, spec.labels)
     joined = join_profiles(impressions, profiles, spec)
