@@ -69,7 +69,7 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
         return spark if spark is not None else spark_session(settings)
 
     try:
-        partition = plan.execute(settings, name, day, make_spark)
+        result = plan.request(settings, name, day, make_spark)
     except Skip as reason:
         raise AirflowSkipException(str(reason)) from None
     except (BadInput, SettingsError, UntrustedDay) as error:
@@ -78,4 +78,6 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
         # Also after a failure: the run then holds the error and the reports.
         address = Tracker(settings).address(plan.tracked(settings, name), day)
         ti.xcom_push("mlflow", address)
-    return {"partition": partition.key, "digest": partition.digest}
+    partition = result.partition
+    done = "reused" if result.reused else "computed"
+    return {"partition": partition.key, "digest": partition.digest, "result": done}

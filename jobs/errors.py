@@ -24,5 +24,21 @@ class NotCommitted(EvergreenError):
     """A partition that was requested and does not exist."""
 
 
+class DamagedPartition(EvergreenError):
+    """A committed partition of which a file is missing or was changed."""
+
+
+class Superseded(EvergreenError):
+    """A runner that was thought dead: another one has taken over its step and day."""
+
+
+class StorageError(EvergreenError):
+    """A disk that is full, cannot be written, or is gone."""
+
+
+class TaskError(EvergreenError):
+    """A Spark task that failed; another attempt may succeed."""
+
+
 class Skip(Exception):
     """Not an error: the step has nothing to do on this day, for the reason in the message."""

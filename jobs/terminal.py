@@ -15,11 +15,12 @@ from rich.table import Table
 STYLES = {
     "running": "yellow",
     "done": "green",
+    "reused": "green",
     "skipped": "dim",
     "failed": "bold red",
     "waiting": "dim",
 }
-SYMBOLS = {"running": "…", "done": "✓", "skipped": "–", "failed": "✗", "waiting": ""}
+SYMBOLS = {"running": "…", "done": "✓", "reused": "=", "skipped": "–", "failed": "✗", "waiting": ""}
 UNFINISHED = ("waiting", "running")
 
 

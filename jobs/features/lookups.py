@@ -49,7 +49,9 @@ def add_lookups(joined: DataFrame, spec: FeatureSpec, past: Past) -> DataFrame:
     for field in joined.schema.fields:
         # The raw numbers of profiles return as damped features under the same names.
         if field.name not in numbers:
-            columns.append(f"`{field.name}` {field.dataType.simpleString()}")
+            # Without the collation that a Connect client adds: it would be in the Parquet footer.
+            kind = field.dataType.simpleString().removesuffix(" collate UTF8_BINARY")
+            columns.append(f"`{field.name}` {kind}")
     for name in spec.numeric:
         columns.append(f"`{name}` float")
     for entity in EMBEDDED:

@@ -1,13 +1,16 @@
 """The lake: one committed partition per step and day, visible as a whole or not at all.
 
-    lake/<step>/day=2022-04-25/_manifest.json      the commit: facts, inputs, and a digest per file
+    lake/<step>/day=2022-04-25/_manifest.json      the commit: what it holds, and how it came about
     lake/<step>/day=2022-04-25/<digest>/...        the files that the manifest lists
+    lake/<step>/day=2022-04-25/<digest>.seen       when these files were last compared with it
 
 A partition is written to a staging folder, moved to a folder named by the digest of its content,
 and becomes visible when its manifest is replaced (`embeddings.durable`). A reader sees the old
 partition or the new one, and a kill at any moment leaves only staging files, which are never read.
-The same content has the same digest, so running a step twice changes nothing. Content that another
-one has replaced stays for a day: a reader may have found it just before.
+Content that another one has replaced stays for a day: a reader may have found it just before.
+
+The digest is that of the content, which is the files and the facts. Settings and inputs are not
+part of it: a step that runs again and finds the same leaves everything computed from it current.
 
 Steps write files below `Staging.path` and read files below `Partition.path`, in any format. Where
 these folders are, and how files get there, is decided in this module only.
@@ -17,20 +20,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
-from jobs.errors import NotCommitted
+from embeddings.durable import locked, place, signature, sweep, sync_tree, write_file
+from jobs.errors import DamagedPartition, NotCommitted
+from jobs.lake import claims
 from jobs.lake.buckets import Part, part_name, spread
+from jobs.lake.integrity import damage, damage_at, digests_below, remember, seen_file
 from jobs.lake.parquet_footer import sort_encodings
 
 MANIFEST = "_manifest.json"
@@ -38,25 +44,31 @@ STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed
 REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
 GRACE_S = 24 * 3600.0  # readers of replaced content have ended by then: no step takes a day
+log = logging.getLogger(__name__)
+
+_parsed: dict[Path, tuple[list[int], dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A committed partition.
+    """A committed partition: its content, and how it came about.
 
-    facts: small results (counts, metrics). settings: digest of the settings that shaped it.
-    inputs: "step/day" -> the digest of each partition that it was computed from. files: each file's
-    path below `path` -> its digest.
+    files: each file's path below `path` -> its digest. facts: small results (counts, metrics).
+    recipe: settings and code that shaped it. inputs: "step/day" -> the digest of each partition
+    that it was computed from. sources: each file of the log that it was read from -> its digest;
+    log: where that log was. Both are empty for a partition that was not read from the log.
     """
 
     step: str
     day: date
     path: Path
     digest: str
-    settings: str
     facts: dict[str, Any]
-    inputs: dict[str, str]
     files: dict[str, str]
+    recipe: str
+    inputs: dict[str, str]
+    log: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -83,10 +95,24 @@ class Partition:
 
 @dataclass
 class Staging:
-    """A partition being written: files go below `path`, small results into `facts`."""
+    """A partition being written: files go below `path`, small results into `facts`.
+
+    home: the folder of its step and day.
+    """
 
     path: Path
+    home: Path
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """Keep every other runner from taking the step and day over while the block runs.
+
+        For what a step writes elsewhere than in the lake. Raises Superseded where one has.
+        """
+        with locked(self.home / LOCK):
+            claims.require(self.home)
+            yield
 
     def write(self, df, table: str, keys: list[str], partitions: int = 1) -> None:
         """Write a Spark DataFrame as Parquet, so that the same rows give the same bytes.
@@ -115,6 +141,12 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def steps(self) -> list[str]:
+        """The steps that have a folder, sorted."""
+        if not self.root.exists():
+            return []
+        return sorted(folder.name for folder in self.root.iterdir() if folder.name[0] not in "._")
+
     def days(self, step: str) -> list[date]:
         """The committed days of a step, ascending."""
         manifests = (self.root / step).glob(f"day=*/{MANIFEST}")
@@ -122,16 +154,26 @@ class Lake:
         return sorted(map(date.fromisoformat, names))
 
     def find(self, step: str, day: date) -> Partition | None:
-        """The committed partition of a step and day, or None."""
-        home = self._home(step, day)
+        """The committed partition of a step and day, or None.
+
+        Its files are not compared with their digests. A damaged manifest is as good as none.
+        """
+        home = self.home(step, day)
         try:
-            manifest = json.loads((home / MANIFEST).read_text())
+            manifest = read_manifest(home / MANIFEST)
         except FileNotFoundError:
+            return None
+        except DamagedPartition as fault:
+            log.warning("%s", fault)
             return None
         return Partition(step=step, day=day, path=home / manifest["digest"], **manifest)
 
     def get(self, step: str, day: date) -> Partition:
-        """The committed partition of a step and day. Raises NotCommitted, with the remedy."""
+        """The committed partition of a step and day, whole.
+
+        Raises NotCommitted where there is none, DamagedPartition where a file of it is missing or
+        changed; both name the remedy.
+        """
         partition = self.find(step, day)
         if partition is None:
             days = [str(d) for d in self.days(step)]
@@ -139,42 +181,84 @@ class Lake:
                 f"Step '{step}' has no committed partition for {day}. It has {days or 'none'}. "
                 f"Run: evergreen step {step} --day {day}"
             )
+        if faults := damage(partition):
+            raise DamagedPartition(
+                f"{partition.key} is damaged: {', '.join(faults)} below {partition.path}. "
+                f"Compute it again: evergreen step {step} --day {day}"
+            )
         return partition
 
     @contextmanager
+    def claimed(self, step: str, day: date) -> Iterator[None]:
+        """Be the only runner of a step and day while the block runs; waits for another one.
+
+        Raises Superseded from a commit of a runner whose claim another one has taken over.
+        """
+        home = self.home(step, day)
+        with claims.claimed(home, home / LOCK):
+            yield
+
+    @contextmanager
     def writing(
-        self, step: str, day: date, *, settings: str, inputs: Sequence[Partition] = ()
+        self,
+        step: str,
+        day: date,
+        *,
+        recipe: str,
+        inputs: Sequence[Partition] = (),
+        log: str = "",
+        sources: Mapping[str, str] | None = None,
     ) -> Iterator[Staging]:
         """Write the partition of a step and day; it is committed when the block ends without error.
 
-        settings: digest of the settings that shape it. inputs: the partitions it is computed from.
+        recipe: identity of the settings and the code that shape it. inputs: the partitions it is
+        computed from. log, sources: where the log is, and the digests of the files read from it.
         """
         # Inside the lake, because a rename works only within one file system.
-        staging = Staging(self.root / STAGING / f"{step}-{day}-{uuid.uuid4().hex[:8]}")
+        path = self.root / STAGING / f"{step}-{day}-{uuid.uuid4().hex[:8]}"
+        home = self.home(step, day)
+        staging = Staging(path, home)
         sweep(self.root / STAGING)
-        staging.path.mkdir(parents=True)
+        path.mkdir(parents=True)
         try:
             yield staging
-            digests = {partition.key: partition.digest for partition in inputs}
-            self._commit(self._home(step, day), staging, settings, digests)
+            origin = {
+                "recipe": recipe,
+                "inputs": {partition.key: partition.digest for partition in inputs},
+                "log": log,
+                "sources": dict(sources or {}),
+            }
+            self._commit(home, staging, origin)
         finally:
-            shutil.rmtree(staging.path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
 
-    def _home(self, step: str, day: date) -> Path:
+    def home(self, step: str, day: date) -> Path:
+        """The folder of a step and day."""
         return self.root / step / f"day={day}"
 
-    def _commit(self, home: Path, staging: Staging, settings: str, inputs: dict[str, str]) -> None:
+    def _commit(self, home: Path, staging: Staging, origin: dict[str, Any]) -> None:
         files = digests_below(staging.path)
-        content = {"settings": settings, "facts": staging.facts, "inputs": inputs, "files": files}
-        digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
-        manifest = to_json({"digest": digest, **content}).encode()
+        content = {"facts": staging.facts, "files": files}
+        digest = content_digest(content)
+        manifest = sealed({"digest": digest, **content, **origin})
         sync_tree(staging.path)
         # One writer of a partition at a time, from the moment it relies on a folder until its
         # manifest names it: else another one could delete the folder as replaced content.
-        with locked(home / LOCK):
-            place(staging.path, home / digest)
+        with staging.fenced():
+            place_whole(staging.path, home / digest, files, self.root / STAGING)
             write_file(home / MANIFEST, manifest)
             delete_replaced(home, digest, self.root / STAGING)
+
+
+def place_whole(staging: Path, home: Path, files: dict[str, str], trash: Path) -> None:
+    """Put the staged content at its address; what lies there already stays only if it is whole."""
+    if not place(staging, home):
+        if not damage_at(home, files):
+            return
+        # Renamed first: a reader of the undamaged files among them keeps what it has open.
+        os.rename(home, trash / f"damaged-{uuid.uuid4().hex}")
+        place(staging, home)
+    remember(home, files)
 
 
 def delete_replaced(home: Path, current: str, trash: Path) -> None:
@@ -197,15 +281,41 @@ def delete_replaced(home: Path, current: str, trash: Path) -> None:
             os.rename(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
             marker.unlink()
+            seen_file(folder).unlink(missing_ok=True)
 
 
-def digests_below(root: Path) -> dict[str, str]:
-    """Path below `root` -> digest, of every file."""
-    digests = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            digests[str(path.relative_to(root))] = file_digest(path)
-    return digests
+def content_digest(content: dict[str, Any]) -> str:
+    """The identity of a partition's content."""
+    return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
+
+
+def sealed(manifest: dict[str, Any]) -> bytes:
+    """A manifest with the digest of all of it: `read_manifest` refuses one that was changed."""
+    seal = hashlib.sha256(to_json(manifest).encode()).hexdigest()
+    return to_json({**manifest, "seal": seal}).encode()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest in a file; nobody may change it. Raises DamagedPartition, FileNotFoundError.
+
+    Parsed once per process and content: judging a day reads the manifests of all days before it.
+    """
+    now = signature(path)
+    known = _parsed.get(path)
+    if known is None or known[0] != now:
+        known = _parsed[path] = (now, parsed_manifest(path))
+    return known[1]
+
+
+def parsed_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+        seal = manifest.pop("seal")
+    except (ValueError, LookupError, AttributeError):
+        raise DamagedPartition(f"{path} is not a manifest of this Evergreen: ignored.") from None
+    if seal != hashlib.sha256(to_json(manifest).encode()).hexdigest():
+        raise DamagedPartition(f"{path} was changed after it was committed: ignored.")
+    return manifest
 
 
 def replace_text(path: Path, text: str) -> None:

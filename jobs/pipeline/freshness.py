@@ -1,73 +1,138 @@
-"""Which committed partitions are current: computed with the current settings from current inputs.
+"""Which committed partitions are current, and why the others are not.
 
-A manifest records the digests of the partitions that its own was computed from. Where one of them
-is committed with another digest now, or is itself not current, the partition is stale.
+A partition is current when it is what its step would compute now: it has the recipe of now (its
+settings and the format of its code), the inputs that the step names now, with the digests that are
+committed now, and these inputs are current themselves. A landed day has files of the log instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date
 
+from jobs.errors import DamagedPartition, NotCommitted
+from jobs.lake.integrity import damage
 from jobs.lake.store import Lake, Partition
 
-STALE = "stale"
-GONE = "gone"
 
-# The digest of the settings that shape a step now; None for a step that does not exist.
-SettingsDigest = Callable[[str], str | None]
+@dataclass(frozen=True)
+class Verdict:
+    """partition: the committed one, if any. why: the reason why it is not current; empty if it is.
+
+    because: the input at which the reason was found, "step/day"; empty where it is the partition.
+    """
+
+    partition: Partition | None
+    why: str = ""
+    because: str = ""
+
+    @property
+    def current(self) -> bool:
+        return self.partition is not None and not self.why
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step would do now, as functions of the step, or of the step and the day.
+
+    recipe: settings and format of the code; None for a step that does not exist. needs: the
+    partitions that it would read. contradiction: what the log says against a landed day.
+    """
+
+    recipe: Callable[[str], str | None]
+    needs: Callable[[str, date], Iterable[tuple[str, date]]]
+    contradiction: Callable[[Partition], str]
 
 
 class Freshness:
     """Judges partitions and remembers the verdicts: one look at the lake, for one question."""
 
-    def __init__(self, lake: Lake, settings_digest: SettingsDigest) -> None:
+    def __init__(self, lake: Lake, plan: Plan) -> None:
         self.lake = lake
-        self.settings_digest = settings_digest
-        self._settings: dict[str, str | None] = {}
-        self._verdicts: dict[str, str] = {}  # "step/day" -> its digest, STALE or GONE
+        self.plan = plan
+        self._verdicts: dict[tuple[str, date], Verdict] = {}
+        self._recipes: dict[str, str | None] = {}
 
     def current(self, step: str, day: date) -> Partition | None:
-        """The committed partition if it is current, else None."""
-        found = self.lake.find(step, day)
-        if found is None or self._verdict(found.key) != found.digest:
-            return None
-        return found
+        """The committed partition if it is current and its files are whole, else None."""
+        verdict = self.judge(step, day)
+        return verdict.partition if verdict.current else None
 
-    def _verdict(self, key: str) -> str:
+    def judge(self, step: str, day: date) -> Verdict:
+        """Whether a partition is current and whole, or the reason why not."""
+        verdict = self._judge(step, day)
+        found = verdict.partition
+        # Its own files only: nobody is going to read those of its inputs.
+        if found is not None and not verdict.why and (faults := damage(found)):
+            return Verdict(found, f"damaged: {', '.join(faults)}")
+        return verdict
+
+    def _judge(self, step: str, day: date) -> Verdict:
         """Judge a partition after its inputs.
 
         Without recursion: the alignments of consecutive days form a chain as long as the log.
         """
-        waiting = [key]
+        waiting = [(step, day)]
         while waiting:
             top = waiting[-1]
             if top in self._verdicts:
                 waiting.pop()
                 continue
-            step, _, day = top.rpartition("/")
-            found = self.lake.find(step, date.fromisoformat(day))
-            if found is None:
-                self._verdicts[top] = GONE
+            found = self.lake.find(*top)
+            why = self._own_fault(found, *top)
+            if found is None or why:
+                self._verdicts[top] = Verdict(found, why)
                 continue
-            if found.settings != self._digest(step):
-                self._verdicts[top] = STALE
-                continue
-            unjudged = [needed for needed in found.inputs if needed not in self._verdicts]
+            inputs = [pair(key) for key in found.inputs]
+            unjudged = [needed for needed in inputs if needed not in self._verdicts]
             if unjudged:
                 waiting += unjudged
                 continue
-            self._verdicts[top] = found.digest if self._inputs_hold(found) else STALE
-        return self._verdicts[key]
+            self._verdicts[top] = self._by_inputs(found)
+        return self._verdicts[step, day]
 
-    def _inputs_hold(self, partition: Partition) -> bool:
-        for key, digest in partition.inputs.items():
-            # Deleting old partitions is allowed and contradicts nothing that was computed of them.
-            if self._verdicts[key] not in (digest, GONE):
-                return False
-        return True
+    def _own_fault(self, found: Partition | None, step: str, day: date) -> str:
+        """What is wrong with a partition before any of its inputs is judged."""
+        if found is None:
+            return "missing"
+        recipe = self._recipe(step)
+        if recipe is None:
+            return "there is no such step any more"
+        if found.recipe != recipe:
+            same_settings = found.recipe.partition("/")[0] == recipe.partition("/")[0]
+            return "the code has changed" if same_settings else "its settings have changed"
+        return self.plan.contradiction(found)
 
-    def _digest(self, step: str) -> str | None:
-        if step not in self._settings:
-            self._settings[step] = self.settings_digest(step)
-        return self._settings[step]
+    def _by_inputs(self, found: Partition) -> Verdict:
+        """The verdict on a partition whose inputs have been judged."""
+        for key, digest in found.inputs.items():
+            verdict = self._verdicts[pair(key)]
+            # Old partitions may be deleted: that contradicts nothing that was computed from them.
+            if verdict.partition is None:
+                continue
+            if verdict.why:
+                return Verdict(found, verdict.why, verdict.because or key)
+            if verdict.partition.digest != digest:
+                return Verdict(found, "was computed again, with another result", key)
+        try:
+            needed = {f"{step}/{day}" for step, day in self.plan.needs(found.step, found.day)}
+        except (NotCommitted, DamagedPartition):
+            # What would name them is deleted or damaged, and contradicts nothing either.
+            return Verdict(found)
+        if added := needed - found.inputs.keys():
+            return Verdict(found, f"it did not read {', '.join(sorted(added))}")
+        if dropped := found.inputs.keys() - needed:
+            return Verdict(found, f"it read {', '.join(sorted(dropped))}")
+        return Verdict(found)
+
+    def _recipe(self, step: str) -> str | None:
+        if step not in self._recipes:
+            self._recipes[step] = self.plan.recipe(step)
+        return self._recipes[step]
+
+
+def pair(key: str) -> tuple[str, date]:
+    """The step and day of a key such as land/2024-03-01."""
+    step, _, day = key.partition("/")
+    return step, date.fromisoformat(day)

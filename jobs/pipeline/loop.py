@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from datetime import date
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
-from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, execute
+from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, request
 from jobs.settings import Settings, days_between
 from jobs.spark.session import spark_session
 from jobs.terminal import Board, live
@@ -17,7 +18,7 @@ Reasons = dict[tuple[date, str], str]
 
 
 def run_days(settings: Settings, first: date, last: date) -> tuple[Board, Reasons]:
-    """Run every step of every day from first to last.
+    """Run the steps of every day from first to last that are not current.
 
     Returns the board and, for each step that did not run, the reason. A step that fails ends its
     own half of the day (embeddings or ranker); later days continue.
@@ -45,15 +46,24 @@ def run_half(
         show()
         started = time.perf_counter()
         try:
-            execute(settings, step, day, lambda: spark_session(settings))
-        except (Skip, EvergreenError, RegistryError) as reason:
-            # Any other exception is unexpected and ends the loop with its traceback.
-            reasons[day, step] = str(reason)
+            result = request(settings, step, day, lambda: spark_session(settings))
+        except Exception as reason:
+            reasons[day, step] = described(settings, step, day, reason)
             board.set(day, step, "skipped" if isinstance(reason, Skip) else "failed")
             # Each step reads the one before it, so the rest of this half has nothing to read.
             for later in steps[position + 1 :]:
                 board.set(day, later, "skipped")
             show()
             return
-        board.set(day, step, "done", time.perf_counter() - started)
+        state = "reused" if result.reused else "done"
+        board.set(day, step, state, time.perf_counter() - started)
         show()
+
+
+def described(settings: Settings, step: str, day: date, reason: Exception) -> str:
+    """Why a step did not run; the traceback of an unexpected exception goes to a file."""
+    if isinstance(reason, Skip | EvergreenError | RegistryError):
+        return str(reason)
+    file = settings.report(step, day) / "traceback.txt"
+    file.write_text("".join(traceback.format_exception(reason)))
+    return f"{type(reason).__name__}: {reason} (unexpected; the traceback is in {file})"

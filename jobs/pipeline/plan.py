@@ -1,23 +1,27 @@
 """The plan of a day: the steps in order, what each needs, and how one is run.
 
-A step runs when its partition is requested and missing; what it needs is computed first
+A step runs when its partition is requested and not current; what it needs is computed first
 (docs/decisions/0003). `jobs/steps/__init__.py` describes what a step file holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import EvergreenError, UntrustedDay
-from jobs.lake.store import Partition
-from jobs.pipeline.freshness import Freshness
+from jobs.lake.store import Partition, Staging
+from jobs.pipeline.failures import failures_explained
+from jobs.pipeline.freshness import Freshness, Plan
+from jobs.pipeline.origin import contradiction, log_of
 from jobs.pipeline.tracking.runs import TrackedStep, Tracker
 from jobs.settings import Settings, days_between
-from jobs.sources import open_source
+from jobs.sources import open_source, reopen_sources
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,6 +40,7 @@ EMBEDDING_STEPS = (
 )
 RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")
 STEPS = EMBEDDING_STEPS + RANKER_STEPS
+LANDING = EMBEDDING_STEPS[0]  # the step that reads the log
 
 SparkMaker = Callable[[], "SparkSession"]
 
@@ -70,8 +75,16 @@ def tracked(settings: Settings, step: str) -> TrackedStep:
 
 
 def first_day(settings: Settings) -> date:
-    """The first day of the log."""
-    return open_source(settings.source).span()[0]
+    """The first day of the log; an earlier one if it was landed before its file was moved away."""
+    first = open_source(settings.source).span()[0]
+    log = log_of(settings)
+    for landed in settings.lake.days(LANDING):
+        if landed >= first:
+            break
+        partition = settings.lake.find(LANDING, landed)
+        if partition is not None and partition.log == log:
+            return landed
+    return first
 
 
 def anchor_day(settings: Settings) -> date:
@@ -80,7 +93,7 @@ def anchor_day(settings: Settings) -> date:
 
 
 def window(settings: Settings, last: date, length: int) -> list[date]:
-    """The trailing `length` days up to `last`, none before the first day of the log."""
+    """The trailing `length` days up to `last`, none before the first day."""
     earliest = last - timedelta(days=length - 1)
     return days_between(max(first_day(settings), earliest), last)
 
@@ -91,66 +104,182 @@ def trusted(settings: Settings, days: list[date]) -> list[Partition]:
     return [partition for partition in partitions if partition.facts["trusted"]]
 
 
-# Running
+# What is current
+
+
+def recipe(settings: Settings, step: str) -> str:
+    """Identity of what shapes a step's result besides its inputs: its settings and its code.
+
+    A step raises its FORMAT when it computes something else from the same inputs.
+    """
+    job = module(step)
+    return f"{settings.digest(*job.SETTINGS)}/{job.FORMAT}"
+
+
+def needs(settings: Settings, step: str, day: date) -> Iterable[tuple[str, date]]:
+    """The partitions that a step reads on a day. Later ones may depend on what earlier ones hold,
+    so each must be computed before the next is requested.
+    """
+    return module(step).needs(settings, day)
 
 
 def freshness(settings: Settings) -> Freshness:
     """A look at the lake with the current settings; take a new one after a step has run."""
 
-    def settings_digest(step: str) -> str | None:
-        # An older Evergreen may have had other steps.
-        return settings.digest(*module(step).SETTINGS) if step in STEPS else None
+    def contradicted(found: Partition) -> str:
+        return contradiction(settings, found) if found.step == LANDING else ""
 
-    return Freshness(settings.lake, settings_digest)
+    return Freshness(
+        settings.lake,
+        Plan(
+            # An older Evergreen may have had other steps.
+            recipe=lambda step: recipe(settings, step) if step in STEPS else None,
+            needs=lambda step, day: needs(settings, step, day),
+            contradiction=contradicted,
+        ),
+    )
 
 
 def current(settings: Settings, step: str, day: date) -> Partition | None:
-    """The committed partition if it has the current settings and inputs, else None."""
+    """The committed partition if it is current and whole, else None."""
     return freshness(settings).current(step, day)
 
 
-def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
-    """The partition of a step and day, computed with all its inputs where it is not current."""
+# Writing
+
+
+def inputs(settings: Settings, step: str, day: date) -> list[Partition]:
+    """The partitions that a step needs on a day, whole. Raises NotCommitted, DamagedPartition."""
+    # Two reasons to need a partition do not make it two inputs.
+    named = dict.fromkeys(needs(settings, step, day))
+    return [settings.lake.get(*needed) for needed in named]
+
+
+@contextmanager
+def writing(settings: Settings, step: str, day: date, **log: Any) -> Iterator[Staging]:
+    """Write the partition of a step and day; it is committed when the block ends without error.
+
+    It records what the step needs as its inputs. log: for a step that reads the log, see
+    `Lake.writing`.
+    """
+    recorded = inputs(settings, step, day)
+    with settings.lake.writing(
+        step, day, recipe=recipe(settings, step), inputs=recorded, **log
+    ) as staging:
+        yield staging
+
+
+# Running
+
+
+@dataclass(frozen=True)
+class Result:
+    """The partition of a step and day. reused: it was current, and nothing was computed."""
+
+    partition: Partition
+    reused: bool
+
+
+def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
+    """The partition of a step and day, computed with all its inputs where it is not current.
+
+    The refusal of a day is a result of `validate`, too. Raises Skip where the source has nothing
+    for the step. make_spark: called only where a step needs Spark.
+    """
+    reopen_sources()
     found = current(settings, step, day)
-    if found is not None:
-        return found
+    if found is None:
+        prepare(settings, step, day, make_spark)
+        return Result(compute_or_refuse(settings, step, day, make_spark), reused=False)
+    return Result(found, reused=True)
+
+
+def request(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
+    """As `ensure`, but raises UntrustedDay where the step refuses the day."""
+    result = ensure(settings, step, day, make_spark)
+    facts = result.partition.facts
+    if facts.get("trusted") is False:
+        raise UntrustedDay(refusal(settings, day, facts["reason"]))
+    return result
+
+
+def refusal(settings: Settings, day: date, reason: str) -> str:
+    """What a person is told about a day that validation refused."""
+    return (
+        f"{day} is not trusted. {reason} Fix the input and run the day again, or relax the limits "
+        f"in [validation]. The report is in {settings.report('validate', day)}, the bad rows are "
+        f"in {settings.lake.home('quarantine', day)}."
+    )
+
+
+def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
+    """As `ensure`, but the step itself is run in any case."""
+    reopen_sources()
+    prepare(settings, step, day, make_spark)
+    return compute(settings, step, day, make_spark, again=True)
+
+
+def prepare(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> None:
+    """Compute what a step needs, and what that needs, where it is not current.
+
+    Without recursion: a chain of days may be as long as the log.
+    """
+    waiting = [(step, day, iter(needs(settings, step, day)))]
+    known = freshness(settings)
+    while waiting:
+        top, of_day, remaining = waiting[-1]
+        stale = next((needed for needed in remaining if not known.current(*needed)), None)
+        if stale is not None:
+            waiting.append((*stale, iter(needs(settings, *stale))))
+            continue
+        waiting.pop()
+        # With its inputs as they are now, it may turn out to be current.
+        if waiting and not known.current(top, of_day):
+            compute_or_refuse(settings, top, of_day, make_spark)
+            known = freshness(settings)  # what was computed changes the verdicts on the others
+
+
+def compute_or_refuse(
+    settings: Settings, step: str, day: date, make_spark: SparkMaker
+) -> Partition:
+    """As `compute`, but a refusal that the step commits is a result as well."""
     try:
-        return execute(settings, step, day, make_spark)
+        return compute(settings, step, day, make_spark)
     except UntrustedDay:
-        # `validate` commits its refusal: the step that reads the day decides what that means.
+        # Any other step that meets a refused day commits nothing.
         verdict = current(settings, step, day)
         if verdict is None:
             raise
         return verdict
 
 
-def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
-    """Run one step of one day, its needs first. Raises Skip where the source has nothing for it.
+def compute(
+    settings: Settings, step: str, day: date, make_spark: SparkMaker, again: bool = False
+) -> Partition:
+    """Run one step of one day whose inputs are current.
 
-    make_spark: called only where the step needs Spark.
+    again: also where another runner has just computed it.
     """
     job = module(step)
-    # One at a time: `needs` may be a generator that reads a partition before it names the next.
-    known = freshness(settings)
-    for needed, when in job.needs(settings, day):
-        if known.current(needed, when) is None:
-            ensure(settings, needed, when, make_spark)
-            known = freshness(settings)  # what was computed may have made other partitions stale
     tracker = Tracker(settings)
-    with tracker.step_run(tracked(settings, step), day) as run:
-        spark = make_spark() if job.SPARK else None
-        try:
-            job.run(spark, settings, day)
-        except UntrustedDay:
-            # `validate` commits its refusal, whose figures explain it. Any other step that meets a
-            # refused day commits nothing: what it has is from before.
-            found = current(settings, step, day)
-            if run and found and found.facts.get("trusted") is False:
-                run.record_refusal(found)
-            raise
-        partition = settings.lake.get(step, day)
-        if run:
-            run.record(partition)
-            if hasattr(job, "track"):
-                job.track(tracker, partition)
+    with failures_explained(settings), settings.lake.claimed(step, day):
+        # This runner may have waited for another one.
+        if not again and (found := current(settings, step, day)):
+            return found
+        with tracker.step_run(tracked(settings, step), day) as run:
+            spark = make_spark() if job.SPARK else None
+            try:
+                job.run(spark, settings, day)
+            except UntrustedDay:
+                # `validate` commits its refusal, whose figures explain it. Any other step that
+                # meets a refused day commits nothing: what it has is from before.
+                found = current(settings, step, day)
+                if run and found and found.facts.get("trusted") is False:
+                    run.record_refusal(found)
+                raise
+            partition = settings.lake.get(step, day)
+            if run:
+                run.record(partition)
+                if hasattr(job, "track"):
+                    job.track(tracker, partition)
     return partition

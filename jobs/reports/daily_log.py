@@ -109,7 +109,7 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
     engagements: list[pa.Table] = []
     impressions: list[pa.Table | None] = []  # None on a day without any
     for day in days_of(settings):
-        partition = ensure(settings, "validate", day, lambda: spark)
+        partition = ensure(settings, "validate", day, lambda: spark).partition
         progress(f"read {day}")
         if not partition.facts["trusted"]:
             continue

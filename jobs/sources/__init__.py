@@ -48,10 +48,16 @@ def kind_of(table: Any) -> Any:
 def open_source(settings: SourceSettings) -> Source:
     """The source that the table [source] describes.
 
-    There is one per process and settings, because a source scans its files only once.
+    There is one per process and settings, which sees the log as it was when it was opened:
+    `reopen_sources` makes the next call look again.
     """
     # As JSON, because settings hold dictionaries and cannot be the key of a cache.
     return _open(settings.kind, settings.model_dump_json())
+
+
+def reopen_sources() -> None:
+    """Let the next `open_source` see which files the logs have now."""
+    _open.cache_clear()
 
 
 @cache

@@ -37,7 +37,7 @@ class SourceSettings(Section):
     kind: str
     """The source: a file of jobs/sources/, such as "table" or "edgelist"."""
 
-    # Not part of the settings digest: a log may move without invalidating any result.
+    # Not part of the settings digest: a log may move. Its days are recognised by their files.
     path: Path
     """Where the log is stored."""
 
@@ -84,6 +84,13 @@ class Source(Protocol):
 
     def tables(self, day: date) -> tuple[str, ...]:
         """The tables that this source has on that day."""
+        ...
+
+    def files(self, day: date) -> list[Path]:
+        """The files that have rows of that day; none where the log has none of it (any more).
+
+        A landed day is landed again when the content of these files has changed.
+        """
         ...
 
     def absent(self, table: str) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Which day a row belongs to, and which days a file holds.
 
-A moment belongs to the day that its time zone's calendar shows. A file is scanned once, by this
-process, for its first and last day; a day is then read only from the files that can hold it.
+A moment belongs to the day that its time zone's calendar shows. A file is scanned by this process
+for the days that it holds, again only when it has changed; a day is then read from those files.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from embeddings.durable import signature
 from jobs.errors import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HOUR_MS = 3_600_000
+QUARTER_HOUR_MS = HOUR_MS // 4  # every time zone's midnight is at a multiple of it
 
 # Share of a file's rows. With more undated rows, the settings name a wrong column or unit.
 MAX_UNDATED_SHARE = 0.05
@@ -46,11 +48,10 @@ def day_of_ms(time_ms: int, timezone: str) -> date:
 
 
 @dataclass(frozen=True)
-class FileSpan:
-    """The first and last day of a file's rows, and its number of rows without a readable time."""
+class FileDays:
+    """The days of a file's rows, and its number of rows without a readable time."""
 
-    first: date
-    last: date
+    days: frozenset[date]
     undated: int
 
 
@@ -58,52 +59,75 @@ class FileSpan:
 class LogFiles:
     """The files of a log, each with the days that it holds."""
 
-    spans: dict[Path, FileSpan]
+    files: dict[Path, FileDays]
 
     def span(self) -> tuple[date, date]:
         """First and last day of the whole log."""
-        first = min(span.first for span in self.spans.values())
-        last = max(span.last for span in self.spans.values())
-        return first, last
+        days = frozenset[date]().union(*(held.days for held in self.files.values()))
+        return min(days), max(days)
 
     def of_day(self, day: date) -> list[Path]:
-        """The files to read for a day; at least one, whose rows may all be of other days."""
-        files = [file for file, span in self.spans.items() if span.first <= day <= span.last]
-        if files:
-            return files
-        # A day in the gap between two files has no rows, but its table needs the columns of one.
-        return list(self.spans)[:1]
+        """The files that have rows of a day; none where the log has a gap."""
+        return [file for file, held in self.files.items() if day in held.days]
 
-    def notes(self) -> dict[str, int | str]:
-        """The number of rows that no day holds, where there are any."""
-        undated = sum(span.undated for span in self.spans.values())
-        return {"undated_rows_in_log": undated} if undated else {}
+    def to_read(self, day: date) -> list[Path]:
+        """As `of_day`, but at least one file: a day without rows has a table with columns."""
+        return self.of_day(day) or list(self.files)[:1]
+
+    def notes(self, day: date) -> dict[str, int | str]:
+        """The number of rows in the day's files that no day holds, where there are any."""
+        undated = sum(self.files[file].undated for file in self.of_day(day))
+        return {"undated_rows": undated} if undated else {}
 
 
-def span_of(
-    file: Path, batches: Iterable[pd.Series], to_day: Callable[[float], date], column: str
-) -> FileSpan:
+_scanned: dict[tuple[Path, str], tuple[list[int], FileDays]] = {}
+
+
+def scanned_once(file: Path, settings: str, scan: Callable[[Path], FileDays]) -> FileDays:
+    """The days of a file, scanned by this process once for as long as the file is unchanged.
+
+    settings: whatever the result depends on besides the file.
+    """
+    now = signature(file)
+    known = _scanned.get((file, settings))
+    if known is None or known[0] != now:
+        known = _scanned[file, settings] = (now, scan(file))
+    return known[1]
+
+
+def days_of(
+    file: Path,
+    batches: Iterable[pd.Series],
+    to_day: Callable[[float], date],
+    column: str,
+    step: int = 1,
+) -> FileDays:
     """The days that a file holds, from its column of times.
 
     batches: the column, as any numbers that grow with time; NaN where a time cannot be read.
-    to_day: from such a number to its day. column: its name and how it was read, for messages.
+    to_day: from such a number to its day. step: numbers within a multiple of it and the next belong
+    to one day or to two consecutive ones. column: its name and how it was read, for messages.
     Raises BadInput for a file without rows, or with unreadable or impossible times.
     """
-    low = float("inf")
-    high = float("-inf")
+    import numpy as np
+
+    steps: set[int] = set()
     rows = undated = 0
     # In batches, so that the memory does not grow with the file.
     for batch in batches:
         rows += len(batch)
-        undated += int(batch.isna().sum())
-        low = min(low, batch.min())
-        high = max(high, batch.max())
+        known = batch.dropna().to_numpy(dtype=np.float64)
+        undated += len(batch) - len(known)
+        steps.update(np.unique(known // step).tolist())
     if rows == 0:
         raise BadInput(f"{file} has no rows.")
     if undated > MAX_UNDATED_SHARE * rows:
         raise BadInput(f"{file}: {undated:,} of {rows:,} rows have no readable time in {column}.")
-    # Milliseconds that are read as seconds lead here, for example.
+    days = set()
     try:
-        return FileSpan(to_day(low), to_day(high), undated)
+        for first in steps:
+            days |= {to_day(first * step), to_day(first * step + step - 1)}
+    # Milliseconds that are read as seconds lead here, for example.
     except (OverflowError, ValueError):
         raise BadInput(f"{file}: the times in {column} reach beyond the year 9999.") from None
+    return FileDays(frozenset(days), undated)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.sources.base import SourceSettings, Timezone
-from jobs.sources.days import FileSpan, day_of_ms, span_of
+from jobs.sources.days import QUARTER_HOUR_MS, FileDays, day_of_ms, days_of
 from jobs.sources.file_log import FileLog
 from jobs.sources.rows import text_lines
 from jobs.sources.times import time_in_ms, times_to_ms
@@ -38,17 +38,18 @@ class Edgelist(FileLog):
     table_name = ENGAGEMENT_TABLE
 
     def __init__(self, settings: EdgelistSettings) -> None:
-        super().__init__(settings.path, settings.timezone)
+        super().__init__(settings, settings.timezone)
 
     def absent(self, table: str) -> frozenset[str]:
         return frozenset({"item_id"})
 
-    def span_of(self, file: Path) -> FileSpan:
-        return span_of(
+    def days_of(self, file: Path) -> FileDays:
+        return days_of(
             file,
             self._times_ms(file),
             lambda ms: day_of_ms(int(ms), self.timezone),
             "the third field of `src dst unix_time [kind]`",
+            QUARTER_HOUR_MS,
         )
 
     def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import BadInput
 from jobs.lake.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, IMPRESSION_TABLE, ITEM_TABLE
 from jobs.sources.base import SourceSettings
-from jobs.sources.days import HOUR_MS, FileSpan, LogFiles, span_of
+from jobs.sources.days import HOUR_MS, FileDays, LogFiles, days_of, scanned_once
 from jobs.sources.files import header_of, parquet_columns, require_columns
 from jobs.sources.rows import category, csv_column, csv_rows, id_of_number, union, whole_number
 
@@ -101,6 +101,12 @@ class KuaiRand:
         first, last = self._log.span()
         return (IMPRESSION_TABLE, CONSUMER_TABLE, ITEM_TABLE) if first <= day <= last else ()
 
+    def files(self, day: date) -> list[Path]:
+        if day == self._eve and self._history is not None:
+            return [self._history, self._files(VIDEO_FILE)[0]]
+        log = self._log.of_day(day)
+        return [*log, self._files(USER_FILE)[0], self._files(VIDEO_FILE)[0]] if log else []
+
     def absent(self, table: str) -> frozenset[str]:
         return frozenset({"time_ms"}) if table == ENGAGEMENT_TABLE else frozenset()
 
@@ -116,20 +122,20 @@ class KuaiRand:
         return engagements(spark.read.parquet(str(self._history)), authors(videos))
 
     def notes(self, day: date) -> dict[str, int | str]:
-        """How many exact repeats the day's impressions had, and undated rows the log."""
+        """How many exact repeats the day's impressions had, and rows without a day its files."""
         notes: dict[str, int | str] = {}
         observed = self._repeats.get(day)
         if observed is not None:
             # Spark reports no sum at all for a day without rows.
             notes["exact_repeats_dropped"] = observed.get["repeats"] or 0
-        return notes | self._log.notes()
+        return notes | self._log.notes(day)
 
     def _rows_once(self, spark: SparkSession, day: date) -> DataFrame:
         """The day's rows of the log without exact repeats, which Spark counts while it writes."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
-        log = union([csv_rows(spark, file) for file in self._log.of_day(day)])
+        log = union([csv_rows(spark, file) for file in self._log.to_read(day)])
         # A plain comparison of text, so that the CSV reader itself can skip the other days.
         rows = log.where(F.col("date") == f"{day:%Y%m%d}")
         repeats = F.sum(F.col("count") - 1).alias("repeats")
@@ -155,7 +161,7 @@ class KuaiRand:
     @cached_property
     def _log(self) -> LogFiles:
         files = self._files("log_standard*_pure.csv*")
-        return LogFiles({file: log_span(file) for file in files})
+        return LogFiles({file: scanned_once(file, "kuairand", log_days) for file in files})
 
     @property
     def _eve(self) -> date:
@@ -177,23 +183,32 @@ class KuaiRand:
 SOURCE = KuaiRand
 
 
-def log_span(file: Path) -> FileSpan:
+def log_days(file: Path) -> FileDays:
     """The days of a log file, from its column `date` (YYYYMMDD)."""
     require_columns(file, header_of(file), dict.fromkeys(LOG, REMEDY))
-    return span_of(file, dates_of(file), day_of_number, "column 'date' (YYYYMMDD)")
+    return days_of(file, dates_of(file), day_of_number, "column 'date' (YYYYMMDD)")
 
 
 def dates_of(file: Path) -> Iterator[pd.Series]:
-    """The column `date` as numbers, in batches; NaN for one that is outside 1970 to 9999."""
+    """The column `date` as numbers, in batches; NaN for one that is no day from 1970 on."""
     import pandas as pd
 
     for batch in csv_column(file, "date"):
         numbers = pd.to_numeric(batch, errors="coerce")
-        yield numbers.where(numbers.between(19700101, 99991231))
+        distinct = numbers.dropna().unique()
+        yield numbers.where(numbers.isin([n for n in distinct if is_day(n)]))
+
+
+def is_day(number: float) -> bool:
+    try:
+        return day_of_number(number).year >= 1970
+    except ValueError:
+        return False
 
 
 def day_of_number(number: float) -> date:
-    return datetime.strptime(str(int(number)), "%Y%m%d").date()
+    """20220425.0 -> 2022-04-25. Raises ValueError."""
+    return datetime.strptime(f"{number:.0f}", "%Y%m%d").date()
 
 
 def authors(videos: DataFrame) -> DataFrame:

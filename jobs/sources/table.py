@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS, IMPRESSION_TABLE, IMPRESSIONS
 from jobs.sources.base import SourceSettings, Timezone
-from jobs.sources.days import FileSpan, day_of_ms, span_of
+from jobs.sources.days import QUARTER_HOUR_MS, FileDays, day_of_ms, days_of
 from jobs.sources.file_log import FileLog
 from jobs.sources.files import header_of, parquet_columns, require_columns
 from jobs.sources.rows import csv_column, csv_rows, parquet_column, quoted, union, whole_number
@@ -85,7 +85,7 @@ class Table(FileLog):
     Settings = TableSettings
 
     def __init__(self, settings: TableSettings) -> None:
-        super().__init__(settings.path, settings.timezone)
+        super().__init__(settings, settings.timezone)
         self.settings = settings
         self.table_name = settings.table
 
@@ -93,15 +93,16 @@ class Table(FileLog):
         # The other optional columns, kind and value, have defaults instead of nulls.
         return frozenset({"item_id", "dwell_ms"} - self.settings.columns.keys())
 
-    def span_of(self, file: Path) -> FileSpan:
+    def days_of(self, file: Path) -> FileDays:
         columns = parquet_columns(file) if is_parquet(file) else self._csv_columns(file)
         require_columns(file, columns, self._remedies())
         time, unit = self.settings.columns["time"], self.settings.time_unit
-        return span_of(
+        return days_of(
             file,
             self._times_ms(file),
             lambda ms: day_of_ms(int(ms), self.timezone),
             f"column '{time}', read as source.time_unit = '{unit}'",
+            QUARTER_HOUR_MS,
         )
 
     def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:

@@ -5,9 +5,12 @@ at all. Every file has
 
     SETTINGS    sections of the settings that shape its result
     FACTS       declarations of the facts that it reports (`embeddings.facts`)
+    FORMAT      a number to be raised when the code computes something else from the same inputs:
+                what was computed before is then computed again
     SPARK       whether it needs a Spark session
-    needs(settings, day)         the (step, day) pairs whose partitions it reads; a generator
-                                 where later pairs depend on partitions computed for earlier ones
+    needs(settings, day)         the (step, day) pairs of all partitions that it reads, which become
+                                 its inputs; a generator where later pairs depend on partitions
+                                 computed for earlier ones
     run(spark, settings, day)    writes the partition; raises Skip where there is nothing to do.
                                  spark is None where SPARK is False
 
@@ -16,5 +19,5 @@ and may have
     chosen_facts(settings)       declarations that depend on the settings
     track(tracker, partition)    what to log to MLflow besides facts and reports
 
-`jobs.pipeline.plan` knows their order.
+`jobs.pipeline.plan` knows their order, and writes their partitions (`plan.writing`).
 """

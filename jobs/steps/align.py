@@ -33,7 +33,7 @@ from embeddings.align import (
 from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import anchor_day
+from jobs.pipeline.plan import anchor_day, writing
 from jobs.plots import figure
 from jobs.settings import Settings, days_between
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+FORMAT = 1
 SPARK = False
 FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
@@ -73,29 +74,51 @@ log = logging.getLogger(__name__)
 
 
 def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
-    """The day's factors, the first anchor's, and every trusted day between them, oldest first."""
-    yield ("embed", day)
-    yield ("embed", anchor_day(settings))
-    for between in days_between(anchor_day(settings), day - timedelta(days=1)):
-        yield ("validate", between)
-        if settings.lake.get("validate", between).facts["trusted"]:
-            yield ("align", between)
+    """The day's factors, the newest trusted day before it, and the anchor's factors."""
+    yield from factors(day)
+    for earlier in days_to_follow(settings, day):
+        yield ("validate", earlier)
+        if is_trusted(settings, earlier):
+            yield ("align", earlier)
+            yield ("matrix", earlier)
+            break
+    yield from factors(anchor_of(settings, day))
+
+
+def factors(day: date) -> list[tuple[str, date]]:
+    """A day's producers: their ids and their vectors."""
+    return [("matrix", day), ("embed", day)]
+
+
+def days_to_follow(settings: Settings, day: date) -> list[date]:
+    """The days whose space this day may join, best first.
+
+    They are those from the first anchor to the day before, or the first anchor for a day before it.
+    """
+    first = anchor_day(settings)
+    if day < first:
+        return [first]
+    return days_between(first, day - timedelta(days=1))[::-1]
+
+
+def anchor_of(settings: Settings, day: date) -> date:
+    """The anchor of the space that this day may join; the day itself where there is none."""
+    before = previous(settings, day)
+    return date.fromisoformat(before.facts["anchor"]) if before else day
+
+
+def is_trusted(settings: Settings, day: date) -> bool:
+    return bool(settings.lake.get("validate", day).facts["trusted"])
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Rotate producers and fold-in; compare the day with its anchor and the day before."""
     before = previous(settings, day)
-    anchor = date.fromisoformat(before.facts["anchor"]) if before else anchor_day(settings)
+    anchor = anchor_of(settings, day)
     own = factorised(settings, day)
     reference = factorised(settings, anchor)
     placed = place(own, reference, settings.embedding.min_cosine)
-    inputs = []
-    for needed in dict.fromkeys([day, anchor]):  # once, if the day is its own anchor
-        inputs += [settings.lake.get("matrix", needed), settings.lake.get("embed", needed)]
-    if before:
-        inputs.append(before)
-    digest = settings.digest(*SETTINGS)
-    with settings.lake.writing("align", day, settings=digest, inputs=inputs) as staging:
+    with writing(settings, "align", day) as staging:
         np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
         np.save(staging.path / "producers.npy", placed.producers.vectors, allow_pickle=False)
         model = load_fold_in(settings.lake.get("embed", day).path / "fold_in")
@@ -128,10 +151,9 @@ def space(settings: Settings, anchor: date) -> str:
 
 
 def previous(settings: Settings, day: date) -> Partition | None:
-    """`align` of the newest trusted day from the first anchor to the day before; None if none."""
-    yesterday = day - timedelta(days=1)
-    for earlier in reversed(days_between(anchor_day(settings), yesterday)):
-        if settings.lake.get("validate", earlier).facts["trusted"]:
+    """`align` of the first trusted one of the days to follow; None where all were refused."""
+    for earlier in days_to_follow(settings, day):
+        if is_trusted(settings, earlier):
             return settings.lake.get("align", earlier)
     return None
 

@@ -21,6 +21,7 @@ from embeddings.embedders.base import Curve, Fitted, embedder
 from embeddings.facts import Fact
 from embeddings.fold_in.base import save_fold_in
 from embeddings.kernels.communicator import Communicator
+from jobs.pipeline.plan import writing
 from jobs.plots import figure
 from jobs.settings import EmbeddingSettings, Settings
 from jobs.spark.barrier import Progress, Work, run_barrier
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+FORMAT = 1
 SPARK = True
 FACTS = (
     Fact("method", "the embedder that fitted the vectors"),
@@ -49,8 +51,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Fit the day's matrix by `embedding.method`."""
     cfg = settings.embedding
     matrix = settings.lake.get("matrix", day)
-    digest = settings.digest(*SETTINGS)
-    with settings.lake.writing("embed", day, settings=digest, inputs=[matrix]) as staging:
+    with writing(settings, "embed", day) as staging:
         (staging.path / "consumers").mkdir()
         work = member(str(matrix.path), str(staging.path), cfg)
         result = run_barrier(spark, settings, work)[0]  # facts and curves are equal on all workers

@@ -19,7 +19,7 @@ from embeddings.facts import Fact
 from jobs.errors import EvergreenError, SettingsError
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.chain import SETTINGS
+from jobs.pipeline.plan import writing
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
@@ -37,6 +37,8 @@ PREDICTIONS = "predictions.parquet"
 BINS = 20  # of the calibration curve, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
+SETTINGS = chain.SETTINGS
+FORMAT = 1
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
@@ -69,6 +71,7 @@ FACTS = (
 
 def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
     """The day's examples; the previous day's challenger and decision, and the champion's model."""
+    yield ("validate", day)
     yield ("examples", day)
     yield from chain.needs_of_previous(settings, day, ("train", "gate"))
     champion = champion_before(settings, day)
@@ -90,9 +93,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             models[role] = trained
     # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
-    with settings.lake.writing(
-        "evaluate", day, settings=settings.digest(*SETTINGS), inputs=[examples, *models.values()]
-    ) as staging:
+    with writing(settings, "evaluate", day) as staging:
         staging.facts["rows"] = examples.facts["rows"]
         for role, trained in models.items():
             staging.facts[role] = str(trained.day)

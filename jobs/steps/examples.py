@@ -25,15 +25,15 @@ import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
 from embeddings.registry.client import Version
-from jobs.errors import Skip, UntrustedDay
+from jobs.errors import NotCommitted, Skip, UntrustedDay
 from jobs.features.columns import feature_spec
 from jobs.features.lookups import EMBEDDED, Past, add_lookups
 from jobs.features.past_counts import COUNTS, count_past
 from jobs.features.profiles import join_profiles, read_profiles
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
-from jobs.pipeline.chain import SETTINGS
-from jobs.pipeline.plan import first_day, trusted, window
+from jobs.pipeline import chain
+from jobs.pipeline.plan import first_day, trusted, window, writing
 from jobs.settings import Settings
 from models.features import FeatureSpec
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 EXAMPLES = "examples"
 SPEC = "features.json"
 
+SETTINGS = chain.SETTINGS
+FORMAT = 1
 SPARK = True
 FACTS = (
     Fact("rows", "impressions of the day", "rows"),
@@ -80,18 +82,14 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     publication = publication_before(settings, past)
     # The version of a fixed day, never "latest": a backfill must give the bytes of the nightly run.
     version = None
-    inputs = [clean, *past]
     if publication is not None:
         version = published_version(settings, publication.facts["version"])
-        inputs.append(publication)
     impressions = clean.read(spark, IMPRESSION_TABLE)
     profiles = read_profiles(spark, clean)
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
     counts = count_past(spark, past, spec.labels)
     joined = join_profiles(impressions, profiles, spec)
-    with settings.lake.writing(
-        "examples", day, settings=settings.digest(*SETTINGS), inputs=inputs
-    ) as staging:
+    with writing(settings, "examples", day) as staging:
         counts_path: Path | None = None
         if counts is not None:
             staging.write(counts, COUNTS, ["entity", "id"])
@@ -103,7 +101,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         (staging.path / SPEC).write_text(spec.to_json() + "\n")
         staging.facts |= facts_of(staging.path / EXAMPLES, spec.labels)
         staging.facts |= {
-            "version": version.id if version else "",
+            "version": publication.facts["version"] if publication else "",
             "space": version.space if version else "",
             "days_counted": len(past),
         }
@@ -144,10 +142,20 @@ def publication_before(settings: Settings, past: list[Partition]) -> Partition |
     return settings.lake.get("publish", past[-1].day) if past else None
 
 
-def published_version(settings: Settings, version_id: str) -> Version:
-    """The version with an id such as 'author/2022-04-25.r1'."""
-    name, _, reference = version_id.partition("/")
-    return settings.open_registry().find(name, reference)
+def published_version(settings: Settings, content_id: str) -> Version:
+    """The version with a content id such as 'author/2022-04-25@0123456789ab'.
+
+    Raises NotCommitted where the registry does not have it.
+    """
+    name, _, reference = content_id.partition("/")
+    day, _, digest = reference.partition("@")
+    for version in settings.open_registry().versions(name):
+        if str(version.day) == day and version.digest.startswith(digest):
+            return version
+    raise NotCommitted(
+        f"The registry has no version {content_id}: it was removed, or another registry is named "
+        f"by the settings. Publish it again: evergreen step publish --day {day}"
+    )
 
 
 # What was written

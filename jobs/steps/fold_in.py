@@ -24,12 +24,14 @@ from embeddings.facts import Fact
 from embeddings.fold_in.base import FoldIn, load_fold_in
 from embeddings.registry.client import Vectors
 from embeddings.registry.shards import write_shard
+from jobs.pipeline.plan import inputs, writing
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+FORMAT = 1
 SPARK = True
 FACTS = (
     Fact(
@@ -53,11 +55,9 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Write the vectors of the day's consumers, one shard per bucket."""
-    inputs = [settings.lake.get(step, day) for step in ("matrix", "embed", "align")]
-    matrix, embed, align = (partition.path for partition in inputs)
+    matrix, embed, align = (partition.path for partition in inputs(settings, "fold_in", day))
     names = block_names(matrix)
-    digest = settings.digest(*SETTINGS)
-    with settings.lake.writing("fold_in", day, settings=digest, inputs=inputs) as staging:
+    with writing(settings, "fold_in", day) as staging:
         rows = [(name,) for name in names]
         # One partition per block, so that every core has work.
         blocks = spark.createDataFrame(rows, "block string").repartition(len(names))

@@ -21,7 +21,7 @@ from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.chain import SETTINGS
+from jobs.pipeline.plan import writing
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION, PREDICTIONS
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+SETTINGS = chain.SETTINGS
+FORMAT = 1
 SPARK = False
 FACTS = (
     Fact("champion_before", "training day of the champion that was tested; empty for none"),
@@ -92,9 +94,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     else:
         decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
     promoted = challenger != "" and decision.champion == challenger
-    with settings.lake.writing(
-        "gate", day, settings=settings.digest(*SETTINGS), inputs=[test]
-    ) as staging:
+    with writing(settings, "gate", day) as staging:
         staging.facts |= {
             "champion_before": champion,
             "challenger": challenger,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from embeddings.facts import Fact
 from jobs.errors import BadInput
 from jobs.lake.schema import in_order
+from jobs.pipeline.origin import origin, require_unchanged
+from jobs.pipeline.plan import writing
 from jobs.settings import Settings
 from jobs.sources import open_source
 from jobs.sources.files import naming_the_file
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source",)
+FORMAT = 1
 SPARK = True
 FACTS = (
     Fact("rows_impressions", "impressions in the source", "rows", headline=True),
@@ -33,8 +36,8 @@ FACTS = (
         better="lower",
     ),
     Fact(
-        "undated_rows_in_log",
-        "rows of the whole log whose time cannot be read, and which belong to no day",
+        "undated_rows",
+        "rows of the day's files whose time cannot be read, and which belong to no day",
         "rows",
         better="lower",
     ),
@@ -57,8 +60,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             f"{day} is not in the log, which runs from {first} to {last}. "
             "Choose a day within it, or add the file of that day."
         )
-    digest = settings.digest(*SETTINGS)
-    with naming_the_file(), settings.lake.writing("land", day, settings=digest) as staging:
+    origin_read = origin(settings, day)
+    log = {"log": origin_read.log, "sources": origin_read.files}
+    with naming_the_file(), writing(settings, "land", day, **log) as staging:
         for table in source.tables(day):
             rows = in_order(source.table(spark, table, day), table)
             # Sorted by all columns, which is a total order, except for rows that are equal anyway.
@@ -66,6 +70,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             staging.facts[f"rows_{table}"] = parquet_rows(staging.path / table)
         # After the tables: some of the notes are counted while Spark writes the rows.
         staging.facts |= source.notes(day)
+        require_unchanged(settings, day, origin_read)
 
 
 def parquet_rows(folder: Path) -> int:

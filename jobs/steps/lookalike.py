@@ -24,12 +24,14 @@ from embeddings.lookalike import centroids
 from embeddings.registry.shards import read_shards, write_shard
 from embeddings.registry.vectors import Index, Vectors, encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, with_prefix
+from jobs.pipeline.plan import writing
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+FORMAT = 1
 SPARK = True
 FACTS = (Fact("groups", "groups of consumers with a mean vector", "groups"),)
 GROUPS = "group"  # the entity, and the folder of its shard
@@ -46,10 +48,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Average the day's consumers by their profiles of that day."""
     clean = settings.lake.get("validate", day)
     folded = settings.lake.get("fold_in", day)
-    digest = settings.digest(*SETTINGS)
-    with settings.lake.writing(
-        "lookalike", day, settings=digest, inputs=[clean, folded]
-    ) as staging:
+    with writing(settings, "lookalike", day) as staging:
         profiles = sorted((clean.path / CONSUMER_TABLE).glob("*.parquet"))
         groups = group_centroids(spark, profiles, folded.path / "consumer")
         if groups is not None:

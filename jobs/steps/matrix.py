@@ -32,13 +32,14 @@ from embeddings.kernels.counting import Pairs, count_pairs, relabel
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, in_bucket
 from jobs.lake.schema import ENGAGEMENT_TABLE
-from jobs.pipeline.plan import trusted, window
+from jobs.pipeline.plan import trusted, window, writing
 from jobs.settings import MatrixSettings, Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation", "matrix")
+FORMAT = 1
 SPARK = True
 
 FACTS = (
@@ -96,9 +97,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     days = trusted(settings, window(settings, day, cfg.window_days))
     parts = [part for partition in days for part in partition.parts(ENGAGEMENT_TABLE)]
     where = f"in the {len(days)} trusted days up to {day}"
-    with settings.lake.writing(
-        "matrix", day, settings=settings.digest(*SETTINGS), inputs=days
-    ) as staging:
+    with writing(settings, "matrix", day) as staging:
         producers = count(spark, parts, cfg, n_buckets, staging.path)
         if not len(producers):
             dropped = f" beyond the {cfg.drop_top} most popular producers (matrix.drop_top)"

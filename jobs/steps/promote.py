@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
-from jobs.pipeline.chain import SETTINGS
+from jobs.pipeline import chain
+from jobs.pipeline.plan import writing
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
@@ -23,6 +24,8 @@ from jobs.steps.examples import published_version
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+SETTINGS = chain.SETTINGS
+FORMAT = 1
 SPARK = False
 FACTS = (
     Fact("champion", "training day of the model that the alias 'champion' follows; empty for none"),
@@ -49,12 +52,27 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     gate = settings.lake.get("gate", day)
     challenger = settings.lake.get("train", day)
     champion = champion_of(settings, gate)
-    inputs = [gate, challenger]
-    version_id = ""
-    if champion is not None:
-        inputs.append(champion)
-        version_id = champion.facts["embedding"]
-    # The champion has no version if it was trained before the first one was published.
+    version_id = champion.facts["embedding"] if champion else ""
+    with writing(settings, "promote", day) as staging:
+        # A runner that was thought dead must not move them after its successor.
+        with staging.fenced():
+            set_aliases(settings, champion, challenger, version_id)
+        # Last: a receipt states that the aliases are set.
+        staging.facts |= {
+            "champion": gate.facts["champion_after"],
+            "challenger": str(challenger.day),
+            "embedding": version_id,
+            "why": gate.facts["why"],
+        }
+
+
+def set_aliases(
+    settings: Settings, champion: Partition | None, challenger: Partition, version_id: str
+) -> None:
+    """Point the aliases at the models, and at the version of the champion's vectors.
+
+    version_id: empty if the champion was trained before the first version was published.
+    """
     if version_id:
         version = published_version(settings, version_id)
         settings.open_registry().set_alias(version.name, CHAMPION, version, only_forward=True)
@@ -64,16 +82,6 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         if champion is not None:
             models.set_alias(CHAMPION, champion)
         models.set_alias(CHALLENGER, challenger)
-    # Last: a receipt states that the aliases are set.
-    with settings.lake.writing(
-        "promote", day, settings=settings.digest(*SETTINGS), inputs=inputs
-    ) as staging:
-        staging.facts |= {
-            "champion": gate.facts["champion_after"],
-            "challenger": str(challenger.day),
-            "embedding": version_id,
-            "why": gate.facts["why"],
-        }
 
 
 def champion_of(settings: Settings, gate: Partition) -> Partition | None:

@@ -11,10 +11,10 @@ import numpy as np
 from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
-from embeddings.registry.client import Vectors
+from embeddings.registry.client import Vectors, Version
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import tracked
+from jobs.pipeline.plan import inputs, recipe, tracked, writing
 from jobs.pipeline.provenance import code_commit
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
@@ -24,28 +24,25 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
+DIGEST_LENGTH = 12  # of a version in an id: enough to tell the versions of one day apart
+FORMAT = 1
 SPARK = False
 FACTS = (
-    Fact("version", "the published version, name/day.revision", headline=True),
+    Fact("version", "the published version, name/day@digest", headline=True),
     Fact("space", "coordinate system of the vectors", headline=True),
     Fact("digest", "digest of the version's content"),
 )
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [("fold_in", day), ("lookalike", day)]
+    return [(step, day) for step in ("matrix", "embed", "align", "fold_in", "lookalike")]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Publish vectors, fold-in, space and lineage. The same result is the same version."""
-    lake = settings.lake
-    matrix = lake.get("matrix", day)
-    embed = lake.get("embed", day)
-    align = lake.get("align", day)
-    folded = lake.get("fold_in", day)
-    lookalike = lake.get("lookalike", day)
-    inputs = [matrix, embed, align, folded, lookalike]
-    require_one_run(inputs)
+    read = inputs(settings, "publish", day)
+    require_one_run(settings, read)
+    matrix, embed, align, folded, lookalike = read
     producers, order = producer_vectors(matrix.path, align.path)
     entities: dict[str, Vectors | Path] = {
         "consumer": folded.path / "consumer",
@@ -54,40 +51,50 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     # A log without profiles has no groups, and then no folder of them.
     if lookalike.facts["groups"]:
         entities[GROUPS] = lookalike.path / GROUPS
-    version = settings.open_registry().publish(
-        settings.embedding.name,
-        day,
-        align.facts["space"],
-        entities,
-        # Its columns follow the producers, which the registry keeps sorted by id.
-        load_fold_in(align.path / "fold_in").in_order(order),
-        lineage={
-            "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
-            "settings": settings.digest(*SETTINGS),
-            "commit": code_commit(),
-            "mlflow_run": active_run_id(),
-            "inputs": {partition.key: partition.digest for partition in inputs},
-            "method": embed.facts["method"],
-            "metrics": metrics(settings, [embed, align]),
-        },
-    )
-    digest = settings.digest(*SETTINGS)
-    with lake.writing("publish", day, settings=digest, inputs=inputs) as staging:
+    lineage = {
+        "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
+        "settings": settings.digest(*SETTINGS),
+        "commit": code_commit(),
+        "mlflow_run": active_run_id(),
+        "inputs": {partition.key: partition.digest for partition in read},
+        "method": embed.facts["method"],
+        "metrics": metrics(settings, [embed, align]),
+    }
+    # Its columns follow the producers, which the registry keeps sorted by id.
+    model = load_fold_in(align.path / "fold_in").in_order(order)
+    space = align.facts["space"]
+    with writing(settings, "publish", day) as staging:
+        # A runner that was thought dead must not publish after its successor.
+        with staging.fenced():
+            version = settings.open_registry().publish(
+                settings.embedding.name, day, space, entities, model, lineage
+            )
         staging.facts |= {
-            "version": version.id,
+            "version": content_id(version),
             "space": version.space,
             "digest": version.digest,
         }
 
 
-def require_one_run(inputs: list[Partition]) -> None:
-    """Raises EvergreenError unless the partitions were computed from each other.
+def content_id(version: Version) -> str:
+    """A version by its content: the revision depends on what was published before it."""
+    return f"{version.name}/{version.day}@{version.digest[:DIGEST_LENGTH]}"
 
-    Ids of one partition are joined with vectors of another by position. The plan recomputes stale
-    partitions first, so this fails only where a run beside this one replaces them meanwhile.
+
+def require_one_run(settings: Settings, inputs: list[Partition]) -> None:
+    """Raises EvergreenError unless the partitions belong together.
+
+    They do if they were computed from each other, with the settings and the code of now. Ids of one
+    are joined with vectors of another by position. The plan recomputes stale partitions first, so
+    this fails only where a run beside this one replaces them meanwhile.
     """
     committed = {partition.key: partition.digest for partition in inputs}
     for partition in inputs:
+        if partition.recipe != recipe(settings, partition.step):
+            raise EvergreenError(
+                f"{partition.key} was computed with other settings or other code than those of "
+                "this run, which changed meanwhile: run publish again."
+            )
         for key, digest in partition.inputs.items():
             if committed.get(key, digest) != digest:
                 raise EvergreenError(

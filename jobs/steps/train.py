@@ -22,7 +22,7 @@ from embeddings.registry.chunked import Rows
 from jobs.errors import Skip
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.chain import SETTINGS
+from jobs.pipeline.plan import writing
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.plots import figure
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 LAST_SHARE = 0.1  # of the steps, over which the final loss is averaged
 
+SETTINGS = chain.SETTINGS
+FORMAT = 1
 SPARK = False
 FACTS = (
     Fact("rows", "examples trained on", "rows"),
@@ -84,9 +86,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     ranker = settings.ranker
     cfg = training_config(ranker, chain.seed(settings, "train", day))
     trained = train(days, spec, ranker.kind, ranker.options, cfg, ProgressPrinter(f"train {day}"))
-    with settings.lake.writing(
-        "train", day, settings=settings.digest(*SETTINGS), inputs=partitions
-    ) as staging:
+    with writing(settings, "train", day) as staging:
         save(staging.path, trained.model, trained.space)
         staging.facts |= facts_of(trained, days, left_out)
         staging.facts["embedding"] = partitions[-1].facts["version"]

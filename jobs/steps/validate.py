@@ -32,7 +32,7 @@ from jobs.lake.schema import (
     with_prefix,
 )
 from jobs.lake.store import Partition, Staging
-from jobs.pipeline.plan import window
+from jobs.pipeline.plan import recipe, refusal, window, writing
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
 from jobs.sources.rows import union
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation")
+FORMAT = 1
 SPARK = True
 ORDER = (  # items first: impressions are compared with them
     ITEM_TABLE,
@@ -90,7 +91,6 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     importing = in_background("jobs.checks.data_docs")
     lake = settings.lake
     limits = settings.validation
-    digest = settings.digest(*SETTINGS)
     land = lake.get("land", day)
     before = [lake.get("land", earlier) for earlier in days_before(settings, day)]
     with judged_tables(spark, settings, day, land) as tables:
@@ -101,9 +101,10 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         results = expectations.judge(day, evidence, limits.max_bad_share)
         reason = " ".join(expectations.verdict(evidence, results))
         # Before the verdict, so that every committed verdict has its quarantine.
-        with lake.writing("quarantine", day, settings=digest, inputs=[land]) as quarantine:
+        made_by = recipe(settings, "validate")
+        with lake.writing("quarantine", day, recipe=made_by, inputs=[land]) as quarantine:
             write_bad(quarantine, tables)
-        with lake.writing("validate", day, settings=digest, inputs=[land, *before]) as staging:
+        with writing(settings, "validate", day) as staging:
             staging.facts["trusted"] = not reason
             staging.facts["reason"] = reason
             staging.facts |= expectations.facts(results)
@@ -111,14 +112,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
                 staging.facts[f"bad_{table.name}"] = table.evidence.bad_rows
             if not reason:
                 write_clean(staging, land, tables, settings.spark.partitions)
-    report = settings.report("validate", day)
-    data_docs.write_report(report, day, reason, results)
+    data_docs.write_report(settings.report("validate", day), day, reason, results)
     if reason:
-        bad_rows = lake.root / "quarantine" / f"day={day}"
-        raise UntrustedDay(
-            f"{day} is not trusted. {reason} Fix the input and land the day again, or relax the "
-            f"limits in [validation]. The report is in {report}, the bad rows are in {bad_rows}."
-        )
+        raise UntrustedDay(refusal(settings, day, reason))
 
 
 def in_background(name: str) -> Future[ModuleType]:

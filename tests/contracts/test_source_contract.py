@@ -210,6 +210,9 @@ class Visits:
     def tables(self, day):
         return (ENGAGEMENT_TABLE,)
 
+    def files(self, day):
+        return [file for file in self.settings.path.glob("*.visits") if file.stem == str(day)]
+
     def absent(self, table):
         return frozenset({"item_id", "time_ms"})
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.pipeline.plan import recipe
 from jobs.settings import EmbeddingSettings, MatrixSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
 
@@ -48,9 +49,7 @@ def random_day(seed: int, n: int = 400) -> list[Engagement]:
 
 def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> None:
     """Commit a validated day of these engagements in one file; None: a day that was refused."""
-    with settings.lake.writing(
-        "validate", day, settings=settings.digest("source", "validation")
-    ) as staging:
+    with settings.lake.writing("validate", day, recipe=recipe(settings, "validate")) as staging:
         if rows is None:
             staging.facts |= {"trusted": False, "reason": "too few rows"}
             return

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
+from jobs.pipeline.plan import recipe
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
-from jobs.steps.publish import SETTINGS as PUBLISH_SETTINGS
+from jobs.steps.publish import content_id
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]
@@ -71,9 +72,7 @@ def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> P
 
     shown: the impressions; None for a day that validation refused.
     """
-    with settings.lake.writing(
-        "validate", day, settings=settings.digest("source", "validation")
-    ) as staging:
+    with settings.lake.writing("validate", day, recipe=recipe(settings, "validate")) as staging:
         staging.facts |= {
             "trusted": shown is not None,
             "reason": "" if shown is not None else "half of the rows are missing",
@@ -135,10 +134,12 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
     version = settings.open_registry().publish(
         "author", day, space, entities, fold_in, lineage={"days": []}
     )
-    with settings.lake.writing(
-        "publish", day, settings=settings.digest(*PUBLISH_SETTINGS)
-    ) as staging:
-        staging.facts |= {"version": version.id, "space": version.space, "digest": version.digest}
+    with settings.lake.writing("publish", day, recipe=recipe(settings, "publish")) as staging:
+        staging.facts |= {
+            "version": content_id(version),
+            "space": version.space,
+            "digest": version.digest,
+        }
     return settings.lake.get("publish", day)
 
 

@@ -21,7 +21,7 @@ KEYS = [*(f"user {n}" for n in range(50)), "", "é", "日本", "🌲"]
 
 def write(lake: Lake, spark, keys: list[str], partitions: int) -> dict[tuple[int, int], set[str]]:
     """Write a table by Spark. Returns (bucket, of) -> the keys in that file."""
-    with lake.writing("land", DAY, settings="s") as staging:
+    with lake.writing("land", DAY, recipe="s") as staging:
         rows = spark.createDataFrame([(key, n) for n, key in enumerate(keys)], "id string, n int")
         staging.write(rows, "t", ["id", "n"], partitions)
     files = {}

@@ -28,7 +28,7 @@ def lake(tmp_path) -> Lake:
 
 def commit(lake: Lake, text: str, n_files: int = 3) -> Partition:
     """A partition of some files that all hold the same text."""
-    with lake.writing("land", DAY, settings="s") as staging:
+    with lake.writing("land", DAY, recipe="s") as staging:
         (staging.path / "rows").mkdir()
         for number in range(n_files):
             (staging.path / "rows" / f"{number}.txt").write_text(text * 100)
@@ -146,7 +146,7 @@ def die(*args, **kwargs):
 
 setattr({owner}, {moment!r}, die)
 lake = store.Lake(Path(sys.argv[1]))
-with lake.writing("land", date(2024, 3, 1), settings="s") as staging:
+with lake.writing("land", date(2024, 3, 1), recipe="s") as staging:
     (staging.path / "rows").mkdir()
     (staging.path / "rows" / "0.txt").write_text("killed")
 """

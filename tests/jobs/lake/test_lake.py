@@ -23,7 +23,7 @@ def lake(tmp_path) -> Lake:
 
 
 def write(lake: Lake, text: str, **facts) -> None:
-    with lake.writing("matrix", DAY, settings="s") as staging:
+    with lake.writing("matrix", DAY, recipe="s") as staging:
         (staging.path / "table").mkdir()
         (staging.path / "table" / "part-00000.txt").write_text(text)
         staging.facts |= facts
@@ -60,7 +60,7 @@ def test_new_content_replaces_the_partition(lake):
 
 def test_a_step_that_fails_keeps_the_old_partition_and_cleans_up(lake):
     write(lake, "old")
-    with pytest.raises(ZeroDivisionError), lake.writing("matrix", DAY, settings="s") as staging:
+    with pytest.raises(ZeroDivisionError), lake.writing("matrix", DAY, recipe="s") as staging:
         (staging.path / "half").write_text("half")
         raise ZeroDivisionError
     assert texts(lake.root) == ["old"]
@@ -81,7 +81,7 @@ if moment == "before the move":
     store.place = die
 else:
     store.write_file = die
-with store.Lake(Path(root)).writing("matrix", date(2022, 4, 25), settings="s") as staging:
+with store.Lake(Path(root)).writing("matrix", date(2022, 4, 25), recipe="s") as staging:
     (staging.path / "table").mkdir()
     (staging.path / "table" / "part-00000.txt").write_text("rows")
 """
@@ -115,7 +115,7 @@ def test_spark_writes_the_same_rows_as_the_same_bytes_in_any_order(lake, spark):
     digests = []
     for order in (rows, rows[::-1]):
         table = spark.createDataFrame(order, "id string, n int").repartition(5)
-        with lake.writing("land", DAY, settings="s") as staging:
+        with lake.writing("land", DAY, recipe="s") as staging:
             staging.write(table, "t", ["id", "n"], partitions=2)
         digests.append(lake.get("land", DAY).digest)
     assert digests[0] == digests[1]

@@ -19,7 +19,7 @@ def outcome(**fields) -> Outcome:
 
 
 def commit(settings, step: str, **facts) -> None:
-    with settings.lake.writing(step, DAY, settings="s") as staging:
+    with settings.lake.writing(step, DAY, recipe="s") as staging:
         staging.facts |= facts
 
 

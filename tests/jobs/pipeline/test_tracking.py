@@ -53,9 +53,7 @@ def step_run(settings: Settings, step: str, day: date) -> Iterator:
 
 
 def commit(settings: Settings, step: str, day: date, **facts) -> Partition:
-    with settings.lake.writing(
-        step, day, settings=settings.digest(*plan.module(step).SETTINGS)
-    ) as staging:
+    with settings.lake.writing(step, day, recipe=plan.recipe(settings, step)) as staging:
         staging.facts |= facts
     return settings.lake.get(step, day)
 
@@ -65,7 +63,7 @@ def commit_model(settings: Settings, day: date, seed: int = 0) -> Partition:
     import torch
 
     torch.manual_seed(seed)
-    with settings.lake.writing("train", day, settings=settings.digest(*DIGEST)) as staging:
+    with settings.lake.writing("train", day, recipe="s") as staging:
         save(staging.path, build(KIND, SPEC, read_options(KIND, {})).eval(), "author-s")
         staging.facts |= {"space": "author-s", "embedding": f"author/{DAYS[0]}.r1", "rows": 5}
     return settings.lake.get("train", day)

@@ -276,7 +276,7 @@ def edges_with_one_undated(file: Path, dated: int) -> Edgelist:
 def test_rows_without_a_time_are_counted(spark, tmp_path):
     source = edges_with_one_undated(tmp_path / "edges.txt.gz", dated=99)
     assert len(rows_of(source, spark, "engagements")) == 99
-    assert source.notes(DAYS[0]) == {"undated_rows_in_log": 1}
+    assert source.notes(DAYS[0]) == {"undated_rows": 1}
 
 
 def test_a_log_with_too_many_rows_without_a_time_is_refused(tmp_path):

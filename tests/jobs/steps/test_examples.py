@@ -178,7 +178,7 @@ def test_a_refused_day_and_a_source_without_impressions_are_reported(spark, tmp_
     message = f"No examples for {DAYS[0]}: half of the rows are missing"
     with pytest.raises(UntrustedDay, match=message):
         examples.run(spark, settings, DAYS[0])
-    with settings.lake.writing("validate", DAYS[0], settings="") as staging:
+    with settings.lake.writing("validate", DAYS[0], recipe="") as staging:
         staging.facts |= {"trusted": True, "reason": ""}
     with pytest.raises(Skip, match="no impressions"):
         examples.run(spark, settings, DAYS[0])

@@ -59,7 +59,7 @@ def test_the_interval_is_bit_for_bit_the_first_one(
     }
     ranker = settings.ranker.model_copy(update={"bootstrap": resamples, "seed": seed})
     settings = settings.model_copy(update={"ranker": ranker})
-    with settings.lake.writing("evaluate", DAY, settings="") as staging:
+    with settings.lake.writing("evaluate", DAY, recipe="") as staging:
         pq.write_table(pa.table(predictions), staging.path / PREDICTIONS)
     estimate = gate.compare(settings, settings.lake.get("evaluate", DAY))
     difference, low, high, drawn = first_implementation(
@@ -83,7 +83,7 @@ def test_a_day_with_one_outcome_promotes_without_a_picture(settings):
         "champion": [0.1, 0.2, 0.3],
         "challenger": [0.3, 0.2, 0.1],
     }
-    with settings.lake.writing("evaluate", DAY, settings="") as staging:
+    with settings.lake.writing("evaluate", DAY, recipe="") as staging:
         staging.facts |= {"champion": "2024-01-01", "challenger": "2024-01-02"}
         pq.write_table(pa.table(predictions), staging.path / PREDICTIONS)
     gate.run(None, settings, DAY)

@@ -87,10 +87,10 @@ def test_groups_that_are_too_small_are_left_out(spark, tmp_path):
 
 
 def commit(settings, with_profiles: bool) -> None:
-    with settings.lake.writing("validate", FIRST, settings="") as staging:
+    with settings.lake.writing("validate", FIRST, recipe="") as staging:
         if with_profiles:
             write_profiles(staging.path / "consumers", 2)
-    with settings.lake.writing("fold_in", FIRST, settings="") as staging:
+    with settings.lake.writing("fold_in", FIRST, recipe="") as staging:
         write_consumers(staging.path / "consumer", 2)
 
 

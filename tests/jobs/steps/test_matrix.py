@@ -174,8 +174,7 @@ def spread_day(
     settings: Settings, spark, day: date, rows: list[Engagement], partitions: int
 ) -> None:
     """Commit a validated day, written by Spark as the earlier steps write it."""
-    digest = settings.digest("source", "validation")
-    with settings.lake.writing("validate", day, settings=digest) as staging:
+    with settings.lake.writing("validate", day, recipe="s") as staging:
         staging.facts |= {"trusted": True, "reason": ""}
         table = spark.createDataFrame(table_of(rows).select(ENGAGEMENTS))
         staging.write(table, "engagements", keys=list(ENGAGEMENTS), partitions=partitions)

@@ -122,7 +122,7 @@ def test_the_previous_day_is_the_newest_trusted_one(tmp_path):
     settings = ranker_settings(tmp_path)
     commit_validated(settings, DAYS[0], impressions(DAYS[0], 5))
     commit_validated(settings, DAYS[1], None)
-    with settings.lake.writing("validate", DAYS[2], settings="") as staging:
+    with settings.lake.writing("validate", DAYS[2], recipe="") as staging:
         staging.facts |= {"trusted": True, "reason": ""}
     assert chain.previous(settings, DAYS[3]) == DAYS[0]
     assert chain.previous(settings, DAYS[0]) is None
@@ -322,7 +322,7 @@ def test_the_gate_reads_the_predictions(settings, noise, promoted):
         "label": labels,
         "champion": champion,
     }
-    with settings.lake.writing("evaluate", DAYS[2], settings="") as staging:
+    with settings.lake.writing("evaluate", DAYS[2], recipe="") as staging:
         staging.facts |= {"champion": str(DAYS[0]), "challenger": str(DAYS[1]), "rows": 600}
         table["challenger"] = champion + noise * rng.normal(size=600)
         pq.write_table(pa.table(table), staging.path / "predictions.parquet")

@@ -182,7 +182,7 @@ def test_six_bad_rows_of_a_hundred_are_too_many_and_the_refusal_is_kept(spark, d
     assert str(settings.home) not in verdict.facts["reason"]
     assert table_of(settings.lake.get("quarantine", DAY), "impressions").num_rows == 6
     assert current(settings, "validate", DAY) == verdict
-    assert ensure(settings, "validate", DAY, lambda: spark) == verdict
+    assert ensure(settings, "validate", DAY, lambda: spark).partition == verdict
     page = (settings.report("validate", DAY) / "data_docs.html").read_text()
     assert "Not trusted" in page
     assert "label_click is 0 or 1, in at least 95 % of the rows" in page
@@ -195,7 +195,7 @@ def test_columns_that_are_not_the_schemas_are_refused_before_any_row_is_judged(s
     labels = changed.schema.get_field_index("label_click")
     changed = changed.set_column(labels, "label_click", changed["label_click"].cast(pa.string()))
     changed = changed.replace_schema_metadata(None)  # Spark's own record of the types
-    with settings.lake.writing("land", DAY, settings=landed.settings) as staging:
+    with settings.lake.writing("land", DAY, recipe=landed.recipe) as staging:
         (staging.path / "impressions").mkdir()
         pq.write_table(changed, staging.path / "impressions" / "part-00000.parquet")
     message = (
