@@ -5,6 +5,7 @@ A command imports what it needs when it runs, so that every other command starts
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -153,21 +154,118 @@ def run(
     first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first day.")],
     last: Annotated[datetime, typer.Option("--to", formats=DAY, help="The last day, included.")],
 ) -> None:
-    """Run every step of these days without Airflow.
+    """Run these days without Airflow; what is current is reused.
 
     Example: evergreen run --from 2022-04-24 --to 2022-04-28
     """
-    from jobs.pipeline.loop import run_days
+    from jobs.pipeline.loop import report_reasons, run_days
     from jobs.settings import load_settings
 
     board, reasons = run_days(load_settings(), first.date(), last.date())
-    for (day, name), reason in reasons.items():
-        typer.secho(
-            f"{day} {name}: {reason}",
-            fg="red" if board.cell(day, name).state == "failed" else None,
-            err=True,
-        )
+    report_reasons(board, reasons)
     raise typer.Exit(1 if board.failed() else 0)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Show data, embeddings and ranker: newest day, age, what is stale and why.
+
+    Exit code 1 where something is late.  Example: evergreen status
+    """
+    from datetime import UTC
+
+    from jobs.pipeline import status as pipeline_status
+    from jobs.settings import load_settings
+
+    found = pipeline_status.status(load_settings(), datetime.now(UTC))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1))
+    else:
+        for line in pipeline_status.lines(found):
+            typer.echo(line)
+    raise typer.Exit(1 if found.late else 0)
+
+
+@app.command()
+def backfill(
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY, help="The first day; default: any.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=DAY, help="The last day; default: any.")
+    ] = None,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only days of which something is not current.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show, but run nothing.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Run in this process, also where Airflow runs.")
+    ] = False,
+) -> None:
+    """Run old days again as far as they are not current: by Airflow if it runs, or else here.
+
+    Example: evergreen backfill --from 2022-04-25 --to 2022-05-06 --changed --dry-run
+    """
+    from jobs.local.backfill import run
+    from jobs.pipeline import backfill as plan
+    from jobs.settings import load_settings
+
+    settings = load_settings()
+    days = plan.days_of(settings, first and first.date(), last and last.date(), changed)
+    for line in plan.lines(days):
+        typer.echo(line)
+    to_run = [planned.day for planned in days if planned.to_run]
+    if to_run and not dry_run:
+        raise typer.Exit(0 if run(settings, to_run[0], to_run[-1], here) else 1)
+
+
+@app.command()
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Compute damaged partitions and versions again.")
+    ] = False,
+) -> None:
+    """Compare every file of the lake and the registry with the digest it was committed with.
+
+    Exit code 1 where something is damaged.  Example: evergreen verify
+    """
+    from jobs.pipeline.verify import repair as repair_all
+    from jobs.pipeline.verify import verify as verify_all
+    from jobs.settings import load_settings
+
+    settings = load_settings()
+    damaged = verify_all(settings)
+    for fault in damaged:
+        typer.secho(str(fault), fg="red", err=True)
+    if damaged and repair:
+        damaged = repair_all(settings, damaged)
+    raise typer.Exit(1 if damaged else 0)
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(help="Days to keep, the newest ones.", min=1)] = 90,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is shown.")] = False,
+) -> None:
+    """Show what nothing needs any more: lake, registry, reports, logs, MLflow runs.
+
+    Kept are the newest days and what they read, versions with an alias, and registered models.
+    Example: evergreen gc --keep 60 --delete
+    """
+    from jobs.pipeline import garbage
+    from jobs.settings import load_settings
+
+    settings = load_settings()
+    found = garbage.find(settings, keep)
+    for line in garbage.lines(found):
+        typer.echo(line)
+    if delete:
+        garbage.delete(settings, found)
+        typer.echo("Deleted.")
+    elif found:
+        typer.echo("Nothing was deleted: run again with --delete.")
 
 
 experiment = typer.Typer(

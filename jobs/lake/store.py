@@ -232,6 +232,14 @@ class Lake:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
+    def remove(self, partition: Partition) -> None:
+        """Delete a partition. A reader that has its files open can go on."""
+        home = self.home(partition.step, partition.day)
+        with locked(home / LOCK):
+            # First: without a manifest nothing points at files that are half deleted.
+            (home / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(home, ignore_errors=True)
+
     def home(self, step: str, day: date) -> Path:
         """The folder of a step and day."""
         return self.root / step / f"day={day}"

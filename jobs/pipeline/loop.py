@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable
 from datetime import date
 
+import typer
+
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
 from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, request
@@ -58,6 +60,13 @@ def run_half(
         state = "reused" if result.reused else "done"
         board.set(day, step, state, time.perf_counter() - started)
         show()
+
+
+def report_reasons(board: Board, reasons: Reasons) -> None:
+    """Print why steps did not run, failures in red."""
+    for (day, step), reason in reasons.items():
+        color = "red" if board.cell(day, step).state == "failed" else None
+        typer.secho(f"{day} {step}: {reason}", fg=color, err=True)
 
 
 def described(settings: Settings, step: str, day: date, reason: Exception) -> str:

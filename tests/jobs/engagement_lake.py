@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from prepared import validated
 
-from jobs.pipeline.plan import recipe
 from jobs.settings import EmbeddingSettings, MatrixSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
 
@@ -49,7 +49,7 @@ def random_day(seed: int, n: int = 400) -> list[Engagement]:
 
 def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> None:
     """Commit a validated day of these engagements in one file; None: a day that was refused."""
-    with settings.lake.writing("validate", day, recipe=recipe(settings, "validate")) as staging:
+    with validated(settings, day) as staging:
         if rows is None:
             staging.facts |= {"trusted": False, "reason": "too few rows"}
             return

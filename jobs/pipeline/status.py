@@ -1,0 +1,205 @@
+"""What a home holds, how old it is, and what is stale in it and why: one look at everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jobs.pipeline import chain
+from jobs.pipeline.freshness import Freshness, Verdict
+from jobs.pipeline.garbage import kept_since
+from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, first_day, freshness
+from jobs.settings import Settings, days_between
+from jobs.sources import open_source, reopen_sources
+
+GRACE_H = 3.0  # hours that the night's run may take
+SHOWN = 8  # days of a part that are listed on a terminal
+PARTS = {  # part -> its steps; the last one is what the part is for
+    "data": EMBEDDING_STEPS[:2],
+    "embeddings": EMBEDDING_STEPS[2:],
+    "ranker": RANKER_STEPS,
+}
+
+
+@dataclass(frozen=True)
+class DayState:
+    """A day of one part: the steps that are not current, and the first reason, in words.
+
+    refused: validation refused the day, so that there is nothing to compute from it. idle: the day
+    has nothing for this part.
+    """
+
+    day: date
+    to_run: list[str]
+    why: str
+    refused: bool = False
+    idle: bool = False
+
+
+@dataclass(frozen=True)
+class PartState:
+    """A part of the pipeline. newest: the newest day that is complete and current; None: no day.
+
+    age_days: how many days before `today` that is. waiting: the days that are not current.
+    """
+
+    part: str
+    newest: date | None
+    age_days: int | None
+    current_days: int
+    refused: list[date]
+    waiting: list[DayState]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """today: the date in the log's time zone. late: what should be there by now and is not."""
+
+    today: date
+    first: date
+    last: date
+    parts: list[PartState]
+    champion: str
+    late: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return plain(asdict(self))
+
+
+def status(settings: Settings, now: datetime) -> Status:
+    """Look at all days of the log and of the lake. now: any moment with a time zone."""
+    reopen_sources()
+    source = open_source(settings.source)
+    today = now.astimezone(ZoneInfo(source.timezone)).date()
+    days = known_days(settings)
+    look = freshness(settings)
+    parts = [part_state(settings, look, part, days, today) for part in PARTS]
+    return Status(
+        today=today,
+        first=days[0],
+        last=days[-1],
+        parts=parts,
+        champion=champion(settings, days),
+        late=late(settings, parts, now) if settings.services.live else [],
+    )
+
+
+def known_days(settings: Settings) -> list[date]:
+    """From the first day of the log or the lake, that was not deleted, to the last of either."""
+    last = open_source(settings.source).span()[1]
+    landed = settings.lake.days(EMBEDDING_STEPS[0])
+    first = max(first_day(settings), kept_since(settings) or date.min)
+    return days_between(first, max([last, *landed[-1:]]))
+
+
+def part_state(
+    settings: Settings, look: Freshness, part: str, days: list[date], today: date
+) -> PartState:
+    """Every day of one part."""
+    note = ""
+    if part == "ranker":
+        start = chain.start_day(settings)
+        days = [day for day in days if start and day >= start]
+        note = "" if start else "the log has no impressions: there is nothing to rank"
+    current: list[date] = []
+    refused: list[date] = []
+    waiting: list[DayState] = []
+    for day in days:
+        state = day_state(look, part, day)
+        if state.refused:
+            refused.append(day)
+        elif state.idle:
+            continue
+        elif state.to_run:
+            waiting.append(state)
+        else:
+            current.append(day)
+    newest = current[-1] if current else None
+    age = (today - newest).days if newest else None
+    return PartState(part, newest, age, len(current), refused, waiting, note)
+
+
+def day_state(look: Freshness, part: str, day: date) -> DayState:
+    """Which steps of a part and day would run now, and why the first of them would."""
+    validated = look.current("validate", day)
+    if validated is not None:
+        if not validated.facts["trusted"]:
+            return DayState(day, [], "", refused=True)
+        if part == "ranker" and not chain.rankable(validated):
+            return DayState(day, [], "", idle=True)
+    to_run = []
+    why = ""
+    for step in PARTS[part]:
+        verdict = look.judge(step, day)
+        if not verdict.current:
+            to_run.append(step)
+            why = why or reason(step, verdict)
+    return DayState(day, to_run, why)
+
+
+def reason(step: str, verdict: Verdict) -> str:
+    """Why a step would run, as "matrix/2024-03-01: its settings have changed"."""
+    if verdict.partition is None:
+        return f"{step} is missing"
+    return f"{verdict.because or verdict.partition.key}: {verdict.why}"
+
+
+def champion(settings: Settings, days: list[date]) -> str:
+    """Training day of the ranker that serves; empty where there is none."""
+    for day in reversed(days):
+        promoted = settings.lake.find("promote", day)
+        if promoted is not None:
+            return str(promoted.facts["champion"])
+    return ""
+
+
+def late(settings: Settings, parts: list[PartState], now: datetime) -> list[str]:
+    """What should be there at this hour and is not, for a log that still grows."""
+    zone = ZoneInfo(open_source(settings.source).timezone)
+    due = (now.astimezone(zone) - timedelta(hours=settings.services.lateness + GRACE_H)).date()
+    expected = due - timedelta(days=1)
+    found = []
+    for part in parts:
+        if part.note or expected in part.refused:
+            continue
+        if part.newest is None or part.newest < expected:
+            have = part.newest or "no day"
+            found.append(f"{part.part}: {expected} was due by now; the newest is {have}")
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Dates as texts, in dictionaries and lists of any depth."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, date) else value
+
+
+def lines(found: Status) -> Iterator[str]:
+    """The status for a terminal, a line each."""
+    yield f"log         {found.first} to {found.last}, today is {found.today}"
+    for part in found.parts:
+        yield f"{part.part:<11} {summary(part)}"
+        for state in part.waiting[:SHOWN]:
+            yield f"{'':<11}   {state.day}  {len(state.to_run)} steps to run: {state.why}"
+        if len(part.waiting) > SHOWN:
+            yield f"{'':<11}   … and {len(part.waiting) - SHOWN} more days (--json lists all)"
+    yield f"champion    {'the model of ' + found.champion if found.champion else 'none yet'}"
+    for late_line in found.late:
+        yield f"LATE        {late_line}"
+
+
+def summary(part: PartState) -> str:
+    if part.note:
+        return part.note
+    newest = f"newest {part.newest}, {part.age_days} days old" if part.newest else "no day yet"
+    counts = f"{part.current_days} days current, {len(part.waiting)} not"
+    refused = f", {len(part.refused)} refused" if part.refused else ""
+    return f"{newest}; {counts}{refused}"

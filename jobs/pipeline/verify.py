@@ -1,0 +1,66 @@
+"""Is everything that was committed still there, to the last byte? If not, it is made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from rich.progress import track
+
+from jobs.errors import EvergreenError, Skip
+from jobs.lake.integrity import damage, seen_file
+from jobs.pipeline.garbage import partitions
+from jobs.pipeline.plan import STEPS, ensure, execute
+from jobs.settings import Settings
+from jobs.spark.session import spark_session
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What is damaged, how, and the step that makes it again."""
+
+    name: str
+    faults: list[str]
+    step: str
+    day: date
+
+    def __str__(self) -> str:
+        return f"{self.name} is damaged: {', '.join(self.faults)}"
+
+
+def verify(settings: Settings) -> list[Damaged]:
+    """Read every file of every partition and version; shows progress."""
+    damaged = []
+    for partition in track(list(partitions(settings)), "lake", transient=True):
+        if faults := damage(partition, thorough=True):
+            # Else its unchanged size and times would vouch for it at its next use.
+            seen_file(partition.path).unlink(missing_ok=True)
+            damaged.append(Damaged(partition.key, faults, partition.step, partition.day))
+    registry = settings.open_registry()
+    n_versions = sum(len(registry.versions(name)) for name in registry.names())
+    checks = track(registry.verify_all(), "registry", total=n_versions, transient=True)
+    for version_id, faults in checks:
+        if faults:
+            # NAME/DAY.rREVISION
+            day = date.fromisoformat(version_id.rpartition("/")[2].partition(".")[0])
+            damaged.append(Damaged(version_id, faults, "publish", day))
+    return damaged
+
+
+def repair(settings: Settings, damaged: list[Damaged]) -> list[Damaged]:
+    """Compute again what is damaged, inputs first; returns what could not be repaired."""
+    in_order = sorted(damaged, key=lambda fault: (fault.day, order(fault.step)))
+    failed = []
+    for fault in in_order:
+        run = execute if fault.step == "publish" else ensure
+        # The rows that validation has put aside are written with its verdict.
+        step = "validate" if fault.step == "quarantine" else fault.step
+        try:
+            run(settings, step, fault.day, lambda: spark_session(settings))
+        except (EvergreenError, Skip) as error:
+            failed.append(Damaged(fault.name, [str(error)], fault.step, fault.day))
+    return failed
+
+
+def order(step: str) -> int:
+    return STEPS.index(step) if step in STEPS else 0
