@@ -6,7 +6,8 @@ on the command line; `responses` holds the JSON that both of these return. Under
     loaded               an open version, and the questions it answers
     files, shards        the immutable arrays of a version; `checks` validates them
     vectors, chunked     these arrays as they are read; `search` finds the nearest vectors
-    catalog, versions    which versions exist, and which of them the aliases point at
+    catalog, versions    which versions exist, and which of them are current
+    aliases              which versions the aliases point at, and pointed at before
 
 Nothing here imports Spark, torch, Airflow, MLflow, `jobs` or `models`, so any service can use it.
 numba is imported only when a version's fold-in is used.

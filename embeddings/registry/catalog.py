@@ -1,4 +1,6 @@
-"""The catalog: which versions exist and what the aliases point at, in SQLite or PostgreSQL.
+"""The catalog: which versions exist, what the aliases point at, and what they pointed at before.
+
+It is a database in SQLite or PostgreSQL.
 
 Several processes may write at the same time. Writers take turns (SQLite: BEGIN IMMEDIATE in WAL
 mode; PostgreSQL: an advisory lock), so a revision number is assigned once and an alias moves
@@ -41,7 +43,7 @@ from embeddings.durable import locked
 from embeddings.registry.errors import CatalogError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 BUSY_TIMEOUT_S = 60  # how long one writer waits for another
 WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock: "EVGR" in ASCII
 ADDRESSES = (
@@ -74,6 +76,9 @@ class VersionRow(Base):
     name: Mapped[str] = mapped_column(String(100))
     day: Mapped[date] = mapped_column(Date)
     revision: Mapped[int]
+    # Grows with every publication that changes what is current. Of a day's versions, the one with
+    # the highest number was published last and is current, whatever its revision number.
+    sequence: Mapped[int] = mapped_column(server_default="0")
     space: Mapped[str] = mapped_column(String(200))
     digest: Mapped[str] = mapped_column(String(64))
     dim: Mapped[int]
@@ -81,6 +86,19 @@ class VersionRow(Base):
     lineage: Mapped[dict[str, Any]] = mapped_column(JSON)
     # UTC, without a time zone. Only shown to people: no decision depends on it.
     published_at: Mapped[datetime] = mapped_column(DateTime)
+
+
+class DayRow(Base):
+    """The last revision number that a day has assigned, also if that version was removed since.
+
+    A removed version's number is never given to other content.
+    """
+
+    __tablename__ = "days"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    last_revision: Mapped[int]
 
 
 class AliasRow(Base):
@@ -92,6 +110,23 @@ class AliasRow(Base):
     alias: Mapped[str] = mapped_column(String(100), primary_key=True)
     version_key: Mapped[int] = mapped_column(ForeignKey("versions.key"))
     version: Mapped[VersionRow] = relationship(lazy="joined")
+
+
+class MoveRow(Base):
+    """One move of an alias; the columns mean what they mean in `aliases.AliasMove`.
+
+    Versions are stored as texts, without a foreign key: the history outlives removed versions.
+    """
+
+    __tablename__ = "alias_moves"
+
+    key: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    alias: Mapped[str] = mapped_column(String(100))
+    from_version: Mapped[str | None] = mapped_column(String(150))
+    to_version: Mapped[str | None] = mapped_column(String(150))
+    moved_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
+    reason: Mapped[str] = mapped_column(String(500))
 
 
 class Catalog:
@@ -147,6 +182,7 @@ class Catalog:
                 "move an alias, run as a user who may write its folder."
             )
         with Session(self.writer, expire_on_commit=False) as session, session.begin():
+            session.connection()  # waits for other writers now, not at the first statement
             yield session
 
 

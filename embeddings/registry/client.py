@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import files, versions
+from embeddings.registry import aliases, files, versions
+from embeddings.registry.aliases import AliasMove
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
 from embeddings.registry.loaded import (
@@ -33,6 +35,7 @@ from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import LATEST, NAME, Version
 
 __all__ = [
+    "AliasMove",
     "Entity",
     "FoldedVector",
     "Loaded",
@@ -82,38 +85,45 @@ class Registry:
         fold_in: FoldIn,
         lineage: dict[str, Any],
     ) -> Version:
-        """Publish a version, completely or not at all, and return it. Raises BadVersion.
+        """Publish a version, completely or not at all, and return it.
 
         entities: entity -> its vectors, or a folder of shards written by `shards.write_shard`. The
         files of a folder are hard-linked where the file system allows it.
         fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
         lineage: what the version was computed from, as JSON values.
 
-        'latest' moves to the version unless it points at a newer day. Content that is already
-        published for that day is not published again: the existing version, with its lineage, is
-        returned. Different content becomes the day's next revision. If the process is killed, the
-        next call with the same content completes the publication.
+        The version becomes the current one of its day, and 'latest' moves to it unless it points
+        at a newer day. New content is the day's next revision. Content that was published for that
+        day before keeps its revision number and its lineage; its files are replaced if they are
+        damaged. If the process is killed, the next call with the same content completes the
+        publication. Raises BadVersion, BadRequest.
         """
+        versions.require_day(day)
         _check_published(name, space, list(entities), lineage)
         # Files first: the catalog must never refer to files that do not exist yet.
-        manifest = files.publish_files(self._files, name, day, space, entities, fold_in, lineage)
-        with self.catalog.writing() as session:
-            return self._version(versions.record(session, manifest, day))
+        writing = files.publishing_files(self._files, name, day, space, entities, fold_in, lineage)
+        with writing as manifest, self.catalog.writing() as session:
+            row = versions.record(session, manifest, day)
+            aliases.point(session, LATEST, row, only_forward=True)
+            return self._version(row)
 
     def set_alias(
-        self, name: str, alias: str, version: Version, only_forward: bool = False
+        self,
+        name: str,
+        alias: str,
+        version: Version,
+        only_forward: bool = False,
+        reason: str = "",
     ) -> Version:
         """Point an alias at a version and return the version it now points at.
 
-        only_forward: leave the alias unchanged if the move would be to an older version. 'latest'
-        cannot be set: only publishing moves it. Raises BadRequest, UnknownName, UnknownVersion.
+        only_forward: leave the alias unchanged if the move would be to an older day, or to a
+        version of the same day that was published earlier. reason: kept in the alias's history.
+        'latest' cannot be set: only publishing moves it. Raises BadRequest, UnknownName,
+        UnknownVersion.
         """
-        # `find` would read an alias that looks like a day as the day.
-        if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
-            raise BadRequest(
-                f"{alias!r} cannot be set as an alias: use letters, digits, _ and -, "
-                f"but not a day, and not {LATEST!r}, which only publishing moves."
-            )
+        _check_alias(alias)
+        aliases.require_reason(reason)
         if version.name != name:
             raise BadRequest(
                 f"Alias {alias!r} of '{name}' cannot point at {version.id}, "
@@ -121,7 +131,56 @@ class Registry:
             )
         with self.catalog.writing() as session:
             row = versions.of_day(session, name, version.day, version.revision)
-            return self._version(versions.point(session, alias, row, only_forward))
+            return self._version(aliases.point(session, alias, row, only_forward, reason))
+
+    def delete_alias(self, name: str, alias: str, reason: str = "") -> None:
+        """Delete an alias; its history stays.
+
+        'latest' cannot be deleted. Raises BadRequest, UnknownName, UnknownVersion.
+        """
+        _check_alias(alias)
+        aliases.require_reason(reason)
+        with self.catalog.writing() as session:
+            aliases.delete(session, name, alias, reason)
+
+    # Removing
+
+    def remove(self, version: Version) -> None:
+        """Remove a version from the catalog, and delete its files.
+
+        The number of the removed revision is not used again for its day. A process that has loaded
+        the version can go on using it. If the process is killed, files may remain, which
+        `sweep_orphans` deletes. Raises PinnedVersion if an alias points at the version,
+        UnknownName, UnknownVersion.
+        """
+        with files.locked_embedding(self._files, version.name):
+            # Row first: files without a row are only waste, but a row without files is a fault.
+            with self.catalog.writing() as session:
+                home = self._version(versions.remove(session, version)).path
+            files.discard(self._files, home)
+
+    def sweep_orphans(self, older_than_s: float) -> list[Path]:
+        """Delete folders of content that no version refers to, and return what they were.
+
+        They remain after a publication or a removal was killed. older_than_s: age in seconds below
+        which a folder is kept, because its publisher may be about to record it.
+        """
+        unrecorded = sorted(files.content_folders(self._files) - self._recorded())
+        swept = []
+        for home in unrecorded:
+            if _age_s(home) < older_than_s:
+                continue
+            with files.locked_embedding(self._files, home.parts[-3]):
+                # Read again: a publisher that held the lock may have recorded it meanwhile.
+                if home not in self._recorded():
+                    files.discard(self._files, home)
+                    swept.append(home)
+        return swept
+
+    def _recorded(self) -> set[Path]:
+        """The folders of all versions."""
+        with self.catalog.reading() as session:
+            return versions.folders(session, self._files)
 
     # Finding
 
@@ -131,25 +190,38 @@ class Registry:
             return versions.names(session)
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of an embedding, by day and revision. Raises UnknownName."""
+        """All versions of an embedding. Raises UnknownName.
+
+        By day, and of a day in the order in which they were published: the last version of each day
+        is its current one.
+        """
         with self.catalog.reading() as session:
             return [self._version(row) for row in versions.every(session, name)]
 
     def aliases(self, name: str) -> dict[str, Version]:
         """Every alias of an embedding, and the version it points at. Raises UnknownName."""
         with self.catalog.reading() as session:
-            rows = versions.aliases(session, name)
+            rows = aliases.aliases(session, name)
             return {row.alias: self._version(row.version) for row in rows}
 
     def alias(self, name: str, alias: str) -> Version:
         """The version that an alias points at. Raises UnknownName, UnknownVersion."""
         with self.catalog.reading() as session:
-            return self._version(versions.aliased(session, name, alias))
+            return self._version(aliases.aliased(session, name, alias))
+
+    def history(self, name: str, alias: str | None = None) -> list[AliasMove]:
+        """The moves of one alias, or of all aliases, newest first.
+
+        Raises UnknownName, and UnknownVersion for an alias that never existed.
+        """
+        with self.catalog.reading() as session:
+            return aliases.history(session, name, alias)
 
     def version(self, name: str, day: date | None = None, revision: int | None = None) -> Version:
-        """The version of a day, by default its last revision; without a day, the latest version.
+        """A revision of a day, by default the current one; without a day, the latest version.
 
-        Raises UnknownName, UnknownVersion.
+        The current revision of a day is the one that was published last. Raises UnknownName,
+        UnknownVersion, BadRequest.
         """
         if day is None:
             return self.alias(name, LATEST)
@@ -159,8 +231,8 @@ class Registry:
     def find(self, name: str, reference: str = LATEST) -> Version:
         """The version that a text refers to. Raises UnknownName, UnknownVersion, BadRequest.
 
-        reference: a day ('2022-04-25', its last revision), one revision of it ('2022-04-25.r1'),
-        or an alias ('latest').
+        reference: a day ('2022-04-25', its current revision), one revision of it
+        ('2022-04-25.r1'), or an alias ('latest').
         """
         match = REFERENCE.fullmatch(reference)
         if match is None:
@@ -189,6 +261,18 @@ class Registry:
         Raises DamagedVersion.
         """
         return files.verify_files(version.path)
+
+    def verify_all(self) -> Iterator[tuple[str, list[str]]]:
+        """Compare every file of every version with its published digest, one version at a time.
+
+        Yields the version's id and what is wrong with its files; an intact version has no faults.
+        """
+        for name in self.names():
+            for version in self.versions(name):
+                found = files.faults(version.path)
+                # A version that was removed meanwhile has lost its files by intent.
+                if not found or version.path in self._recorded():
+                    yield version.id, found
 
     def get(
         self,
@@ -279,6 +363,23 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
             f"in '{version.space}'."
         )
     return Loaded(version, files.open_files(version.path))
+
+
+def _check_alias(alias: str) -> None:
+    # `find` would read an alias that looks like a day as the day.
+    if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
+        raise BadRequest(
+            f"{alias!r} cannot be set as an alias, or deleted: use letters, digits, _ and -, "
+            f"but not a day, and not {LATEST!r}, which only publishing moves."
+        )
+
+
+def _age_s(folder: Path) -> float:
+    """Seconds since a folder was filled; 0 if it does not exist any more."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:

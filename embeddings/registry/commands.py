@@ -18,7 +18,8 @@ from typer.core import TyperGroup
 from embeddings.lookalike import SUMMARIES
 from embeddings.registry import responses
 from embeddings.registry.client import Registry
-from embeddings.registry.errors import BadRequest, RegistryError
+from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
+from embeddings.registry.files import REMEDY
 from embeddings.registry.versions import LATEST
 
 SHOWN_NUMBERS = 6  # of a vector, in a table with many
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the embedding, as `list` shows it.")]
+Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="For example serving.")]
 Day = Annotated[
     str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")
 ]
@@ -70,7 +72,7 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     described = responses.versions(_registry(ctx), name)
     if as_json:
         return _print_json(described)
-    columns = ("version", "alias", "dim", "consumers", "folded", "producers", "digest")
+    columns = ("version", "current", "alias", "dim", "consumers", "folded", "producers", "digest")
     # Several, in order of first use, if a day was too far from the anchor and opened a new space.
     spaces = dict.fromkeys(version["space"] for version in described)
     caption = f"of {name} in space {', then '.join(spaces)}"
@@ -85,7 +87,7 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
     """
     registry = _registry(ctx)
     version = registry.find(name, day)
-    described = responses.describe(version, registry.aliases(name))
+    described = responses.detail(registry, version)
     described["path"] = str(version.path)
     if as_json:
         return _print_json(described)
@@ -204,18 +206,92 @@ def lookalike(
 
 
 @app.command()
-def verify(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = False) -> None:
-    """Compare a version's files with their published digests.
+def alias(
+    ctx: typer.Context,
+    name: Name,
+    alias: Alias,
+    day: Annotated[
+        str | None, typer.Option(help="Where it shall point: a day, a revision or an alias.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it instead.")] = False,
+    reason: Annotated[str, typer.Option(help="Kept in the history of the alias.")] = "",
+) -> None:
+    """Point an alias at a version, or delete it. A version with an alias cannot be removed.
+
+    Example: evergreen registry alias author serving --day 2022-04-25 --reason "bad log"
+    """
+    registry = _registry(ctx)
+    if delete == (day is not None):
+        raise BadRequest("Give either --day, to point the alias at a version, or --delete.")
+    if day is None:
+        registry.delete_alias(name, alias, reason)
+        return typer.echo(f"{alias} of {name} is deleted")
+    version = registry.set_alias(name, alias, registry.find(name, day), reason=reason)
+    return typer.echo(f"{alias} of {name} points at {version.id}")
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    name: Name,
+    alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the moves of the aliases, newest first.
+
+    Example: evergreen registry history author --alias latest
+    """
+    moves = responses.history(_registry(ctx), name, alias)
+    if as_json:
+        return _print_json(moves)
+    rows = []
+    for move in moves:
+        versions = (move["from_version"] or "none", move["to_version"] or "none")
+        rows.append((move["moved_at"], move["alias"], *versions, move["reason"]))
+    columns = ("when", "alias", "from", "to", "reason")
+    return _print_table(columns, rows, "" if moves else "No move is recorded yet.")
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the embedding; without it, verify everything.")
+    ] = None,
+    day: Day = LATEST,
+    as_json: Json = False,
+) -> None:
+    """Compare a version's files, or those of all versions, with their published digests.
 
     Example: evergreen registry verify author
     """
     registry = _registry(ctx)
+    if name is None:
+        return _verify_all(registry, as_json)
     version = registry.find(name, day)
     digests = registry.verify(version)
     if as_json:
         return _print_json({"version": version.id, "files": digests})
     caption = f"{version.id}: all {len(digests)} files are unchanged since publication"
     return _print_table(("file", "sha256"), digests.items(), caption)
+
+
+def _verify_all(registry: Registry, as_json: bool) -> None:
+    """Print one line per version as soon as it is verified. Exits with 1 if one is damaged."""
+    damaged = {}
+    verified = 0
+    for version, faults in registry.verify_all():
+        verified += 1
+        if faults:
+            damaged[version] = faults
+        if not as_json:
+            typer.echo(f"{version}: {', '.join(faults) or 'unchanged'}")
+    if as_json:
+        _print_json({"versions": verified, "damaged": damaged})
+    elif not damaged:
+        typer.echo(f"All {verified} versions are unchanged since publication.")
+    if damaged:
+        raise DamagedVersion(f"{len(damaged)} of {verified} versions are damaged. {REMEDY}")
 
 
 def _registry(ctx: typer.Context) -> Registry:
@@ -252,6 +328,7 @@ def _version_row(version: dict[str, Any]) -> tuple:
     folded_share = consumers["folded"] / max(consumers["rows"], 1)
     return (
         _reference(version),
+        "yes" if version["current"] else "replaced",
         ", ".join(version["aliases"]),
         version["dim"],
         f"{consumers['rows']:,}",

@@ -52,6 +52,10 @@ class DamagedVersion(RegistryError):
     """Files of a version are missing, truncated or changed."""
 
 
+class PinnedVersion(RegistryError):
+    """A version cannot be removed because an alias points at it; names the alias."""
+
+
 class CatalogError(RegistryError):
     """The catalog cannot be opened."""
 

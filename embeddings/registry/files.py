@@ -7,16 +7,21 @@
 A version is written to a staging folder, which is then renamed to the digest of its content, so
 that a version exists completely or not at all. The same content in the same shards gives the same
 folder, whichever process writes it and however often.
+
+Folders appear and disappear only under the lock of their embedding. A publisher holds it until the
+version is in the catalog, so no other process takes a folder away that is about to be recorded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
@@ -25,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.durable import file_digest, place, sweep, sync_tree, write_file
+from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
 from embeddings.registry.checks import checked_fold_in
 from embeddings.registry.errors import BadVersion, DamagedVersion
@@ -34,7 +39,8 @@ from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
 MANIFEST = "manifest.json"
 STAGING = "_staging"
-REMEDY = "Restore it from a backup, or delete this folder and publish the day again."
+DIGEST = re.compile(r"[0-9a-f]{64}")  # the name of a version's folder
+REMEDY = "Publish the day again, which replaces damaged files, or restore them from a backup."
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Files:
             ) from None
 
 
-def publish_files(
+@contextmanager
+def publishing_files(
     root: Path,
     name: str,
     day: date,
@@ -70,11 +77,12 @@ def publish_files(
     entities: Mapping[str, Vectors | Path],
     fold_in: FoldIn,
     lineage: dict[str, Any],
-) -> dict[str, Any]:
-    """Write a version's files below `root` and return its manifest.
+) -> Iterator[dict[str, Any]]:
+    """Write a version's files below `root`; the block gets its manifest, and should record it.
 
-    If the same content is already published, returns the existing manifest. Raises BadVersion if
-    the arrays cannot be a version, OSError if they cannot be written.
+    If the same content is already published, its files are replaced if they are damaged, and the
+    block gets the manifest that is there. No other process can remove the files while the block
+    runs. Raises BadVersion if the arrays cannot be a version, OSError if they cannot be written.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
     # A folder per writer, next to its destination: a rename cannot cross file systems.
@@ -99,11 +107,51 @@ def publish_files(
         write_file(staging / MANIFEST, _json(manifest).encode())
         sync_tree(staging)
         home = folder(root, name, day, digest)
-        place(staging, home)
-        return read_manifest(home)
+        with locked_embedding(root, name):
+            _place_intact(root, staging, home)
+            yield read_manifest(home)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         sweep(root / STAGING)
+
+
+def _place_intact(root: Path, staging: Path, home: Path) -> None:
+    """Place new content, or leave the same content that is there and intact.
+
+    A kill between taking damaged content away and placing the new one leaves a version without
+    files. It was damaged before, and the next publication completes it.
+    """
+    if not place(staging, home) and faults(home):
+        discard(root, home)
+        place(staging, home)
+
+
+def locked_embedding(root: Path, name: str) -> AbstractContextManager[None]:
+    """The right to place and to remove folders of one embedding, for one process at a time."""
+    return locked(root / name / ".lock")
+
+
+def discard(root: Path, home: Path) -> None:
+    """Delete the folder of a version, if it exists. Only under the embedding's lock.
+
+    It is renamed first, so a reader finds all of its files or none. One that has opened it keeps
+    its memory maps, which survive the deletion of their files.
+    """
+    aside = root / STAGING / uuid.uuid4().hex
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(home, aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside, ignore_errors=True)  # a kill leaves the rest to `sweep`
+    with suppress(OSError):  # other versions of the day
+        home.parent.rmdir()
+
+
+def content_folders(root: Path) -> set[Path]:
+    """The folders below `root` with the content of a version, in the catalog or not."""
+    folders = root.glob("*/day=*/*")
+    return {home for home in folders if DIGEST.fullmatch(home.name) and home.is_dir()}
 
 
 def checked(
@@ -144,12 +192,24 @@ def read_manifest(home: Path) -> dict[str, Any]:
     return manifest
 
 
-@lru_cache(maxsize=64)  # versions; a map costs address space and open files, not memory
 def open_files(home: Path) -> Files:
     """Map a version's arrays. Raises DamagedVersion.
 
-    Cached: files never change, so the same folder gives the same object.
+    Cached: files never change, so the same folder gives the same object. A folder that replaced a
+    damaged one is opened afresh.
     """
+    try:
+        status = home.stat()
+    except OSError as error:
+        raise DamagedVersion(
+            f"{home} cannot be read: {error}. If the version was removed, use another one. {REMEDY}"
+        ) from None
+    return _open_folder(home, (status.st_ino, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)  # versions; a map costs address space and open files, not memory
+def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
+    """As `open_files`. identity: tells a folder from another that was at the same path before."""
     manifest = read_manifest(home)
     content = manifest["content"]
     entities = {}
@@ -197,16 +257,33 @@ def verify_files(home: Path) -> dict[str, str]:
     Raises DamagedVersion naming all files that are missing or changed.
     """
     expected = read_manifest(home)["content"]["files"]
-    faults = []
-    for name in sorted(expected):
-        path = home / name
-        if not path.is_file():
-            faults.append(f"{name} (missing)")
-        elif file_digest(path) != expected[name]:
-            faults.append(f"{name} (changed)")
-    if faults:
-        raise DamagedVersion(f"{home}: {', '.join(faults)}. {REMEDY}")
+    found = _faults(home, expected)
+    if found:
+        raise DamagedVersion(f"{home}: {', '.join(found)}. {REMEDY}")
     return expected
+
+
+def faults(home: Path) -> list[str]:
+    """What is wrong with the files of a version; empty if they are as they were published."""
+    try:
+        expected = read_manifest(home)["content"]["files"]
+    except DamagedVersion as error:
+        return [str(error)]
+    return _faults(home, expected)
+
+
+def _faults(home: Path, expected: Mapping[str, str]) -> list[str]:
+    """The files that are missing or changed. expected: file -> its published digest."""
+    found = []
+    for name in sorted(expected):
+        try:
+            if file_digest(home / name) != expected[name]:
+                found.append(f"{name} (changed)")
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(f"{name} (missing)")
+        except OSError as error:
+            found.append(f"{name} (cannot be read: {error.strerror})")
+    return found
 
 
 def _counts(entity: Entity) -> dict[str, int]:

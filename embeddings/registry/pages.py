@@ -18,6 +18,7 @@ from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
 
 BARS = 30  # versions in the chart
+MOVES = 20  # of aliases, in the table of their history
 TEMPLATES = Path(__file__).parent / "templates"
 NO_ROWS = {"rows": 0, "folded": 0}  # of an entity that a version does not have
 SUGGESTIONS = 8  # ids that an empty search form offers
@@ -51,6 +52,8 @@ def add(app: FastAPI, registry: Registry) -> None:
             metrics=_metric_names(versions),
             bars=_bars(versions[-BARS:]),
             search=_search(registry, registry.version(name)),
+            moves=responses.history(registry, name)[:MOVES],
+            existing={version["id"] for version in versions},
         )
 
     @app.get("/embeddings/{name}/{reference}", include_in_schema=False)
@@ -65,7 +68,7 @@ def add(app: FastAPI, registry: Registry) -> None:
     ) -> Response:
         found = registry.find(name, reference)
         search = _search(registry, found, entity, id, among or entity, k)
-        described = responses.describe(found, registry.aliases(name))
+        described = responses.detail(registry, found)
         status = 404 if search["error"] else 200
         return _page(request, "version.html", status, name=name, version=described, search=search)
 

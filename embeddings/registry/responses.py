@@ -21,19 +21,29 @@ def overview(registry: Registry) -> list[dict[str, Any]]:
             "versions": len(versions),
             "first_day": str(versions[0].day),
             "last_day": str(versions[-1].day),
-            "latest": describe(aliases[LATEST], aliases),
+            "latest": describe(aliases[LATEST], aliases, is_current=True),
         }
         embeddings.append(embedding)
     return embeddings
 
 
-def describe(version: Version, aliases: Mapping[str, Version]) -> dict[str, Any]:
-    """A version. aliases: all of its embedding; the response lists those that point at it."""
+def detail(registry: Registry, version: Version) -> dict[str, Any]:
+    """One version."""
+    is_current = registry.version(version.name, version.day) == version
+    return describe(version, registry.aliases(version.name), is_current)
+
+
+def describe(version: Version, aliases: Mapping[str, Version], is_current: bool) -> dict[str, Any]:
+    """A version. aliases: all of its embedding; the response lists those that point at it.
+
+    is_current: the version is what its day means when no revision is named.
+    """
     return {
         "id": version.id,
         "name": version.name,
         "day": str(version.day),
         "revision": version.revision,
+        "current": is_current,
         "aliases": [alias for alias, target in aliases.items() if target.id == version.id],
         "space": version.space,
         "dim": version.dim,
@@ -45,9 +55,22 @@ def describe(version: Version, aliases: Mapping[str, Version]) -> dict[str, Any]
 
 
 def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
-    """All versions of an embedding, by day and revision."""
+    """All versions of an embedding, in the order of `Registry.versions`."""
     aliases = registry.aliases(name)
-    return [describe(version, aliases) for version in registry.versions(name)]
+    published = registry.versions(name)
+    current = {version.day: version for version in published}  # a day's last one replaces others
+    described = []
+    for version in published:
+        described.append(describe(version, aliases, current[version.day] is version))
+    return described
+
+
+def history(registry: Registry, name: str, alias: str | None = None) -> list[dict[str, Any]]:
+    """The moves of one alias, or of all aliases of an embedding, newest first."""
+    moves = []
+    for move in registry.history(name, alias):
+        moves.append({**vars(move), "moved_at": move.moved_at.isoformat(timespec="seconds")})
+    return moves
 
 
 def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from embeddings.registry import pages, responses
+from embeddings.registry.aliases import REASON_LENGTH
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import (
     BadRequest,
@@ -49,6 +50,7 @@ Reference = Annotated[
 Key = Annotated[str, Query(max_length=1000, description="entity:id, as in producer:1196")]
 ProducerId = Annotated[str, Query(max_length=1000, description="of a producer, as in 1196")]
 Group = Annotated[str, Query(max_length=1000, description="as in user_active_degree=full_active")]
+Alias = Annotated[str | None, Query(max_length=100, description="an alias; by default all of them")]
 Space = Annotated[
     str | None,
     Query(description="the space in which the vectors will be used; any other is refused"),
@@ -59,6 +61,9 @@ class AliasRequest(BaseModel):
     alias: str = Field(max_length=100)
     version: str = Field(
         max_length=100, description="a day, a revision (2022-04-25.r1) or an alias"
+    )
+    reason: str = Field(
+        "", max_length=REASON_LENGTH, description="one line, kept in the alias's history"
     )
 
 
@@ -109,14 +114,15 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
 
     @app.post("/api/embeddings/{name}/aliases", dependencies=[Depends(_guard(token))])
     def set_alias(name: str, request: AliasRequest) -> dict[str, Any]:
-        registry.set_alias(name, request.alias, registry.find(name, request.version))
-        return responses.describe(registry.alias(name, request.alias), registry.aliases(name))
+        version = registry.find(name, request.version)
+        moved = registry.set_alias(name, request.alias, version, reason=request.reason)
+        return responses.detail(registry, moved)
 
     return app
 
 
 def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:
-    """What is published: embeddings, versions, aliases."""
+    """What is published: embeddings, versions, aliases and their history."""
 
     @app.get("/health")
     def health() -> dict[str, Any]:
@@ -132,11 +138,15 @@ def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:
 
     @app.get("/api/embeddings/{name}/versions/{version}")
     def version_detail(name: str, version: str) -> dict[str, Any]:
-        return responses.describe(registry.find(name, version), registry.aliases(name))
+        return responses.detail(registry, registry.find(name, version))
 
     @app.get("/api/embeddings/{name}/aliases")
     def aliases(name: str) -> dict[str, str]:
         return {alias: version.id for alias, version in registry.aliases(name).items()}
+
+    @app.get("/api/embeddings/{name}/history")
+    def history(name: str, alias: Alias = None) -> list[dict[str, Any]]:
+        return responses.history(registry, name, alias)
 
 
 def _add_vector_routes(app: FastAPI, registry: Registry) -> None:

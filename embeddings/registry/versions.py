@@ -1,9 +1,9 @@
-"""What a version is, and the catalog's queries for versions and aliases."""
+"""What a version is, and the catalog's queries for versions; those for aliases are in `aliases`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,12 +12,18 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from embeddings.registry.catalog import AliasRow, VersionRow
-from embeddings.registry.errors import UnknownName, UnknownVersion, missing
+from embeddings.registry.catalog import AliasRow, DayRow, VersionRow
+from embeddings.registry.errors import (
+    BadRequest,
+    PinnedVersion,
+    UnknownName,
+    UnknownVersion,
+    missing,
+)
 from embeddings.registry.files import folder
 
 Row = TypeVar("Row", VersionRow, AliasRow)
-LATEST = "latest"  # the alias of the newest published day
+LATEST = "latest"  # the alias of the newest day's current version
 # Names of embeddings, entities and aliases: safe in paths, in URLs and in every catalog.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -44,7 +50,12 @@ class Version:
     @property
     def id(self) -> str:
         """NAME/DAY.rREVISION, as in author/2022-04-25.r1."""
-        return f"{self.name}/{self.day}.r{self.revision}"
+        return version_id(self.name, self.day, self.revision)
+
+
+def version_id(name: str, day: date, revision: int) -> str:
+    """NAME/DAY.rREVISION."""
+    return f"{name}/{day}.r{revision}"
 
 
 def as_version(row: VersionRow, root: Path) -> Version:
@@ -80,35 +91,82 @@ def as_row(manifest: dict[str, Any], day: date, revision: int) -> VersionRow:
 
 
 def record(session: Session, manifest: dict[str, Any], day: date) -> VersionRow:
-    """The catalog row of this content, added as the day's next revision if it is new.
+    """The catalog row of this content, which becomes the day's current version.
 
-    A new version moves 'latest' forward, never back to an older day.
+    New content is the day's next revision. Content that is already current changes nothing.
     """
-    of_day = (VersionRow.name == manifest["content"]["name"], VersionRow.day == day)
-    row = session.scalar(select(VersionRow).where(*of_day, VersionRow.digest == manifest["digest"]))
+    name = manifest["content"]["name"]
+    published = session.scalars(_of_day(name, day)).all()
+    rows = {row.digest: row for row in published}
+    row = rows.get(manifest["digest"])
+    if row is not None and row is published[-1]:
+        return row
     if row is None:
-        last = session.scalar(select(func.max(VersionRow.revision)).where(*of_day)) or 0
-        row = as_row(manifest, day, revision=last + 1)
-        session.add(row)
-        session.flush()  # gives the row the key that an alias refers to
-        point(session, LATEST, row, only_forward=True)
+        row = as_row(manifest, day, _next_revision(session, name, day))
+    row.sequence = _next_sequence(session, name)
+    session.add(row)
+    session.flush()  # gives a new row the key that an alias refers to
     return row
 
 
-def point(session: Session, alias: str, row: VersionRow, only_forward: bool) -> VersionRow:
-    """Move an alias to a version and return the version it now points at.
+def _next_revision(session: Session, name: str, day: date) -> int:
+    """A revision number that this day has never used."""
+    counter = session.get(DayRow, (name, day))
+    if counter is None:
+        counter = DayRow(name=name, day=day, last_revision=0)
+        session.add(counter)
+    counter.last_revision += 1
+    return counter.last_revision
 
-    only_forward: leave the alias unchanged if the move would be to an older version.
+
+def _next_sequence(session: Session, name: str) -> int:
+    """One more than the versions of this embedding have."""
+    last = session.scalar(select(func.max(VersionRow.sequence)).where(VersionRow.name == name))
+    return (last or 0) + 1
+
+
+def remove(session: Session, version: Version) -> VersionRow:
+    """Delete a version's row, and return it. Raises UnknownName, UnknownVersion, PinnedVersion."""
+    row = of_day(session, version.name, version.day, version.revision)
+    pointers = session.scalars(select(AliasRow).where(AliasRow.version_key == row.key))
+    pins = sorted(pointer.alias for pointer in pointers)
+    if LATEST in pins:
+        raise PinnedVersion(
+            f"{version.id} cannot be removed: the alias {LATEST!r} points at it. "
+            "It moves when other content or a newer day is published."
+        )
+    if pins:
+        raise PinnedVersion(
+            f"{version.id} cannot be removed: {', '.join(map(repr, pins))} of '{version.name}' "
+            "points at it. Move or delete the alias first."
+        )
+    session.delete(row)
+    return row
+
+
+def removable(
+    versions: Sequence[Version],
+    aliases: Mapping[str, Version],
+    keep_days: int,
+    keep: Set[str] = frozenset(),
+) -> list[Version]:
+    """The versions that nothing asks to keep, in the given order. Raises BadRequest.
+
+    Kept are the current revisions of the newest `keep_days` days, what an alias points at, and
+    the ids in `keep`.
+
+    versions, aliases: all of one embedding, as `Registry.versions` and `Registry.aliases` return
+    them. keep: ids of versions, as in 'author/2022-04-25.r1'; no other content ever gets the same
+    id. keep_days: >= 0, counted in days that have a version.
     """
-    pointer = session.get(AliasRow, (row.name, alias))
-    if pointer is None:
-        session.add(AliasRow(name=row.name, alias=alias, version=row))
-        return row
-    current = pointer.version
-    is_older = (row.day, row.revision) < (current.day, current.revision)
-    if not (only_forward and is_older):
-        pointer.version = row
-    return pointer.version
+    if keep_days < 0:
+        raise BadRequest(f"keep_days must be at least 0, not {keep_days}.")
+    current = {version.day: version.id for version in versions}  # a day's last one replaces others
+    newest_days = sorted(current, reverse=True)[:keep_days]
+    kept = {current[day] for day in newest_days}
+    kept.update(version.id for version in aliases.values())
+    kept.update(keep)
+    return [version for version in versions if version.id not in kept]
 
 
 def names(session: Session) -> list[str]:
@@ -117,36 +175,23 @@ def names(session: Session) -> list[str]:
 
 
 def every(session: Session, name: str) -> list[VersionRow]:
-    """All versions of an embedding, by day and revision. Raises UnknownName."""
-    in_order = _of(name).order_by(VersionRow.day, VersionRow.revision)
+    """All versions by day, and of a day as they were published. Raises UnknownName.
+
+    The last version of each day is its current one.
+    """
+    in_order = _of(name).order_by(VersionRow.day, VersionRow.sequence)
     return known(session, name, session.scalars(in_order).all())
-
-
-def aliases(session: Session, name: str) -> list[AliasRow]:
-    """All aliases of an embedding, sorted by alias. Raises UnknownName."""
-    if not NAME.fullmatch(name):
-        return known(session, name, [])
-    in_order = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.alias)
-    return known(session, name, session.scalars(in_order).all())
-
-
-def aliased(session: Session, name: str, alias: str) -> VersionRow:
-    """The version that an alias points at. Raises UnknownName, UnknownVersion."""
-    if NAME.fullmatch(name) and NAME.fullmatch(alias):
-        pointer = session.get(AliasRow, (name, alias))
-        if pointer is not None:
-            return pointer.version
-    existing = _days(every(session, name))
-    existing += [row.alias for row in aliases(session, name)]
-    raise UnknownVersion(*missing("day or alias", alias, existing, of=name))
 
 
 def of_day(session: Session, name: str, day: date, revision: int | None) -> VersionRow:
-    """The given revision of a day, by default its last. Raises UnknownName, UnknownVersion."""
-    in_order = _of(name).where(VersionRow.day == day).order_by(VersionRow.revision)
-    rows = session.scalars(in_order).all()
+    """The given revision of a day, by default the current one.
+
+    Raises UnknownName, UnknownVersion, BadRequest.
+    """
+    require_day(day)
+    rows = session.scalars(_of_day(name, day)).all()
     if not rows:
-        days = _days(every(session, name))
+        days = days_of(every(session, name))
         nearest = sorted(days, key=lambda other: abs(date.fromisoformat(other) - day))[:2]
         raise UnknownVersion(*missing("version of day", str(day), days, nearest, of=name))
     if revision is None:
@@ -155,8 +200,23 @@ def of_day(session: Session, name: str, day: date, revision: int | None) -> Vers
         if row.revision == revision:
             return row
     existing = [f"{row.day}.r{row.revision}" for row in rows]
-    last = existing[-1:]
-    raise UnknownVersion(*missing("version", f"{day}.r{revision}", existing, last, of=name))
+    current = existing[-1:]
+    raise UnknownVersion(*missing("version", f"{day}.r{revision}", existing, current, of=name))
+
+
+def folders(session: Session, root: Path) -> set[Path]:
+    """The folders below `root` of all versions of all embeddings."""
+    contents = session.execute(select(VersionRow.name, VersionRow.day, VersionRow.digest))
+    return {folder(root, name, day, digest) for name, day, digest in contents}
+
+
+def require_day(day: object) -> None:
+    """Raises BadRequest unless this is a date without a time of day.
+
+    A datetime is a date to Python, but as a text it would name another folder.
+    """
+    if isinstance(day, datetime) or not isinstance(day, date):
+        raise BadRequest(f"{day!r} is not a day: use a datetime.date, as in date(2022, 4, 25).")
 
 
 def known(session: Session, name: str, rows: Sequence[Row]) -> list[Row]:
@@ -176,6 +236,11 @@ def _of(name: str) -> Select[VersionRow]:
     return select(VersionRow).where(VersionRow.name == valid)
 
 
-def _days(rows: list[VersionRow]) -> list[str]:
+def _of_day(name: str, day: date) -> Select[VersionRow]:
+    """The versions of a day in the order in which they were published; the last one is current."""
+    return _of(name).where(VersionRow.day == day).order_by(VersionRow.sequence)
+
+
+def days_of(rows: list[VersionRow]) -> list[str]:
     """The days of these versions, sorted, each once."""
     return sorted({str(row.day) for row in rows})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
 from embeddings.fold_in.svd import SVDFoldIn
+from embeddings.registry import files
 from embeddings.registry.client import Registry, Vectors, Version
 
 DAY = date(2022, 4, 25)
@@ -60,6 +63,13 @@ def open_and_publish(root: Path, url: str, barrier, seeds: list[int]) -> None:
     with Registry(root, url) as registry:
         for seed in seeds:
             publish(registry, seed=seed, by=str(seeds))
+
+
+def remove_and_die(root: Path, url: str, version: Version) -> None:
+    """A removal that is killed when the row is gone and the files are not."""
+    with Registry(root, url) as registry:
+        files.discard = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        registry.remove(version)
 
 
 def publish_large(root: Path, url: str, started) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +13,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from registry_parts import DAY, open_and_publish, publish
@@ -63,6 +66,69 @@ def test_a_catalog_with_a_newer_schema_is_not_opened(catalog, url):
         Catalog(url)
 
 
+AT_0001 = """
+INSERT INTO versions
+    (key, name, day, revision, space, digest, dim, entities, lineage, published_at)
+VALUES
+    (1, 'author', '2022-04-26', 1, 's', 'a', 3, '{}', '{}', '2022-04-27 00:00:00'),
+    (2, 'author', '2022-04-25', 1, 's', 'b', 3, '{}', '{}', '2022-04-27 00:00:01'),
+    (3, 'author', '2022-04-25', 2, 's', 'c', 3, '{"producer": {"rows": 5}}', '{"run": "x"}',
+     '2022-04-27 00:00:02'),
+    (4, 'topic', '2022-04-25', 1, 's', 'd', 3, '{}', '{}', '2022-04-27 00:00:03');
+INSERT INTO aliases (name, alias, version_key)
+VALUES ('author', 'latest', 1), ('author', 'serving', 2), ('topic', 'latest', 4);
+"""
+
+
+@pytest.fixture
+def catalog_0001(url) -> str:
+    """The address of a catalog that an Evergreen of schema 0001 has written."""
+    with closing(Catalog(url)) as catalog, catalog.writer.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DELETE FROM alembic_version"))
+        command.upgrade(config, "0001")
+        for statement in AT_0001.strip().rstrip(";").split(";"):
+            connection.exec_driver_sql(statement)
+        if connection.dialect.name == "postgresql":
+            # The rows above have brought their own keys.
+            connection.execute(text("SELECT setval('versions_key_seq', 4)"))
+    return url
+
+
+def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, root):
+    with Registry(root, catalog_0001) as registry:
+        with registry.catalog.engine.connect() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, Base.metadata) == []
+        versions = {version.id: version for version in registry.versions("author")}
+        assert list(versions) == [f"author/2022-04-{end}" for end in ("25.r1", "25.r2", "26.r1")]
+        corrected = versions["author/2022-04-25.r2"]
+        assert registry.version("author", DAY) == corrected  # the last revision is current
+        assert (corrected.lineage, corrected.entities["producer"]["rows"]) == ({"run": "x"}, 5)
+        assert registry.version("author").id == "author/2022-04-26.r1"
+        assert registry.aliases("author")["serving"] == versions["author/2022-04-25.r1"]
+        assert registry.history("author") == registry.history("author", "latest") == []
+        # Publishing goes on: revisions and publications are counted from where they were.
+        first = versions["author/2022-04-25.r1"]
+        registry.set_alias("author", "serving", corrected)
+        assert registry.set_alias("author", "serving", first, only_forward=True) == corrected
+        published = publish(registry, DAY)
+        assert published.revision == 3
+        assert registry.version("author", DAY) == published
+        registry.remove(first)
+        assert [move.alias for move in registry.history("author")] == ["serving"]
+
+
+def test_a_reader_of_an_old_catalog_is_told_to_have_it_opened(published):
+    with closing(sqlite3.connect(published / "catalog.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    answer = ask(lambda registry: registry.names(), published)
+    assert "has schema 0001, this Evergreen needs 0002" in str(answer)
+
+
 def test_four_processes_open_a_fresh_catalog_and_publish_at_once(processes, root, url):
     """Content that all four publish becomes one version; revisions have no gaps and no repeats."""
     barrier = processes.Barrier(4)
@@ -77,7 +143,7 @@ def test_four_processes_open_a_fresh_catalog_and_publish_at_once(processes, root
     assert [process.exitcode for process in running] == [0, 0, 0, 0]
     with Registry(root, url) as registry:
         versions = registry.versions("author")
-        assert [version.revision for version in versions] == [1, 2, 3, 4, 5]
+        assert sorted(version.revision for version in versions) == [1, 2, 3, 4, 5]
         assert len({version.digest for version in versions}) == 5
         assert registry.version("author") == versions[-1]
         for version in versions:
@@ -136,11 +202,11 @@ def as_reader(question: Callable[[Registry], object], root: Path, answers) -> No
     if os.getuid() == 0:
         os.setgid(65534)
         os.setuid(65534)
-    with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
-        try:
+    try:
+        with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
             answers.put(question(registry))
-        except CatalogError as error:
-            answers.put(str(error))
+    except CatalogError as error:
+        answers.put(str(error))
 
 
 def ask(question: Callable[[Registry], object], root: Path) -> object:

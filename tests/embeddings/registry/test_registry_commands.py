@@ -67,6 +67,32 @@ def test_verify_names_the_damaged_file(run, plain):
     assert "consumer/shard-00000/ids.npy (changed)" in failed.stderr
 
 
+def test_verify_without_a_name_checks_every_version(run, plain):
+    intact = publish(plain, seed=1)
+    damaged = publish(plain, seed=2)
+    assert "All 2 versions are unchanged since publication." in run("verify").stdout
+    (damaged.path / "consumer/shard-00000/ids.npy").write_bytes(b"")
+    failed = run("verify")
+    assert failed.exit_code == 1
+    assert failed.stdout.splitlines() == [
+        f"{intact.id}: unchanged",
+        f"{damaged.id}: consumer/shard-00000/ids.npy (changed)",
+    ]
+    assert "1 of 2 versions are damaged. Publish the day again" in failed.stderr
+    faults = {damaged.id: ["consumer/shard-00000/ids.npy (changed)"]}
+    assert json.loads(run("verify", "--json").stdout) == {"versions": 2, "damaged": faults}
+
+
+def test_versions_shows_which_revision_is_current(run, plain):
+    for seed in (1, 2, 1):
+        publish(plain, seed=seed)
+    rows = run("versions", "author").stdout.splitlines()
+    (replaced,) = [row for row in rows if ".r2" in row]
+    (current,) = [row for row in rows if ".r1" in row]
+    assert "replaced" in replaced
+    assert "yes" in current
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -92,8 +118,20 @@ def test_an_id_with_brackets_is_printed_verbatim(run, plain):
     assert "left out: [red]" in run("fold-in", "author", "p1=1", "[red]=1").stdout
 
 
-@pytest.mark.parametrize(
-    "command", ["list", "versions", "show", "get", "neighbours", "fold-in", "lookalike", "verify"]
-)
+COMMANDS = [
+    "list",
+    "versions",
+    "show",
+    "get",
+    "neighbours",
+    "fold-in",
+    "lookalike",
+    "alias",
+    "history",
+    "verify",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_text_has_an_example(run, command):
     assert f"Example: evergreen registry {command}" in run(command, "--help").stdout

@@ -60,7 +60,7 @@ def test_a_visitor_finds_neighbours_from_the_front_page(page, plain):
     publish(plain, seed=5)
     page.goto("/")
     page.get_by_role("link", name="author", exact=True).click()
-    assert page.locator("table tbody tr").count() == 2
+    assert page.locator("table.versions tbody tr").count() == 2
     page.get_by_label("with id").fill("p1")
     page.get_by_label("how many").fill("3")
     page.get_by_role("button", name="Search").click()
@@ -68,7 +68,7 @@ def test_a_visitor_finds_neighbours_from_the_front_page(page, plain):
     found = plain.neighbours("author", "producer:p1", 3)
     assert shown == [neighbour.id for neighbour in found]
     page.get_by_role("link", name="author", exact=True).click()
-    page.locator("table tbody tr").nth(1).get_by_role("link").click()
+    page.locator("table.versions tbody tr").nth(1).get_by_role("link").click()
     assert "abc123" in page.locator(".lineage").inner_text()
 
 
@@ -83,9 +83,32 @@ def test_a_mistyped_id_offers_the_intended_one(page, plain):
     assert page.locator("table.results tbody tr").count() == len(parts()[0]["producer"].ids) - 1
 
 
+def test_the_history_of_the_aliases_is_shown(page, plain):
+    """Newest first, with reasons; a version that was removed is named, but not linked."""
+    old = publish(plain, seed=1)
+    plain.set_alias("author", "serving", old, reason="<b>first</b>")
+    publish(plain, seed=2)
+    page.goto("/embeddings/author")
+    assert "replaced" in page.locator("table.versions tbody tr").nth(1).inner_text()
+    rows = page.locator("table.moves tbody tr")
+    shown = [cells.split("\t")[1:] for cells in rows.all_inner_texts()]
+    assert shown == [
+        ["latest", "2022-04-25.r1", "2022-04-25.r2", ""],
+        ["serving", "none", "2022-04-25.r1", "<b>first</b>"],
+        ["latest", "none", "2022-04-25.r1", ""],
+    ]
+    assert rows.nth(0).get_by_role("link").count() == 2
+    plain.delete_alias("author", "serving")
+    plain.remove(old)
+    page.reload()
+    assert "2022-04-25.r1 removed" in rows.nth(1).inner_text()
+    assert rows.nth(1).get_by_role("link").count() == 1
+
+
 @pytest.mark.parametrize("width", [360, 1150])
 def test_no_element_overflows_the_page(page, plain, width):
-    publish(plain, commit="abc123", note="x" * 300)
+    version = publish(plain, commit="abc123", note="x" * 300)
+    plain.set_alias("author", "a" * 100, version, reason="x" * 500)
     page.set_viewport_size({"width": width, "height": 800})
     for address in ("/", "/embeddings/author", "/embeddings/author/latest?id=p1"):
         page.goto(address)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from registry_parts import DAY, SPACE, parts, publish, publish_large
 
-from embeddings.registry import files
+from embeddings.registry import files, responses
 from embeddings.registry.errors import BadRequest, UnknownName, UnknownVersion
 
 NEXT = DAY + timedelta(days=1)
@@ -34,9 +35,52 @@ def test_other_content_is_the_next_revision_and_the_old_one_stays(registry):
     assert (second.id, registry.version("author", DAY)) == ("author/2022-04-25.r2", second)
     assert registry.version("author", DAY, revision=1) == first
     assert contents(first.path) == before
-    # Publishing the first content again adds no third revision.
-    assert publish(registry, seed=1) == first
     assert registry.versions("author") == [first, second]
+
+
+def test_content_published_again_is_current_again(registry):
+    """A day returns to its first bytes: there is no third revision, and the first one counts."""
+    first = publish(registry, seed=1)
+    second = publish(registry, seed=2)
+    assert publish(registry, seed=1) == first
+    assert registry.version("author", DAY) == registry.version("author") == first
+    assert registry.versions("author") == [second, first]  # as they were published
+    described = responses.versions(registry, "author")
+    assert [(one["revision"], one["current"]) for one in described] == [(2, False), (1, True)]
+    # The alias moves forward by publication, not by revision.
+    registry.set_alias("author", "serving", second)
+    assert registry.set_alias("author", "serving", first, only_forward=True) == first
+    assert registry.set_alias("author", "serving", second, only_forward=True) == first
+
+
+def test_an_old_day_that_returns_to_earlier_content_leaves_latest_alone(registry):
+    first = publish(registry, DAY, seed=1)
+    newest = publish(registry, NEXT)
+    publish(registry, DAY, seed=2)
+    publish(registry, DAY, seed=1)
+    assert (registry.version("author", DAY), registry.version("author")) == (first, newest)
+
+
+NOON = datetime(2022, 4, 25, 12)
+ENTRIES = {
+    "publish": lambda registry, day: publish(registry, day),
+    "version": lambda registry, day: registry.version("author", day),
+    "get": lambda registry, day: registry.get("author", "producer", ["p1"], day),
+    "neighbours": lambda registry, day: registry.neighbours("author", "producer:p1", day=day),
+    "fold_in": lambda registry, day: registry.fold_in("author", {"p1": 1.0}, day),
+    "lookalike": lambda registry, day: registry.lookalike("author", ["degree=low"], day=day),
+}
+
+
+@pytest.mark.parametrize("day", [NOON, datetime(2022, 4, 25), "2022-04-25"], ids=str)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_what_is_not_a_day_is_named(plain, entry, day):
+    """A datetime is a date to Python, and would silently name another folder."""
+    version = publish(plain)
+    with pytest.raises(BadRequest, match=f"^{re.escape(repr(day))} is not a day: use a datetime"):
+        ENTRIES[entry](plain, day)
+    assert plain.versions("author") == [version]
+    assert [home.name for home in version.path.parents[1].glob("day=*")] == ["day=2022-04-25"]
 
 
 def test_latest_moves_to_newer_days_and_never_back(registry):

@@ -38,7 +38,7 @@ def test_health(client):
 
 
 def test_the_service_describes_versions_as_the_client_does(client, plain):
-    version = responses.describe(plain.version("author"), plain.aliases("author"))
+    version = responses.detail(plain, plain.version("author"))
     assert client.get("/api/embeddings").json() == responses.overview(plain)
     assert client.get("/api/embeddings/author/versions").json() == [version]
     for reference in ("latest", "2022-04-25", "2022-04-25.r1"):

@@ -167,7 +167,7 @@ def test_a_damaged_shard_is_named(plain, consumers):
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    message = r"consumer/shard-00001/counts\.npy \(changed\)\. Restore"
+    message = r"consumer/shard-00001/counts\.npy \(changed\)\. Publish"
     with pytest.raises(DamagedVersion, match=message):
         plain.verify(version)
 

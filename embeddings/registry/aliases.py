@@ -1,0 +1,139 @@
+"""The catalog's queries for aliases: where they point, how they move, where they pointed before.
+
+Every move is recorded in the session that makes it, so the history is complete.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from embeddings.registry.catalog import AliasRow, MoveRow, VersionRow
+from embeddings.registry.errors import BadRequest, UnknownVersion, missing
+from embeddings.registry.versions import NAME, days_of, every, known, version_id
+
+REASON_LENGTH = 500  # the catalog's column
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One move of an alias.
+
+    from_version, to_version: ids of versions, as in 'author/2022-04-25.r1', which may have been
+    removed since. None before the alias was first set, and after it was deleted. moved_at: UTC.
+    """
+
+    name: str
+    alias: str
+    from_version: str | None
+    to_version: str | None
+    moved_at: datetime
+    reason: str
+
+
+def point(
+    session: Session, alias: str, row: VersionRow, only_forward: bool = False, reason: str = ""
+) -> VersionRow:
+    """Move an alias to a version and return the version it now points at.
+
+    only_forward: leave the alias unchanged if the move would be to an older day, or to a version
+    of the same day that was published earlier.
+    """
+    pointer = session.get(AliasRow, (row.name, alias))
+    if pointer is None:
+        session.add(AliasRow(name=row.name, alias=alias, version=row))
+        _record(session, row.name, alias, None, row, reason)
+        return row
+    current = pointer.version
+    is_older = (row.day, row.sequence) < (current.day, current.sequence)
+    if current is row or (only_forward and is_older):
+        return current
+    pointer.version = row
+    _record(session, row.name, alias, current, row, reason)
+    return row
+
+
+def delete(session: Session, name: str, alias: str, reason: str) -> None:
+    """Delete an alias. Raises UnknownName, UnknownVersion."""
+    current = aliased(session, name, alias)
+    session.delete(session.get(AliasRow, (name, alias)))
+    _record(session, name, alias, current, None, reason)
+
+
+def aliases(session: Session, name: str) -> list[AliasRow]:
+    """All aliases of an embedding, sorted by alias. Raises UnknownName."""
+    if not NAME.fullmatch(name):
+        return known(session, name, [])
+    in_order = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.alias)
+    return known(session, name, session.scalars(in_order).all())
+
+
+def aliased(session: Session, name: str, alias: str) -> VersionRow:
+    """The version that an alias points at. Raises UnknownName, UnknownVersion."""
+    if NAME.fullmatch(name) and NAME.fullmatch(alias):
+        pointer = session.get(AliasRow, (name, alias))
+        if pointer is not None:
+            return pointer.version
+    existing = days_of(every(session, name))
+    existing += [row.alias for row in aliases(session, name)]
+    raise UnknownVersion(*missing("day or alias", alias, existing, of=name))
+
+
+def history(session: Session, name: str, alias: str | None) -> list[AliasMove]:
+    """The moves of one alias, or of all, newest first. Raises UnknownName, UnknownVersion."""
+    existing = {row.alias for row in aliases(session, name)}
+    newest_first = select(MoveRow).where(MoveRow.name == name).order_by(MoveRow.key.desc())
+    moves = [_as_move(row) for row in session.scalars(newest_first)]
+    if alias is None:
+        return moves
+    # An alias that exists may have no moves: they are recorded since schema 0002.
+    existing |= {move.alias for move in moves}
+    if alias not in existing:
+        raise UnknownVersion(*missing("alias", alias, sorted(existing), of=name))
+    return [move for move in moves if move.alias == alias]
+
+
+def require_reason(reason: str) -> None:
+    """Raises BadRequest unless the text is one short line that every catalog can store."""
+    if len(reason) > REASON_LENGTH or not reason.isprintable():
+        raise BadRequest(
+            f"{reason[:100]!r} cannot be the reason of a move: "
+            f"use one line of at most {REASON_LENGTH} characters."
+        )
+
+
+def _record(
+    session: Session,
+    name: str,
+    alias: str,
+    before: VersionRow | None,
+    after: VersionRow | None,
+    reason: str,
+) -> None:
+    move = MoveRow(
+        name=name,
+        alias=alias,
+        from_version=_id(before),
+        to_version=_id(after),
+        moved_at=datetime.now(UTC).replace(tzinfo=None),
+        reason=reason,
+    )
+    session.add(move)
+
+
+def _id(row: VersionRow | None) -> str | None:
+    return None if row is None else version_id(row.name, row.day, row.revision)
+
+
+def _as_move(row: MoveRow) -> AliasMove:
+    return AliasMove(
+        name=row.name,
+        alias=row.alias,
+        from_version=row.from_version,
+        to_version=row.to_version,
+        moved_at=row.moved_at.replace(tzinfo=UTC),
+        reason=row.reason,
+    )
