@@ -319,7 +319,7 @@ def parsed_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
         seal = manifest.pop("seal")
-    except (ValueError, LookupError, AttributeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         raise DamagedPartition(f"{path} is not a manifest of this Evergreen: ignored.") from None
     if seal != hashlib.sha256(to_json(manifest).encode()).hexdigest():
         raise DamagedPartition(f"{path} was changed after it was committed: ignored.")
