@@ -4,10 +4,11 @@
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
 # make test            run the tests, without the slow ones
 # make test-all        run the slow tests as well
+# make test-faults     a storm of kills and damage [KILLS=200] [SEED=0]; takes about half an hour
 # make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
 # make install         create .venv with the pinned packages
 # make doctor          check whether this machine can run Evergreen
-# make clean           delete results and caches
+# make clean           delete results and caches; asks before it deletes .evergreen
 # Needs GNU make, Python 3.11 and Java 17 or newer. Results are in .evergreen (or EVERGREEN_HOME).
 
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install doctor demo up docs lint test test-all check clean
+.PHONY: help install doctor demo up docs lint test test-all test-faults check clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -55,10 +56,18 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=search
 
+test-faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0)
+
 check: lint test
 
 bench-%: $(INSTALLED)
 	$(BIN)/python -m perf.$(subst -,_,$*) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE))
 
 clean:
+	@if [ -d .evergreen ] && [ -z "$(YES)" ]; then \
+	    du -sh .evergreen; \
+	    read -p "Delete .evergreen, with its lake, registry and models? [y/N] " answer; \
+	    [ "$$answer" = y ] || { echo "Kept. (make clean YES=1 does not ask.)"; exit 1; }; \
+	fi
 	rm -rf .evergreen .pytest_cache .mypy_cache .ruff_cache .hypothesis

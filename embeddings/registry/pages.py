@@ -39,12 +39,12 @@ def add(app: FastAPI, registry: Registry) -> None:
 
     @app.get("/", include_in_schema=False)
     def index(request: Request) -> Response:
-        return _page(request, "index.html", embeddings=responses.overview(registry))
+        return page(request, "index.html", embeddings=responses.overview(registry))
 
     @app.get("/embeddings/{name}", include_in_schema=False)
     def embedding(request: Request, name: str) -> Response:
         versions = responses.versions(registry, name)
-        return _page(
+        return page(
             request,
             "embedding.html",
             name=name,
@@ -70,7 +70,7 @@ def add(app: FastAPI, registry: Registry) -> None:
         search = _search(registry, found, entity, id, among or entity, k)
         described = responses.detail(registry, found)
         status = 404 if search["error"] else 200
-        return _page(request, "version.html", status, name=name, version=described, search=search)
+        return page(request, "version.html", status, name=name, version=described, search=search)
 
     @app.get("/style.css", include_in_schema=False)
     def style() -> Response:
@@ -87,10 +87,10 @@ def add(app: FastAPI, registry: Registry) -> None:
 
 def error(request: Request, status: int, detail: str) -> Response:
     """A page with the error's message."""
-    return _page(request, "error.html", status, detail=detail)
+    return page(request, "error.html", status, detail=detail)
 
 
-def _page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """A rendered template with the headers that every page has."""
     return templates.TemplateResponse(
         request, template, context, status_code=status, headers=SECURITY_HEADERS

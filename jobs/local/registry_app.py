@@ -1,0 +1,48 @@
+"""The registry's service with one page more: /status, what this home holds and what is stale in it.
+
+    uvicorn --factory jobs.local.registry_app:app
+
+The registry itself knows nothing of days that have not been published, so the page is added here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from jinja2 import FileSystemLoader
+
+from embeddings.registry import pages
+from embeddings.registry.service import app_from_environment
+from jobs.errors import EvergreenError
+from jobs.pipeline.status import status
+from jobs.settings import load_settings
+
+SHOWN = 30  # days in a table
+
+
+def app() -> FastAPI:
+    """The service of the home that the settings name, configured by the environment."""
+    service = app_from_environment()
+    rendering = pages.templates.env
+    rendering.loader = FileSystemLoader([pages.TEMPLATES, Path(__file__).parent / "templates"])
+    rendering.globals["links"] = {"Status": "/status"}
+
+    @service.get("/status", include_in_schema=False)
+    def status_page(request: Request) -> Response:
+        found = status(load_settings(), datetime.now(UTC))
+        return pages.page(request, "status.html", found=found, shown=SHOWN)
+
+    @service.get("/api/status")
+    def status_json() -> dict[str, Any]:
+        return status(load_settings(), datetime.now(UTC)).as_json()
+
+    @service.exception_handler(EvergreenError)
+    def unreadable(request: Request, error: EvergreenError) -> Response:
+        """Such as a log that is not there: the registry goes on, only its status is unknown."""
+        return JSONResponse({"detail": str(error)}, status_code=503)
+
+    return service
