@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "jobs.sources",
         "jobs.terminal",
     },
+    "jobs.machine": set(),
     "jobs.pipeline": {
         "embeddings.durable",
         "embeddings.facts",
@@ -81,6 +82,7 @@ MAY_IMPORT = {
         "embeddings.registry",
         "jobs.errors",
         "jobs.lake",
+        "jobs.machine",
         "jobs.plugins",
         "jobs.section",
         "jobs.sources",
