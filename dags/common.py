@@ -9,7 +9,10 @@ from airflow.sdk import Asset, BaseOperatorLink, task
 
 EMBEDDINGS = Asset("embeddings")  # partition D: the version of day D is in the registry
 START = datetime(1970, 1, 1)  # any day of any log may be requested
-LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; nothing is scheduled after it
+# Of the log; jobs/local/environment.py sets them from the settings.
+TIMEZONE = os.environ.get("EVERGREEN_TIMEZONE", "UTC")
+LATENESS_H = float(os.environ.get("EVERGREEN_LATENESS", "0"))
+LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; no later day is scheduled
 # The scheduler may start a task before the API server listens: that attempt fails.
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(seconds=5)}
 

@@ -103,8 +103,10 @@ class Airflow:
         """
         request = {
             "dag_id": dag_id,
+            # Airflow reads both as times in the DAG's own zone. A day's tick is at some time of the
+            # day, so the last day must be included whole.
             "from_date": f"{first}T00:00:00Z",
-            "to_date": f"{last}T00:00:00Z",
+            "to_date": f"{last}T23:59:59Z",
             "reprocess_behavior": "completed",  # by default, days that have run are left out
             # A day's ranker is judged with the champion of the day before.
             "max_active_runs": 1,

@@ -67,6 +67,9 @@ def evergreen(settings: Settings) -> Variables:
         "PYTHONPATH": prepended(ROOT / "infra" / "airflow", "PYTHONPATH"),
         "EVERGREEN_SETTINGS": str(file),
         "EVERGREEN_HOME": str(settings.home),
+        # For the DAG files, which are parsed too often to load the settings.
+        "EVERGREEN_TIMEZONE": open_source(settings.source).timezone,
+        "EVERGREEN_LATENESS": str(settings.services.lateness),
     }
     defaults = {
         "PYTHONUNBUFFERED": "1",  # a log shows a line when it is printed

@@ -46,6 +46,9 @@ print(json.dumps({
     "id": found.dag_id,
     "catchup": found.catchup,
     "max_active_runs": found.max_active_runs,
+    "timezone": str(getattr(found.timetable, "timezone", "")),
+    "cron": getattr(found.timetable, "expression", ""),
+    "end_date": str(found.end_date),
     "order": [t.task_id for t in found.topological_sort()],
     "tasks": tasks,
 }))
@@ -56,7 +59,13 @@ print(json.dumps({
 def parsed(request, tmp_path_factory) -> dict:
     """One DAG file, parsed in a separate process as Airflow parses it."""
     home = tmp_path_factory.mktemp("airflow")
-    env = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "false"}
+    env = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "EVERGREEN_TIMEZONE": "Asia/Kolkata",
+        "EVERGREEN_LATENESS": "3.5",
+        "EVERGREEN_LAST_DAY": "2024-03-02",
+    }
     command = [sys.executable, "-c", PARSE, request.param]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
@@ -90,6 +99,13 @@ def test_exactly_the_steps_that_need_spark_share_its_pool(parsed):
 
 def test_days_run_one_at_a_time_and_without_catch_up(parsed):
     assert (parsed["max_active_runs"], parsed["catchup"]) == (1, False)
+
+
+def test_the_nightly_run_follows_the_clock_of_the_log(parsed):
+    """Three and a half hours after the day's end in India, up to the last day of the log."""
+    if parsed["id"] == "embeddings_daily":
+        assert (parsed["cron"], parsed["timezone"]) == ("30 3 * * *", "Asia/Kolkata")
+        assert parsed["end_date"] == "2024-03-02 22:00:00+00:00"
 
 
 def test_every_task_links_to_its_mlflow_run(parsed):

@@ -143,6 +143,12 @@ def test_airflow_gets_the_last_day_of_a_closed_log_only(settings):
     assert "EVERGREEN_LAST_DAY" not in environment(settings)
 
 
+def test_airflow_gets_the_clock_of_the_log(settings):
+    late = settings.model_copy(update={"services": ServiceSettings(lateness=3.5)})
+    env = environment(late)
+    assert (env["EVERGREEN_TIMEZONE"], env["EVERGREEN_LATENESS"]) == ("Asia/Shanghai", "3.5")
+
+
 def test_two_homes_share_no_port_folder_or_secret(settings, tmp_path):
     other_ports = {option: 9000 + number for number, option in enumerate(PORTS)}
     other = settings.model_copy(
