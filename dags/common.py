@@ -112,6 +112,28 @@ def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
     return {"partition": partition.key, "digest": partition.digest, **result}
 
 
+def look(dag_run) -> dict[str, str | list[str]]:
+    """The task of the watch. It fails where the run's day should be complete and is not.
+
+    It is tried again where the day may still become complete by itself.
+    """
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from jobs.errors import BadInput, SettingsError
+    from jobs.local.watch import watch
+    from jobs.settings import load_settings
+
+    try:
+        findings = watch(load_settings(), day_of(dag_run))
+    except (BadInput, SettingsError) as error:
+        raise AirflowFailException(str(error)) from error
+    for line in findings.lines:
+        log.info(line)
+    if findings.alarm:
+        raise (AirflowException if findings.on_its_way else AirflowFailException)(findings.alarm)
+    return {"started": [str(day) for day in findings.trigger]}
+
+
 @contextmanager
 def only_logged(what: str) -> Iterator[None]:
     """Log an exception of the block and go on: the step has an outcome of its own."""

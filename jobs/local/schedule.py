@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+WATCH_H = 6  # hours after the daily run by which its day should be complete
 YEARS_AHEAD = 10  # whose changes of summer time are looked up; they keep their hours for longer
 MINUTES = 24 * 60  # of a day
 
@@ -16,6 +17,16 @@ def daily_cron(timezone: str, lateness_h: float, year: int | None = None) -> str
     """The cron expression of the daily run, `minute hour * * *`."""
     at = run_time(timezone, lateness_h, year)
     return f"{at.minute} {at.hour} * * *"
+
+
+def watch_cron(timezone: str, lateness_h: float, year: int | None = None) -> tuple[str, int]:
+    """The cron expression of the watch, and the offset of the day that should be complete by then.
+
+    The offset is in runs: -1 is the day that has just ended, -2 the day before it.
+    """
+    due_h = lateness_h + WATCH_H
+    days_later = int(due_h // 24)
+    return daily_cron(timezone, due_h % 24, year), -1 - days_later
 
 
 def run_time(timezone: str, lateness_h: float, year: int | None = None) -> time:

@@ -16,10 +16,11 @@ import structlog
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
-from jobs.local.schedule import daily_cron, last_run, run_time
+from jobs.local.schedule import daily_cron, last_run, run_time, watch_cron
 
 YEAR = 2024
 FIRST = date(YEAR, 1, 1)
+LATEST = datetime(YEAR + 1, 1, 5, tzinfo=UTC)
 # Summer time begins at 2:00 in Los Angeles and Auckland, at midnight in Beirut, and in Nuuk at
 # 23:00, on the eve of a Sunday.
 CASES = [
@@ -76,6 +77,20 @@ def test_every_day_runs_once_when_it_has_ended_in_its_zone(zone, lateness_h):
     assert len(keys) >= 366
     for earlier, later in pairwise(keys):
         assert later - earlier == timedelta(days=1)
+
+
+@pytest.mark.parametrize("lateness_h", [0, 3.5, 17.5, 18, 23, 23.99])
+def test_the_watch_looks_hours_after_a_day_has_run_and_at_that_day(lateness_h):
+    cron, offset = watch_cron("America/Los_Angeles", lateness_h, YEAR)
+    table = CronPartitionTimetable(
+        cron, timezone="America/Los_Angeles", run_offset=offset, key_format="%Y-%m-%d"
+    )
+    seen = {info.partition_key: info.run_after for info in scheduled(table, LATEST)}
+    assert len(seen) >= 366
+    for info in scheduled(timetable("America/Los_Angeles", lateness_h), LATEST):
+        if info.partition_key in seen:
+            waited = seen[info.partition_key] - info.run_after
+            assert timedelta(hours=5) <= waited <= timedelta(hours=7)  # an hour for summer time
 
 
 @pytest.mark.parametrize(("zone", "lateness_h"), CASES)
