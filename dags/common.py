@@ -87,6 +87,7 @@ def day_of(dag_run) -> date:
 
 def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
     """The step itself; what is written for people can fail without changing its outcome."""
+    from jobs.local.environment import without_login
     from jobs.pipeline import plan
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
@@ -108,7 +109,8 @@ def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
         # Also after a failure: the run then holds the error and the reports.
         with only_logged("the address of the MLflow run"):
             address = Tracker(settings).address(plan.tracked(settings, name), day)
-            ti.xcom_push("mlflow", address)
+            # Airflow stores it, and shows it to everybody.
+            ti.xcom_push("mlflow", without_login(address) if address else None)
     return {"partition": partition.key, "digest": partition.digest, **result}
 
 

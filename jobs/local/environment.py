@@ -255,6 +255,12 @@ def prepended(folder: Path, variable: str) -> str:
     return f"{folder}{os.pathsep}{rest}" if rest else str(folder)
 
 
+def without_login(address: str) -> str:
+    """An HTTP address without its user and password, otherwise unchanged."""
+    url = urlsplit(address)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+
 def without_secrets(address: str) -> str:
     """An address for a message: without user, password and the options of a Connect address."""
     url = urlsplit(address)

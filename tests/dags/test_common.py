@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from dags import common
 from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
 from jobs.pipeline import plan, provenance
+from jobs.pipeline.tracking.runs import Tracker
 from tests.ports import reserve_port
 
 DAY = date(2024, 3, 1)
@@ -137,3 +138,13 @@ def test_a_run_whose_first_task_left_no_record_is_not_said_to_have_changed(
     monkeypatch.setattr(plan, "execute", ending_with(None))
     assert "changed" not in run("publish", TaskInstance())
     assert caplog.records == []
+
+
+def test_the_link_to_mlflow_has_no_password(settings_file, monkeypatch):
+    """Airflow keeps it in its database and shows it to everybody."""
+    monkeypatch.setattr(plan, "execute", ending_with(None))
+    page = "mlflow.example.org:5000/#/experiments/1/runs/2?workflowType=machine_learning"
+    monkeypatch.setattr(Tracker, "address", lambda *_: f"https://user:secret@{page}")
+    ti = TaskInstance()
+    run("train", ti)
+    assert ti.xcoms["mlflow"] == f"https://{page}"

@@ -40,6 +40,7 @@ path = "log"
 [spark]
 master = "local[2]"
 driver_memory = "1g"
+conf = {{ "spark.ui.enabled" = "true", "spark.ui.port" = "0" }}
 [matrix]
 min_engagements = 1
 [embedding]
@@ -223,7 +224,7 @@ def test_nothing_changed_while_a_run_was_under_way(loop):
 
 
 def test_every_port_is_bound_to_loopback(loop):
-    """Those of the services, and those that Spark opens between its JVM and Python."""
+    """Those of the services, of Spark's page, and between Spark's JVM and Python."""
     addresses = set()
     for running in loop.supervisor.running.values():
         for process in running.members():
