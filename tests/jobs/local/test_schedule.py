@@ -5,17 +5,20 @@ The real class of Airflow walks a year of runs, changes of summer time included.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 import structlog
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
+from jobs.local.airflow_client import Airflow
 from jobs.local.schedule import daily_cron, last_run, run_time, watch_cron
 
 YEAR = 2024
@@ -93,14 +96,28 @@ def test_the_watch_looks_hours_after_a_day_has_run_and_at_that_day(lateness_h):
             assert timedelta(hours=5) <= waited <= timedelta(hours=7)  # an hour for summer time
 
 
+def requested_bounds(first: date, last: date) -> tuple[datetime, datetime]:
+    """The bounds that our client of Airflow's API requests for a backfill of these days."""
+    requests = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        requests.append(json.loads(request.content))
+        return httpx.Response(200, json={"created_at": "2024-05-01T00:00:00Z"})
+
+    airflow = Airflow(8080)
+    transport = httpx.MockTransport(respond)
+    airflow._http = httpx.Client(base_url=airflow.address, transport=transport)
+    airflow.backfill("embeddings_daily", first, last)
+    (request,) = requests
+    return datetime.fromisoformat(request["from_date"]), datetime.fromisoformat(request["to_date"])
+
+
 @pytest.mark.parametrize(("zone", "lateness_h"), CASES)
 def test_a_backfill_runs_exactly_the_days_that_were_asked_for(zone, lateness_h):
-    """With the bounds that `jobs.local.airflow_client` and the prose of the DAG use."""
     first, last = date(YEAR, 3, 8), date(YEAR, 4, 2)
-    runs = timetable(zone, lateness_h).iter_partition_dagrun_infos(
-        earliest=datetime.combine(first, time(), UTC),
-        latest=datetime.combine(last, time(23, 59), UTC),
-    )
+    earliest, latest = requested_bounds(first, last)
+    table = timetable(zone, lateness_h)
+    runs = table.iter_partition_dagrun_infos(earliest=earliest, latest=latest)
     keys = [run.partition_key for run in runs]
     assert (keys[0], keys[-1], len(keys)) == (str(first), str(last), (last - first).days + 1)
 
