@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
 from airflow.sdk import Asset, BaseOperatorLink, task
 
 EMBEDDINGS = Asset("embeddings")  # partition D: the version of day D is in the registry
 START = datetime(1970, 1, 1)  # any day of any log may be requested
-LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; nothing is scheduled after it
+# Of the log; jobs/local/environment.py sets them from the settings.
+TIMEZONE = os.environ.get("EVERGREEN_TIMEZONE", "UTC")
+LATENESS_H = float(os.environ.get("EVERGREEN_LATENESS", "0"))
+LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; no later day is scheduled
+BEGAN_WITH = "began_with"  # XCom of a run's first task: digest of the settings, commit of the code
 # The scheduler may start a task before the API server listens: that attempt fails.
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(seconds=5)}
+
+log = logging.getLogger(__name__)
 
 
 class MLflowRun(BaseOperatorLink):
@@ -46,38 +55,118 @@ def step(name: str, *, spark: bool = False, **options):
 def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
     """Run the step on the run's partition. Only what another attempt could fix is retried.
 
-    spark: the task's session, None for a step without one.
+    spark: the task's session, None for a step without one. Returns the partition and its digest,
+    and `changed` where the settings or the code are no longer those that the run began with.
     """
     # Imported here, because Airflow parses the DAG files all the time.
     from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
     from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
+
+    try:
+        return run_step(name, day_of(dag_run), ti, spark)
+    except Skip as reason:
+        raise AirflowSkipException(str(reason)) from None
+    except (BadInput, SettingsError, UntrustedDay) as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def day_of(dag_run) -> date:
+    """The day of a run. Raises BadInput where its partition key is no day."""
+    from jobs.errors import BadInput
+
+    key = dag_run.partition_key
+    try:
+        return date.fromisoformat(key or "")
+    except ValueError:
+        given = f"the partition key '{key}'" if key else "no partition key"
+        raise BadInput(
+            f"This run has {given}. Trigger it with a day as its key, such as 2022-04-25."
+        ) from None
+
+
+def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
+    """The step itself; what is written for people can fail without changing its outcome."""
+    from jobs.local.environment import without_login
     from jobs.pipeline import plan
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
 
-    if dag_run.partition_key is None:
-        raise AirflowFailException(
-            "This run has no day. Trigger it with a partition key such as 2022-04-25."
-        )
-    day = date.fromisoformat(dag_run.partition_key)
     settings = load_settings()
+    result: dict[str, str] = {}
+    with only_logged("whether the settings or the code have changed"):
+        first = plan.EMBEDDING_STEPS[0] if name in plan.EMBEDDING_STEPS else plan.RANKER_STEPS[0]
+        result |= changes_since(first, name, ti, settings)
 
     def make_spark():
         # A step without Spark may have to compute a missing input that needs it.
         return spark if spark is not None else spark_session(settings)
 
     try:
-        result = plan.request(settings, name, day, make_spark)
-    except Skip as reason:
-        raise AirflowSkipException(str(reason)) from None
-    except (BadInput, SettingsError, UntrustedDay) as error:
-        raise AirflowFailException(str(error)) from error
+        done = plan.request(settings, name, day, make_spark)
     finally:
         # Also after a failure: the run then holds the error and the reports.
-        address = Tracker(settings).address(plan.tracked(settings, name), day)
-        ti.xcom_push("mlflow", address)
-    partition = result.partition
-    done = "reused" if result.reused else "computed"
-    return {"partition": partition.key, "digest": partition.digest, "result": done}
+        with only_logged("the address of the MLflow run"):
+            address = Tracker(settings).address(plan.tracked(settings, name), day)
+            # Airflow stores it, and shows it to everybody.
+            ti.xcom_push("mlflow", without_login(address) if address else None)
+    how = "reused" if done.reused else "computed"
+    found = done.partition
+    return {"partition": found.key, "digest": found.digest, "result": how, **result}
+
+
+def look(dag_run) -> dict[str, str | list[str]]:
+    """The task of the watch. It fails where the run's day should be complete and is not.
+
+    It is tried again where the day may still become complete by itself.
+    """
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from jobs.errors import BadInput, SettingsError
+    from jobs.local.watch import watch
+    from jobs.settings import load_settings
+
+    try:
+        findings = watch(load_settings(), day_of(dag_run))
+    except (BadInput, SettingsError) as error:
+        raise AirflowFailException(str(error)) from error
+    for line in findings.lines:
+        log.info(line)
+    if findings.alarm:
+        raise (AirflowException if findings.on_its_way else AirflowFailException)(findings.alarm)
+    return {"started": [str(day) for day in findings.trigger]}
+
+
+@contextmanager
+def only_logged(what: str) -> Iterator[None]:
+    """Log an exception of the block and go on: the step has an outcome of its own."""
+    try:
+        yield
+    except Exception:
+        log.warning("Could not read or store %s; the step goes on without.", what, exc_info=True)
+
+
+def changes_since(first: str, name: str, ti, settings) -> dict[str, str]:
+    """What has changed since the first task of this run, as `changed`, also logged; {} if nothing.
+
+    The step runs nevertheless, with the current settings: what it needs is computed again where it
+    is out of date.
+    """
+    from jobs.pipeline.provenance import code_commit
+
+    sections = [field for field in type(settings).model_fields if field != "home"]
+    current = {"settings": settings.digest(*sections), "code": code_commit()}
+    if name == first:
+        ti.xcom_push(BEGAN_WITH, current)
+        return {}
+    began = ti.xcom_pull(task_ids=first, key=BEGAN_WITH) or current  # the first may have no record
+    changes = []
+    for what, before in began.items():
+        if current[what] != before:
+            changes.append(f"the {what} changed from {before} to {current[what]}")
+    if not changes:
+        return {}
+    changed = " and ".join(changes)
+    log.warning("Since this run began, %s: its steps may have different settings or code.", changed)
+    return {"changed": changed}

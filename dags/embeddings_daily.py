@@ -1,7 +1,8 @@
 """# Daily embeddings
 
-At midnight, for the day that has just ended: rows of the log → validated rows → matrix → vectors
-→ one version in the registry, and the asset `embeddings` with the day as its partition.
+After midnight in the log's time zone, and `services.lateness` hours more, for the day that has just
+ended: rows of the log → validated rows → matrix → vectors → one version in the registry, and the
+asset `embeddings` with the day as its partition.
 
 | if this task fails | then |
 | --- | --- |
@@ -9,30 +10,29 @@ At midnight, for the day that has just ended: rows of the log → validated rows
 | `validate` | the day is not trusted; the message says why. Yesterday's version keeps serving |
 | any other | it is retried; a step writes whole or not at all, so clearing it is always safe |
 
-To run old days, one after the other:
-`airflow backfill create --dag-id embeddings_daily --from-date 2022-04-25 --to-date 2022-05-06`
+To run old days, one after the other: `airflow backfill create --dag-id embeddings_daily
+--from-date 2022-04-25 --to-date 2022-05-06T23:59`
 With `--reprocess-behavior completed`, days that have run are run again and give the same bytes.
 While `make up` runs, use `evergreen airflow backfill create …`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import CronPartitionTimetable, chain, dag
 
-from dags.common import DEFAULTS, EMBEDDINGS, LAST_DAY, START, step
+from dags.common import DEFAULTS, EMBEDDINGS, LAST_DAY, LATENESS_H, START, TIMEZONE, step
+from jobs.local.schedule import daily_cron, last_run
 
-# The run at midnight is for the day that has just ended: its partition is one tick earlier.
+# The run is for the day that has just ended: its partition is one tick earlier.
 AFTER_THE_DAY = CronPartitionTimetable(
-    "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
+    daily_cron(TIMEZONE, LATENESS_H), timezone=TIMEZONE, run_offset=-1, key_format="%Y-%m-%d"
 )
 
 
 @dag(
     schedule=AFTER_THE_DAY,
     start_date=START,
-    end_date=datetime.fromisoformat(LAST_DAY) if LAST_DAY else None,
+    end_date=last_run(LAST_DAY, TIMEZONE, LATENESS_H) if LAST_DAY else None,
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

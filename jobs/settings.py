@@ -1,7 +1,8 @@
 """All settings and their defaults: one TOML file, environment variables over it.
 
 `EVERGREEN_SETTINGS` names the file. A variable such as `EVERGREEN_SECTION__OPTION` overrides an
-option, `EVERGREEN_HOME` the home. Paths are relative to the file. Unknown keys are refused.
+option, `EVERGREEN_HOME` the home. Paths are relative to the file, also those of SQLite addresses.
+Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
+from jobs.machine import usable_cpus
 from jobs.plugins import PluginSection, faults
 from jobs.section import Section
 from jobs.sources import settings_of_any_kind
@@ -28,6 +31,22 @@ if TYPE_CHECKING:
     from jobs.lake.store import Lake
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
+
+
+def cores_of(master: str) -> int | None:
+    """How many tasks a Spark master runs at once; None for a cluster, which only Spark knows."""
+    if master == "local":
+        return 1
+    if local := re.fullmatch(r"local\[\s*(\*|\d+)\s*(?:,.*)?\]", master):
+        return usable_cpus() if local[1] == "*" else int(local[1])
+    if small := re.fullmatch(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,.*\]", master):
+        return int(small[1]) * int(small[2])
+    return None
+
+
+def members_on(master: str) -> int:
+    """The default of `spark.members`: two, or one where Spark has a single core."""
+    return min(2, cores_of(master) or usable_cpus())
 
 
 class SparkSettings(Section):
@@ -42,7 +61,7 @@ class SparkSettings(Section):
     partitions: int = 2
     """Output files of a large table, shuffle partitions, and blocks of the matrix."""
 
-    members: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
+    members: int = Field(default_factory=lambda given: members_on(given["master"]), ge=1)
     """Tasks of the job that factorises. All run at once: at most the number of Spark's cores."""
 
     driver_memory: str = "2g"
@@ -187,7 +206,10 @@ class ServiceSettings(Section):
     """Port of the Spark Connect server."""
 
     live: bool = True
-    """Is the log still growing? Then the day that has ended runs at midnight."""
+    """Is the log still growing? Then every day runs when it has ended, and `lateness` is over."""
+
+    lateness: float = Field(default=0.0, ge=0.0, lt=24.0)
+    """Hours after the end of a day by which its rows are expected; the day runs then."""
 
 
 if TYPE_CHECKING:
@@ -213,7 +235,9 @@ class Settings(BaseSettings):
     source: AnySource
     """The log; its other options depend on its kind."""
 
-    spark: SparkSettings = SparkSettings()
+    # A factory: the options of a default instance would count as given, also `members`, whose
+    # default follows `master`.
+    spark: SparkSettings = Field(default_factory=SparkSettings)
     validation: ValidationSettings = ValidationSettings()
     matrix: MatrixSettings = MatrixSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
@@ -294,12 +318,36 @@ def load_settings(path: Path | str | None = None) -> Settings:
             f"{file}: {faults(error)}. `make docs` builds a reference of all options, "
             "site/reference/settings.html."
         ) from None
-    # Relative to the file and not to the working directory, which differs between a shell and an
-    # Airflow task. An absolute path stays as it is.
-    source = settings.source.model_copy(update={"path": file.parent / settings.source.path})
-    return settings.model_copy(
-        update={"home": (file.parent / settings.home).resolve(), "source": source}
+    return anchored(settings, file.parent)
+
+
+def anchored(settings: Settings, folder: Path) -> Settings:
+    """The settings with every relative path below the folder of their file.
+
+    The working directory differs between a shell, the services and an Airflow task. An absolute
+    path stays as it is.
+    """
+    source = settings.source.model_copy(update={"path": folder / settings.source.path})
+    mlflow = settings.mlflow.model_copy(
+        update={"uri": anchored_sqlite(settings.mlflow.uri, folder)}
     )
+    url = anchored_sqlite(settings.registry.url, folder)
+    registry = settings.registry.model_copy(update={"url": url})
+    home = (folder / settings.home).resolve()
+    return settings.model_copy(
+        update={"home": home, "source": source, "mlflow": mlflow, "registry": registry}
+    )
+
+
+def anchored_sqlite(address: str, folder: Path) -> str:
+    """An SQLAlchemy address whose relative SQLite path is below the folder; others unchanged."""
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(file:)?([^?]*)(\?.*)?", address, re.DOTALL)
+    if match is None:  # another database, or SQLite in memory, "sqlite://"
+        return address
+    scheme, file, path, query = (part or "" for part in match.groups())
+    if path in ("", ":memory:") or "mode=memory" in query:
+        return address
+    return f"{scheme}{file}{folder / path}{query}"
 
 
 def days_between(first: date, last: date) -> list[date]:

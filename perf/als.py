@@ -10,7 +10,6 @@ halved. SIZE=0.1 makes everything a tenth as large.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from embeddings.benchmarks.metrics import rank
 from embeddings.benchmarks.splits import hold_out_pairs
 from embeddings.embedders.als import ALSConfig, als, initial_rows
+from jobs.machine import usable_cpus
 from jobs.settings import SparkSettings, load_settings
 from jobs.spark.session import spark_session
 from perf.report import Figure, arguments, finish
@@ -37,7 +37,7 @@ from perf.timing import seconds
 
 CFG = ALSConfig(dim=64, iterations=8, unobserved_weight=0.1, frequency_exponent=0.0)
 REGULARIZATIONS = (0.1, 1.0, 10.0)
-THREADS = os.cpu_count() or 1
+THREADS = usable_cpus()
 TOP = 20  # of recall
 MAX_EVALUATED = 10_000  # consumers whose recall is measured
 N_SOLVED = 500  # producers that are compared with dense solves

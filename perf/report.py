@@ -19,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from jobs.machine import usable_cpus
 from jobs.pipeline.provenance import code_commit
 
 RESULTS = Path(__file__).parent / "results"
@@ -133,7 +134,7 @@ def number(value: float | None) -> str:
 def machine() -> str:
     """Cores, memory and software, without the machine's name."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = f"{os.cpu_count()} cores ({cpu_model()}), {memory_gib:.0f} GiB"
+    cores = f"{usable_cpus()} cores ({cpu_model()}), {memory_gib:.0f} GiB"
     return f"{cores}, {platform.system()}, Python {platform.python_version()}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import settings as hypothesis_settings
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+# Importing Airflow creates folders there; services have the one of their home.
+os.environ.setdefault("AIRFLOW_HOME", f"{tempfile.gettempdir()}/evergreen-airflow-{os.getuid()}")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 # The suite is deterministic; `make test-all` tries more examples, others each time.

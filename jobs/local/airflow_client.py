@@ -103,8 +103,10 @@ class Airflow:
         """
         request = {
             "dag_id": dag_id,
+            # Airflow reads both as times in the DAG's own zone. A day's tick is at some time of the
+            # day, so the last day must be included whole.
             "from_date": f"{first}T00:00:00Z",
-            "to_date": f"{last}T00:00:00Z",
+            "to_date": f"{last}T23:59:59Z",
             "reprocess_behavior": "completed",  # by default, days that have run are left out
             # A day's ranker is judged with the champion of the day before.
             "max_active_runs": 1,
@@ -112,8 +114,18 @@ class Airflow:
         backfill = self.call("POST", "/backfills", json=request)
         return datetime.fromisoformat(backfill["created_at"])
 
+    def trigger(self, dag_id: str, day: date) -> None:
+        """Run a DAG on one day. Airflow's own operator cannot pass a partition key (3.3)."""
+        request = {"logical_date": None, "partition_key": str(day)}
+        self.call("POST", f"/dags/{dag_id}/dagRuns", json=request)
+
     def runs(self, dag_id: str, **params) -> list[dict]:
         return self.rows(f"/dags/{dag_id}/dagRuns", "dag_runs", **params)
+
+    def runs_of_day(self, dag_id: str, day: date) -> list[dict]:
+        """The runs with this day as their partition key, newest first."""
+        runs = self.runs(dag_id, partition_key_prefix_pattern=str(day), order_by="-id")
+        return [run for run in runs if run["partition_key"] == str(day)]
 
     def tasks(self, dag_id: str, run_id: str = "~", **params) -> list[dict]:
         """The task instances of one run; of all runs by default."""

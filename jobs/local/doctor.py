@@ -25,7 +25,7 @@ from rich.table import Table
 from jobs.local.environment import ROOT
 from jobs.local.services import External, external_services, services
 from jobs.local.supervisor import taken_ports
-from jobs.settings import Settings
+from jobs.settings import Settings, SparkSettings, cores_of
 from jobs.sources import open_source
 
 JAVA = 17  # the oldest that Spark 4 supports
@@ -58,7 +58,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Check everything that the services and steps need from this machine."""
     findings = [python()]
     if not settings.spark.remote:  # a client of another Spark needs no Java
-        findings.append(java())
+        findings += [java(), spark_cores(settings.spark)]
     findings += [
         packages(ROOT / "infra" / "constraints.txt"),
         memory(),
@@ -120,6 +120,19 @@ def java_major(output: str) -> int | None:
     """The major version in the output of `java -version`: 17 in "17.0.15", 8 in "1.8.0_392"."""
     match = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(match.group(1)) if match else None
+
+
+def spark_cores(spark: SparkSettings) -> Finding:
+    """Can the master run all tasks of the job that factorises at once, as it must?"""
+    cores = cores_of(spark.master)
+    if cores is None:
+        found = f"those of {spark.master}, for spark.members = {spark.members}"
+        return Finding("Spark cores", found)
+    found = f"{cores} of {spark.master}, for spark.members = {spark.members}"
+    if spark.members <= cores:
+        return Finding("Spark cores", found)
+    remedy = f"Set spark.members to at most {cores}, or give spark.master more cores."
+    return Finding("Spark cores", found, "missing", remedy)
 
 
 def packages(constraints: Path) -> Finding:

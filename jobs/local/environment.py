@@ -17,11 +17,12 @@ import os
 import secrets
 import sys
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from jobs.errors import SettingsError
+from jobs.errors import EvergreenError, SettingsError
 from jobs.settings import DEFAULT_FILE, Settings
 from jobs.sources import open_source
 
@@ -29,7 +30,12 @@ ROOT = Path(__file__).parents[2]
 # Our queries are many and short, and the cores few: without the optimising compiler and with the
 # simplest collector Spark takes a quarter less CPU (docs/decisions/0007).
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SECRETS = ("spark", "registry", "airflow", "fernet")  # the last one is Airflow's encryption key
 CONNECT_OPTIONS = {"token", "user_id", "use_ssl"}  # those that an Airflow connection can hold
+
+
+class SecretsError(EvergreenError):
+    """The file of a home's secrets cannot be used; the message has the remedy."""
 
 
 @dataclass
@@ -67,6 +73,9 @@ def evergreen(settings: Settings) -> Variables:
         "PYTHONPATH": prepended(ROOT / "infra" / "airflow", "PYTHONPATH"),
         "EVERGREEN_SETTINGS": str(file),
         "EVERGREEN_HOME": str(settings.home),
+        # For the DAG files, which are parsed too often to load the settings.
+        "EVERGREEN_TIMEZONE": open_source(settings.source).timezone,
+        "EVERGREEN_LATENESS": str(settings.services.lateness),
     }
     defaults = {
         "PYTHONUNBUFFERED": "1",  # a log shows a line when it is printed
@@ -197,23 +206,59 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
 
 
 def home_secrets(home: Path) -> dict[str, str]:
-    """The tokens of a home, generated on first use and readable by its owner only."""
+    """The tokens of a home, drawn on first use and readable by its owner only.
+
+    Processes that draw them at the same time get the same ones. Raises SecretsError where the file
+    cannot be read or is not complete.
+    """
     file = home / "secrets.json"
     if not file.exists():
         home.mkdir(parents=True, exist_ok=True)
-        keys = {name: secrets.token_urlsafe(32) for name in ("spark", "registry", "airflow")}
+        keys = {name: secrets.token_urlsafe(32) for name in SECRETS if name != "fernet"}
         keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        # Created with its mode: a file that is restricted afterwards could be read before.
-        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        create_private(file, json.dumps(keys))
+    remedy = (
+        "Restore it from a backup; or stop the services and delete it, and new secrets are drawn."
+    )
+    try:
+        keys = json.loads(file.read_text())
+        if file.stat().st_mode & 0o077:  # copied from somewhere
+            file.chmod(0o600)
+    except (OSError, ValueError) as error:
+        raise SecretsError(f"{file} cannot be read as JSON: {error}. {remedy}") from None
+    missing = [name for name in SECRETS if not isinstance(keys, dict) or not keys.get(name)]
+    if missing:
+        raise SecretsError(f"{file} lacks the secrets {missing}. {remedy}")
+    return keys
+
+
+def create_private(file: Path, text: str) -> None:
+    """Create a file that only its owner may read, whole and flushed, unless it exists."""
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    # Created with its mode: a file that is restricted afterwards could be read before.
+    descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+    try:
         with open(descriptor, "w") as stream:
-            json.dump(keys, stream)
-    return json.loads(file.read_text())
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # Unlike a rename, a link never replaces the file of a process that was faster.
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        draft.unlink()
 
 
 def prepended(folder: Path, variable: str) -> str:
     """A search path: the folder, then what the variable holds in this process."""
     rest = os.environ.get(variable)
     return f"{folder}{os.pathsep}{rest}" if rest else str(folder)
+
+
+def without_login(address: str) -> str:
+    """An HTTP address without its user and password, otherwise unchanged."""
+    url = urlsplit(address)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
 
 def without_secrets(address: str) -> str:

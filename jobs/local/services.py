@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from jobs.local.airflow_client import Airflow
 from jobs.local.environment import ROOT, environment, without_secrets
+from jobs.local.single import sole_runner
 from jobs.local.supervisor import Service, Supervisor, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings
@@ -94,7 +95,17 @@ def known_services(settings: Settings) -> dict[str, dict]:
 def running_services(
     settings: Settings, report: Callable[[str], None] = print
 ) -> Iterator[Supervisor]:
-    """Run all services while the block runs; they are ready when it begins."""
+    """Run all services while the block runs; they are ready when it begins.
+
+    Raises ServiceError, before anything starts, where services of this home run already.
+    """
+    with sole_runner(settings.home), started_services(settings, report) as supervisor:
+        yield supervisor
+
+
+@contextmanager
+def started_services(settings: Settings, report: Callable[[str], None]) -> Iterator[Supervisor]:
+    """The services of a home that no other process runs."""
     supervisor = Supervisor(services(settings), settings.home / "logs", environment(settings))
 
     def create_pool() -> None:

@@ -13,7 +13,7 @@ OURS = ("dags", "embeddings", "jobs", "models", "perf", "tests")
 # room -> what it may import of ours, besides itself. A room that no list names is imported by no
 # other: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` are loaded by commands.
 MAY_IMPORT = {
-    "dags": {"jobs.errors", "jobs.pipeline", "jobs.settings", "jobs.spark"},
+    "dags": {"jobs.errors", "jobs.local", "jobs.pipeline", "jobs.settings", "jobs.spark"},
     "embeddings.align": set(),
     "embeddings.benchmarks": set(),
     "embeddings.blocks": {"embeddings.kernels"},
@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "jobs.sources",
         "jobs.terminal",
     },
+    "jobs.machine": set(),
     "jobs.pipeline": {
         "embeddings.durable",
         "embeddings.facts",
@@ -81,6 +82,7 @@ MAY_IMPORT = {
         "embeddings.registry",
         "jobs.errors",
         "jobs.lake",
+        "jobs.machine",
         "jobs.plugins",
         "jobs.section",
         "jobs.sources",

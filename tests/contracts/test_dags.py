@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -46,21 +47,39 @@ print(json.dumps({
     "id": found.dag_id,
     "catchup": found.catchup,
     "max_active_runs": found.max_active_runs,
+    "timezone": str(getattr(found.timetable, "timezone", "")),
+    "cron": getattr(found.timetable, "expression", ""),
+    "end_date": str(found.end_date),
     "order": [t.task_id for t in found.topological_sort()],
     "tasks": tasks,
 }))
 """
 
 
-@pytest.fixture(scope="module", params=FILES)
-def parsed(request, tmp_path_factory) -> dict:
+@cache
+def parse(name: str) -> dict:
     """One DAG file, parsed in a separate process as Airflow parses it."""
-    home = tmp_path_factory.mktemp("airflow")
-    env = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "false"}
-    command = [sys.executable, "-c", PARSE, request.param]
+    env = os.environ | {
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "EVERGREEN_TIMEZONE": "Asia/Kolkata",
+        "EVERGREEN_LATENESS": "3.5",
+        "EVERGREEN_LAST_DAY": "2024-03-02",
+    }
+    command = [sys.executable, "-c", PARSE, name]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1]) | {"file": request.param}
+    return json.loads(ran.stdout.splitlines()[-1]) | {"file": name}
+
+
+@pytest.fixture(params=FILES)
+def parsed(request) -> dict:
+    return parse(request.param)
+
+
+@pytest.fixture(params=DAG_STEPS)
+def of_steps(request) -> dict:
+    """A DAG whose tasks are steps."""
+    return parse(request.param)
 
 
 def test_the_file_and_the_dag_have_one_name(parsed):
@@ -72,19 +91,19 @@ def test_it_parses_in_milliseconds_and_imports_nothing_heavy(parsed):
     assert not [name for name in parsed["imported"] if name.startswith(HEAVY)]
 
 
-def test_it_runs_the_steps_in_their_order_one_task_each(parsed):
-    steps = DAG_STEPS[parsed["id"]]
-    assert tuple(parsed["order"]) == steps
+def test_it_runs_the_steps_in_their_order_one_task_each(of_steps):
+    steps = DAG_STEPS[of_steps["id"]]
+    assert tuple(of_steps["order"]) == steps
     for earlier, later in pairwise(steps):
-        assert parsed["tasks"][earlier]["down"] == [later]
+        assert of_steps["tasks"][earlier]["down"] == [later]
 
 
 def test_every_task_is_retried(parsed):
     assert all(task["retries"] >= 1 for task in parsed["tasks"].values())
 
 
-def test_exactly_the_steps_that_need_spark_share_its_pool(parsed):
-    for name, task in parsed["tasks"].items():
+def test_exactly_the_steps_that_need_spark_share_its_pool(of_steps):
+    for name, task in of_steps["tasks"].items():
         assert (task["pool"] == "spark") == module(name).SPARK, name
 
 
@@ -92,8 +111,18 @@ def test_days_run_one_at_a_time_and_without_catch_up(parsed):
     assert (parsed["max_active_runs"], parsed["catchup"]) == (1, False)
 
 
-def test_every_task_links_to_its_mlflow_run(parsed):
-    assert all(task["links"] == ["MLflow run"] for task in parsed["tasks"].values())
+def test_the_nightly_run_follows_the_clock_of_the_log():
+    """Three and a half hours after the day's end in India, up to the last day of the log."""
+    nightly = parse("embeddings_daily")
+    assert (nightly["cron"], nightly["timezone"]) == ("30 3 * * *", "Asia/Kolkata")
+    assert nightly["end_date"] == "2024-03-02 22:00:00+00:00"
+    watch = parse("watch")
+    assert (watch["cron"], watch["timezone"]) == ("30 9 * * *", "Asia/Kolkata")
+    assert watch["end_date"] == "None"
+
+
+def test_every_task_links_to_its_mlflow_run(of_steps):
+    assert all(task["links"] == ["MLflow run"] for task in of_steps["tasks"].values())
 
 
 def test_it_documents_its_purpose_and_what_to_do_on_failure(parsed):
@@ -101,9 +130,9 @@ def test_it_documents_its_purpose_and_what_to_do_on_failure(parsed):
     assert re.search(r"fail", parsed["doc"])
 
 
-def test_only_publish_triggers_the_ranker(parsed):
-    with_outlets = [name for name, task in parsed["tasks"].items() if task["outlets"]]
-    assert with_outlets == (["publish"] if parsed["id"] == "embeddings_daily" else [])
+def test_only_publish_triggers_the_ranker(of_steps):
+    with_outlets = [name for name, task in of_steps["tasks"].items() if task["outlets"]]
+    assert with_outlets == (["publish"] if of_steps["id"] == "embeddings_daily" else [])
 
 
 def test_the_commands_in_its_prose_exist(parsed, tmp_path):
@@ -125,7 +154,7 @@ def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
     assert bool(shown) == (parsed["id"] == "embeddings_daily")
 
 
-def test_every_step_has_a_file_and_every_file_is_a_step_of_a_dag():
-    assert sorted(FILES) == sorted(DAG_STEPS)
+def test_every_dag_has_a_file_and_every_step_a_file_of_its_own():
+    assert sorted(FILES) == sorted([*DAG_STEPS, "watch"])
     files = {path.stem for path in (ROOT / "jobs" / "steps").glob("*.py")} - {"__init__"}
     assert files == set(STEPS)

@@ -6,6 +6,8 @@ A small log of day zero and two days goes through both DAGs; then the last day r
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,10 +15,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from jobs.local.airflow_client import Airflow
 from jobs.local.demo import DAGS, FINAL_STATES, await_dags, follow
+from jobs.local.environment import home_secrets
 from jobs.local.outcome import Outcome
 from jobs.local.services import running_services
 from jobs.local.supervisor import Supervisor
@@ -36,6 +40,7 @@ path = "log"
 [spark]
 master = "local[2]"
 driver_memory = "1g"
+conf = {{ "spark.ui.enabled" = "true", "spark.ui.port" = "0" }}
 [matrix]
 min_engagements = 1
 [embedding]
@@ -56,6 +61,7 @@ class Loop:
     def __init__(self, settings: Settings, airflow: Airflow, supervisor: Supervisor) -> None:
         self.settings = settings
         self.airflow = airflow
+        self.supervisor = supervisor
         self.first = follow(airflow, supervisor, days_between(ZERO, LAST))
         self.lake_after_first = lake_bytes(settings)
         self.runs_after_first = mlflow_runs(settings)
@@ -183,18 +189,107 @@ def test_no_run_is_scheduled_after_the_last_day_of_the_log(loop):
     assert {run["run_type"] for run in loop.airflow.runs("embeddings_daily")} == {"backfill"}
 
 
+def ended(airflow: Airflow, dag_id: str, day: date, patience_s: float = 60) -> dict:
+    """The newest run of a day, when it has ended."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        runs = airflow.runs_of_day(dag_id, day)
+        if runs and runs[0]["state"] in FINAL_STATES:
+            return runs[0]
+        time.sleep(0.5)
+    raise AssertionError(f"{dag_id} of {day} has not ended: {runs}")
+
+
 def test_a_failed_task_has_its_error_in_its_log(loop):
     """The day is not in the log: the run fails without a second try."""
     day = date(2023, 1, 1)
-    request = {"logical_date": None, "partition_key": str(day)}
-    loop.airflow.call("POST", "/dags/embeddings_daily/dagRuns", json=request)
-    deadline = time.monotonic() + 60
-    (run,) = runs_of_day(loop.airflow, "embeddings_daily", day)
-    while run["state"] not in FINAL_STATES and time.monotonic() < deadline:
-        time.sleep(0.5)
-        (run,) = runs_of_day(loop.airflow, "embeddings_daily", day)
+    loop.airflow.trigger("embeddings_daily", day)
+    run = ended(loop.airflow, "embeddings_daily", day)
     tasks = loop.airflow.tasks("embeddings_daily", run["dag_run_id"])
     (land,) = [task for task in tasks if task["task_id"] == "land"]
     assert run["state"] == "failed"
     assert (land["state"], land["try_number"]) == ("failed", 1)
     assert f"BadInput: {day} is not in the log" in loop.airflow.log(land)
+
+
+def test_nothing_changed_while_a_run_was_under_way(loop):
+    """The first task records the settings and the code; no later one found others."""
+    run = runs_of_day(loop.airflow, "ranker_daily", LAST)[0]
+    path = f"/dags/ranker_daily/dagRuns/{run['dag_run_id']}/taskInstances/{{}}/xcomEntries/{{}}"
+    began = loop.airflow.call("GET", path.format("examples", "began_with"))["value"]
+    assert "settings" in str(began)
+    result = loop.airflow.call("GET", path.format("promote", "return_value"))["value"]
+    assert "promote/" in str(result)
+    assert "changed" not in str(result)
+
+
+def test_every_port_is_bound_to_loopback(loop):
+    """Those of the services, of Spark's page, and between Spark's JVM and Python."""
+    addresses = set()
+    for running in loop.supervisor.running.values():
+        for process in running.members():
+            for connection in process.net_connections():
+                if connection.status == psutil.CONN_LISTEN:
+                    addresses.add(connection.laddr)
+    services = loop.settings.services
+    wanted = {services.airflow_port, services.mlflow_port}
+    wanted |= {services.registry_port, services.spark_port}
+    assert {address.port for address in addresses} > wanted
+    hosts = {address.ip.removeprefix("::ffff:") for address in addresses}
+    assert hosts == {"127.0.0.1"}
+
+
+def test_a_secret_is_in_its_private_file_and_nowhere_else(loop):
+    """Not in what `ps` shows, in a log, in a database, or in any file that others may read."""
+    home = loop.settings.home
+    secrets = {name: key.encode() for name, key in home_secrets(home).items()}
+    places = {}
+    for running in loop.supervisor.running.values():
+        for process in running.members():
+            words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            places[f"{running.service.name}: {words!r}"] = words
+    n_processes = len(places)
+    assert n_processes >= len(loop.supervisor.running)
+    for file in home.rglob("*"):
+        if file.is_file() and file.name != "secrets.json":
+            places[str(file)] = file.read_bytes()
+    assert len(places) > n_processes + 100
+    found = []
+    for place, content in places.items():
+        for name, key in secrets.items():
+            if key in content:
+                found.append(f"{name} in {place}")
+    assert found == []
+    assert (home / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_watch_starts_a_ranker_whose_event_was_lost(loop):
+    """As far as Airflow and the lake know, nothing ever started the ranker of the last day."""
+    lake = loop.settings.lake
+    for run in loop.airflow.runs_of_day("ranker_daily", LAST):
+        loop.airflow.call("DELETE", f"/dags/ranker_daily/dagRuns/{run['dag_run_id']}")
+    promoted = lake.get("promote", LAST)
+    shutil.rmtree(promoted.path.parent)
+    long_ago = time.time() - 7200
+    os.utime(lake.get("publish", LAST).path, (long_ago, long_ago))
+    loop.airflow.trigger("watch", LAST)
+    watch = ended(loop.airflow, "watch", LAST)
+    assert watch["state"] == "success"
+    (task,) = loop.airflow.tasks("watch", watch["dag_run_id"])
+    log = loop.airflow.log(task, lines=100)
+    assert f"{LAST}: published, but ranker_daily was never started; it is started now." in log
+    assert f"{DAYS[0]}: published and decided." in log
+    assert ended(loop.airflow, "ranker_daily", LAST)["state"] == "success"
+    assert lake.get("promote", LAST).digest == promoted.digest
+
+
+@pytest.mark.slow
+def test_a_new_day_does_not_wait_for_a_backfill(loop):
+    """Airflow counts the runs of a backfill apart: the new day runs beside its first days."""
+    loop.airflow.backfill("embeddings_daily", ZERO, LAST)
+    loop.airflow.trigger("embeddings_daily", DAYS[2])
+    fresh = ended(loop.airflow, "embeddings_daily", DAYS[2], 300)
+    last = ended(loop.airflow, "embeddings_daily", LAST, 300)
+    assert fresh["state"] == last["state"] == "success"
+    assert last["run_type"] == "backfill"
+    assert fresh["end_date"] < last["start_date"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import SettingsError
-from jobs.settings import days_between, load_settings
+from jobs.machine import usable_cpus
+from jobs.settings import cores_of, days_between, load_settings
 from jobs.spark.session import classic_conf
 
 MINIMAL = '[source]\nkind = "kuairand"\npath = "data"\n'
@@ -34,6 +35,74 @@ def test_relative_paths_are_relative_to_the_file(tmp_path):
     settings = load_settings(written(tmp_path, MINIMAL))
     assert settings.source.path == tmp_path / "data"
     assert settings.home == tmp_path / ".evergreen"
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+@pytest.mark.parametrize("option", ["registry.url", "mlflow.uri"])
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("sqlite:///cat.db", "sqlite:///{}/cat.db"),
+        ("sqlite:///sub/../cat.db", "sqlite:///{}/sub/../cat.db"),
+        ("sqlite+pysqlite:///cat.db?timeout=5", "sqlite+pysqlite:///{}/cat.db?timeout=5"),
+        ("sqlite:///file:cat.db?mode=rw&uri=true", "sqlite:///file:{}/cat.db?mode=rw&uri=true"),
+        ("sqlite:////data/cat.db", "sqlite:////data/cat.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite:///file:x?mode=memory&uri=true", "sqlite:///file:x?mode=memory&uri=true"),
+        ("sqlite://", "sqlite://"),
+        ("postgresql://user@db/cat.db", "postgresql://user@db/cat.db"),
+        ("https://mlflow.example.org", "https://mlflow.example.org"),
+        ("off", "off"),
+        ("", ""),
+    ],
+)
+def test_a_relative_sqlite_path_is_relative_to_the_file(
+    tmp_path, monkeypatch, option, address, expected, by_variable
+):
+    section, name = option.split(".")
+    text = MINIMAL
+    if by_variable:
+        monkeypatch.setenv(f"EVERGREEN_{section}__{name}".upper(), address)
+    else:
+        text += f'[{section}]\n{name} = "{address}"\n'
+    settings = load_settings(written(tmp_path, text))
+    assert getattr(getattr(settings, section), name) == expected.format(tmp_path)
+
+
+def test_two_working_directories_open_one_catalog(tmp_path, monkeypatch):
+    """Otherwise a shell would not see what an Airflow task has published."""
+    file = written(tmp_path, MINIMAL + '[registry]\nurl = "sqlite:///cat.db"\n')
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        load_settings(file).open_registry().close()
+    assert [found.parent for found in tmp_path.rglob("cat.db")] == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("master", "cores"),
+    [
+        ("local", 1),
+        ("local[1]", 1),
+        ("local[3]", 3),
+        ("local[2,4]", 2),
+        ("local[*]", usable_cpus()),
+        ("local[*,2]", usable_cpus()),
+        ("local-cluster[2,3,1024]", 6),
+        ("spark://host:7077", None),
+        ("yarn", None),
+    ],
+)
+def test_the_cores_of_a_master_and_the_default_that_fits_them(tmp_path, master, cores):
+    settings = load_settings(written(tmp_path, MINIMAL + f'[spark]\nmaster = "{master}"'))
+    assert cores_of(master) == cores
+    assert settings.spark.members == min(2, cores or usable_cpus())
+
+
+@pytest.mark.parametrize("hours", [-1, 24, "nan"])
+def test_lateness_is_less_than_a_day(tmp_path, hours):
+    with pytest.raises(SettingsError, match=r"services\.lateness"):
+        load_settings(written(tmp_path, MINIMAL + f"[services]\nlateness = {hours}"))
 
 
 def test_a_variable_wins_over_the_file(tmp_path, monkeypatch):

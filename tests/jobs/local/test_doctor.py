@@ -49,6 +49,23 @@ def test_a_java_that_is_too_old_is_missing(monkeypatch, tmp_path):
     assert (finding.found, finding.missing) == ("11", True)
 
 
+@pytest.mark.parametrize(
+    ("master", "members", "state"),
+    [
+        ("local[1]", 2, "missing"),
+        ("local[2]", 2, "good"),
+        ("local", 2, "missing"),
+        ("local[*]", 1000, "missing"),
+        ("spark://cluster:7077", 1000, "good"),
+    ],
+)
+def test_more_members_than_cores_are_reported_before_a_day_fails(master, members, state):
+    finding = doctor.spark_cores(SparkSettings(master=master, members=members))
+    assert finding.state == state
+    if state == "missing":
+        assert "spark.members" in finding.remedy
+
+
 def test_packages_that_differ_from_the_pinned_set_are_named(tmp_path, monkeypatch):
     """A local build satisfies its pin, and a line for another platform does not apply."""
     installed = {"rich": "15.0.0", "torch": "2.13.0+cpu", "numpy": "2.4.0"}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from jobs.errors import SettingsError
 from jobs.local.environment import (
     ROOT,
+    SecretsError,
     environment,
     home_secrets,
     spark_connection,
@@ -69,6 +71,91 @@ def test_every_home_has_its_own_secrets_and_keeps_them(tmp_path):
 def test_only_the_owner_can_read_the_secrets(tmp_path):
     home_secrets(tmp_path)
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+EIGHT_AT_ONCE = """
+import json, multiprocessing, os, sys, threading
+from pathlib import Path
+from jobs.local.environment import home_secrets
+
+fork = multiprocessing.get_context("fork")
+n, barrier = 8, fork.Barrier(8)
+
+def first_use(home):
+    barrier.wait()
+    return home_secrets(home)
+
+def modes_until(done, home, seen):
+    while not done.is_set():
+        for file in home.glob(".secrets*"), home.glob("secrets*"):
+            for path in file:
+                try:
+                    seen.add(path.stat().st_mode & 0o777)
+                except FileNotFoundError:
+                    pass
+
+os.umask(0)
+rounds = []
+with fork.Pool(n) as pool:
+    for number in range(25):
+        home = Path(sys.argv[1]) / str(number)
+        seen, done = set(), threading.Event()
+        watcher = threading.Thread(target=modes_until, args=(done, home, seen))
+        watcher.start()
+        keys = pool.map(first_use, [home] * n, chunksize=1)
+        done.set()
+        watcher.join()
+        different = len({json.dumps(key, sort_keys=True) for key in keys})
+        rounds.append([different, sorted(seen), sorted(os.listdir(home))])
+print(json.dumps(rounds))
+"""
+
+
+def test_processes_that_start_at_once_draw_the_same_secrets(tmp_path):
+    """They are private at every moment, also with an umask that hides nothing."""
+    command = [sys.executable, "-c", EIGHT_AT_ONCE, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    for different, modes, files in json.loads(ran.stdout):
+        assert different == 1
+        assert set(modes) <= {0o600}
+        assert files == ["secrets.json"]
+
+
+def test_threads_that_start_at_once_draw_the_same_secrets(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        drawn = list(pool.map(home_secrets, [tmp_path / "home"] * 8))
+    assert drawn == [home_secrets(tmp_path / "home")] * 8
+
+
+def test_a_copied_secrets_file_is_private_again(tmp_path):
+    home_secrets(tmp_path)
+    (tmp_path / "secrets.json").chmod(0o644)
+    home_secrets(tmp_path)
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read"),
+        (b'{"spark": "abc', "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"[1]", r"lacks the secrets \['spark', 'registry'"),
+        (b'{"spark": "a", "registry": "b", "airflow": "c"}', r"lacks the secrets \['fernet'\]"),
+        (b'{"spark": "a", "registry": "", "airflow": "c", "fernet": "d"}', r"lacks.*'registry'"),
+    ],
+)
+def test_a_damaged_secrets_file_is_named_with_the_remedy(tmp_path, content, message):
+    (tmp_path / "secrets.json").write_bytes(content)
+    with pytest.raises(SecretsError, match=rf"secrets.json {message}.*delete it"):
+        home_secrets(tmp_path)
+
+
+def test_a_secrets_file_that_is_a_folder_is_named(tmp_path):
+    (tmp_path / "secrets.json").mkdir()
+    with pytest.raises(SecretsError, match=r"secrets.json cannot be read.*delete it"):
+        home_secrets(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +228,12 @@ def test_airflow_gets_the_last_day_of_a_closed_log_only(settings):
     closed = settings.model_copy(update={"services": ServiceSettings(live=False)})
     assert environment(closed)["EVERGREEN_LAST_DAY"] == "2022-05-06"
     assert "EVERGREEN_LAST_DAY" not in environment(settings)
+
+
+def test_airflow_gets_the_clock_of_the_log(settings):
+    late = settings.model_copy(update={"services": ServiceSettings(lateness=3.5)})
+    env = environment(late)
+    assert (env["EVERGREEN_TIMEZONE"], env["EVERGREEN_LATENESS"]) == ("Asia/Shanghai", "3.5")
 
 
 def test_two_homes_share_no_port_folder_or_secret(settings, tmp_path):
