@@ -55,12 +55,16 @@ def settings_file(tmp_path, monkeypatch):
 def ending_with(outcome: Exception | None):
     """A step that ends with this error, or commits a partition."""
 
-    def execute(*_):
+    def request(*_):
         if outcome is not None:
             raise outcome
-        return SimpleNamespace(key=f"train/{DAY}", digest="d1")
+        partition = SimpleNamespace(key=f"train/{DAY}", digest="d1")
+        return SimpleNamespace(partition=partition, reused=True)
 
-    return execute
+    return request
+
+
+DONE = {"partition": f"train/{DAY}", "digest": "d1", "result": "reused"}
 
 
 def run(name: str, ti: TaskInstance, key: str | None = str(DAY)) -> dict[str, str]:
@@ -83,13 +87,13 @@ def run(name: str, ti: TaskInstance, key: str | None = str(DAY)) -> dict[str, st
 def test_a_step_ends_as_it_ended_whatever_else_fails(
     settings_file, monkeypatch, caplog, outcome, raised, failing
 ):
-    monkeypatch.setattr(plan, "execute", ending_with(outcome))
+    monkeypatch.setattr(plan, "request", ending_with(outcome))
     if failing in ("tracker", "both"):
         settings_file.write_text(SETTINGS.format(f"http://127.0.0.1:{reserve_port()}"))
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     ti = TaskInstance(fails=failing in ("xcom", "both"))
     if raised is None:
-        assert run("train", ti) == {"partition": f"train/{DAY}", "digest": "d1"}
+        assert run("train", ti) == DONE
     else:
         with pytest.raises(raised) as caught:
             run("train", ti)
@@ -115,9 +119,9 @@ def test_a_run_says_once_per_task_that_its_settings_or_code_changed(
     settings_file, monkeypatch, caplog, part
 ):
     """The step runs all the same: what it needs is computed again where it is out of date."""
-    monkeypatch.setattr(plan, "execute", ending_with(None))
+    monkeypatch.setattr(plan, "request", ending_with(None))
     ti = TaskInstance()
-    same = {"partition": f"train/{DAY}", "digest": "d1"}
+    same = DONE
     assert run(part[0], ti) == run(part[1], ti) == same
     assert caplog.records == []
     settings_file.write_text(SETTINGS.format("off") + "[embedding]\ndim = 8\n")
@@ -135,14 +139,14 @@ def test_a_run_says_once_per_task_that_its_settings_or_code_changed(
 def test_a_run_whose_first_task_left_no_record_is_not_said_to_have_changed(
     settings_file, monkeypatch, caplog
 ):
-    monkeypatch.setattr(plan, "execute", ending_with(None))
+    monkeypatch.setattr(plan, "request", ending_with(None))
     assert "changed" not in run("publish", TaskInstance())
     assert caplog.records == []
 
 
 def test_the_link_to_mlflow_has_no_password(settings_file, monkeypatch):
     """Airflow keeps it in its database and shows it to everybody."""
-    monkeypatch.setattr(plan, "execute", ending_with(None))
+    monkeypatch.setattr(plan, "request", ending_with(None))
     page = "mlflow.example.org:5000/#/experiments/1/runs/2?workflowType=machine_learning"
     monkeypatch.setattr(Tracker, "address", lambda *_: f"https://user:secret@{page}")
     ti = TaskInstance()

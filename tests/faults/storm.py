@@ -30,13 +30,12 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
-from tests.faults.comparison import differences
-from tests.jobs.connect_server import serving
-from tests.small_logs import write_kuairand
-
 from jobs.errors import EvergreenError
 from jobs.lake import Lake
 from jobs.settings import Settings, load_settings
+from tests.faults.comparison import differences
+from tests.jobs.connect_server import serving
+from tests.small_logs import write_kuairand
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(3)]
 LONGEST_RUN_S = 30.0  # a runner is killed before
@@ -95,7 +94,9 @@ def storm(folder: Path, kills: int, seed: int) -> list[str]:
     for home in (calm, stormy):
         home.mkdir()
         if home is stormy and mounted():
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", home], check=True)
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", home], check=True
+            )
         (home / "settings.toml").write_text(SETTINGS.format(log=folder / "log"))
     with serving(folder) as (_, address):
         run_to_the_end(calm, address)

@@ -106,7 +106,7 @@ def server(monkeypatch) -> Server:
 
 
 def commit(settings, step: str, day: date, **facts) -> None:
-    with settings.lake.writing(step, day, settings="s") as staging:
+    with settings.lake.writing(step, day, recipe="s") as staging:
         staging.facts |= facts
         if step == "validate":
             (staging.path / "impressions").mkdir()
