@@ -26,7 +26,7 @@ DIGESTS = "_log_digests.json"  # in the lake: the digest of every file of the lo
 class Origin:
     """log: the path of the log, relative to home, so that both may move together.
 
-    files: each file that holds the day, relative to the log, and the digest of its content.
+    files: each file that holds the day, relative to the log's folder -> digest of its content.
     """
 
     log: str
@@ -38,7 +38,8 @@ def origin(settings: Settings, day: date) -> Origin:
     files = open_source(settings.source).files(day)
     digests = file_digests(settings, files)
     path = settings.source.path
-    named = {os.path.relpath(file, path): digest for file, digest in digests.items()}
+    folder = path if path.is_dir() else path.parent  # of a single file, or of a glob's matches
+    named = {os.path.relpath(file, folder): digest for file, digest in digests.items()}
     return Origin(log_of(settings), named)
 
 

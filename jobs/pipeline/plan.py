@@ -191,7 +191,23 @@ def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> 
     if found is None:
         prepare(settings, step, day, make_spark)
         return Result(compute_or_refuse(settings, step, day, make_spark), reused=False)
+    record_again(settings, found)
     return Result(found, reused=True)
+
+
+def record_again(settings: Settings, partition: Partition) -> None:
+    """Record a current partition in MLflow where a kill or a failure has prevented that."""
+    tracker = Tracker(settings)
+    step = tracked(settings, partition.step)
+    if not tracker.recorded(step, partition):
+        job = module(partition.step)
+        with tracker.step_run(step, partition.day, computes=False) as run:
+            if run:
+                run.record(partition)
+                if hasattr(job, "track"):
+                    job.track(tracker, partition)
+    if step.last:
+        tracker.finish_part(step.part, partition.day)
 
 
 def request(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
@@ -216,7 +232,12 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
     """As `ensure`, but the step itself is run in any case."""
     reopen_sources()
     prepare(settings, step, day, make_spark)
-    return compute(settings, step, day, make_spark, again=True)
+    partition = compute(settings, step, day, make_spark, again=True)
+    # The steps after it may be current with what it found: nobody else ends the day's run then.
+    steps = EMBEDDING_STEPS if step in EMBEDDING_STEPS else RANKER_STEPS
+    if current(settings, steps[-1], day):
+        Tracker(settings).finish_part(tracked(settings, step).part, day)
+    return partition
 
 
 def prepare(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> None:
@@ -275,7 +296,7 @@ def compute(
                 # meets a refused day commits nothing: what it has is from before.
                 found = current(settings, step, day)
                 if run and found and found.facts.get("trusted") is False:
-                    run.record_refusal(found)
+                    run.record(found)
                 raise
             partition = settings.lake.get(step, day)
             if run:

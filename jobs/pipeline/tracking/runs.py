@@ -1,4 +1,7 @@
-"""MLflow runs: one parent per DAG and day, one nested run per step that retries continue."""
+"""MLflow runs: one parent per part and day, and one nested run per step.
+
+`history` decides which run an execution gets, `step_run` what is logged to it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,16 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embeddings.durable import locked
-from embeddings.facts import Fact, headlines
-from jobs.errors import Skip
 from jobs.lake.store import Partition
-from jobs.pipeline.provenance import code_commit
+from jobs.pipeline.tracking.connection import TrackingError, explained, open_client
+from jobs.pipeline.tracking.history import TAG, History, is_alive, succeeded
+from jobs.pipeline.tracking.step_run import StepRun, TrackedStep, active_run_id
 from jobs.plugins import PluginSection
 from jobs.settings import Settings
 
@@ -25,34 +26,23 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+__all__ = ["OFF", "TAG", "VIEW", "TrackedStep", "Tracker", "TrackingError", "active_run_id"]
+
 OFF = "off"
-TAG = "evergreen."
 # MLflow's pages of training runs; without it they show the traces of a chat application.
 VIEW = "?workflowType=machine_learning"
-# Characters. MLflow's own limits are 8000 and 6000.
+# Characters. MLflow's own limits are 8000, 6000 and 250.
 LONGEST_TAG = 5000
 LONGEST_PARAM = 6000
-BATCH = 100  # metrics or tags in one request; MLflow accepts no more than 100 tags
-
-
-@dataclass(frozen=True)
-class TrackedStep:
-    """A step of a day as its run describes it.
-
-    part: the part of the day, "embeddings" or "ranker", which is also the MLflow experiment.
-    sections: the settings that shape its result; their digest identifies the run. last: whether
-    the part is complete when this step has ended.
-    """
-
-    name: str
-    part: str
-    sections: tuple[str, ...]
-    facts: tuple[Fact, ...]
-    last: bool
+LONGEST_NAME = 250
+BATCH = 100  # metrics, parameters or tags in one request: MLflow's limit of the latter two
 
 
 class Tracker:
-    """Writes to the MLflow server or database that the settings name."""
+    """Writes to the MLflow server or database that the settings name.
+
+    Where MLflow does not answer or refuses a call, all methods raise TrackingError.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -63,97 +53,105 @@ class Tracker:
 
     @cached_property
     def client(self) -> MlflowClient:
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        from mlflow.tracking import MlflowClient
+        return open_client(self.settings.mlflow_uri)
 
-        uri = self.settings.mlflow_uri
-        if not uri.startswith("sqlite:///"):
-            return MlflowClient(uri)
-        # MLflow creates and migrates its database at the first use, and two processes that do so at
-        # the same time break it for good.
-        database = Path(uri.removeprefix("sqlite:///"))
-        with locked(database.with_name(f"{database.name}.lock")):
-            client = MlflowClient(uri)
-            client.search_experiments(max_results=1)
-        return client
+    def explained(self, action: str) -> AbstractContextManager[None]:
+        """Turn a failing call to MLflow in the block into a TrackingError that names the action."""
+        return explained(self.settings.mlflow_uri, action)
+
+    def alone(self, work: str) -> AbstractContextManager[None]:
+        """Keep other processes of this home out of the same work: MLflow has no transactions."""
+        return locked(self.settings.home / "mlflow" / f"{work}.lock")
 
     # Runs
 
     @contextmanager
-    def part_run(self, part: str, day: date) -> Iterator[Run]:
-        """The parent run of a part and day, found or created, and set to RUNNING.
-
-        It stays RUNNING after the block, because other steps of the part follow; the last one ends
-        it. A block that fails leaves it FAILED.
-        """
-        run = self.find_or_create(
-            self.experiment_id(part), f"{part} {day}", {"dag": part, "day": str(day)}
-        )
-        self.client.update_run(run.info.run_id, status="RUNNING")
-        try:
-            yield run
-        except BaseException as error:
-            self.client.set_terminated(run.info.run_id, status_after(error))
-            raise
-
-    @contextmanager
-    def step_run(self, step: TrackedStep, day: date) -> Iterator[StepRun | None]:
+    def step_run(
+        self, step: TrackedStep, day: date, *, computes: bool = True
+    ) -> Iterator[StepRun | None]:
         """The nested run of a step and day, active while the block runs; None without tracking.
 
-        A retry with the same settings continues the same run. A failure leaves it FAILED with the
-        message and the reports.
+        A failure leaves it FAILED with the message and the reports. `history` says when this is
+        another run than the last one. computes: False where the block only records a partition that
+        is committed already; the run then has no duration.
         """
         if not self.enabled:
             yield None
             return
-        import mlflow
+        with self.explained(f"start the run of {step.name} {day}"):
+            run = self._start(step, day, computes)
+        try:
+            yield run
+            run.finish()
+        except BaseException as error:  # a run killed by Ctrl-C must not stay RUNNING either
+            run.fail(error)
+            raise
 
-        mlflow.set_tracking_uri(self.settings.mlflow_uri)
-        with self.part_run(step.part, day) as parent:
-            run_id = self._prepare(parent, step, day)
-            # One process may run steps of both parts, and MLflow refuses to start a run while
-            # another experiment is active.
-            mlflow.set_experiment(experiment_id=parent.info.experiment_id)
-            mlflow.start_run(run_id=run_id, nested=True)
-            run = StepRun(self, step, day, run_id, parent.info.run_id)
-            try:
-                yield run
-            except BaseException as error:  # a run killed by Ctrl-C must not stay RUNNING either
-                run.record_failure(error)
-                mlflow.end_run(status_after(error))
-                raise
-            run.record_reports()
-            mlflow.end_run("FINISHED")
-            if step.last:
+    def recorded(self, step: TrackedStep, partition: Partition) -> bool:
+        """Has a run the facts of this committed partition? True without tracking.
+
+        False after a kill between the commit and the record. To record it again:
+
+            with tracker.step_run(step, day, computes=False) as run:
+                run.record(partition)
+        """
+        if not self.enabled:
+            return True
+        with self.explained(f"look for the run of {partition.key}"):
+            runs = self._steps(step, partition.day).runs()
+        if runs and runs[0].info.status == "RUNNING" and not is_alive(runs[0]):
+            return False
+        return any(_holds(run, partition) for run in runs)
+
+    def finish_part(self, part: str, day: date) -> None:
+        """End the parent run whose last step was reused instead of executed."""
+        if not self.enabled:
+            return
+        with self.explained(f"finish the run of {part} {day}"), self.alone("runs"):
+            parent = self._parents(part, day).newest()
+            if parent is not None and not succeeded(parent):
+                self._forget_outcome(parent)
                 self.client.set_terminated(parent.info.run_id, "FINISHED")
 
-    def _prepare(self, parent: Run, step: TrackedStep, day: date) -> str:
-        """The nested run, found or created, with the settings as parameters; returns its id."""
-        from mlflow.entities import Param, RunTag
+    def _start(self, step: TrackedStep, day: date, computes: bool) -> StepRun:
+        """Find or create the parent and the nested run, and make the nested one active."""
+        import mlflow
         from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-        run = self.find_or_create(
-            parent.info.experiment_id,
-            f"{step.name} {day}",
-            self._identity(step, day),
-            {MLFLOW_PARENT_RUN_ID: parent.info.run_id},
-        )
-        run_id = run.info.run_id
+        digest = self.settings.digest(*step.sections)
+        # Opened before the lock: it has a lock of its own, and may have to create the database.
+        parents = self._parents(step.part, day)
+        steps = self._steps(step, day)
+        with self.alone("runs"):
+            parent = parents.continued(f"{step.part} {day}")
+            self._forget_outcome(parent)
+            self.client.update_run(parent.info.run_id, status="RUNNING")
+            extra = {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
+            nested = steps.attempt(f"{step.name} {day}", digest, extra)
+            self._describe(nested, step)
+        mlflow.set_tracking_uri(self.settings.mlflow_uri)
+        # One process may run steps of both parts, and MLflow refuses to start a run while another
+        # experiment is active.
+        mlflow.set_experiment(experiment_id=nested.info.experiment_id)
+        mlflow.start_run(run_id=nested.info.run_id, nested=True)
+        return StepRun(self, step, day, nested.info.run_id, parent.info.run_id, computes)
+
+    def _describe(self, run: Run, step: TrackedStep) -> None:
+        """Log the settings as parameters, and the Airflow run, if there is one, as tags."""
+        from mlflow.entities import Param, RunTag
+
         tags = [RunTag(f"{TAG}dag", step.part)]
         for name, text in self._airflow_tags().items():
             tags.append(RunTag(TAG + name, text))
-        params = [Param(name, value) for name, value in self._params(step).items()]
-        self.client.log_batch(run_id, params=params, tags=tags)
-        # A retry continues the run, so an earlier attempt may have left its outcome here.
-        for outcome in ("error", "skipped"):
-            if f"{TAG}{outcome}" in run.data.tags:
-                self.client.delete_tag(run_id, f"{TAG}{outcome}")
-        return run_id
-
-    def _identity(self, step: TrackedStep, day: date) -> dict[str, str]:
-        """What makes two attempts the same run."""
-        digest = self.settings.digest(*step.sections)
-        return {"step": step.name, "day": str(day), "settings": digest}
+        params = []
+        for name, value in self._params(step).items():
+            # MLflow refuses to change a parameter, and another version of our code may have
+            # described the same settings in other words.
+            if name not in run.data.params:
+                params.append(Param(name, value))
+        self.client.log_batch(run.info.run_id, tags=tags)
+        for start in range(0, len(params), BATCH):
+            self.client.log_batch(run.info.run_id, params=params[start : start + BATCH])
 
     def _params(self, step: TrackedStep) -> dict[str, str]:
         """The options of the sections that shape the step, as section.option."""
@@ -166,7 +164,7 @@ class Tracker:
                         params[f"{section}.{option}.{inner}"] = inner_value
                 else:
                     params[f"{section}.{option}"] = value
-        return {name: str(value)[:LONGEST_PARAM] for name, value in params.items()}
+        return {metric_name(name): str(value)[:LONGEST_PARAM] for name, value in params.items()}
 
     def _airflow_tags(self) -> dict[str, str]:
         """This process's Airflow run and its address; empty outside Airflow."""
@@ -181,6 +179,11 @@ class Tracker:
             "airflow_try": os.environ.get("AIRFLOW_CTX_TRY_NUMBER", ""),
             "airflow_address": f"{host}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}",
         }
+
+    def _forget_outcome(self, run: Run) -> None:
+        """Remove what an earlier step left on a parent that goes on."""
+        if f"{TAG}skipped" in run.data.tags:
+            self.client.delete_tag(run.info.run_id, f"{TAG}skipped")
 
     # Finding
 
@@ -206,47 +209,34 @@ class Tracker:
                 raise
             return found.experiment_id
 
-    def find(self, experiment: str, tags: dict[str, str]) -> list[Run]:
-        """The runs that carry all these tags of ours, oldest first."""
-        conditions = [f"tags.`{TAG}{name}` = '{value}'" for name, value in tags.items()]
-        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
-        return list(self.client.search_runs([experiment], " and ".join(conditions), order_by=order))
-
-    def find_or_create(
-        self,
-        experiment: str,
-        name: str,
-        tags: dict[str, str],
-        extra: dict[str, str] | None = None,
-    ) -> Run:
-        """The oldest run with these tags, created where it is missing.
-
-        MLflow has no unique constraint on tags, so two processes may create a run at the same time.
-        Both then find both runs, keep the older one, and delete their own if it is the younger.
-        """
-        # The parent run has no step. Without this tag, a search for it would find its nested runs.
-        tags = {"step": "all", **tags}
-        if found := self.find(experiment, tags):
-            return found[0]
-        own = {TAG + key: value for key, value in tags.items()}
-        own[f"{TAG}commit"] = code_commit()
-        own |= extra or {}
-        created = self.client.create_run(experiment, tags=own, run_name=name)
-        oldest = self.find(experiment, tags)[0]
-        if oldest.info.run_id != created.info.run_id:
-            self.client.delete_run(created.info.run_id)
-        return oldest
+    def parent(self, part: str, day: date) -> Run | None:
+        """The newest parent run of a part and day."""
+        return self._parents(part, day).newest()
 
     def address(self, step: TrackedStep, day: date) -> str | None:
-        """The page of the run of a step and day; None where nothing is tracked by a server."""
+        """The page of the newest run of a step and day.
+
+        None where nothing is tracked by a server, or it does not answer: no one needs a link then.
+        """
         if not self.settings.mlflow_uri.startswith("http"):
             return None
-        runs = self.find(self.experiment_id(step.part), self._identity(step, day))
-        return self.run_address(runs[0]) if runs else None
+        try:
+            with self.explained(f"look for the run of {step.name} {day}"):
+                run = self._steps(step, day).newest()
+        except TrackingError:
+            return None
+        return self.run_address(run) if run else None
 
     def run_address(self, run: Run) -> str:
         base = self.settings.mlflow_uri.rstrip("/")
         return f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}"
+
+    def _steps(self, step: TrackedStep, day: date) -> History:
+        tags = {"step": step.name, "day": str(day)}
+        return History(self.client, self.experiment_id(step.part), tags)
+
+    def _parents(self, part: str, day: date) -> History:
+        return History(self.client, self.experiment_id(part), {"dag": part, "day": str(day)})
 
     # Logging
 
@@ -271,68 +261,14 @@ class Tracker:
             self.client.log_batch(run_id, metrics=metrics[batch], tags=run_tags[batch])
 
 
-@dataclass(frozen=True)
-class StepRun:
-    """The active run of one step and day."""
-
-    tracker: Tracker
-    step: TrackedStep
-    day: date
-    run_id: str
-    parent_id: str
-
-    def record(self, partition: Partition) -> None:
-        """Log the partition's facts and digests; its headlines to the day's run too."""
-        from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-
-        tags = {"digest": partition.digest, "inputs": input_list(partition.inputs)}
-        self.tracker.log_facts(self.run_id, partition.facts, tags)
-        self.tracker.log_facts(self.parent_id, headlines(self.step.facts, partition.facts))
-        if why := partition.facts.get("why"):
-            for run_id in (self.run_id, self.parent_id):
-                self.tracker.client.set_tag(run_id, MLFLOW_RUN_NOTE, why)
-
-    def record_refusal(self, partition: Partition) -> None:
-        """Log the facts of a partition that the step committed before it failed."""
-        self.tracker.log_facts(self.run_id, partition.facts)
-
-    def record_failure(self, error: BaseException) -> None:
-        """Log why there is no result, and the reports that exist nevertheless."""
-        kind = "skipped" if isinstance(error, Skip) else "error"
-        text = str(error) or type(error).__name__  # KeyboardInterrupt has no message
-        self.tracker.client.set_tag(self.run_id, TAG + kind, text[:LONGEST_TAG])
-        # A step is skipped before it writes any report.
-        if not isinstance(error, Skip):
-            self.record_reports()
-
-    def record_reports(self) -> None:
-        """Log the files that a person reads as artifacts."""
-        folder = self.tracker.settings.report(self.step.name, self.day)
-        if any(folder.iterdir()):
-            self.tracker.client.log_artifacts(self.run_id, str(folder), "report")
-
-
-def status_after(error: BaseException) -> str:
-    """MLflow's status of a run that ended with this error."""
-    # A day without impressions is normal: it must not appear as a failure.
-    if isinstance(error, Skip):
-        return "FINISHED"
-    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+def _holds(run: Run, partition: Partition) -> bool:
+    """Has this run the partition's record, complete? That of a refusal is a FAILED run."""
+    if run.data.tags.get(f"{TAG}digest") != partition.digest:
+        return False
+    refused = partition.facts.get("trusted") is False
+    return run.info.status == ("FAILED" if refused else "FINISHED")
 
 
 def metric_name(name: str) -> str:
     """MLflow accepts letters, digits, _ - . space and /; any other character becomes _."""
-    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)
-
-
-def input_list(inputs: dict[str, str]) -> str:
-    """The input partitions and their digests as one line."""
-    return " ".join(f"{key}={digest}" for key, digest in sorted(inputs.items()))
-
-
-def active_run_id() -> str:
-    """The run that is active in this process; empty where there is none."""
-    import mlflow
-
-    run = mlflow.active_run()
-    return run.info.run_id if run else ""
+    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:LONGEST_NAME]

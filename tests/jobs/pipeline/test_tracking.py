@@ -4,77 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 
 import mlflow
 import numpy as np
 import pytest
-from mlflow.tracking import MlflowClient
-from ranker_lake import DAYS, commit_days, ranker_settings
+from ranker_lake import DAYS, ranker_settings
+from tracked_runs import SPEC, commit, commit_model, runs, step_run
 
 from jobs.errors import Skip, UntrustedDay
-from jobs.lake.store import Partition
 from jobs.pipeline import plan
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
 from jobs.steps import promote, train, validate
 from models import serving
-from models.features import Categorical, FeatureSpec
-from models.rankers.base import build, kinds, read_options
-from models.store import load, save
-
-SPEC = FeatureSpec((Categorical("hash_item", 9, "item"),), ("num_x",), ("label_click",), 4)
-KIND = kinds()[0]
-DIGEST = ("source", "validation", "matrix", "embedding", "ranker")
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory) -> Settings:
-    """One tracking database for all tests here: creating its tables takes seconds."""
-    home = tmp_path_factory.mktemp("tracked") / "home"
-    settings = ranker_settings(home, mlflow_uri="")
-    commit_days(settings, DAYS[:4], n=5)
-    return settings
+from models.store import load
 
 
 @pytest.fixture
-def client(settings) -> MlflowClient:
-    return Tracker(settings).client
-
-
-@contextmanager
-def step_run(settings: Settings, step: str, day: date) -> Iterator:
-    """The run of a step, opened as the plan opens it."""
-    with Tracker(settings).step_run(plan.tracked(settings, step), day) as run:
-        yield run
-
-
-def commit(settings: Settings, step: str, day: date, **facts) -> Partition:
-    with settings.lake.writing(step, day, recipe=plan.recipe(settings, step)) as staging:
-        staging.facts |= facts
-    return settings.lake.get(step, day)
-
-
-def commit_model(settings: Settings, day: date, seed: int = 0) -> Partition:
-    """A model with random weights, as `train` would commit it."""
-    import torch
-
-    torch.manual_seed(seed)
-    with settings.lake.writing("train", day, recipe="s") as staging:
-        save(staging.path, build(KIND, SPEC, read_options(KIND, {})).eval(), "author-s")
-        staging.facts |= {"space": "author-s", "embedding": f"author/{DAYS[0]}.r1", "rows": 5}
-    return settings.lake.get("train", day)
-
-
-def runs(client: MlflowClient, dag: str, day: date) -> tuple[list, list]:
-    """(parents, nested runs) of a part and day."""
-    experiment = client.get_experiment_by_name(dag).experiment_id
-    found = client.search_runs([experiment], f"tags.`evergreen.day` = '{day}'")
-    nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in found if run not in nested], nested
+def settings(tracked_settings) -> Settings:
+    return tracked_settings
 
 
 def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
@@ -85,24 +35,6 @@ def test_both_parts_of_a_day_are_tracked_in_one_process(settings):
     with step_run(settings, "embed", second):
         run = mlflow.active_run()
     assert mlflow.get_experiment(run.info.experiment_id).name == "embeddings"
-
-
-def test_a_retry_continues_the_run(settings, client):
-    """Two failures and a success: one parent, one nested run, the last figures, no error tag."""
-    day = date(2030, 1, 1)
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), step_run(settings, "gate", day):
-            1 / 0  # noqa: B018
-    parents, nested = runs(client, "ranker", day)
-    assert [run.info.status for run in parents + nested] == ["FAILED", "FAILED"]
-    assert nested[0].data.tags["evergreen.error"] == "division by zero"
-    with step_run(settings, "gate", day) as run:
-        run.record(commit(settings, "gate", day, difference=0.25, why="better"))
-    (parent,), (step,) = runs(client, "ranker", day)
-    assert step.info.run_id == nested[0].info.run_id
-    assert (parent.info.status, step.info.status) == ("RUNNING", "FINISHED")
-    assert step.data.metrics == {"difference": 0.25}
-    assert "evergreen.error" not in step.data.tags
 
 
 def test_a_step_is_recorded_completely(settings, client):
@@ -120,8 +52,10 @@ def test_a_step_is_recorded_completely(settings, client):
         run.record(partition)
     (parent,), (step,) = runs(client, "ranker", day)
     assert mlflow.active_run() is None
-    assert step.data.metrics == {"difference": 0.5, "odd_name": 2}
-    assert parent.data.metrics == {"difference": 0.5}
+    assert step.data.metrics.keys() == {"difference", "odd_name", "duration_s"}
+    assert (step.data.metrics["difference"], step.data.metrics["odd_name"]) == (0.5, 2)
+    assert parent.data.metrics.keys() == {"difference", "duration_s"}
+    assert parent.data.metrics["difference"] == 0.5
     assert (
         parent.data.tags["evergreen.champion_after"]
         == step.data.tags["evergreen.champion_after"]
@@ -143,20 +77,6 @@ def test_the_steps_of_a_day_share_a_parent_and_the_last_one_closes_it(settings, 
         (parent,), _ = runs(client, "ranker", day)
         assert parent.info.status == status
     assert len(runs(client, "ranker", day)[1]) == 2
-
-
-def test_other_settings_are_another_run(settings, client):
-    """Parameters of a run never change: other settings are a second run of the same parent."""
-    day = date(2030, 1, 4)
-    other = settings.model_copy(
-        update={"ranker": settings.ranker.model_copy(update={"bootstrap": 7})}
-    )
-    for chosen in (settings, other, other):
-        with step_run(chosen, "gate", day):
-            pass
-    parents, nested = runs(client, "ranker", day)
-    assert len(parents) == 1
-    assert sorted(run.data.params["ranker.bootstrap"] for run in nested) == ["200", "7"]
 
 
 def test_a_refused_day_records_its_figures_and_reason(settings, client):
@@ -190,7 +110,7 @@ def test_the_plan_records_a_refusal_with_its_figures(settings, client, monkeypat
     _, (step,) = runs(client, "embeddings", day)
     assert step.data.metrics == {"trusted": 0, "bad_items": 3}
     verdict = plan.ensure(settings, "validate", day, lambda: None)
-    assert not verdict.facts["trusted"]
+    assert not verdict.partition.facts["trusted"]
 
 
 def test_a_skipped_step_is_not_a_failure(settings, client):
@@ -220,18 +140,6 @@ def test_the_airflow_run_is_linked(settings, client, monkeypatch):
         tags["evergreen.airflow_address"]
         == "http://127.0.0.1:8080/dags/ranker_daily/runs/r1/tasks/gate"
     )
-
-
-def test_two_writers_at_once_end_with_one_parent(settings, client):
-    """Both find nothing and create a run: both keep the older one and delete the younger."""
-    experiment = Tracker(settings).experiment_id("ranker")
-    tags = {"dag": "ranker", "day": "2030-01-08", "step": "all"}
-    first = client.create_run(
-        experiment, tags={f"evergreen.{k}": v for k, v in tags.items()}, start_time=1
-    )
-    found = Tracker(settings).find_or_create(experiment, "second", tags)
-    assert found.info.run_id == first.info.run_id
-    assert len(Tracker(settings).find(experiment, tags)) == 1
 
 
 def test_tracking_can_be_off(settings, tmp_path):
@@ -313,20 +221,31 @@ def test_aliases_never_go_back(settings, client):
 
 
 FIRST_USE = """
-import sys
+import os, sys
+import mlflow.store.tracking.sqlalchemy_store  # imported once, for all
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
-print(Tracker(Settings.model_validate_json(sys.argv[1])).experiment_id("embeddings"))
+settings = Settings.model_validate_json(sys.argv[1])
+children = []
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        tracker = Tracker(settings)
+        experiment = tracker.client.get_experiment(tracker.experiment_id("embeddings"))
+        os.write(1, f"{experiment.experiment_id} {experiment.artifact_location}\\n".encode())
+        os._exit(0)  # after an exception it exits with 1
+    children.append(child)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 """
 
 
-def test_several_first_uses_of_a_home_create_one_database(tmp_path):
-    """Processes that start together in a fresh home: each finds the experiment of the first."""
+def test_many_first_uses_of_a_home_create_one_database(tmp_path):
+    """Ten processes start together in a fresh home: each finds the experiment of the first."""
     settings = ranker_settings(tmp_path / "home", mlflow_uri="")
     command = [sys.executable, "-c", FIRST_USE, settings.model_dump_json()]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
-    outputs = [process.communicate() for process in processes]
-    errors = "".join(error for _, error in outputs)
-    assert [process.returncode for process in processes] == [0, 0, 0], errors
-    assert len({output for output, _ in outputs}) == 1
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert len(lines) == 10
+    (line,) = set(lines)
+    assert line.endswith((tmp_path / "home/mlflow/artifacts/embeddings").as_uri())

@@ -1,0 +1,74 @@
+"""The connection to MLflow: its client, its patience, and the one error of all failing calls."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from embeddings.durable import locked
+from jobs.errors import EvergreenError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+# MLflow's own defaults keep a step waiting for minutes before it learns that the server is down.
+# These give up after about ten seconds; a value that the user has set is kept.
+DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds, of one request
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+LONGEST_REASON = 400  # characters of MLflow's own message; some hold a whole page of HTML
+
+
+class TrackingError(EvergreenError):
+    """MLflow that does not answer or refuses a call; names its address and what was being done."""
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client of the server or database at this address. A SQLite database is created."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(uri)
+    # MLflow creates and migrates its database at the first use, and two processes that do so at the
+    # same time break it for good.
+    database = Path(uri.removeprefix("sqlite:///"))
+    with locked(database.with_name(f"{database.name}.lock")):
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def explained(uri: str, action: str) -> Iterator[None]:
+    """Turn a failing call to MLflow into a TrackingError.
+
+    action: what the block does, such as "record gate 2022-04-25".
+    """
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        reason = shorten(without_user(str(error)), LONGEST_REASON, placeholder=" …")
+        # Without the cause: its traceback has dozens of frames of the HTTP library.
+        raise TrackingError(
+            f"MLflow at {without_user(uri)} failed to {action}: {reason}\nCommitted partitions are "
+            "kept. Is MLflow running, and is mlflow.uri its address? Then run the same command "
+            'again. mlflow.uri = "off" runs without tracking.'
+        ) from None
+
+
+def without_user(text: str) -> str:
+    """A text whose addresses have no user and no password."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
