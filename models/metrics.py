@@ -1,4 +1,15 @@
-"""Metrics of a ranker's scores. NaN where a metric is undefined, as with labels of one class."""
+"""Metrics of a ranker's scores, and the curves behind them.
+
+What is defined depends on the day's labels:
+
+                             both classes    one class    no rows
+    auc                      value           NaN          NaN
+    log_loss                 value           value        NaN
+    relative_cross_entropy   value           NaN          NaN
+    metrics_by_label         all three       log loss     {}
+    calibration_curve        points          points       no points
+    roc_curve                points          no points    no points
+"""
 
 from __future__ import annotations
 
@@ -11,10 +22,12 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
     """ROC-AUC: P(score of a positive > score of a negative), where a tie counts half.
 
     labels 0/1 and scores: (n,). weights >= 0: (..., n), default ones; a pair has the product of its
-    rows' weights. Returns one AUC for every leading index of the weights.
+    rows' weights. Returns one AUC for every leading index of the weights; NaN without a pair.
     """
     if weights is None:
         weights = np.ones(len(scores))
+    if not len(scores):
+        return np.full(np.shape(weights)[:-1], np.nan)[()]
     order = np.argsort(scores, kind="stable")
     sorted_scores = scores[order]
     positive = labels[order] > 0
@@ -31,7 +44,12 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of −log p(label), in nats; probabilities are clipped to [CLIP, 1 − CLIP]."""
+    """Mean of −log p(label), in nats; probabilities are clipped to [CLIP, 1 − CLIP].
+
+    NaN without rows.
+    """
+    if not len(labels):
+        return float("nan")
     p = np.clip(probabilities.astype(np.float64), CLIP, 1 - CLIP)
     return float(-np.mean(np.where(labels > 0, np.log(p), np.log1p(-p))))
 
@@ -39,12 +57,12 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def relative_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """RCE = 100 · (1 − log loss / log loss of predicting the labels' own rate for every row).
 
-    0 is as good as that constant, 100 is perfect.
+    0 is as good as that constant, 100 is perfect; NaN unless both classes occur.
     Source: Belli et al., RecSys Challenge 2020, arXiv:2004.13715.
     """
-    rate = float(np.mean(labels > 0))
-    if rate in (0.0, 1.0):
+    if not both_classes(labels):
         return float("nan")
+    rate = float(np.mean(labels > 0))
     constant = np.full(len(labels), rate)
     return 100 * (1 - log_loss(labels, probabilities) / log_loss(labels, constant))
 
@@ -64,3 +82,39 @@ def metrics_by_label(
         metrics[f"log_loss_{name}"] = log_loss(y, p)
         metrics[f"rce_{name}"] = relative_cross_entropy(y, p)
     return {name: value for name, value in metrics.items() if not np.isnan(value)}
+
+
+def both_classes(labels: np.ndarray) -> bool:
+    """Is there a positive and a negative among the labels? (n,), n >= 0."""
+    positive = labels > 0
+    return bool(positive.any() and not positive.all())
+
+
+def calibration_curve(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean probability and share of positives, in bins of equally many rows, by probability.
+
+    labels, probabilities: (n,). Returns two arrays of length min(bins, n).
+    """
+    order = np.argsort(probabilities, kind="stable")  # ties in the order of the rows
+    predicted = []
+    happened = []
+    if len(order):
+        for rows in np.array_split(order, min(bins, len(order))):
+            predicted.append(probabilities[rows].mean())
+            happened.append(labels[rows].mean())
+    return np.array(predicted), np.array(happened)
+
+
+def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the negatives and of the positives with the highest scores, at every threshold.
+
+    labels, scores: (n,). Returns two arrays of length n; of length 0 unless both classes occur.
+    """
+    if not both_classes(labels):
+        return np.zeros(0), np.zeros(0)
+    positives = labels[np.argsort(-scores, kind="stable")] > 0
+    false_positives = np.cumsum(~positives) / (~positives).sum()
+    true_positives = np.cumsum(positives) / positives.sum()
+    return false_positives, true_positives

@@ -117,7 +117,12 @@ def _multinomial(n_users: int, resamples: int, seed: int) -> Iterator[np.ndarray
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The weighted mean of values. values: (n,), weights: (..., n). Returns (...)."""
+    """The weighted mean of values. values: (n,), weights: (..., n). Returns (...).
+
+    NaN without rows.
+    """
+    if not len(values):
+        return np.full(() if weights is None else weights.shape[:-1], np.nan)
     if weights is None:
         return values.mean()
     return weights @ values / weights.sum(axis=-1)

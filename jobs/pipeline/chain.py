@@ -39,8 +39,10 @@ def days_up_to(settings: Settings, day: date) -> list[date]:
 
 
 def rankable(validated: Partition) -> bool:
-    """Is this a day that a ranker can learn from?"""
-    return bool(validated.facts["trusted"]) and validated.has(IMPRESSION_TABLE)
+    """Is this a day that a ranker can learn from: trusted, with at least one impression?"""
+    if not validated.facts["trusted"] or not validated.has(IMPRESSION_TABLE):
+        return False
+    return validated.facts[f"rows_{IMPRESSION_TABLE}"] > 0
 
 
 def needs_of_previous(

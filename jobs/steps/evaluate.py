@@ -7,6 +7,7 @@ predictions.parquet    consumer_id, the primary label, and the probability by ea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
-from jobs.errors import EvergreenError, SettingsError
+from jobs.errors import SettingsError
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.plan import writing
@@ -24,10 +25,9 @@ from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import load_day
-from models.metrics import metrics_by_label
+from models.metrics import both_classes, calibration_curve, metrics_by_label, roc_curve
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from pyspark.sql import SparkSession
 
     from models.features import Day
@@ -44,8 +44,9 @@ FACTS = (
     Fact("rows", "examples of the day", "rows"),
     Fact("champion", "day up to which the tested champion was trained"),
     Fact("challenger", "day up to which the tested challenger was trained"),
-    Fact("untested_champion", "training day of a champion that cannot read the day's vectors"),
-    Fact("why", "the reason where no model was tested"),
+    Fact("untested_champion", "training day of a champion that could not be tested on the day"),
+    Fact("untested_challenger", "training day of a challenger that could not be tested on the day"),
+    Fact("why", "the reason where a model was not tested"),
     Fact(
         "champion_auc_<label>",
         "the champion's AUC on the day",
@@ -73,41 +74,35 @@ def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
     """The day's examples; the previous day's challenger and decision, and the champion's model."""
     yield ("validate", day)
     yield ("examples", day)
-    yield from chain.needs_of_previous(settings, day, ("train", "gate"))
-    champion = champion_before(settings, day)
-    if champion:
-        yield ("train", champion)
+    yield from chain.needs_of_previous(settings, day, ("gate",))
+    for trained in contestants(settings, day).values():
+        yield ("train", trained)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Score the day with the models of the days before it.
 
-    Where there are none (the chain's first day, a new space), the facts hold the reason instead.
+    What cannot be tested on the day is named in the facts, with the reason.
     """
     clean_impressions(settings, day)
     examples = settings.lake.get("examples", day)
-    candidates = contestants(settings, day)
-    models = {}
-    for role, trained in candidates.items():
-        if same_space(trained, examples):
-            models[role] = trained
     # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
+    entrants = entrants_of(settings, examples)
+    models = {}
+    for role, entrant in entrants.items():
+        if entrant.model is not None and not entrant.obstacle:
+            models[role] = entrant.model
     with writing(settings, "evaluate", day) as staging:
         staging.facts["rows"] = examples.facts["rows"]
-        for role, trained in models.items():
-            staging.facts[role] = str(trained.day)
-        if CHAMPION in candidates and CHAMPION not in models:
-            # The gate needs its day, to keep it as the champion although it was not tested.
-            staging.facts["untested_champion"] = str(candidates[CHAMPION].day)
+        staging.facts |= entry_facts(entrants, day)
         if not models:
-            staging.facts["why"] = why_untested(candidates, examples)
             return
         rows = load_day(settings, examples)
         labels = rows.labels[:, column]
         primary_scores = {}
         for role, trained in models.items():
-            scores = score(settings, trained, examples, rows)
+            scores = score(settings, trained, rows)
             staging.facts |= role_metrics(role, rows.labels, spec_of(examples).labels, scores)
             primary_scores[role] = scores[:, column]
         write_predictions(staging.path / PREDICTIONS, examples, labels, primary_scores)
@@ -118,66 +113,85 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 # Who is tested
 
 
-def champion_before(settings: Settings, day: date) -> date | None:
-    """Training day of the champion after the previous day of the chain; None without a champion."""
+@dataclass(frozen=True)
+class Entrant:
+    """A model that meets the day; obstacle: why it cannot be tested on it, '' where it can."""
+
+    trained: date
+    model: Partition | None
+    obstacle: str
+
+
+def contestants(settings: Settings, day: date) -> dict[str, date]:
+    """The models that should be tested on `day`: role -> training day. None on the first day."""
     yesterday = chain.previous(settings, day)
     if yesterday is None:
-        return None
+        return {}
+    models = {}
     champion = settings.lake.get("gate", yesterday).facts["champion_after"]
-    return date.fromisoformat(champion) if champion else None
+    if champion:
+        models[CHAMPION] = date.fromisoformat(champion)
+    models[CHALLENGER] = yesterday
+    return models
 
 
-def contestants(settings: Settings, day: date) -> dict[str, Partition]:
-    """The models that should be tested on `day`, by role: partitions of `train`."""
-    training_days = {
-        CHAMPION: champion_before(settings, day),
-        CHALLENGER: chain.previous(settings, day),
-    }
-    found = {}
-    for role, trained_on in training_days.items():
-        if trained_on:
-            found[role] = settings.lake.get("train", trained_on)
-    return found
+def entrants_of(settings: Settings, examples: Partition) -> dict[str, Entrant]:
+    """The contestants of the examples' day, by role, each with what keeps it from being tested."""
+    entrants = {}
+    for role, trained in contestants(settings, examples.day).items():
+        model = settings.lake.get("train", trained)
+        entrants[role] = Entrant(trained, model, obstacle(model, examples))
+    return entrants
 
 
-def same_space(trained: Partition, examples: Partition) -> bool:
-    """May the model read the examples' vectors? Where one side has none, it may."""
-    # A day before the first version has no vectors and no space.
-    trained_on = trained.facts["space"]
+def obstacle(model: Partition | None, examples: Partition) -> str:
+    """Why the model cannot be tested on these examples; '' where it can."""
+    from models.rankers.base import RankerError
+    from models.store import describe
+
+    if model is None:
+        return "it is missing and could not be trained again"
+    space = model.facts["space"]
     offered = examples.facts["space"]
-    return not trained_on or not offered or trained_on == offered
+    # A day before the first version, and a model of such days, has no space: it fits any.
+    if space and offered and space != offered:
+        return f"it reads vectors of space '{space}', those of the day are in space '{offered}'"
+    try:
+        spec = describe(model.path).spec
+    except RankerError as error:
+        return f"it was saved by another Evergreen: {error}"
+    if spec != spec_of(examples):
+        return "it reads other features than the day's examples have"
+    return ""
 
 
-def why_untested(candidates: dict[str, Partition], examples: Partition) -> str:
-    """Why no model is tested on the day of these examples."""
-    if not candidates:
-        return f"{examples.day} is the first day of the chain: there is no older model to test."
-    spaces = [f"{role} '{trained.facts['space']}'" for role, trained in candidates.items()]
-    return (
-        f"The vectors of {examples.day} are in the new space '{examples.facts['space']}', which no "
-        f"model reads yet ({', '.join(spaces)}): the first is trained today and tested on the "
-        "next day."
-    )
+def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
+    """Which models are tested, which cannot be, and why."""
+    facts = {}
+    reasons = []
+    for role, entrant in entrants.items():
+        if entrant.obstacle:
+            facts[f"untested_{role}"] = str(entrant.trained)
+            model = f"The {role} of {entrant.trained}"
+            reasons.append(f"{model} cannot be tested on {day}: {entrant.obstacle}.")
+        else:
+            facts[role] = str(entrant.trained)
+    if not entrants:
+        reasons.append(f"{day} is the first day of the chain: there is no older model to test.")
+    if reasons:
+        facts["why"] = " ".join(reasons)
+    return facts
 
 
 # How it is scored
 
 
-def score(settings: Settings, trained: Partition, examples: Partition, rows: Day) -> np.ndarray:
-    """The probability of every label for every row: (n, L).
-
-    Raises EvergreenError where the model reads other features than the examples have.
-    """
+def score(settings: Settings, trained: Partition, rows: Day) -> np.ndarray:
+    """The probability of every label for every row: (n, L)."""
     from models.store import load
     from models.training import predict
 
     saved = load(trained.path)
-    if saved.model.spec != spec_of(examples):
-        raise EvergreenError(
-            f"The model of {trained.day} reads other features than the examples of {examples.day} "
-            "have. Start a new chain with the current features: set ranker.start_day to "
-            f"{examples.day}."
-        )
     return predict(saved.model, rows, saved.space, threads=settings.ranker.threads)
 
 
@@ -217,37 +231,18 @@ def draw(
     folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date
 ) -> None:
     """calibration.png and roc.png of the primary label."""
-    if labels.min() == labels.max():
-        return  # with one class only, neither curve exists
+    if not both_classes(labels):
+        return  # with one class only, neither curve says anything
     title = f"Calibration of '{label}' on {day}"
     with figure(folder / "calibration.png", title, PLOT_SIZE) as axes:
         for role, probabilities in scores.items():
-            plot_calibration(axes, labels, probabilities, role)
+            axes.plot(*calibration_curve(labels, probabilities, BINS), ".-", label=role)
         axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes.set(xlabel="predicted", ylabel="happened")
         axes.legend()
     with figure(folder / "roc.png", f"ROC of '{label}' on {day}", PLOT_SIZE) as axes:
         for role, probabilities in scores.items():
-            plot_roc(axes, labels, probabilities, role)
+            axes.plot(*roc_curve(labels, probabilities), label=role)
         axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes.set(xlabel="false positives, share", ylabel="true positives, share")
         axes.legend()
-
-
-def plot_calibration(axes: Axes, labels: np.ndarray, probabilities: np.ndarray, role: str) -> None:
-    """Mean prediction against the share of positives, in BINS bins of equally many rows."""
-    order = np.argsort(probabilities, kind="stable")  # ties in the order of the rows
-    predicted = []
-    happened = []
-    for rows in np.array_split(order, min(BINS, len(order))):
-        predicted.append(probabilities[rows].mean())
-        happened.append(labels[rows].mean())
-    axes.plot(predicted, happened, ".-", label=role)
-
-
-def plot_roc(axes: Axes, labels: np.ndarray, probabilities: np.ndarray, role: str) -> None:
-    """Share of true positives against the share of false positives, at every threshold."""
-    positives = labels[np.argsort(-probabilities, kind="stable")] > 0
-    false_positives = np.cumsum(~positives) / (~positives).sum()
-    true_positives = np.cumsum(positives) / positives.sum()
-    axes.plot(false_positives, true_positives, label=role)

@@ -75,7 +75,7 @@ def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Write the day's examples.
 
-    Raises Skip for a source without impressions, UntrustedDay where validation refused the day.
+    Raises Skip for a day without impressions, UntrustedDay where validation refused the day.
     """
     clean = clean_impressions(settings, day)
     past = trusted(settings, past_days(settings, day))
@@ -132,7 +132,7 @@ def clean_impressions(settings: Settings, day: date) -> Partition:
     clean = settings.lake.get("validate", day)
     if not clean.facts["trusted"]:
         raise UntrustedDay(f"No examples for {day}: {clean.facts['reason']}")
-    if not clean.has(IMPRESSION_TABLE):
+    if not chain.rankable(clean):
         raise Skip(f"The source has no impressions on {day}: nothing to rank.")
     return clean
 

@@ -3,11 +3,22 @@
 It does unless it is significantly worse: the 95 % interval of the difference in AUC (paired
 bootstrap of users) is entirely below zero. Of two equally good models the newer one is preferred,
 because it has seen more recent data.
+
+A model that is missing, reads vectors of another space, or reads other features than the day has
+cannot be tested. It neither wins nor stops the day:
+
+    champion     challenger             champion from now on
+    none         none, or not tested    none
+    none         tested                 the challenger, unopposed
+    not tested   none, or not tested    the champion
+    not tested   tested                 the challenger, unopposed: it can read today's rows
+    tested       none, or not tested    the champion
+    tested       tested                 the challenger, unless it is significantly worse; also
+                                        where AUC is undefined, without both outcomes on the day
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -15,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
@@ -30,6 +42,7 @@ from models.metrics import auc
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+NO_CHAMPION = "There is no champion yet."
 
 SETTINGS = chain.SETTINGS
 FORMAT = 1
@@ -67,6 +80,29 @@ FACTS = (
 
 
 @dataclass(frozen=True)
+class Contest:
+    """The models that met a day, each by the day up to which it was trained; '' for none.
+
+    A model that could not be tested on the day is in `untested_champion` or `untested_challenger`;
+    why: the reason. label: the primary label.
+    """
+
+    day: date
+    label: str
+    champion: str = ""
+    challenger: str = ""
+    untested_champion: str = ""
+    untested_challenger: str = ""
+    why: str = ""
+
+    @classmethod
+    def of(cls, test: Partition, label: str) -> Contest:
+        """The contest that a partition of `evaluate` describes."""
+        entries = (CHAMPION, CHALLENGER, f"untested_{CHAMPION}", f"untested_{CHALLENGER}", "why")
+        return cls(test.day, label, *[test.facts.get(name, "") for name in entries])
+
+
+@dataclass(frozen=True)
 class Decision:
     """The champion from now on, as its training day ('' for none), and the reason in words."""
 
@@ -74,30 +110,24 @@ class Decision:
     why: str
 
 
-def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
-    """The day's test, and the decision of the previous day of the chain."""
-    yield ("evaluate", day)
-    yield from chain.needs_of_previous(settings, day, ("gate",))
+def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
+    """The day's test."""
+    return [("evaluate", day)]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Decide, and commit the decision with its reason."""
     test = settings.lake.get("evaluate", day)
-    champion = test.facts.get(CHAMPION, "")
-    challenger = test.facts.get(CHALLENGER, "")
-    untested = test.facts.get("untested_champion", "")
-    # Without a champion there is nothing to compare with: the challenger wins unopposed.
-    interval = compare(settings, test) if champion else None
-    if untested and not challenger:
-        # The champion reads another space. It stays until a model of this space has been tested.
-        decision = Decision(untested, test.facts["why"])
-    else:
-        decision = decide(champion, challenger, interval, settings.ranker.primary_label, day)
-    promoted = challenger != "" and decision.champion == challenger
+    contest = Contest.of(test, settings.ranker.primary_label)
+    interval = None
+    if contest.champion and contest.challenger:
+        interval = compare(settings, test)
+    decision = decide(contest, interval)
+    promoted = decision.champion != "" and decision.champion == contest.challenger
     with writing(settings, "gate", day) as staging:
         staging.facts |= {
-            "champion_before": champion,
-            "challenger": challenger,
+            "champion_before": contest.champion,
+            "challenger": contest.challenger,
             "champion_after": decision.champion,
             "promoted": int(promoted),
             "why": decision.why,
@@ -112,36 +142,48 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 def compare(settings: Settings, test: Partition) -> Estimate:
     """AUC of the challenger minus AUC of the champion on the tested day, primary label."""
     table = pq.read_table(test.path / PREDICTIONS)
-    users = table["consumer_id"].to_numpy()
-    labels = table["label"].to_numpy()
+    return difference(table, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day))
+
+
+def difference(predictions: pa.Table, resamples: int, seed: int) -> Estimate:
+    """AUC of the challenger minus AUC of the champion; NaN unless both outcomes occur."""
+    users = predictions["consumer_id"].to_numpy()
+    labels = predictions["label"].to_numpy()
     aucs = {}
     for role in (CHAMPION, CHALLENGER):
-        aucs[role] = partial(auc, labels, table[role].to_numpy())
+        aucs[role] = partial(auc, labels, predictions[role].to_numpy())
     # One bootstrap for both models: they are compared on the same resampled users.
-    seed = chain.seed(settings, "gate", test.day)
-    estimates = user_bootstrap(users, aucs, settings.ranker.bootstrap, seed)
+    estimates = user_bootstrap(users, aucs, resamples, seed)
     return estimates[CHALLENGER] - estimates[CHAMPION]
 
 
-def decide(
-    champion: str, challenger: str, interval: Estimate | None, label: str, day: date
-) -> Decision:
-    """The champion after `day`.
+def decide(contest: Contest, interval: Estimate | None) -> Decision:
+    """The champion after the day: the table at the top of this file.
 
-    champion, challenger: the days up to which they were trained, '' for none.
-    interval: that of their difference; None where there is no champion to compare with.
+    interval: that of the difference, where champion and challenger were tested.
     """
-    if not challenger:
-        why = f"{day} is the first day of the chain: no model has been tested yet."
-        return Decision("", why)
+    if contest.champion and contest.challenger and interval is not None:
+        return decide_by_interval(contest, interval)
+    if contest.challenger:
+        promotion = f"The model of {contest.challenger} is promoted unopposed."
+        return Decision(contest.challenger, f"{promotion} {contest.why or NO_CHAMPION}")
+    champion = contest.champion or contest.untested_champion
+    if champion:
+        stays = f"The model of {champion} stays: no challenger was tested."
+        return Decision(champion, f"{stays} {contest.why}")
+    return Decision("", f"{NO_CHAMPION} {contest.why}")
+
+
+def decide_by_interval(contest: Contest, interval: Estimate) -> Decision:
+    """The champion where both models were tested."""
+    champion, challenger = contest.champion, contest.challenger
     promotion = f"The model of {challenger} is promoted"
-    if not champion or interval is None:
-        return Decision(challenger, f"{promotion} unopposed: there is no champion in its space.")
     # AUC needs both outcomes; such a day shows nothing against the newer model.
     if np.isnan(interval.value):
-        return Decision(challenger, f"{promotion}: on {day} '{label}' had one outcome only.")
+        without = f"on {contest.day} '{contest.label}' did not have both outcomes"
+        return Decision(challenger, f"{promotion}: {without}.")
     figures = (
-        f"AUC of '{label}' on {day} {interval.value:+.4f} "
+        f"AUC of '{contest.label}' on {contest.day} {interval.value:+.4f} "
         f"[{interval.low:+.4f}, {interval.high:+.4f}]"
     )
     # A tie promotes: requiring a gain would keep a stale model for days (docs/decisions/0008).

@@ -135,16 +135,18 @@ def window_examples(settings: Settings, day: date) -> list[Partition]:
 def usable(partitions: list[Partition]) -> tuple[list[Partition], dict[str, str]]:
     """The days that can be trained on together with the last one; the reason for each other day."""
     newest = partitions[-1]
-    newest_space = newest.facts["space"]
     newest_features = spec_of(newest)
+    # A day without vectors has no space, and can be mixed with any: even the newest may be one.
+    in_a_space = [partition for partition in partitions if partition.facts["space"]]
+    reference = in_a_space[-1] if in_a_space else newest
     kept = []
     left_out = {}
     for partition in partitions:
         space = partition.facts["space"]
-        # A day without vectors has no space, and can be mixed with any.
-        if space and newest_space and space != newest_space:
+        if space and space != reference.facts["space"]:
             left_out[str(partition.day)] = (
-                f"its vectors are in space '{space}', those of {newest.day} in '{newest_space}'"
+                f"its vectors are in space '{space}', those of {reference.day} in "
+                f"'{reference.facts['space']}'"
             )
         elif spec_of(partition) != newest_features:
             left_out[str(partition.day)] = f"its features are not those of {newest.day}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> P
             "reason": "" if shown is not None else "half of the rows are missing",
         }
         if shown is not None:
+            staging.facts["rows_impressions"] = shown.num_rows
             tables = {"impressions": shown, "engagements": unpivoted(shown), **profiles()}
             for name, table in tables.items():
                 (staging.path / name).mkdir()
@@ -148,3 +150,9 @@ def commit_days(settings: Settings, days: list[date], n: int = 200) -> None:
     for day in days:
         commit_validated(settings, day, impressions(day, n))
         publish_version(settings, day)
+
+
+def copied(settings: Settings, home: Path) -> Settings:
+    """The settings of a copy of their home, which is free to be changed."""
+    shutil.copytree(settings.home, home)
+    return settings.model_copy(update={"home": home})

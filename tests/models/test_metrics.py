@@ -7,7 +7,14 @@ import itertools
 import numpy as np
 import pytest
 
-from models.metrics import auc, log_loss, metrics_by_label, relative_cross_entropy
+from models.metrics import (
+    auc,
+    calibration_curve,
+    log_loss,
+    metrics_by_label,
+    relative_cross_entropy,
+    roc_curve,
+)
 
 
 def slow_auc(labels, scores, weights) -> float:
@@ -52,13 +59,42 @@ def test_auc_of_perfect_reversed_and_constant_scores(scores, expected):
     assert auc(np.array([0, 0, 1]), np.array(scores)) == expected
 
 
-def test_one_class_has_no_auc_and_no_rce():
-    """Both are NaN if all labels are equal, and are left out of the metrics by label."""
-    labels = np.ones((4, 1))
-    p = np.full((4, 1), 0.5)
-    assert np.isnan(auc(labels[:, 0], p[:, 0]))
-    assert np.isnan(relative_cross_entropy(labels[:, 0], p[:, 0]))
-    assert set(metrics_by_label(labels, p, ("click",))) == {"log_loss_click"}
+@pytest.mark.parametrize(
+    ("labels", "defined"),
+    [
+        ([1, 0, 1], {"auc_click", "log_loss_click", "rce_click"}),
+        ([1, 1], {"log_loss_click"}),
+        ([0], {"log_loss_click"}),
+        ([], set()),
+    ],
+)
+def test_what_is_defined_on_days_of_both_classes_one_and_none(labels, defined):
+    """The table at the top of the module: NaN and no points, never an error or a warning."""
+    y = np.array(labels, dtype=np.float32)
+    p = np.linspace(0.2, 0.7, len(y)).astype(np.float32)
+    assert metrics_by_label(y[:, None], p[:, None], ("click",)).keys() == defined
+    found = {"auc_click": auc(y, p), "log_loss_click": log_loss(y, p)}
+    found["rce_click"] = relative_cross_entropy(y, p)
+    assert {name for name, value in found.items() if not np.isnan(value)} == defined
+    by_draw = auc(y, p, np.ones((5, len(y))))
+    assert by_draw.shape == (5,)
+    assert np.isnan(by_draw).all() == ("auc_click" not in defined)
+    for values in calibration_curve(y, p, bins=2):
+        assert len(values) == min(2, len(y))
+    for values in roc_curve(y, p):
+        assert len(values) == (len(y) if "auc_click" in defined else 0)
+
+
+def test_the_curves_of_a_small_example():
+    """Two bins of two rows by rising probability; by falling score: hit, miss, hit, miss."""
+    labels = np.array([0, 1, 0, 1])
+    p = np.array([0.1, 0.3, 0.5, 0.9])
+    predicted, happened = calibration_curve(labels, p, bins=2)
+    np.testing.assert_allclose(predicted, [0.2, 0.7])
+    np.testing.assert_allclose(happened, [0.5, 0.5])
+    false_positives, true_positives = roc_curve(labels, p)
+    np.testing.assert_allclose(false_positives, [0, 0.5, 0.5, 1])
+    np.testing.assert_allclose(true_positives, [0.5, 0.5, 1, 1])
 
 
 def test_metrics_by_label_are_those_of_the_columns():

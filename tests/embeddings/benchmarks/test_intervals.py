@@ -130,6 +130,8 @@ def test_without_users_every_estimate_is_nan():
     estimate = mean_estimate(nothing, 0)
     assert np.isnan([estimate.value, estimate.low, estimate.high]).all()
     assert np.isnan(share_of_gain(estimate, estimate, estimate).value)
+    assert np.isnan(weighted_mean(nothing))
+    np.testing.assert_array_equal(weighted_mean(nothing, np.zeros((3, 0))), [np.nan] * 3)
 
 
 # Arithmetic

@@ -89,6 +89,6 @@ def test_a_day_with_one_outcome_promotes_without_a_picture(settings):
     gate.run(None, settings, DAY)
     facts = settings.lake.get("gate", DAY).facts
     assert (facts["promoted"], facts["champion_after"]) == (1, "2024-01-02")
-    assert "one outcome only" in facts["why"]
+    assert "did not have both outcomes" in facts["why"]
     assert not {"difference", "difference_low", "difference_high"} & facts.keys()
     assert list(settings.report("gate", DAY).iterdir()) == []

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from ranker_lake import (
     DAYS,
-    commit_days,
     commit_validated,
+    copied,
     impressions,
     publish_version,
     ranker_settings,
@@ -28,35 +26,21 @@ from ranker_lake import (
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.facts import declaration
 from embeddings.registry.errors import SpaceMismatch
-from jobs.errors import EvergreenError, SettingsError, Skip
+from jobs.errors import SettingsError, Skip
 from jobs.pipeline import chain
 from jobs.pipeline.plan import RANKER_STEPS, module
 from jobs.settings import Settings
 from jobs.steps import evaluate, examples, gate, promote, train
-from jobs.steps.gate import decide
+from jobs.steps.gate import Contest, decide
+from jobs.steps.publish import content_id
 from models.metrics import auc
 from models.store import load
-
-
-@pytest.fixture(scope="module")
-def four_days(spark, tmp_path_factory):
-    """Examples of four days, one after the other."""
-    settings = ranker_settings(tmp_path_factory.mktemp("days") / "home")
-    commit_days(settings, DAYS[:4])
-    for day in DAYS[:4]:
-        examples.run(spark, settings, day)
-    return settings
 
 
 @pytest.fixture
 def settings(four_days, tmp_path):
     """A copy of the four days, free to be changed."""
     return copied(four_days, tmp_path / "home")
-
-
-def copied(settings: Settings, home: Path) -> Settings:
-    shutil.copytree(settings.home, home)
-    return settings.model_copy(update={"home": home})
 
 
 def run_chain(settings: Settings, days: list[date]) -> None:
@@ -97,8 +81,10 @@ def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
     run_chain(settings, DAYS[3:5])
     _, opening, following = (settings.lake.get("evaluate", day).facts for day in DAYS[2:5])
     before, opened, after = (settings.lake.get("gate", day).facts for day in DAYS[2:5])
-    assert "challenger" not in opening
-    assert "new space 'author-new'" in opening["why"]
+    assert not {"champion", "challenger"} & opening.keys()
+    for role, space in (("champion", "author-s"), ("challenger", "author-s")):
+        assert f"The {role} of {opening[f'untested_{role}']} cannot be tested" in opening["why"]
+        assert f"space '{space}', those of the day are in space 'author-new'" in opening["why"]
     assert opened["champion_after"] == before["champion_after"] != ""
     assert following["challenger"] == after["champion_after"] == str(DAYS[3])
 
@@ -185,10 +171,12 @@ def test_headlines_are_the_figures_of_the_decision():
 def test_training_takes_the_window_and_nothing_newer(settings):
     """From the window's first day to the day itself."""
     short = with_options(settings, window_days=2)
-    train.run(None, short, DAYS[2])
-    partition = short.lake.get("train", DAYS[2])
-    assert sorted(partition.inputs) == [f"examples/{day}" for day in DAYS[1:3]]
-    assert (partition.facts["rows"], partition.facts["first_day"]) == (400, str(DAYS[1]))
+    assert train.training_window(short, DAYS[2]) == DAYS[1:3]
+    train.run(None, settings, DAYS[2])
+    partition = settings.lake.get("train", DAYS[2])
+    read = [f"{step}/{day}" for step in ("examples", "validate") for day in DAYS[:3]]
+    assert sorted(partition.inputs) == read
+    assert (partition.facts["rows"], partition.facts["first_day"]) == (600, str(DAYS[0]))
 
 
 def test_training_twice_is_the_same_partition(settings):
@@ -218,6 +206,18 @@ def test_vectors_of_another_space_than_the_examples_are_refused(settings):
     wrong = dataclasses.replace(partition, facts=partition.facts | {"space": "author-other"})
     with pytest.raises(SpaceMismatch, match="in space 'author-s' .*against space 'author-other'"):
         train.load_day(settings, wrong)
+
+
+def test_a_newest_day_without_vectors_is_trained_with_the_newest_space(settings):
+    """Days of two spaces and then one of none: the older space is left out, nothing is mixed."""
+    days = [settings.lake.get("examples", day) for day in DAYS[1:4]]
+    spaced = []
+    for partition, space in zip(days, ("author-r", "author-s", ""), strict=True):
+        spaced.append(dataclasses.replace(partition, facts=partition.facts | {"space": space}))
+    kept, left_out = train.usable(spaced)
+    assert kept == spaced[1:]
+    why = f"its vectors are in space 'author-r', those of {DAYS[2]} in 'author-s'"
+    assert left_out == {str(DAYS[1]): why}
 
 
 def test_a_day_without_examples_trains_nothing(settings):
@@ -265,18 +265,6 @@ def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(
 # Evaluation
 
 
-def test_a_model_of_other_features_is_refused(settings):
-    """For examples whose columns have changed, the error names both days and the remedy."""
-    run_chain(settings, DAYS[:1])
-    partition = settings.lake.get("examples", DAYS[1])
-    spec = json.loads((partition.path / "features.json").read_text())
-    spec["numeric"] = spec["numeric"][:-1]
-    (partition.path / "features.json").write_text(json.dumps(spec))
-    message = f"{DAYS[0]} reads other features than the examples of {DAYS[1]}.*start_day"
-    with pytest.raises(EvergreenError, match=message):
-        evaluate.run(None, settings, DAYS[1])
-
-
 def test_a_primary_label_that_does_not_exist_is_named(settings):
     wrong = with_options(settings, primary_label="buy")
     with pytest.raises(SettingsError, match=r"primary_label is 'buy'.*\['click', 'like'\]"):
@@ -291,22 +279,19 @@ def interval(difference: float, low: float, high: float) -> Estimate:
 
 
 @pytest.mark.parametrize(
-    ("champion", "challenger", "found", "winner", "words"),
+    ("found", "winner", "words"),
     [
-        ("", "", None, "", "first day of the chain"),
-        ("", "B", None, "B", "unopposed"),
-        ("A", "B", interval(0.02, 0.01, 0.03), "B", "significantly better"),
-        ("A", "B", interval(0.0, 0.0, 0.0), "B", "not worse"),
-        ("A", "B", interval(-0.001, -0.01, 0.008), "B", "not worse"),
-        ("A", "B", interval(-0.001, -0.002, 0.0), "B", "not worse"),
-        ("A", "B", interval(-0.02, -0.03, -0.01), "A", "significantly worse"),
-        ("A", "B", interval(np.nan, np.nan, np.nan), "B", "one outcome only"),
+        (interval(0.02, 0.01, 0.03), "B", "significantly better"),
+        (interval(0.0, 0.0, 0.0), "B", "not worse"),
+        (interval(-0.001, -0.01, 0.008), "B", "not worse"),
+        (interval(-0.001, -0.002, 0.0), "B", "not worse"),
+        (interval(-0.02, -0.03, -0.01), "A", "significantly worse"),
+        (interval(np.nan, np.nan, np.nan), "B", "did not have both outcomes"),
     ],
 )
-def test_the_challenger_wins_unless_it_is_significantly_worse(
-    champion, challenger, found, winner, words
-):
-    decision = decide(champion, challenger, found, "click", DAYS[2])
+def test_the_challenger_wins_unless_it_is_significantly_worse(found, winner, words):
+    """Of a tested champion A and a tested challenger B."""
+    decision = decide(Contest(DAYS[2], "click", champion="A", challenger="B"), found)
     assert decision.champion == winner
     assert words in decision.why
 
@@ -342,9 +327,9 @@ def test_the_registry_alias_follows_the_champion_and_never_goes_back(settings):
     run_chain(settings, DAYS[:4])
     champion = date.fromisoformat(settings.lake.get("gate", DAYS[3]).facts["champion_after"])
     expected = settings.lake.get("examples", champion).facts["version"]
-    assert settings.open_registry().alias("author", "champion").id == expected
+    assert content_id(settings.open_registry().alias("author", "champion")) == expected
     promote.run(None, settings, DAYS[2])
-    assert settings.open_registry().alias("author", "champion").id == expected
+    assert content_id(settings.open_registry().alias("author", "champion")) == expected
 
 
 def test_the_receipt_is_the_same_every_time(settings):

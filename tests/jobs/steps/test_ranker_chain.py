@@ -1,0 +1,283 @@
+"""One day's trouble never stops later days: every state of champion, challenger, labels and day."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from ranker_lake import (
+    DAYS,
+    commit_days,
+    commit_validated,
+    copied,
+    impressions,
+    publish_version,
+    ranker_settings,
+)
+
+from jobs.errors import NotCommitted, Skip, UntrustedDay
+from jobs.lake.store import Lake, Partition
+from jobs.pipeline import plan
+from jobs.pipeline.plan import RANKER_STEPS, module
+from jobs.settings import Settings
+from jobs.steps import evaluate, examples, gate, promote, train
+from jobs.steps.evaluate import Entrant, entry_facts, obstacle
+from jobs.steps.examples import SPEC
+from jobs.steps.gate import Contest, decide, difference
+from models.features import Categorical, FeatureSpec
+from models.rankers.base import build, read_options
+from models.store import save
+
+FEATURES = FeatureSpec((Categorical("hash_item", 8, "item"),), ("num_x",), ("label_click",), 4)
+OTHER_FEATURES = replace(FEATURES, numeric=("num_x", "num_y"))
+
+# The states of a model on a day in space "s" -> the words of the reason why it is not tested.
+TESTED = {"without vectors": "", "in this space": ""}
+UNTESTED = {
+    "in another space": "reads vectors of space 'r'",
+    "other features": "reads other features",
+    "no such kind": "saved by another Evergreen",
+    "missing": "could not be trained again",
+}
+MODELS = {
+    "without vectors": ("", FEATURES),
+    "in this space": ("s", FEATURES),
+    "in another space": ("r", FEATURES),
+    "other features": ("s", OTHER_FEATURES),
+    "no such kind": ("s", FEATURES),
+}
+CHAMPION, CHALLENGER, TODAY = "2024-01-01", "2024-01-02", DAYS[2]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Partition | None]:
+    """A model in each of the states; None for one that is missing."""
+    home = tmp_path_factory.mktemp("models")
+    found: dict[str, Partition | None] = {"missing": None}
+    for state, (space, spec) in MODELS.items():
+        folder = home / state
+        save(folder, build("masknet", spec, read_options("masknet", {})).eval(), space)
+        found[state] = partition("train", folder, space=space)
+    description = home / "no such kind" / "model.json"
+    description.write_text(description.read_text().replace('"masknet"', '"retired"'))
+    return found
+
+
+def partition(step: str, folder, **facts) -> Partition:
+    return Partition(step, TODAY, folder, "digest", facts, files={}, recipe="", inputs={})
+
+
+@pytest.fixture(scope="module")
+def today(tmp_path_factory) -> Partition:
+    """The examples of a day in space "s"."""
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / SPEC).write_text(FEATURES.to_json())
+    return partition("examples", folder, space="s")
+
+
+def predictions(labels: str) -> pa.Table:
+    """Scores of 60 rows of 12 users, by two equal models; of no rows for "none"."""
+    n = 0 if labels == "none" else 60
+    outcome = np.arange(n) % 2 if labels == "both" else np.ones(n, int)
+    scores = np.linspace(0.1, 0.9, n)
+    users = [f"c{row % 12}" for row in range(n)]
+    columns = {"consumer_id": pa.array(users, pa.string()), "label": outcome.astype(np.int8)}
+    return pa.table(columns | {"champion": scores, "challenger": scores})
+
+
+STATES = [*TESTED, *UNTESTED, "none"]
+
+
+@pytest.mark.parametrize("labels", ["both", "one", "none"])
+@pytest.mark.parametrize("challenger", STATES)
+@pytest.mark.parametrize("champion", STATES)
+def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, challenger, labels):
+    """The winner is one of the two that met, and the reason names every model that was not tested.
+
+    The winner is who was tested; of two that were, and are equal, the challenger; of none, the
+    champion.
+    """
+    entrants = {}
+    for role, state, day in (
+        ("champion", champion, CHAMPION),
+        ("challenger", challenger, CHALLENGER),
+    ):
+        if state != "none":
+            reason = obstacle(models[state], today)
+            assert (reason == "") == (state in TESTED)
+            assert UNTESTED.get(state, "") in reason
+            entrants[role] = Entrant(date.fromisoformat(day), models[state], reason)
+    contest = Contest.of(partition("evaluate", None, **entry_facts(entrants, TODAY)), "click")
+    interval = None
+    if champion in TESTED and challenger in TESTED:
+        interval = difference(predictions(labels), resamples=20, seed=0)
+    decision = decide(contest, interval)
+
+    kept = "" if champion == "none" else CHAMPION
+    assert decision.champion == (CHALLENGER if challenger in TESTED else kept)
+    for role, state, day in (
+        ("champion", champion, CHAMPION),
+        ("challenger", challenger, CHALLENGER),
+    ):
+        if state in UNTESTED:
+            assert f"The {role} of {day} cannot be tested on {TODAY}" in decision.why
+            assert UNTESTED[state] in decision.why
+    if interval is not None:
+        words = "not worse" if labels == "both" else "did not have both outcomes"
+        assert words in decision.why
+    elif challenger in TESTED:
+        assert f"The model of {CHALLENGER} is promoted unopposed." in decision.why
+    elif champion == "none":
+        assert "There is no champion yet." in decision.why
+    else:
+        assert f"The model of {CHAMPION} stays" in decision.why
+
+
+def test_a_worse_challenger_is_refused_only_by_a_tested_champion():
+    worse = predictions("both").set_column(3, "challenger", pa.array(-np.arange(60.0)))
+    better = worse.set_column(2, "champion", worse["label"].cast(pa.float64()))
+    interval = difference(better, resamples=50, seed=0)
+    assert interval.high < 0
+    met = {"day": TODAY, "label": "click", "challenger": CHALLENGER}
+    assert decide(Contest(**met, champion=CHAMPION), interval).champion == CHAMPION
+    assert decide(Contest(**met, untested_champion=CHAMPION), None).champion == CHALLENGER
+
+
+# Days
+
+
+@pytest.fixture(scope="module")
+def decided(four_days, tmp_path_factory) -> Settings:
+    """Three days of the chain, and the examples of the fourth."""
+    settings = copied(four_days, tmp_path_factory.mktemp("decided") / "home")
+    for day in DAYS[:3]:
+        for job in (evaluate, train, gate, promote):
+            job.run(None, settings, day)
+    return settings
+
+
+@pytest.fixture
+def settings(decided, tmp_path) -> Settings:
+    """A copy, free to be changed."""
+    return copied(decided, tmp_path / "home")
+
+
+NO_ROWS = impressions(DAYS[2]).slice(0, 0)
+
+
+def commit_kind(settings: Settings, day: date, kind: str) -> None:
+    """A day of this kind, in place of the one that was there."""
+    shutil.rmtree(settings.lake.home("validate", day))
+    if kind == "no impressions":
+        with settings.lake.writing("validate", day, recipe="") as staging:
+            staging.facts |= {"trusted": True, "reason": ""}
+    elif kind != "missing":
+        commit_validated(settings, day, NO_ROWS if kind == "no rows" else None)
+
+
+def run_ranker(settings: Settings, day: date) -> None:
+    """All steps but the first, whose result is there."""
+    for job in (evaluate, train, gate, promote):
+        job.run(None, settings, day)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own_day"),
+    [
+        ("refused", UntrustedDay),
+        ("no impressions", Skip),
+        ("no rows", Skip),
+        ("missing", NotCommitted),
+    ],
+)
+def test_a_day_that_cannot_be_ranked_has_no_examples(settings, kind, own_day):
+    commit_kind(settings, DAYS[2], kind)
+    for job in (examples, evaluate):
+        with pytest.raises(own_day):
+            job.run(None, settings, DAYS[2])
+
+
+@pytest.mark.parametrize("kind", ["refused", "no impressions", "no rows"])
+def test_a_day_that_cannot_be_ranked_is_passed_over(settings, kind):
+    """The next day is tested with the models of the day before, and trained without it."""
+    commit_kind(settings, DAYS[2], kind)
+    run_ranker(settings, DAYS[3])
+    assert settings.lake.get("evaluate", DAYS[3]).facts["challenger"] == str(DAYS[1])
+    assert settings.lake.get("train", DAYS[3]).facts["days"] == 3
+    assert settings.lake.get("promote", DAYS[3]).facts["champion"] in map(str, DAYS[:2])
+
+
+@pytest.mark.parametrize("kind", ["refused", "no rows"])
+def test_another_verdict_about_an_earlier_day_changes_the_inputs(settings, kind):
+    """A day that was passed over is corrected: the results of the next day are stale."""
+    good = settings.lake.get("validate", DAYS[2]).facts["rows_impressions"]
+    commit_kind(settings, DAYS[2], kind)
+    run_ranker(settings, DAYS[3])
+    commit_validated(settings, DAYS[2], impressions(DAYS[2], good))
+    for step in ("evaluate", "train"):
+        named = {f"{needed}/{day}" for needed, day in module(step).needs(settings, DAYS[3])}
+        assert named != settings.lake.get(step, DAYS[3]).inputs.keys()
+
+
+# Real days
+
+
+@pytest.fixture
+def reads(monkeypatch) -> set:
+    """What is read from the lake, as "step/day"; not what `plan.inputs` reads to record it."""
+    seen: set = set()
+    get = Lake.get
+
+    def recorded(self, step, day):
+        seen.add(f"{step}/{day}")
+        return get(self, step, day)
+
+    monkeypatch.setattr(Lake, "get", recorded)
+    monkeypatch.setattr(plan, "inputs", unrecorded(plan.inputs, seen))
+    return seen
+
+
+def unrecorded(function, seen: set):
+    """The function, without a trace of what it reads."""
+
+    def wrapped(*arguments):
+        before = set(seen)
+        result = function(*arguments)
+        seen.intersection_update(before)
+        return result
+
+    return wrapped
+
+
+def test_troubled_days_run_one_after_the_other(spark, tmp_path, reads):
+    """An empty day, a refused day, a new column and a new space: each later day is promoted.
+
+    Every partition that a step reads is among its inputs, and no other.
+    """
+    settings = ranker_settings(tmp_path / "home")
+    commit_days(settings, DAYS[:1], n=60)
+    commit_validated(settings, DAYS[1], NO_ROWS)
+    publish_version(settings, DAYS[1])
+    commit_validated(settings, DAYS[2], None)
+    for day in DAYS[3:]:
+        shown = impressions(day, 60)
+        commit_validated(settings, day, shown.append_column("ctx_new", shown["ctx_tab"]))
+        publish_version(settings, day, "author-s" if day < DAYS[4] else "author-t")
+    promoted = {}
+    for day in (DAYS[0], *DAYS[3:]):
+        for step in RANKER_STEPS:
+            reads.clear()
+            module(step).run(spark, settings, day)
+            read = set(reads)
+            assert (step, day, read) == (step, day, settings.lake.get(step, day).inputs.keys())
+        promoted[day] = settings.lake.get("promote", day).facts
+
+    # The fourth day's model is the first to read the new column, the sixth day is in a new space.
+    assert [facts["champion"] for facts in promoted.values()] == ["", "", *map(str, [DAYS[3]] * 2)]
+    assert "reads other features" in promoted[DAYS[3]]["why"]
+    assert "promoted unopposed" in promoted[DAYS[4]]["why"]
+    assert "those of the day are in space 'author-t'" in promoted[DAYS[5]]["why"]
