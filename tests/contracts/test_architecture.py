@@ -87,7 +87,7 @@ MAY_IMPORT = {
         "jobs.section",
         "jobs.sources",
     },
-    "jobs.sources": {"jobs.errors", "jobs.lake", "jobs.section"},
+    "jobs.sources": {"embeddings.durable", "jobs.errors", "jobs.lake", "jobs.section"},
     "jobs.spark": {"embeddings.kernels", "jobs.errors", "jobs.lake", "jobs.settings"},
     "jobs.terminal": set(),
     "models": {"embeddings.registry"},

@@ -37,7 +37,7 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
     anchor: of the one space that all days share. champion: training day of the champion.
     """
     with validated(settings, day) as staging:
-        staging.facts |= {"trusted": True, "reason": ""}
+        staging.facts |= {"trusted": True, "reason": "", "rows_impressions": 1}
         (staging.path / "impressions").mkdir()
         (staging.path / "impressions" / "part-00000.parquet").write_text(f"rows of {day}")
     space = {"space": "space", "anchor": str(anchor)}

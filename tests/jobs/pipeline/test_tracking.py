@@ -84,7 +84,7 @@ def test_a_refused_day_records_its_figures_and_reason(settings, client):
     day = date(2030, 1, 5)
     with pytest.raises(UntrustedDay), step_run(settings, "validate", day) as run:
         figures = {"trusted": False, "reason": "6 % bad", "bad_impressions": 60}
-        run.record_refusal(commit(settings, "validate", day, **figures))
+        run.record(commit(settings, "validate", day, **figures))
         raise UntrustedDay("6 % of the rows are bad")
     _, (step,) = runs(client, "embeddings", day)
     assert step.info.status == "FAILED"
