@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from jobs.local.environment import SMALL_JVM
+
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 # Importing Airflow creates folders there; services have the one of their home.
 os.environ.setdefault("AIRFLOW_HOME", f"{tempfile.gettempdir()}/evergreen-airflow-{os.getuid()}")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("SPARK_SUBMIT_OPTS", SMALL_JVM)  # every Spark, as that of the services
 
 # The suite is deterministic; `make test-all` tries more examples, others each time.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,7 @@ def rooms_and_files() -> list[tuple[str, Path]]:
     return found
 
 
+@cache
 def edges() -> dict[str, set[str]]:
     """room -> the rooms that its files import."""
     found: dict[str, set[str]] = {}

@@ -115,7 +115,7 @@ def test_a_single_worker_exchanges_with_itself():
 
 def test_progress_of_the_first_task_is_printed_while_the_job_runs(spark, settings, capsys):
     def work(comm: Communicator, progress) -> dict:
-        for step in range(3):
+        for step in range(2):
             progress(f"task {comm.rank}, step {step}")
             time.sleep(1.3)
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from embeddings.embedders.base import Fitted, embedder, names
 from embeddings.facts import declaration
 from embeddings.fold_in.base import load_fold_in, save_fold_in
 from embeddings.kernels.communicator import Communicator, run_threads
+from embeddings.registry.client import Registry
 
 ROOT = Path(__file__).parents[2]
 DIM = 5
@@ -208,20 +208,16 @@ def test_a_new_embedder_is_one_new_file(tmp_path):
     (tmp_path / "settings.toml").write_text(TOY_SETTINGS)
     edges = [f"u{n % 9} v{n * 7 % 5} {60 * n}" for n in range(300)]
     (tmp_path / "edges.txt").write_text("\n".join(edges) + "\n")
-    command = [sys.executable, "-m", "jobs.cli", "--settings", "settings.toml"]
+    evergreen = [sys.executable, "-m", "jobs.cli", "--settings", "settings.toml"]
+    command = [*evergreen, "step", "publish", "--day", "1970-01-01"]
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
-
-    def evergreen(*arguments: str) -> str:
-        ran = subprocess.run(
-            [*command, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
-
-    evergreen("step", "publish", "--day", "1970-01-01")
-    version = json.loads(evergreen("registry", "show", "toy", "--json"))
-    assert (version["lineage"]["method"], version["dim"]) == ("toy", 4)
-    assert version["lineage"]["metrics"]["scale"] == 0.5
-    assert version["entities"]["consumer"]["rows"] == 9
-    assert "v3" in evergreen("registry", "neighbours", "toy", "producer:v1")
-    assert "from 1 interactions" in evergreen("registry", "fold-in", "toy", "v1=2")
+    ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    root = tmp_path / "home" / "registry"
+    with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
+        version = registry.version("toy")
+        assert (version.lineage["method"], version.dim) == ("toy", 4)
+        assert version.lineage["metrics"]["scale"] == 0.5
+        assert version.entities["consumer"]["rows"] == 9
+        assert "v3" in {neighbour.id for neighbour in registry.neighbours("toy", "producer:v1")}
+        assert registry.fold_in("toy", {"v1": 2.0}).known == 1

@@ -11,7 +11,7 @@ import pytest
 from small_logs import DAYS, write_edges
 
 from jobs.lake.parquet_footer import NotParquet, sort_encodings
-from jobs.settings import Settings
+from jobs.settings import Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps import land
 
@@ -85,10 +85,12 @@ land.run(session.spark_session(chosen), chosen, date(2024, 3, 1))
 """
 
 
-def test_another_jvm_writes_the_same_bytes(spark, tmp_path):
+def test_another_jvm_writes_the_same_bytes(spark, connect, tmp_path):
+    """That of the Connect server."""
     source = EdgelistSettings(kind="edgelist", path=write_edges(tmp_path / "edges.txt.gz"))
     here = Settings(home=tmp_path / "here", source=source)
-    there = Settings(home=tmp_path / "there", source=source)
+    remote = SparkSettings(remote=connect)
+    there = Settings(home=tmp_path / "there", source=source, spark=remote)
     land.run(spark, here, DAYS[0])
     command = [sys.executable, "-c", LAND, there.model_dump_json()]
     subprocess.run(command, check=True, capture_output=True)

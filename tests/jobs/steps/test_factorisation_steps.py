@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -23,11 +24,6 @@ EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, publish)
 STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "publish")
 
 
-@pytest.fixture(params=["svd", "als"])
-def settings(request, tmp_path):
-    return near(tmp_path, request.param)
-
-
 @pytest.fixture(scope="module", params=["svd", "als"])
 def published(request, tmp_path_factory, spark):
     """Settings of three days that went through all steps; read-only."""
@@ -45,6 +41,14 @@ def near(home: Path, method: str) -> Settings:
 @pytest.fixture
 def svd_settings(tmp_path):
     return engagement_settings(tmp_path)
+
+
+def copied(settings: Settings, home: Path, *steps: str) -> Settings:
+    """The settings with another home: their first day, as it is after these steps."""
+    for step in ("validate", *steps):
+        day = Path(step, f"day={DAYS[0]}")
+        shutil.copytree(settings.lake.root / day, home / "lake" / day)
+    return settings.model_copy(update={"home": home})
 
 
 def changed(settings: Settings, **sections: dict) -> Settings:
@@ -133,31 +137,26 @@ def test_online_fold_in_equals_the_batch(published):
     assert (online.known, online.version.space) == (len(history), version.version.space)
 
 
-def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(spark, svd_settings):
+@pytest.mark.parametrize("published", ["svd"], indirect=True)
+def test_the_svd_smooths_by_the_means_of_all_fitted_consumers(published):
     """The mean is over all blocks, not over each block."""
-    commit_days(svd_settings)
-    for step in (matrix, embed):
-        step.run(spark, svd_settings, DAYS[0])
-    home = svd_settings.lake.get("matrix", DAYS[0]).path
+    home = published.lake.get("matrix", DAYS[0]).path
     blocks = list(load_blocks(home / "fitted"))
     assert len(blocks) > 1
     sums = np.load(home / "column_sums.npy")
     n = sum(len(block.ids) for block in blocks)
-    folding = load_fold_in(svd_settings.lake.get("embed", DAYS[0]).path / "fold_in")
+    folding = load_fold_in(published.lake.get("embed", DAYS[0]).path / "fold_in")
     assert folding.row_extra == pytest.approx(sum(block.strengths.sum() for block in blocks) / n)
     np.testing.assert_allclose(folding.column_sums, sums + sums.sum() / np.count_nonzero(sums))
 
 
-def test_one_task_finds_what_two_find(spark, settings, tmp_path):
+def test_one_task_finds_what_two_find(spark, published, tmp_path):
     """Splitting the rows changes only the last bits."""
     found = []
     for members in (1, 2):
-        one = changed(settings, spark={"members": members}).model_copy(
-            update={"home": tmp_path / str(members)}
-        )
-        commit_days(one)
-        for step in (matrix, embed):
-            step.run(spark, one, DAYS[0])
+        home = tmp_path / str(members)
+        one = changed(copied(published, home, "matrix"), spark={"members": members})
+        embed.run(spark, one, DAYS[0])
         path = one.lake.get("embed", DAYS[0]).path
         consumers = np.concatenate(
             [np.load(file) for file in sorted((path / "consumers").glob("*.npy"))]
@@ -166,10 +165,9 @@ def test_one_task_finds_what_two_find(spark, settings, tmp_path):
     np.testing.assert_allclose(found[0], found[1], atol=1e-3)
 
 
-def test_more_tasks_than_cores_are_refused_with_the_remedy(spark, svd_settings):
-    greedy = changed(svd_settings, spark={"members": 99})
-    commit_days(greedy)
-    matrix.run(spark, greedy, DAYS[0])
+@pytest.mark.parametrize("published", ["svd"], indirect=True)
+def test_more_tasks_than_cores_are_refused_with_the_remedy(spark, published, tmp_path):
+    greedy = changed(copied(published, tmp_path, "matrix"), spark={"members": 99})
     with pytest.raises(EvergreenError, match=r"cannot run 99 tasks at once.*Lower spark\.members"):
         embed.run(spark, greedy, DAYS[0])
 
@@ -226,10 +224,10 @@ def test_the_figures_of_alignment_by_hand(published):
 
 
 def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revision(
-    spark, settings
+    spark, published, tmp_path
 ):
-    commit_days(settings)
-    run_all(spark, settings, DAYS[:1])
+    settings = copied(published, tmp_path, *STEPS[:-1])
+    publish.run(spark, settings, DAYS[0])
     registry = settings.open_registry()
     run_all(spark, settings, DAYS[:1])
     assert [v.id for v in registry.versions("author")] == ["author/2024-01-01.r1"]
@@ -241,19 +239,14 @@ def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revi
     ]
 
 
-def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings, tmp_path):
+def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, published, tmp_path):
     """A real process is killed in `publish` before it commits; the next one starts from scratch."""
-    calm = settings.model_copy(update={"home": tmp_path / "calm"})
-    for each in (settings, calm):
-        commit_day(each, DAYS[0], random_day(0))
-    run_all(spark, calm, DAYS[:1])
-    for before in EMBEDDING_STEPS[:-1]:
-        before.run(spark, settings, DAYS[0])
+    settings = copied(published, tmp_path, *STEPS[:-1])
     killed = run_and_kill(settings, "publish", "jobs.lake.store", "write_file")
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert settings.lake.find("publish", DAYS[0]) is None
-    run_all(spark, settings, DAYS[:1])
-    paths = [
-        Path(each.open_registry().version("author", DAYS[0]).path) for each in (settings, calm)
-    ]
-    assert arrays(paths[0]) == arrays(paths[1])
+    publish.run(spark, settings, DAYS[0])
+    retried, undisturbed = (
+        Path(each.open_registry().version("author", DAYS[0]).path) for each in (settings, published)
+    )
+    assert arrays(retried) == arrays(undisturbed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -43,18 +42,34 @@ def settings(tmp_path):
     return engagement_settings(tmp_path)
 
 
-@pytest.fixture
-def three_days(settings):
-    days = [random_day(seed) for seed in range(3)]
-    for day, rows in zip(DAYS, days, strict=True):
+THREE_DAYS = [random_day(seed) for seed in range(3)]
+
+
+def commit_three_days(settings: Settings) -> None:
+    for day, rows in zip(DAYS, THREE_DAYS, strict=True):
         commit_day(settings, day, rows)
-    return days
 
 
-def test_the_matrix_is_the_weighted_count_of_the_window(spark, settings, three_days):
-    """Every strength of the blocks, against a loop over the last two days' rows."""
+@pytest.fixture(scope="module")
+def counted(spark, tmp_path_factory) -> Settings:
+    """Settings of three validated days and the matrix of the last one; read-only."""
+    settings = engagement_settings(tmp_path_factory.mktemp("counted"))
+    commit_three_days(settings)
     matrix.run(spark, settings, DAYS[2])
-    window = three_days[1] + three_days[2]
+    return settings
+
+
+@pytest.fixture
+def three_days(counted, tmp_path) -> Settings:
+    """The same settings in another home, without the matrix."""
+    settings = counted.model_copy(update={"home": tmp_path / "home"})
+    commit_three_days(settings)
+    return settings
+
+
+def test_the_matrix_is_the_weighted_count_of_the_window(counted):
+    """Every strength of the blocks, against a loop over the last two days' rows."""
+    window = THREE_DAYS[1] + THREE_DAYS[2]
     top = most_popular(window, 15)
     expected, counts = Counter(), Counter()
     for consumer, producer, kind in window:
@@ -63,7 +78,7 @@ def test_the_matrix_is_the_weighted_count_of_the_window(spark, settings, three_d
             counts[consumer] += 1
     fitted = {pair: value for pair, value in expected.items() if counts[pair[0]] >= 3}
     rest = {pair: value for pair, value in expected.items() if counts[pair[0]] < 3}
-    home = settings.lake.get("matrix", DAYS[2]).path
+    home = counted.lake.get("matrix", DAYS[2]).path
     assert [producer.decode() for producer in np.load(home / "producers.npy")] == top
     assert strengths_in(home / "fitted", top) == fitted
     assert strengths_in(home / "rest", top) == rest
@@ -121,13 +136,16 @@ def test_the_error_for_nothing_to_fit_names_the_settings_that_help(spark, settin
     assert settings.lake.find("matrix", DAYS[0]) is None
 
 
-def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, settings, tmp_path):
-    """A real process is killed after the blocks are written and counted."""
+def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(
+    spark, settings, connect, tmp_path
+):
+    """A real process is killed after the blocks are written and counted, as a task of Airflow."""
     calm = settings.model_copy(update={"home": tmp_path / "calm"})
     for each in (settings, calm):
         commit_day(each, DAYS[0], random_day(0))
     matrix.run(spark, calm, DAYS[0])
-    killed = run_and_kill(settings, "matrix", "pyarrow.compute", "sum")
+    remote = settings.model_copy(update={"spark": SparkSettings(partitions=3, remote=connect)})
+    killed = run_and_kill(remote, "matrix", "pyarrow.compute", "sum")
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert list((settings.lake.root / "_staging").glob("matrix-*/fitted/block-*/strengths.npy"))
     assert settings.lake.find("matrix", DAYS[0]) is None
@@ -182,29 +200,25 @@ def spread_day(
 
 @pytest.mark.parametrize("buckets", [(3, 3), (2, 6), (4, 1), (16, 3)], ids=str)
 def test_days_spread_over_another_number_of_buckets_give_the_same_matrix(
-    spark, settings, three_days, tmp_path, buckets
+    spark, counted, tmp_path, buckets
 ):
     """Against one file per day. Of 16 buckets some have no consumer; 3 tasks split them all."""
-    matrix.run(spark, settings, DAYS[2])
-    other = settings.model_copy(update={"home": tmp_path / "other"})
-    for day, rows, n in zip(DAYS[1:], three_days[1:], buckets, strict=True):
+    other = counted.model_copy(update={"home": tmp_path})
+    for day, rows, n in zip(DAYS[1:], THREE_DAYS[1:], buckets, strict=True):
         spread_day(other, spark, day, rows, n)
     matrix.run(spark, other, DAYS[2])
-    assert content(other, DAYS[2]) == content(settings, DAYS[2])
-    assert other.lake.get("matrix", DAYS[2]).facts == settings.lake.get("matrix", DAYS[2]).facts
+    assert content(other, DAYS[2]) == content(counted, DAYS[2])
+    assert other.lake.get("matrix", DAYS[2]).facts == counted.lake.get("matrix", DAYS[2]).facts
 
 
 @pytest.mark.parametrize("tasks", [1, 7])
 def test_the_number_of_tasks_affects_only_the_division_into_blocks(
-    spark, settings, three_days, tasks
+    spark, counted, three_days, tasks
 ):
-    matrix.run(spark, settings, DAYS[2])
-    expected = content(settings, DAYS[2])
-    facts = settings.lake.get("matrix", DAYS[2]).facts
-    other = settings.model_copy(update={"spark": SparkSettings(partitions=tasks)})
+    other = three_days.model_copy(update={"spark": SparkSettings(partitions=tasks)})
     matrix.run(spark, other, DAYS[2])
-    assert content(settings, DAYS[2]) == expected
-    assert settings.lake.get("matrix", DAYS[2]).facts == facts
+    assert content(other, DAYS[2]) == content(counted, DAYS[2])
+    assert other.lake.get("matrix", DAYS[2]).facts == counted.lake.get("matrix", DAYS[2]).facts
 
 
 def test_a_bucket_without_consumers_has_no_block(spark, settings):
@@ -216,9 +230,8 @@ def test_a_bucket_without_consumers_has_no_block(spark, settings):
     assert partition.facts["consumers_fitted"] == 1
 
 
-def test_facts_and_column_sums_are_those_of_the_blocks(spark, settings, three_days):
-    matrix.run(spark, settings, DAYS[2])
-    partition = settings.lake.get("matrix", DAYS[2])
+def test_facts_and_column_sums_are_those_of_the_blocks(counted):
+    partition = counted.lake.get("matrix", DAYS[2])
     fitted = load_blocks(partition.path / "fitted")
     rest = load_blocks(partition.path / "rest")
     assert partition.facts == {
@@ -235,39 +248,36 @@ def test_facts_and_column_sums_are_those_of_the_blocks(spark, settings, three_da
     assert names == {"fitted", "rest", "producers.npy", "column_sums.npy"}
 
 
-def test_every_committed_fact_is_declared(spark, settings):
-    commit_day(settings, DAYS[0], random_day(0))
-    matrix.run(spark, settings, DAYS[0])
-    facts = settings.lake.get("matrix", DAYS[0]).facts
+def test_every_committed_fact_is_declared(counted):
+    facts = counted.lake.get("matrix", DAYS[2]).facts
     assert sorted(facts) == sorted(fact.name for fact in matrix.FACTS)
     chosen = {"producers", "pairs", "consumers_fitted", "consumers_left_out"}
     assert headlines(matrix.FACTS, facts).keys() == chosen
 
 
 def test_the_most_popular_producers_are_dropped_and_the_next_ones_follow(
-    spark, settings, three_days
+    spark, counted, three_days
 ):
-    matrix.run(spark, settings, DAYS[2])
-    top = producers_of(settings, DAYS[2])
-    chosen = settings.matrix.model_copy(update={"drop_top": 4, "producers": 9})
-    matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[2])
-    kept = producers_of(settings, DAYS[2])
+    top = producers_of(counted, DAYS[2])
+    chosen = three_days.matrix.model_copy(update={"drop_top": 4, "producers": 9})
+    matrix.run(spark, three_days.model_copy(update={"matrix": chosen}), DAYS[2])
+    kept = producers_of(three_days, DAYS[2])
     assert kept == top[4:13]
     engagements = Counter()
-    for consumer, producer, _ in three_days[1] + three_days[2]:
+    for consumer, producer, _ in THREE_DAYS[1] + THREE_DAYS[2]:
         if producer.encode() in kept:
             engagements[consumer.encode()] += 1
-    found = content(settings, DAYS[2])
+    found = content(three_days, DAYS[2])
     assert found.engagements == engagements
     for row in found.strengths.values():
         assert set(row) <= set(kept)
 
 
-def test_the_error_for_dropping_all_producers_names_the_setting(spark, settings, three_days):
-    chosen = settings.matrix.model_copy(update={"drop_top": 40})
+def test_the_error_for_dropping_all_producers_names_the_setting(spark, three_days):
+    chosen = three_days.matrix.model_copy(update={"drop_top": 40})
     message = "beyond the 40 most popular producers .matrix.drop_top.: nothing to embed"
     with pytest.raises(EvergreenError, match=message):
-        matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[2])
+        matrix.run(spark, three_days.model_copy(update={"matrix": chosen}), DAYS[2])
 
 
 # --- the engagements of one file
@@ -326,13 +336,11 @@ matrix.run(spark, chosen, date(2024, 1, 3))
 """
 
 
-def test_a_connect_session_writes_the_same_bytes(spark, settings, three_days, connect):
-    matrix.run(spark, settings, DAYS[2])
-    expected = settings.lake.get("matrix", DAYS[2])
-    shutil.rmtree(expected.path.parent)
-    remote = settings.model_copy(update={"spark": SparkSettings(partitions=3, remote=connect)})
+def test_a_connect_session_writes_the_same_bytes(counted, three_days, connect):
+    remote = three_days.model_copy(update={"spark": SparkSettings(partitions=3, remote=connect)})
     done = subprocess.run(
         [sys.executable, "-c", IN_CONNECT, remote.model_dump_json()], capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert settings.lake.get("matrix", DAYS[2]) == expected
+    expected = counted.lake.get("matrix", DAYS[2])
+    assert remote.lake.get("matrix", DAYS[2]).digest == expected.digest
