@@ -71,8 +71,9 @@ def metrics(settings: Settings) -> dict[str, Any]:
             if f"{TAG}superseded_by" in tags:
                 continue
             values = {k: v for k, v in run.data.metrics.items() if k not in OWN}
-            key = f"{tags.get(TAG + 'step')} {tags.get(TAG + 'day')}"
-            assert key not in found, f"two runs of {key}"
+            key = f"{experiment.name}: {tags.get(TAG + 'step')} {tags.get(TAG + 'day')}"
+            if key in found:
+                key += f" (another run, {run.info.run_id})"
             found[key] = (run.info.status, values, tags.get(TAG + "digest"))
     return found
 

@@ -67,8 +67,10 @@ def main() -> None:
     chosen = arguments.parse_args()
     if os.environ.get("EVERGREEN_STORM") != "inside" and in_namespace():
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = storm(Path(folder), chosen.kills, chosen.seed)
+        if mounted():
+            subprocess.run(["umount", "--lazy", Path(folder) / "stormy"], check=True)
     for difference in found:
         print(difference)
     print(f"seed {chosen.seed}, {chosen.kills} kills: {len(found)} differences")
