@@ -44,13 +44,14 @@ def quality(settings: Settings, outcome: Outcome) -> Table:
     embedding = settings.embedding.name
     title = f"Next-day AUC of '{label}': models trained on earlier days, evaluated on this day"
     table = plain_table(title, "day", embedding, "champion", "AUC", "challenger", "AUC", "promoted")
+    revisions = revisions_of(settings, embedding)
     for day in outcome.days:
         published = facts(settings, "publish", day)
         evaluated = facts(settings, "evaluate", day)
         gate = facts(settings, "gate", day)
         table.add_row(
             str(day),
-            published.get("version", NONE).rpartition(".")[2],  # the revision: r1
+            revisions.get((day, published.get("digest")), NONE),
             evaluated.get("champion", NONE),
             number(evaluated.get(f"champion_auc_{label}")),
             evaluated.get("challenger", NONE),
@@ -58,6 +59,17 @@ def quality(settings: Settings, outcome: Outcome) -> Table:
             promotion(gate),
         )
     return table
+
+
+def revisions_of(settings: Settings, name: str) -> dict[tuple[date, str], str]:
+    """Day and digest of every version of an embedding -> its revision, as r1."""
+    registry = settings.open_registry()
+    if name not in registry.names():
+        return {}
+    found = {}
+    for version in registry.versions(name):
+        found[version.day, version.digest] = f"r{version.revision}"
+    return found
 
 
 def promotion(gate: dict) -> str:

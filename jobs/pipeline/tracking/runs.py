@@ -103,13 +103,20 @@ class Tracker:
             return False
         return any(_holds(run, partition) for run in runs)
 
-    def finish_part(self, part: str, day: date) -> None:
-        """End the parent run whose last step was reused instead of executed."""
+    def finish_part(self, part: str, day: date, facts: dict[str, Any]) -> None:
+        """End the parent run of a part of which every step is current.
+
+        facts: the headlines of all its steps. The run lacks those of steps that were reused.
+        """
         if not self.enabled:
             return
         with self.explained(f"finish the run of {part} {day}"), self.alone("runs"):
             parent = self._parents(part, day).newest()
-            if parent is not None and not succeeded(parent):
+            if parent is None:
+                return
+            lacking = {name: facts[name] for name in facts if not has_fact(parent, name, facts)}
+            self.log_facts(parent.info.run_id, lacking)
+            if not succeeded(parent):
                 self._forget_outcome(parent)
                 self.client.set_terminated(parent.info.run_id, "FINISHED")
 
@@ -267,6 +274,15 @@ def _holds(run: Run, partition: Partition) -> bool:
         return False
     refused = partition.facts.get("trusted") is False
     return run.info.status == ("FAILED" if refused else "FINISHED")
+
+
+def has_fact(run: Run, name: str, facts: dict[str, Any]) -> bool:
+    """Has the run this fact, with this value, as `log_facts` logs it?"""
+    value = facts[name]
+    name = metric_name(name)
+    if isinstance(value, bool | int | float):
+        return run.data.metrics.get(name) == float(value)
+    return run.data.tags.get(TAG + name) == str(value)[:LONGEST_TAG]
 
 
 def metric_name(name: str) -> str:

@@ -200,7 +200,7 @@ def test_a_skipped_step_does_not_end_its_part(settings, client, day):
     execute(settings, "gate", day)
     (parent,), _ = runs(client, "ranker", day)
     assert parent.info.status == "RUNNING"
-    Tracker(settings).finish_part("ranker", day)
+    Tracker(settings).finish_part("ranker", day, {})
     (parent,), _ = runs(client, "ranker", day)
     assert parent.info.status == "FINISHED"
 
