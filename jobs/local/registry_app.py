@@ -18,10 +18,10 @@ from jinja2 import FileSystemLoader
 from embeddings.registry import pages
 from embeddings.registry.service import app_from_environment
 from jobs.errors import EvergreenError
-from jobs.pipeline.status import status
+from jobs.pipeline.status import grouped, status
 from jobs.settings import load_settings
 
-SHOWN = 30  # days in a table
+SHOWN = 20  # reasons in a table
 
 
 def app() -> FastAPI:
@@ -29,6 +29,7 @@ def app() -> FastAPI:
     service = app_from_environment()
     rendering = pages.templates.env
     rendering.loader = FileSystemLoader([pages.TEMPLATES, Path(__file__).parent / "templates"])
+    rendering.globals["grouped"] = grouped
     rendering.globals["links"] = {"Status": "/status"}
 
     @service.get("/status", include_in_schema=False)

@@ -16,7 +16,7 @@ from jobs.settings import Settings, days_between
 from jobs.sources import open_source, reopen_sources
 
 GRACE_H = 3.0  # hours that the night's run may take
-SHOWN = 8  # days of a part that are listed on a terminal
+SHOWN = 8  # reasons of a part that are listed on a terminal
 PARTS = {  # part -> its steps; the last one is what the part is for
     "data": EMBEDDING_STEPS[:2],
     "embeddings": EMBEDDING_STEPS[2:],
@@ -57,9 +57,13 @@ class PartState:
 
 @dataclass(frozen=True)
 class Status:
-    """today: the date in the log's time zone. late: what should be there by now and is not."""
+    """today: the date in the time zone of the log. live: does the log grow?
+
+    late: what should be there by now and is not.
+    """
 
     today: date
+    live: bool
     first: date
     last: date
     parts: list[PartState]
@@ -81,6 +85,7 @@ def status(settings: Settings, now: datetime) -> Status:
     parts = [part_state(settings, look, part, days, today) for part in PARTS]
     return Status(
         today=today,
+        live=settings.services.live,
         first=days[0],
         last=days[-1],
         parts=parts,
@@ -143,10 +148,10 @@ def day_state(look: Freshness, part: str, day: date) -> DayState:
 
 
 def reason(step: str, verdict: Verdict) -> str:
-    """Why a step would run, as "matrix/2024-03-01: its settings have changed"."""
+    """Why a step would run: what is wrong with it, or with an input such as land/2024-03-01."""
     if verdict.partition is None:
         return f"{step} is missing"
-    return f"{verdict.because or verdict.partition.key}: {verdict.why}"
+    return f"{verdict.because or step}: {verdict.why}"
 
 
 def champion(settings: Settings, days: list[date]) -> str:
@@ -184,22 +189,48 @@ def plain(value: Any) -> Any:
 
 def lines(found: Status) -> Iterator[str]:
     """The status for a terminal, a line each."""
-    yield f"log         {found.first} to {found.last}, today is {found.today}"
+    growth = f", today is {found.today}" if found.live else ", closed"
+    yield f"log         {found.first} to {found.last}{growth}"
     for part in found.parts:
-        yield f"{part.part:<11} {summary(part)}"
-        for state in part.waiting[:SHOWN]:
-            yield f"{'':<11}   {state.day}  {len(state.to_run)} steps to run: {state.why}"
-        if len(part.waiting) > SHOWN:
-            yield f"{'':<11}   … and {len(part.waiting) - SHOWN} more days (--json lists all)"
+        yield f"{part.part:<11} {summary(part, found.live)}"
+        groups = list(grouped(part.waiting))
+        for states in groups[:SHOWN]:
+            yield f"{'':<11}   {span_text(states)}: {states[0].why}"
+        if len(groups) > SHOWN:
+            yield f"{'':<11}   … and {len(groups) - SHOWN} more reasons (--json lists all)"
     yield f"champion    {'the model of ' + found.champion if found.champion else 'none yet'}"
     for late_line in found.late:
         yield f"LATE        {late_line}"
 
 
-def summary(part: PartState) -> str:
+def grouped(states: list[DayState]) -> Iterator[list[DayState]]:
+    """Consecutive days with the same steps to run for the same reason."""
+    group: list[DayState] = []
+    for state in states:
+        if group and (state.to_run, state.why) == (group[-1].to_run, group[-1].why):
+            group.append(state)
+            continue
+        if group:
+            yield group
+        group = [state]
+    if group:
+        yield group
+
+
+def span_text(states: list[DayState]) -> str:
+    """The days of a group, and how many steps each has to run."""
+    steps = f"{len(states[0].to_run)} steps to run"
+    if len(states) == 1:
+        return f"{states[0].day}  {steps}"
+    return f"{states[0].day} to {states[-1].day}  {len(states)} days, {steps} each"
+
+
+def summary(part: PartState, live: bool) -> str:
+    """One line about a part."""
     if part.note:
         return part.note
-    newest = f"newest {part.newest}, {part.age_days} days old" if part.newest else "no day yet"
+    age = f", {part.age_days} days old" if live else ""
+    newest = f"newest {part.newest}{age}" if part.newest else "no day yet"
     counts = f"{part.current_days} days current, {len(part.waiting)} not"
     refused = f", {len(part.refused)} refused" if part.refused else ""
     return f"{newest}; {counts}{refused}"

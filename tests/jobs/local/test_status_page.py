@@ -1,0 +1,102 @@
+"""The page /status beside the registry's own pages, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prepared import complete
+
+from jobs.settings import load_settings
+from tests.ports import reserve_port
+
+CHROMIUM = Path("/usr/bin/chromium")
+DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(3)]
+SETTINGS = """
+home = "home"
+[source]
+kind = "edgelist"
+path = "log"
+[services]
+live = false
+[mlflow]
+uri = "off"
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The service of a home with a log of three days, of which one is complete."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "log").mkdir()
+    for day in DAYS:
+        seconds = (day - date(1970, 1, 1)).days * 86_400
+        (folder / "log" / f"{day}.txt").write_text(f"c1 p1 {seconds}\n")
+    (folder / "settings.toml").write_text(SETTINGS)
+    settings = load_settings(folder / "settings.toml")
+    complete(settings, DAYS[0], anchor=DAYS[0])
+    address = f"http://127.0.0.1:{(port := reserve_port())}"
+    command = [sys.executable, "-m", "uvicorn", "--factory", "jobs.local.registry_app:app"]
+    environment = os.environ | {
+        "EVERGREEN_SETTINGS": str(folder / "settings.toml"),
+        "EVERGREEN_REGISTRY_ROOT": str(settings.registry_root),
+    }
+    server = subprocess.Popen(
+        [*command, "--port", str(port), "--log-level", "warning"], env=environment
+    )
+    wait_for(address, server)
+    yield address, folder
+    server.terminate()
+    server.wait()
+
+
+def wait_for(address: str, server: subprocess.Popen) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "the service has ended"
+        try:
+            httpx.get(f"{address}/health")
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("the service does not listen")
+
+
+def test_a_visitor_sees_what_is_stale_and_why(service):
+    """From the front page, by its link; the figures are those of the JSON."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed: run `apt-get install chromium`")
+    from playwright.sync_api import sync_playwright
+
+    address, _ = service
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(base_url=address, java_script_enabled=False)
+        page.goto("/")
+        page.get_by_role("link", name="Status").click()
+        data = page.locator("section", has_text="data").first
+        assert "2024-03-02 to 2024-03-03" in data.inner_text()
+        assert "land is missing" in data.inner_text()
+        ranker = page.locator("section", has_text="ranker").last
+        assert "no impressions" in ranker.inner_text()
+        browser.close()
+    found = httpx.get(f"{address}/api/status").json()
+    assert [part["newest"] for part in found["parts"]] == ["2024-03-01", "2024-03-01", None]
+
+
+def test_a_log_that_is_gone_is_said_and_the_registry_goes_on(service):
+    address, folder = service
+    (folder / "log").rename(folder / "away")
+    try:
+        # The same process has seen the log before.
+        response = httpx.get(f"{address}/api/status")
+    finally:
+        (folder / "away").rename(folder / "log")
+    assert (response.status_code, "There is no file at" in response.text) == (503, True)
+    assert httpx.get(f"{address}/").status_code == 200
