@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from embeddings.facts import headlines
 from jobs.errors import EvergreenError, UntrustedDay
 from jobs.lake.store import Partition, Staging
 from jobs.pipeline.failures import failures_explained
@@ -190,7 +191,10 @@ def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> 
     found = current(settings, step, day)
     if found is None:
         prepare(settings, step, day, make_spark)
-        return Result(compute_or_refuse(settings, step, day, make_spark), reused=False)
+        found = compute_or_refuse(settings, step, day, make_spark)
+        if step == part_of(step)[-1]:
+            close_part(settings, step, day)
+        return Result(found, reused=False)
     record_again(settings, found)
     return Result(found, reused=True)
 
@@ -207,7 +211,22 @@ def record_again(settings: Settings, partition: Partition) -> None:
                 if hasattr(job, "track"):
                     job.track(tracker, partition)
     if step.last:
-        tracker.finish_part(step.part, partition.day)
+        close_part(settings, partition.step, partition.day)
+
+
+def part_of(step: str) -> tuple[str, ...]:
+    """The steps of the part of the day that a step belongs to."""
+    return EMBEDDING_STEPS if step in EMBEDDING_STEPS else RANKER_STEPS
+
+
+def close_part(settings: Settings, step: str, day: date) -> None:
+    """End the day's run of the part that a step belongs to, with the headlines of all its steps."""
+    facts: dict[str, Any] = {}
+    for name in part_of(step):
+        partition = settings.lake.find(name, day)
+        if partition is not None:
+            facts |= headlines(tracked(settings, name).facts, partition.facts)
+    Tracker(settings).finish_part(tracked(settings, step).part, day, facts)
 
 
 def request(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
@@ -234,9 +253,8 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
     prepare(settings, step, day, make_spark)
     partition = compute(settings, step, day, make_spark, again=True)
     # The steps after it may be current with what it found: nobody else ends the day's run then.
-    steps = EMBEDDING_STEPS if step in EMBEDDING_STEPS else RANKER_STEPS
-    if current(settings, steps[-1], day):
-        Tracker(settings).finish_part(tracked(settings, step).part, day)
+    if current(settings, part_of(step)[-1], day):
+        close_part(settings, step, day)
     return partition
 
 
