@@ -51,7 +51,7 @@ def quality(settings: Settings, outcome: Outcome) -> Table:
         gate = facts(settings, "gate", day)
         table.add_row(
             str(day),
-            revisions.get((day, published.get("digest")), NONE),
+            revisions.get((day, published.get("digest", "")), NONE),
             evaluated.get("champion", NONE),
             number(evaluated.get(f"champion_auc_{label}")),
             evaluated.get("challenger", NONE),

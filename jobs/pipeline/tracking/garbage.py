@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import date
+from pathlib import Path
 
 from jobs.pipeline.tracking.runs import TAG, Tracker
 
@@ -53,9 +54,9 @@ def runs_of_aliases(tracker: Tracker) -> set[str]:
 
 
 def purge(tracker: Tracker, run_ids: list[str]) -> None:
-    """Delete these runs, the model versions that they registered, and artifacts in this home.
+    """Delete these runs, their models, the versions of these, and their artifacts in this home.
 
-    MLflow keeps deleted runs until its own `mlflow gc` is run.
+    MLflow keeps the rows of deleted runs until its own `mlflow gc` is run.
     """
     doomed = set(run_ids)
     for version in tracker.client.search_model_versions(f"name='{tracker.settings.ranker.name}'"):
@@ -63,6 +64,14 @@ def purge(tracker: Tracker, run_ids: list[str]) -> None:
             tracker.client.delete_model_version(version.name, version.version)
     artifacts = tracker.settings.home / "mlflow" / "artifacts"
     for run_id in run_ids:
+        outputs = tracker.client.get_run(run_id).outputs
+        for model in outputs.model_outputs if outputs else []:
+            tracker.client.delete_logged_model(model.model_id)
+            delete_below(artifacts, f"*/models/{model.model_id}")
         tracker.client.delete_run(run_id)
-        for folder in artifacts.glob(f"*/{run_id}"):
-            shutil.rmtree(folder, ignore_errors=True)
+        delete_below(artifacts, f"*/{run_id}")
+
+
+def delete_below(root: Path, pattern: str) -> None:
+    for folder in root.glob(pattern):
+        shutil.rmtree(folder, ignore_errors=True)
