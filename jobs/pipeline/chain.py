@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
+from jobs.pipeline.needs import Needs, optional
+from jobs.pipeline.plan import Reads, trusted
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 
@@ -38,35 +39,38 @@ def days_up_to(settings: Settings, day: date) -> list[date]:
     return days_between(start, day)  # empty for a day before the start
 
 
-def rankable(validated: Partition) -> bool:
-    """Is this a day that a ranker can learn from: trusted, with at least one impression?"""
-    if not validated.facts["trusted"] or not validated.has(IMPRESSION_TABLE):
+def rankable(verdict: Partition | None) -> bool:
+    """Is this a day that a ranker can learn from: trusted, with at least one impression?
+
+    verdict: the day's partition of `validate`; None where it could not be computed.
+    """
+    if verdict is None or not trusted(verdict) or not verdict.has(IMPRESSION_TABLE):
         return False
-    return validated.facts[f"rows_{IMPRESSION_TABLE}"] > 0
+    return verdict.facts[f"rows_{IMPRESSION_TABLE}"] > 0
 
 
-def needs_of_previous(
-    settings: Settings, day: date, steps: tuple[str, ...]
-) -> Iterator[tuple[str, date]]:
-    """These steps of the previous day of the chain.
+def needs_of_previous(settings: Settings, day: date) -> Needs[Partition | None]:
+    """The gate's decision on the previous day of the chain; None when `day` is the first.
 
-    Which day that is depends on the verdicts of the days before, so those are needed first, newest
-    first, until one of them is rankable.
+    The previous day is the newest rankable one with a decision: one that could not be decided is
+    passed over, as a refused one is. Which day that is depends on the days before, so they are
+    needed newest first.
     """
     for earlier in reversed(days_up_to(settings, day - timedelta(days=1))):
-        yield ("validate", earlier)
-        # Available now: the plan computes each partition before it requests the next.
-        if rankable(settings.lake.get("validate", earlier)):
-            for step in steps:
-                yield (step, earlier)
-            return
+        if not (yield optional("validate", earlier)):
+            continue
+        if not rankable(settings.lake.get("validate", earlier)):
+            continue
+        if (yield optional("gate", earlier)):
+            return settings.lake.get("gate", earlier)
+    return None
 
 
-def previous(settings: Settings, day: date) -> date | None:
-    """The newest day of the chain before `day`; None when `day` is the first."""
-    for earlier in reversed(days_up_to(settings, day - timedelta(days=1))):
-        if rankable(settings.lake.get("validate", earlier)):
-            return earlier
+def previous(read: Reads) -> Partition | None:
+    """The gate's decision on the previous day, as `needs_of_previous` has named it."""
+    for (step, _), partition in read.items():
+        if step == "gate":
+            return partition
     return None
 
 

@@ -3,6 +3,9 @@
 A partition is current when it is what its step would compute now: it has the recipe of now (its
 settings and the format of its code), the inputs that the step names now, with the digests that are
 committed now, and these inputs are current themselves. A landed day has files of the log instead.
+
+What a step can do without is named by its needs only where it is current. So a result that had to
+do without it is current for as long as it is missing, and no longer.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from datetime import date
 from jobs.errors import DamagedPartition, NotCommitted
 from jobs.lake.integrity import damage
 from jobs.lake.store import Lake, Partition
+from jobs.pipeline.needs import Need, Undecided, available, is_optional
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class Plan:
     """What a step would do now, as functions of the step, or of the step and the day.
 
     recipe: settings and format of the code; None for a step that does not exist. needs: the
-    partitions that it would read. contradiction: what the log says against a landed day.
+    partitions that it would read, see `jobs.pipeline.needs`. contradiction: what the log says
+    against a landed day.
     """
 
     recipe: Callable[[str], str | None]
-    needs: Callable[[str, date], Iterable[tuple[str, date]]]
+    needs: Callable[[str, date], Iterable[Need]]
     contradiction: Callable[[Partition], str]
 
 
@@ -51,7 +56,7 @@ class Freshness:
     def __init__(self, lake: Lake, plan: Plan) -> None:
         self.lake = lake
         self.plan = plan
-        self._verdicts: dict[tuple[str, date], Verdict] = {}
+        self._verdicts: dict[Need, Verdict] = {}
         self._recipes: dict[str, str | None] = {}
 
     def current(self, step: str, day: date) -> Partition | None:
@@ -89,7 +94,10 @@ class Freshness:
             if unjudged:
                 waiting += unjudged
                 continue
-            self._verdicts[top] = self._by_inputs(found)
+            try:
+                self._verdicts[top] = self._by_inputs(found)
+            except Undecided as first:
+                waiting.append(first.need)
         return self._verdicts[step, day]
 
     def _own_fault(self, found: Partition | None, step: str, day: date) -> str:
@@ -105,7 +113,10 @@ class Freshness:
         return self.plan.contradiction(found)
 
     def _by_inputs(self, found: Partition) -> Verdict:
-        """The verdict on a partition whose inputs have been judged."""
+        """The verdict on a partition whose inputs have been judged.
+
+        Raises Undecided for a need that is to be judged before.
+        """
         for key, digest in found.inputs.items():
             verdict = self._verdicts[pair(key)]
             # Old partitions may be deleted: that contradicts nothing that was computed from them.
@@ -116,7 +127,7 @@ class Freshness:
             if verdict.partition.digest != digest:
                 return Verdict(found, "was computed again, with another result", key)
         try:
-            needed = {f"{step}/{day}" for step, day in self.plan.needs(found.step, found.day)}
+            needed = self._needed(found)
         except (NotCommitted, DamagedPartition):
             # What would name them is deleted or damaged, and contradicts nothing either.
             return Verdict(found)
@@ -126,13 +137,36 @@ class Freshness:
             return Verdict(found, f"it read {', '.join(sorted(dropped))}")
         return Verdict(found)
 
+    def _needed(self, found: Partition) -> set[str]:
+        """The keys of what the step would read now."""
+
+        def there(need: Need) -> bool:
+            if not is_optional(need):
+                return True
+            if key_of(need) in found.inputs:
+                return True  # by now it is known to be current, or deleted
+            if need not in self._verdicts:
+                raise Undecided(need)
+            # Its files count as well, because they would be read now.
+            partition = self._verdicts[need].partition
+            return partition is not None and self._verdicts[need].current and not damage(partition)
+
+        needs = self.plan.needs(found.step, found.day)
+        return {key_of(need) for need in available(needs, there)}
+
     def _recipe(self, step: str) -> str | None:
         if step not in self._recipes:
             self._recipes[step] = self.plan.recipe(step)
         return self._recipes[step]
 
 
-def pair(key: str) -> tuple[str, date]:
+def key_of(need: Need) -> str:
+    """The key of a step and day, such as land/2024-03-01."""
+    step, day = need
+    return f"{step}/{day}"
+
+
+def pair(key: str) -> Need:
     """The step and day of a key such as land/2024-03-01."""
     step, _, day = key.partition("/")
     return step, date.fromisoformat(day)

@@ -1,13 +1,15 @@
 """The plan of a day: the steps in order, what each needs, and how one is run.
 
-A step runs when its partition is requested and not current; what it needs is computed first
-(docs/decisions/0003). `jobs/steps/__init__.py` describes what a step file holds.
+A step runs when its partition is requested and not current; what it needs is computed first, and
+what it can do without is passed over where that fails (docs/decisions/0003).
+`jobs/steps/__init__.py` describes what a step file holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import import_module
@@ -15,10 +17,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from embeddings.facts import headlines
-from jobs.errors import EvergreenError, UntrustedDay
+from embeddings.registry.errors import RegistryError
+from jobs.errors import BadInput, EvergreenError, Skip, UntrustedDay
 from jobs.lake.store import Partition, Staging
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import Freshness, Plan
+from jobs.pipeline.needs import Need, Undecided, available, is_optional
 from jobs.pipeline.origin import contradiction, log_of
 from jobs.pipeline.tracking.runs import TrackedStep, Tracker
 from jobs.settings import Settings, days_between
@@ -44,6 +48,8 @@ STEPS = EMBEDDING_STEPS + RANKER_STEPS
 LANDING = EMBEDDING_STEPS[0]  # the step that reads the log
 
 SparkMaker = Callable[[], "SparkSession"]
+Reads = Mapping[Need, Partition]  # in the order in which the step's `needs` names them
+log = logging.getLogger(__name__)
 
 
 # Steps
@@ -99,10 +105,9 @@ def window(settings: Settings, last: date, length: int) -> list[date]:
     return days_between(max(first_day(settings), earliest), last)
 
 
-def trusted(settings: Settings, days: list[date]) -> list[Partition]:
-    """The validated partitions among these days, without those that validation refused."""
-    partitions = [settings.lake.get("validate", day) for day in days]
-    return [partition for partition in partitions if partition.facts["trusted"]]
+def trusted(verdict: Partition | None) -> bool:
+    """Did validation trust the day? verdict: of `validate`; None where it could not be computed."""
+    return verdict is not None and bool(verdict.facts["trusted"])
 
 
 # What is current
@@ -117,9 +122,11 @@ def recipe(settings: Settings, step: str) -> str:
     return f"{settings.digest(*job.SETTINGS)}/{job.FORMAT}"
 
 
-def needs(settings: Settings, step: str, day: date) -> Iterable[tuple[str, date]]:
-    """The partitions that a step reads on a day. Later ones may depend on what earlier ones hold,
-    so each must be computed before the next is requested.
+def needs(settings: Settings, step: str, day: date) -> Iterable[Need]:
+    """The partitions that a step reads on a day, see `jobs.pipeline.needs`.
+
+    Later ones may depend on what earlier ones hold, so each must be computed before the next is
+    requested.
     """
     return module(step).needs(settings, day)
 
@@ -128,7 +135,13 @@ def freshness(settings: Settings) -> Freshness:
     """A look at the lake with the current settings; take a new one after a step has run."""
 
     def contradicted(found: Partition) -> str:
-        return contradiction(settings, found) if found.step == LANDING else ""
+        if found.step != LANDING:
+            return ""
+        try:
+            return contradiction(settings, found)
+        except BadInput:
+            # As for a file that is gone: what cannot be read contradicts no day that was landed.
+            return ""
 
     return Freshness(
         settings.lake,
@@ -149,25 +162,49 @@ def current(settings: Settings, step: str, day: date) -> Partition | None:
 # Writing
 
 
+def reads(settings: Settings, step: str, day: date) -> Reads:
+    """The partitions that a step reads on a day, whole, each under its step and day.
+
+    An optional one is left out where it is not current. Raises NotCommitted or DamagedPartition
+    for any other one.
+    """
+    known = freshness(settings)
+
+    def there(need: Need) -> bool:
+        return not is_optional(need) or known.current(*need) is not None
+
+    found = {}
+    for need in available(needs(settings, step, day), there):
+        # Two reasons to need a partition do not make it two inputs.
+        found[need] = settings.lake.get(*need)
+    return found
+
+
 def inputs(settings: Settings, step: str, day: date) -> list[Partition]:
-    """The partitions that a step needs on a day, whole. Raises NotCommitted, DamagedPartition."""
-    # Two reasons to need a partition do not make it two inputs.
-    named = dict.fromkeys(needs(settings, step, day))
-    return [settings.lake.get(*needed) for needed in named]
+    """The same as a list, for a step that can do without none of them."""
+    return list(reads(settings, step, day).values())
 
 
 @contextmanager
-def writing(settings: Settings, step: str, day: date, **log: Any) -> Iterator[Staging]:
+def recording(
+    settings: Settings, step: str, day: date, read: Iterable[Partition], **log: Any
+) -> Iterator[Staging]:
     """Write the partition of a step and day; it is committed when the block ends without error.
 
-    It records what the step needs as its inputs. log: for a step that reads the log, see
-    `Lake.writing`.
+    read: what it is computed from, which it records as its inputs. log: for a step that reads the
+    log, see `Lake.writing`.
     """
-    recorded = inputs(settings, step, day)
     with settings.lake.writing(
-        step, day, recipe=recipe(settings, step), inputs=recorded, **log
+        step, day, recipe=recipe(settings, step), inputs=list(read), **log
     ) as staging:
         yield staging
+
+
+def writing(
+    settings: Settings, step: str, day: date, **log: Any
+) -> AbstractContextManager[Staging]:
+    """The same, for a step that reads what it needs and can do without none of it."""
+    return recording(settings, step, day, inputs(settings, step, day), **log)
 
 
 # Running
@@ -261,21 +298,68 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
 def prepare(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> None:
     """Compute what a step needs, and what that needs, where it is not current.
 
-    Without recursion: a chain of days may be as long as the log.
+    Each partition is tried once; where that fails, what can do without it goes on. Raises the
+    reason where the step itself cannot. Without recursion: a chain of days may be as long as the
+    log.
     """
-    waiting = [(step, day, iter(needs(settings, step, day)))]
-    known = freshness(settings)
+    tried: dict[Need, Exception | None] = {}
+    waiting = [(step, day)]
     while waiting:
-        top, of_day, remaining = waiting[-1]
-        stale = next((needed for needed in remaining if not known.current(*needed)), None)
-        if stale is not None:
-            waiting.append((*stale, iter(needs(settings, *stale))))
+        top = waiting[-1]
+        known = freshness(settings)  # what was computed changes the verdicts on the others
+        try:
+            require_needs(settings, *top, known, tried)
+            # With its inputs as they are now, it may turn out to be current.
+            if len(waiting) > 1 and not known.current(*top):
+                compute_or_refuse(settings, *top, make_spark)
+            tried[top] = None
+        except Undecided as first:
+            waiting.append(first.need)
             continue
+        except Exception as reason:
+            if len(waiting) == 1:
+                raise
+            warn_once(top, reason, tried)
+            tried[top] = reason
         waiting.pop()
-        # With its inputs as they are now, it may turn out to be current.
-        if waiting and not known.current(top, of_day):
-            compute_or_refuse(settings, top, of_day, make_spark)
-            known = freshness(settings)  # what was computed changes the verdicts on the others
+
+
+def require_needs(
+    settings: Settings,
+    step: str,
+    day: date,
+    known: Freshness,
+    tried: Mapping[Need, Exception | None],
+) -> None:
+    """Are all needs of a step current, or tried, without those that it can do without?
+
+    tried: what was computed, and the reason where that failed. Raises Undecided for the first one
+    that is to be computed, and the reason where one failed that the step cannot do without.
+    """
+
+    def there(need: Need) -> bool:
+        if need not in tried and known.current(*need) is None:
+            raise Undecided(need)
+        reason = tried.get(need)
+        if reason is not None and not is_optional(need):
+            raise reason
+        return reason is None
+
+    for _ in available(needs(settings, step, day), there):
+        pass
+
+
+def warn_once(failed: Need, reason: Exception, tried: Mapping[Need, Exception | None]) -> None:
+    """Say what could not be computed; not again of what could not be for the same reason."""
+    if reason in tried.values():
+        return
+    expected = isinstance(reason, EvergreenError | RegistryError | Skip)
+    log.warning(
+        "%s/%s cannot be computed; what can do without it goes on. %s",
+        *failed,
+        reason,
+        exc_info=None if expected else reason,
+    )
 
 
 def compute_or_refuse(

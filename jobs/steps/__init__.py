@@ -10,7 +10,8 @@ at all. Every file has
     SPARK       whether it needs a Spark session
     needs(settings, day)         the (step, day) pairs of all partitions that it reads, which become
                                  its inputs; a generator where later pairs depend on partitions
-                                 computed for earlier ones
+                                 computed for earlier ones. What it can do without it names as
+                                 `optional` (`jobs.pipeline.needs`)
     run(spark, settings, day)    writes the partition; raises Skip where there is nothing to do.
                                  spark is None where SPARK is False
 
@@ -19,5 +20,6 @@ and may have
     chosen_facts(settings)       declarations that depend on the settings
     track(tracker, partition)    what to log to MLflow besides facts and reports
 
-`jobs.pipeline.plan` knows their order, and writes their partitions (`plan.writing`).
+`jobs.pipeline.plan` knows their order, and writes their partitions (`plan.writing`). A step with
+optional needs reads only what `plan.reads` finds, and records that (`plan.recording`).
 """

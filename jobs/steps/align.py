@@ -10,12 +10,14 @@ that day and which the following days join. Which space a day belongs to therefo
 days between it and the first anchor, and not on the order in which they are computed: they are
 computed first where they are missing. A day before the first anchor is aligned to it directly, or
 opens a space that no other day joins.
+
+A day follows the newest trusted day before it. One that cannot be computed, or whose anchor cannot,
+is passed over; where all are, the day opens a space, until one of them can be computed again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -33,7 +35,8 @@ from embeddings.align import (
 from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import anchor_day, writing
+from jobs.pipeline.needs import Need, Needs, optional
+from jobs.pipeline.plan import Reads, anchor_day, reads, recording, trusted
 from jobs.plots import figure
 from jobs.settings import Settings, days_between
 
@@ -73,19 +76,35 @@ FACTS = (
 log = logging.getLogger(__name__)
 
 
-def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
-    """The day's factors, the newest trusted day before it, and the anchor's factors."""
+def needs(settings: Settings, day: date) -> Needs[None]:
+    """The day's factors, and the newest trusted day before it with the factors of its anchor."""
     yield from factors(day)
     for earlier in days_to_follow(settings, day):
-        yield ("validate", earlier)
-        if is_trusted(settings, earlier):
-            yield ("align", earlier)
-            yield ("matrix", earlier)
-            break
-    yield from factors(anchor_of(settings, day))
+        if (yield from needs_to_follow(settings, earlier)):
+            return
 
 
-def factors(day: date) -> list[tuple[str, date]]:
+def needs_to_follow(settings: Settings, earlier: date) -> Needs[bool]:
+    """What a day reads to join the space of an earlier one; can it do so?"""
+    if not (yield optional("validate", earlier)):
+        return False
+    if not trusted(settings.lake.get("validate", earlier)):
+        return False
+    if not (yield optional("align", earlier)):
+        return False
+    missing = 0
+    for need in to_compare(settings.lake.get("align", earlier)):
+        if not (yield optional(*need)):
+            missing += 1
+    return not missing
+
+
+def to_compare(aligned: Partition) -> list[Need]:
+    """What is read beside the alignment of a day by one that follows it."""
+    return [("matrix", aligned.day), *factors(anchor_of(aligned))]
+
+
+def factors(day: date) -> list[Need]:
     """A day's producers: their ids and their vectors."""
     return [("matrix", day), ("embed", day)]
 
@@ -101,34 +120,38 @@ def days_to_follow(settings: Settings, day: date) -> list[date]:
     return days_between(first, day - timedelta(days=1))[::-1]
 
 
-def anchor_of(settings: Settings, day: date) -> date:
-    """The anchor of the space that this day may join; the day itself where there is none."""
-    before = previous(settings, day)
-    return date.fromisoformat(before.facts["anchor"]) if before else day
+def anchor_of(aligned: Partition) -> date:
+    """The anchor of the space of a day."""
+    return date.fromisoformat(aligned.facts["anchor"])
 
 
-def is_trusted(settings: Settings, day: date) -> bool:
-    return bool(settings.lake.get("validate", day).facts["trusted"])
+def previous(read: Reads) -> Partition | None:
+    """`align` of the day to follow, the newest of which everything is there; None without one."""
+    for (step, _), partition in read.items():
+        if step == "align" and all(need in read for need in to_compare(partition)):
+            return partition
+    return None
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Rotate producers and fold-in; compare the day with its anchor and the day before."""
-    before = previous(settings, day)
-    anchor = anchor_of(settings, day)
-    own = factorised(settings, day)
-    reference = factorised(settings, anchor)
+    read = reads(settings, "align", day)
+    before = previous(read)
+    anchor = anchor_of(before) if before else day
+    own = factorised(read, day)
+    reference = factorised(read, anchor)
     placed = place(own, reference, settings.embedding.min_cosine)
-    with writing(settings, "align", day) as staging:
+    with recording(settings, "align", day, read.values()) as staging:
         np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
         np.save(staging.path / "producers.npy", placed.producers.vectors, allow_pickle=False)
-        model = load_fold_in(settings.lake.get("embed", day).path / "fold_in")
+        model = load_fold_in(read["embed", day].path / "fold_in")
         # By the same rotation: the product of a consumer and a producer must not change.
         save_fold_in(staging.path / "fold_in", model.rotated(placed.rotation))
         staging.facts |= {"space": space(settings, placed.anchor), "anchor": str(placed.anchor)}
         staging.facts |= placed.facts
         # Cosines between two spaces would mean nothing.
         if before and before.facts["anchor"] == str(placed.anchor):
-            earlier = producers_of(settings, before)
+            earlier = producers_of(read, before)
             staging.facts |= compared(placed.producers, earlier, "previous")
     if placed.anchor != anchor:
         log.warning(
@@ -150,14 +173,6 @@ def space(settings: Settings, anchor: date) -> str:
     return f"{settings.embedding.name}-{anchor}-{settings.digest(*SETTINGS)[:6]}"
 
 
-def previous(settings: Settings, day: date) -> Partition | None:
-    """`align` of the first trusted one of the days to follow; None where all were refused."""
-    for earlier in days_to_follow(settings, day):
-        if is_trusted(settings, earlier):
-            return settings.lake.get("align", earlier)
-    return None
-
-
 @dataclass(frozen=True)
 class Producers:
     """The producers of a day's version."""
@@ -167,14 +182,14 @@ class Producers:
     vectors: np.ndarray  # (m, k)
 
 
-def factorised(settings: Settings, day: date) -> Producers:
+def factorised(read: Reads, day: date) -> Producers:
     """A day's producers as `embed` wrote them."""
-    return producers_of(settings, settings.lake.get("embed", day))
+    return producers_of(read, read["embed", day])
 
 
-def producers_of(settings: Settings, partition: Partition) -> Producers:
+def producers_of(read: Reads, partition: Partition) -> Producers:
     """The producers in a partition of `embed` or `align`, whose rows are those of the matrix."""
-    ids = np.load(settings.lake.get("matrix", partition.day).path / "producers.npy")
+    ids = np.load(read["matrix", partition.day].path / "producers.npy")
     return Producers(partition.day, ids, np.load(partition.path / "producers.npy"))
 
 

@@ -6,7 +6,6 @@ predictions.parquet    consumer_id, the primary label, and the probability by ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,7 +19,8 @@ from embeddings.facts import Fact
 from jobs.errors import SettingsError
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import writing
+from jobs.pipeline.needs import Needs, optional
+from jobs.pipeline.plan import Reads, reads, recording
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
@@ -70,13 +70,13 @@ FACTS = (
 )
 
 
-def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
+def needs(settings: Settings, day: date) -> Needs[None]:
     """The day's examples; the previous day's challenger and decision, and the champion's model."""
     yield ("validate", day)
     yield ("examples", day)
-    yield from chain.needs_of_previous(settings, day, ("gate",))
-    for trained in contestants(settings, day).values():
-        yield ("train", trained)
+    decision = yield from chain.needs_of_previous(settings, day)
+    for trained in contestants(decision).values():
+        yield optional("train", trained)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -84,16 +84,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
     What cannot be tested on the day is named in the facts, with the reason.
     """
-    clean_impressions(settings, day)
-    examples = settings.lake.get("examples", day)
+    read = reads(settings, "evaluate", day)
+    clean_impressions(read, day)
+    examples = read["examples", day]
     # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
-    entrants = entrants_of(settings, examples)
+    entrants = entrants_of(read, examples)
     models = {}
     for role, entrant in entrants.items():
         if entrant.model is not None and not entrant.obstacle:
             models[role] = entrant.model
-    with writing(settings, "evaluate", day) as staging:
+    with recording(settings, "evaluate", day, read.values()) as staging:
         staging.facts["rows"] = examples.facts["rows"]
         staging.facts |= entry_facts(entrants, day)
         if not models:
@@ -122,24 +123,25 @@ class Entrant:
     obstacle: str
 
 
-def contestants(settings: Settings, day: date) -> dict[str, date]:
-    """The models that should be tested on `day`: role -> training day. None on the first day."""
-    yesterday = chain.previous(settings, day)
-    if yesterday is None:
+def contestants(decision: Partition | None) -> dict[str, date]:
+    """The models that should be tested: role -> training day. None on the first day of the chain.
+
+    decision: the gate's on the previous day.
+    """
+    if decision is None:
         return {}
     models = {}
-    champion = settings.lake.get("gate", yesterday).facts["champion_after"]
-    if champion:
+    if champion := decision.facts["champion_after"]:
         models[CHAMPION] = date.fromisoformat(champion)
-    models[CHALLENGER] = yesterday
+    models[CHALLENGER] = decision.day
     return models
 
 
-def entrants_of(settings: Settings, examples: Partition) -> dict[str, Entrant]:
+def entrants_of(read: Reads, examples: Partition) -> dict[str, Entrant]:
     """The contestants of the examples' day, by role, each with what keeps it from being tested."""
     entrants = {}
-    for role, trained in contestants(settings, examples.day).items():
-        model = settings.lake.get("train", trained)
+    for role, trained in contestants(chain.previous(read)).items():
+        model = read.get(("train", trained))
         entrants[role] = Entrant(trained, model, obstacle(model, examples))
     return entrants
 

@@ -15,7 +15,6 @@ the newest of these days. The outcome of D is in the labels and nowhere else (dw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +32,8 @@ from jobs.features.profiles import join_profiles, read_profiles
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import first_day, trusted, window, writing
+from jobs.pipeline.needs import Needs, optional
+from jobs.pipeline.plan import Reads, first_day, reads, recording, trusted, window
 from jobs.settings import Settings
 from models.features import FeatureSpec
 
@@ -57,19 +57,21 @@ FACTS = (
 )
 
 
-def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
+def needs(settings: Settings, day: date) -> Needs[None]:
     """The day, the days before it, and the newest version of these.
 
     A generator, because the version that is needed depends on which of the days are trusted: they
-    are validated before the last item is requested.
+    are validated before the version is requested. Where it is missing, an older one is used.
     """
     yield ("validate", day)
-    past = past_days(settings, day)
-    for earlier in past:
-        yield ("validate", earlier)
-    past_trusted = trusted(settings, past)
-    if past_trusted:
-        yield ("publish", past_trusted[-1].day)
+    past = []
+    for earlier in past_days(settings, day):
+        there = yield optional("validate", earlier)
+        if there and trusted(settings.lake.get("validate", earlier)):
+            past.append(earlier)
+    for earlier in reversed(past):
+        if (yield optional("publish", earlier)):
+            return
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
@@ -77,9 +79,10 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 
     Raises Skip for a day without impressions, UntrustedDay where validation refused the day.
     """
-    clean = clean_impressions(settings, day)
-    past = trusted(settings, past_days(settings, day))
-    publication = publication_before(settings, past)
+    read = reads(settings, "examples", day)
+    clean = clean_impressions(read, day)
+    past = trusted_before(read, day)
+    publication = publication_in(read)
     # The version of a fixed day, never "latest": a backfill must give the bytes of the nightly run.
     version = None
     if publication is not None:
@@ -89,7 +92,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
     counts = count_past(spark, past, spec.labels)
     joined = join_profiles(impressions, profiles, spec)
-    with writing(settings, "examples", day) as staging:
+    with recording(settings, "examples", day, read.values()) as staging:
         counts_path: Path | None = None
         if counts is not None:
             staging.write(counts, COUNTS, ["entity", "id"])
@@ -127,19 +130,31 @@ def past_days(settings: Settings, day: date) -> list[date]:
     return window(settings, yesterday, settings.ranker.window_days)
 
 
-def clean_impressions(settings: Settings, day: date) -> Partition:
+def clean_impressions(read: Reads, day: date) -> Partition:
     """The validated partition of a day that can be ranked. Raises Skip, UntrustedDay."""
-    clean = settings.lake.get("validate", day)
-    if not clean.facts["trusted"]:
+    clean = read["validate", day]
+    if not trusted(clean):
         raise UntrustedDay(f"No examples for {day}: {clean.facts['reason']}")
     if not chain.rankable(clean):
         raise Skip(f"The source has no impressions on {day}: nothing to rank.")
     return clean
 
 
-def publication_before(settings: Settings, past: list[Partition]) -> Partition | None:
-    """The partition of `publish` for the newest of these days."""
-    return settings.lake.get("publish", past[-1].day) if past else None
+def trusted_before(read: Reads, day: date) -> list[Partition]:
+    """The trusted verdicts on the days before `day`, oldest first."""
+    found = []
+    for (step, earlier), partition in read.items():
+        if step == "validate" and earlier < day and trusted(partition):
+            found.append(partition)
+    return found
+
+
+def publication_in(read: Reads) -> Partition | None:
+    """The partition of `publish`; None where no day before has one."""
+    for (step, _), partition in read.items():
+        if step == "publish":
+            return partition
+    return None
 
 
 def published_version(settings: Settings, content_id: str) -> Version:

@@ -33,7 +33,7 @@ from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import writing
+from jobs.pipeline.plan import reads, recording
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION, PREDICTIONS
@@ -117,14 +117,15 @@ def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Decide, and commit the decision with its reason."""
-    test = settings.lake.get("evaluate", day)
+    read = reads(settings, "gate", day)
+    test = read["evaluate", day]
     contest = Contest.of(test, settings.ranker.primary_label)
     interval = None
     if contest.champion and contest.challenger:
         interval = compare(settings, test)
     decision = decide(contest, interval)
     promoted = decision.champion != "" and decision.champion == contest.challenger
-    with writing(settings, "gate", day) as staging:
+    with recording(settings, "gate", day, read.values()) as staging:
         staging.facts |= {
             "champion_before": contest.champion,
             "challenger": contest.challenger,

@@ -32,7 +32,8 @@ from embeddings.kernels.counting import Pairs, count_pairs, relabel
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, in_bucket
 from jobs.lake.schema import ENGAGEMENT_TABLE
-from jobs.pipeline.plan import trusted, window, writing
+from jobs.pipeline.needs import Need, optional
+from jobs.pipeline.plan import Reads, reads, recording, trusted, window
 from jobs.settings import MatrixSettings, Settings
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ SPARK = True
 
 FACTS = (
     Fact("days", "trusted days of the window", unit="days"),
+    # Without the reasons: another reason for the same days must not make another matrix.
+    Fact("days_missing", "days of the window that could not be validated"),
     Fact("producers", "producers that are columns of the matrix", unit="producers", headline=True),
     Fact(
         "consumers_fitted",
@@ -80,8 +83,10 @@ BLOCK_FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "engagements")
 LAID_OUT = ", ".join([*(f"{fact} long" for fact in BLOCK_FACTS), "column_sums binary"])
 
 
-def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [("validate", d) for d in window(settings, day, settings.matrix.window_days)]
+def needs(settings: Settings, day: date) -> list[Need]:
+    """The verdicts on the window's days; the day's own is indispensable."""
+    days = window(settings, day, settings.matrix.window_days)
+    return [*(optional("validate", earlier) for earlier in days[:-1]), ("validate", day)]
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
@@ -89,15 +94,16 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 
     Raises UntrustedDay when validation refused that day.
     """
-    verdict = settings.lake.get("validate", day)
-    if not verdict.facts["trusted"]:
+    read = reads(settings, "matrix", day)
+    verdict = read["validate", day]
+    if not trusted(verdict):
         raise UntrustedDay(f"No matrix for {day}: {verdict.facts['reason']}")
     cfg = settings.matrix
     n_buckets = settings.spark.partitions
-    days = trusted(settings, window(settings, day, cfg.window_days))
+    days = [partition for partition in read.values() if trusted(partition)]
     parts = [part for partition in days for part in partition.parts(ENGAGEMENT_TABLE)]
     where = f"in the {len(days)} trusted days up to {day}"
-    with writing(settings, "matrix", day) as staging:
+    with recording(settings, "matrix", day, read.values()) as staging:
         producers = count(spark, parts, cfg, n_buckets, staging.path)
         if not len(producers):
             dropped = f" beyond the {cfg.drop_top} most popular producers (matrix.drop_top)"
@@ -111,6 +117,14 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
                 "Lower matrix.min_engagements or lengthen matrix.window_days."
             )
         staging.facts |= {"days": len(days), "producers": len(producers), **facts}
+        if missing := days_missing(settings, day, read):
+            staging.facts["days_missing"] = ", ".join(missing)
+
+
+def days_missing(settings: Settings, day: date, read: Reads) -> list[str]:
+    """The days of the window without a verdict."""
+    days = window(settings, day, settings.matrix.window_days)
+    return [str(earlier) for earlier in days if ("validate", earlier) not in read]
 
 
 def count(

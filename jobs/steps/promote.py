@@ -2,19 +2,20 @@
 
 MLflow: `champion` at the champion's model version, `challenger` at today's. Registry: `champion`
 at the version of the embedding that the champion's newest vectors come from. No alias ever moves
-back to an older day. The committed partition is the receipt.
+back to an older day. Where the champion's model is missing, `champion` stays where it is. The
+committed partition is the receipt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import writing
+from jobs.pipeline.needs import Needs, optional
+from jobs.pipeline.plan import reads, recording
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
@@ -35,13 +36,13 @@ FACTS = (
 )
 
 
-def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
+def needs(settings: Settings, day: date) -> Needs[None]:
     """The day's model and decision, and the champion's model."""
     yield ("train", day)
     yield ("gate", day)
-    champion = settings.lake.get("gate", day).facts["champion_after"]
+    champion = champion_after(settings.lake.get("gate", day))
     if champion:
-        yield ("train", date.fromisoformat(champion))
+        yield optional("train", champion)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -49,11 +50,13 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
     Setting an alias twice changes nothing, so a retry after a kill in between is safe.
     """
-    gate = settings.lake.get("gate", day)
-    challenger = settings.lake.get("train", day)
-    champion = champion_of(settings, gate)
+    read = reads(settings, "promote", day)
+    gate = read["gate", day]
+    challenger = read["train", day]
+    trained = champion_after(gate)
+    champion = read.get(("train", trained)) if trained else None
     version_id = champion.facts["embedding"] if champion else ""
-    with writing(settings, "promote", day) as staging:
+    with recording(settings, "promote", day, read.values()) as staging:
         # A runner that was thought dead must not move them after its successor.
         with staging.fenced():
             set_aliases(settings, champion, challenger, version_id)
@@ -71,7 +74,8 @@ def set_aliases(
 ) -> None:
     """Point the aliases at the models, and at the version of the champion's vectors.
 
-    version_id: empty if the champion was trained before the first version was published.
+    champion: None where there is none, or its model is missing. version_id: empty if the champion
+    was trained before the first version was published.
     """
     if version_id:
         version = published_version(settings, version_id)
@@ -84,9 +88,7 @@ def set_aliases(
         models.set_alias(CHALLENGER, challenger)
 
 
-def champion_of(settings: Settings, gate: Partition) -> Partition | None:
-    """The partition of `train` that is champion after the gate's day; None without a champion."""
+def champion_after(gate: Partition) -> date | None:
+    """Training day of the champion after the gate's day; None without a champion."""
     champion = gate.facts["champion_after"]
-    if not champion:
-        return None
-    return settings.lake.get("train", date.fromisoformat(champion))
+    return date.fromisoformat(champion) if champion else None

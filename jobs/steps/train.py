@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,8 @@ from embeddings.registry.chunked import Rows
 from jobs.errors import Skip
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import writing
+from jobs.pipeline.needs import Needs, optional
+from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.plots import figure
@@ -65,14 +65,18 @@ FACTS = (
 )
 
 
-def needs(settings: Settings, day: date) -> Iterator[tuple[str, date]]:
-    """The examples of the window's days; which days have any is known once they are validated."""
-    window = training_window(settings, day)
-    for validated in window:
-        yield ("validate", validated)
-    for candidate in window:
-        if chain.rankable(settings.lake.get("validate", candidate)):
-            yield ("examples", candidate)
+def needs(settings: Settings, day: date) -> Needs[None]:
+    """The examples of the window's days; which days have any is known once they are validated.
+
+    Without those of an earlier day, the window is shorter.
+    """
+    for earlier in training_window(settings, day)[:-1]:
+        there = yield optional("validate", earlier)
+        if there and chain.rankable(settings.lake.get("validate", earlier)):
+            yield optional("examples", earlier)
+    yield ("validate", day)
+    if chain.rankable(settings.lake.get("validate", day)):
+        yield ("examples", day)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -80,13 +84,16 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     from models.store import save
     from models.training import train
 
-    partitions, left_out = usable(window_examples(settings, day))
+    read = reads(settings, "train", day)
+    examples, missing = window_examples(read, training_window(settings, day), day)
+    partitions, unlike = usable(examples)
+    left_out = dict(sorted((missing | unlike).items()))
     days = [load_day(settings, partition) for partition in partitions]
     spec = spec_of(partitions[-1])
     ranker = settings.ranker
     cfg = training_config(ranker, chain.seed(settings, "train", day))
     trained = train(days, spec, ranker.kind, ranker.options, cfg, ProgressPrinter(f"train {day}"))
-    with writing(settings, "train", day) as staging:
+    with recording(settings, "train", day, read.values()) as staging:
         save(staging.path, trained.model, trained.space)
         staging.facts |= facts_of(trained, days, left_out)
         staging.facts["embedding"] = partitions[-1].facts["version"]
@@ -121,15 +128,28 @@ def training_window(settings: Settings, day: date) -> list[date]:
     return chain.days_up_to(settings, day)[-settings.ranker.window_days :]
 
 
-def window_examples(settings: Settings, day: date) -> list[Partition]:
-    """The examples of the window, oldest first and `day` last. Raises Skip where `day` has none."""
-    days = []
-    for candidate in training_window(settings, day):
-        if chain.rankable(settings.lake.get("validate", candidate)):
-            days.append(candidate)
-    if not days or days[-1] != day:
+def window_examples(
+    read: Reads, window: list[date], day: date
+) -> tuple[list[Partition], dict[str, str]]:
+    """The examples of the window, oldest first and `day` last; what each missing day lacks.
+
+    Raises Skip where `day` has none.
+    """
+    examples = []
+    missing = {}
+    for candidate in window:
+        verdict = read.get(("validate", candidate))
+        if verdict is None:
+            missing[str(candidate)] = "it could not be validated"
+        elif chain.rankable(verdict):
+            found = read.get(("examples", candidate))
+            if found is None:
+                missing[str(candidate)] = "its examples could not be computed"
+            else:
+                examples.append(found)
+    if not examples or examples[-1].day != day:
         raise Skip(f"{day} has no trusted impressions: nothing new to train on.")
-    return [settings.lake.get("examples", d) for d in days]
+    return examples, missing
 
 
 def usable(partitions: list[Partition]) -> tuple[list[Partition], dict[str, str]]:

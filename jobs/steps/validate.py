@@ -32,7 +32,8 @@ from jobs.lake.schema import (
     with_prefix,
 )
 from jobs.lake.store import Partition, Staging
-from jobs.pipeline.plan import recipe, refusal, window, writing
+from jobs.pipeline.needs import Need, optional
+from jobs.pipeline.plan import reads, recipe, recording, refusal, window
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
 from jobs.sources.rows import union
@@ -73,10 +74,10 @@ FACTS = (
 )
 
 
-def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
+def needs(settings: Settings, day: date) -> list[Need]:
     """The day as landed, and the days before it, whose row counts show what is usual."""
-    days = [day, *days_before(settings, day)]
-    return [("land", landed) for landed in days]
+    before = days_before(settings, day)
+    return [("land", day), *(optional("land", earlier) for earlier in before)]
 
 
 def days_before(settings: Settings, day: date) -> list[date]:
@@ -91,8 +92,8 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     importing = in_background("jobs.checks.data_docs")
     lake = settings.lake
     limits = settings.validation
-    land = lake.get("land", day)
-    before = [lake.get("land", earlier) for earlier in days_before(settings, day)]
+    read = reads(settings, "validate", day)
+    land, *before = read.values()
     with judged_tables(spark, settings, day, land) as tables:
         evidence = [with_usual(table.evidence, limits, land, before) for table in tables]
         importing.result()  # waits, and raises what the import raised
@@ -104,7 +105,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         made_by = recipe(settings, "validate")
         with lake.writing("quarantine", day, recipe=made_by, inputs=[land]) as quarantine:
             write_bad(quarantine, tables)
-        with writing(settings, "validate", day) as staging:
+        with recording(settings, "validate", day, read.values()) as staging:
             staging.facts["trusted"] = not reason
             staging.facts["reason"] = reason
             staging.facts |= expectations.facts(results)

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from prepared import validated
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import recipe
+from jobs.pipeline.plan import writing
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps.publish import content_id
@@ -69,11 +70,11 @@ def impressions(day: date, n: int = 200) -> pa.Table:
 
 
 def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> Partition:
-    """A validated day: its impressions, their engagements, and profiles.
+    """A validated day: its impressions, their engagements, and profiles. It is landed before.
 
     shown: the impressions; None for a day that validation refused.
     """
-    with settings.lake.writing("validate", day, recipe=recipe(settings, "validate")) as staging:
+    with validated(settings, day) as staging:
         staging.facts |= {
             "trusted": shown is not None,
             "reason": "" if shown is not None else "half of the rows are missing",
@@ -119,7 +120,7 @@ def profiles() -> dict[str, pa.Table]:
 
 
 def publish_version(settings: Settings, day: date, space: str = "author-s") -> Partition:
-    """A version of that day.
+    """A version of that day, after empty partitions of the steps before.
 
     Each day draws other consumers and producers, so that row numbers differ by day.
     """
@@ -136,7 +137,10 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
     version = settings.open_registry().publish(
         "author", day, space, entities, fold_in, lineage={"days": []}
     )
-    with settings.lake.writing("publish", day, recipe=recipe(settings, "publish")) as staging:
+    for step in ("matrix", "embed", "align", "fold_in", "lookalike"):
+        with writing(settings, step, day) as staging:
+            staging.facts["anchor"] = str(FIRST)
+    with writing(settings, "publish", day) as staging:
         staging.facts |= {
             "version": content_id(version),
             "space": version.space,

@@ -27,6 +27,7 @@ from engagement_lake import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from prepared import validated
 
 from embeddings.blocks import load_blocks, stack
 from embeddings.facts import headlines
@@ -123,7 +124,9 @@ def test_a_refused_day_is_left_out_of_later_windows_and_has_no_matrix_itself(spa
     commit_day(settings, DAYS[0], None)
     commit_day(settings, DAYS[1], random_day(1))
     matrix.run(spark, settings, DAYS[1])
-    assert list(settings.lake.get("matrix", DAYS[1]).inputs) == [f"validate/{DAYS[1]}"]
+    found = settings.lake.get("matrix", DAYS[1])
+    assert list(found.inputs) == [f"validate/{day}" for day in DAYS[:2]]
+    assert found.facts["days"] == 1
     with pytest.raises(UntrustedDay, match="2024-01-01: too few rows"):
         matrix.run(spark, settings, DAYS[0])
 
@@ -192,7 +195,7 @@ def spread_day(
     settings: Settings, spark, day: date, rows: list[Engagement], partitions: int
 ) -> None:
     """Commit a validated day, written by Spark as the earlier steps write it."""
-    with settings.lake.writing("validate", day, recipe="s") as staging:
+    with validated(settings, day) as staging:
         staging.facts |= {"trusted": True, "reason": ""}
         table = spark.createDataFrame(table_of(rows).select(ENGAGEMENTS))
         staging.write(table, "engagements", keys=list(ENGAGEMENTS), partitions=partitions)
@@ -250,7 +253,8 @@ def test_facts_and_column_sums_are_those_of_the_blocks(counted):
 
 def test_every_committed_fact_is_declared(counted):
     facts = counted.lake.get("matrix", DAYS[2]).facts
-    assert sorted(facts) == sorted(fact.name for fact in matrix.FACTS)
+    # Every day of the window was validated.
+    assert sorted([*facts, "days_missing"]) == sorted(fact.name for fact in matrix.FACTS)
     chosen = {"producers", "pairs", "consumers_fitted", "consumers_left_out"}
     assert headlines(matrix.FACTS, facts).keys() == chosen
 

@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pytest
+from prepared import validated
 from ranker_lake import (
     DAYS,
     commit_days,
@@ -19,7 +20,7 @@ from ranker_lake import (
     ranker_settings,
 )
 
-from jobs.errors import NotCommitted, Skip, UntrustedDay
+from jobs.errors import BadInput, NotCommitted, Skip, UntrustedDay
 from jobs.lake.store import Lake, Partition
 from jobs.pipeline import plan
 from jobs.pipeline.plan import RANKER_STEPS, module
@@ -173,7 +174,7 @@ def commit_kind(settings: Settings, day: date, kind: str) -> None:
     """A day of this kind, in place of the one that was there."""
     shutil.rmtree(settings.lake.home("validate", day))
     if kind == "no impressions":
-        with settings.lake.writing("validate", day, recipe="") as staging:
+        with validated(settings, day) as staging:
             staging.facts |= {"trusted": True, "reason": ""}
     elif kind != "missing":
         commit_validated(settings, day, NO_ROWS if kind == "no rows" else None)
@@ -212,32 +213,113 @@ def test_a_day_that_cannot_be_ranked_is_passed_over(settings, kind):
 
 
 @pytest.mark.parametrize("kind", ["refused", "no rows"])
-def test_another_verdict_about_an_earlier_day_changes_the_inputs(settings, kind):
+def test_another_verdict_about_an_earlier_day_makes_its_results_stale(settings, kind):
     """A day that was passed over is corrected: the results of the next day are stale."""
     good = settings.lake.get("validate", DAYS[2]).facts["rows_impressions"]
     commit_kind(settings, DAYS[2], kind)
     run_ranker(settings, DAYS[3])
     commit_validated(settings, DAYS[2], impressions(DAYS[2], good))
     for step in ("evaluate", "train"):
-        named = {f"{needed}/{day}" for needed, day in module(step).needs(settings, DAYS[3])}
-        assert named != settings.lake.get(step, DAYS[3]).inputs.keys()
+        assert plan.current(settings, step, DAYS[3]) is None
+
+
+# What cannot be computed
+
+
+def fail(monkeypatch, step: str, troubled: date) -> None:
+    """The step of that day cannot be computed."""
+    run = module(step).run
+
+    def failing(spark, settings, day):
+        if day == troubled:
+            raise BadInput(f"{step} of {day} is damaged")
+        run(spark, settings, day)
+
+    monkeypatch.setattr(module(step), "run", failing)
+
+
+def no_spark():
+    raise AssertionError("a session was requested")
+
+
+def promoted(settings: Settings, day: date) -> plan.Result:
+    return plan.request(settings, "promote", day, no_spark)
+
+
+@pytest.mark.parametrize("missing", ["train", "gate"])
+def test_the_chain_goes_on_without_a_partition_of_the_day_before_and_is_mended(
+    settings, tmp_path, monkeypatch, missing
+):
+    """Without its model, the champion alone is tested; without its decision, the day is skipped."""
+    untroubled = copied(settings, tmp_path / "untroubled")
+    promoted(untroubled, DAYS[3])
+    settings.lake.remove(settings.lake.get(missing, DAYS[2]))
+    with monkeypatch.context() as trouble:
+        fail(trouble, missing, DAYS[2])
+        assert not promoted(settings, DAYS[3]).reused
+        assert promoted(settings, DAYS[3]).reused
+        test = settings.lake.get("evaluate", DAYS[3]).facts
+        untested = f"The challenger of {DAYS[2]} cannot be tested on {DAYS[3]}: it is missing"
+        assert (untested in test.get("why", "")) == (missing == "train")
+        assert test.get("challenger") == (str(DAYS[1]) if missing == "gate" else None)
+    plan.request(settings, missing, DAYS[2], no_spark)
+    promoted(settings, DAYS[3])
+    for step in ("evaluate", "train", "gate", "promote"):
+        mended, expected = (s.lake.get(step, DAYS[3]) for s in (settings, untroubled))
+        assert (mended.digest, mended.inputs) == (expected.digest, expected.inputs)
+
+
+def test_examples_that_are_missing_are_named(settings, monkeypatch):
+    settings.lake.remove(settings.lake.get("examples", DAYS[2]))
+    fail(monkeypatch, "examples", DAYS[2])
+    plan.request(settings, "train", DAYS[3], lambda: None)
+    left_out = settings.lake.get("train", DAYS[3]).facts["left_out"]
+    assert f"{DAYS[2]}: its examples could not be computed" in left_out
+
+
+def test_a_champion_that_is_missing_stays_until_a_model_has_been_tested(settings, monkeypatch):
+    """Its aliases stay where they are; here the challenger takes over."""
+    champion = date.fromisoformat(settings.lake.get("gate", DAYS[2]).facts["champion_after"])
+    before = settings.open_registry().alias("author", "champion")
+    settings.lake.remove(settings.lake.get("train", champion))
+    settings.lake.remove(settings.lake.get("promote", DAYS[2]))
+    fail(monkeypatch, "train", champion)
+    promote.run(None, settings, DAYS[2])
+    assert settings.open_registry().alias("author", "champion") == before
+    assert settings.lake.get("promote", DAYS[2]).facts["embedding"] == ""
+    evaluate.run(None, settings, DAYS[3])
+    gate.run(None, settings, DAYS[3])
+    assert settings.lake.get("evaluate", DAYS[3]).facts["untested_champion"] == str(champion)
+    assert settings.lake.get("gate", DAYS[3]).facts["champion_after"] == str(DAYS[2])
+
+
+def test_without_the_version_of_the_day_before_an_older_one_is_used(spark, settings):
+    """And once the newer version is there, the examples are stale."""
+    settings.lake.remove(settings.lake.get("publish", DAYS[2]))
+    examples.run(spark, settings, DAYS[3])
+    version = settings.lake.get("publish", DAYS[1]).facts["version"]
+    assert settings.lake.get("examples", DAYS[3]).facts["version"] == version
+    assert plan.current(settings, "examples", DAYS[3])
+    publish_version(settings, DAYS[2])
+    assert plan.current(settings, "examples", DAYS[3]) is None
 
 
 # Real days
 
 
 @pytest.fixture
-def reads(monkeypatch) -> set:
-    """What is read from the lake, as "step/day"; not what `plan.inputs` reads to record it."""
+def opened(monkeypatch) -> set:
+    """The partitions that a step looks up in the lake beside what `plan.reads` gives it."""
     seen: set = set()
-    get = Lake.get
+    find = Lake.find
 
     def recorded(self, step, day):
-        seen.add(f"{step}/{day}")
-        return get(self, step, day)
+        seen.add((step, day))
+        return find(self, step, day)
 
-    monkeypatch.setattr(Lake, "get", recorded)
-    monkeypatch.setattr(plan, "inputs", unrecorded(plan.inputs, seen))
+    monkeypatch.setattr(Lake, "find", recorded)
+    for place in (plan, *map(module, RANKER_STEPS)):
+        monkeypatch.setattr(place, "reads", unrecorded(place.reads, seen))
     return seen
 
 
@@ -253,10 +335,10 @@ def unrecorded(function, seen: set):
     return wrapped
 
 
-def test_troubled_days_run_one_after_the_other(spark, tmp_path, reads):
+def test_troubled_days_run_one_after_the_other(spark, tmp_path, opened):
     """An empty day, a refused day, a new column and a new space: each later day is promoted.
 
-    Every partition that a step reads is among its inputs, and no other.
+    A step reads nothing beside its inputs, and is current when it has run.
     """
     settings = ranker_settings(tmp_path / "home")
     commit_days(settings, DAYS[:1], n=60)
@@ -270,10 +352,10 @@ def test_troubled_days_run_one_after_the_other(spark, tmp_path, reads):
     promoted = {}
     for day in (DAYS[0], *DAYS[3:]):
         for step in RANKER_STEPS:
-            reads.clear()
+            opened.clear()
             module(step).run(spark, settings, day)
-            read = set(reads)
-            assert (step, day, read) == (step, day, settings.lake.get(step, day).inputs.keys())
+            assert (step, day, opened) == (step, day, set())
+            assert plan.current(settings, step, day)
         promoted[day] = settings.lake.get("promote", day).facts
 
     # The fourth day's model is the first to read the new column, the sixth day is in a new space.
