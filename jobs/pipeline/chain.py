@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.needs import Needs, optional
-from jobs.pipeline.plan import Reads, trusted
+from jobs.pipeline.plan import LANDING, Reads, first_day, trusted
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 
@@ -23,12 +23,21 @@ def start_day(settings: Settings) -> date | None:
     """
     if settings.ranker.start_day:
         return settings.ranker.start_day
-    source = open_source(settings.source)
+    last = open_source(settings.source).span()[1]
     # A source may begin with days of engagements only (docs/decisions/0002).
-    for day in days_between(*source.span()):
-        if IMPRESSION_TABLE in source.tables(day):
+    for day in days_between(first_day(settings), last):
+        if has_impressions(settings, day):
             return day
     return None
+
+
+def has_impressions(settings: Settings, day: date) -> bool:
+    """Has the log impressions of a day, or had it some that were landed?"""
+    source = open_source(settings.source)
+    if source.files(day):
+        return IMPRESSION_TABLE in source.tables(day)
+    landed = settings.lake.find(LANDING, day)
+    return landed is not None and landed.has(IMPRESSION_TABLE)
 
 
 def days_up_to(settings: Settings, day: date) -> list[date]:

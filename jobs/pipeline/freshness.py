@@ -42,12 +42,13 @@ class Plan:
 
     recipe: settings and format of the code; None for a step that does not exist. needs: the
     partitions that it would read, see `jobs.pipeline.needs`. contradiction: what the log says
-    against a landed day.
+    against a landed day. beside: what else the step commits, by name.
     """
 
     recipe: Callable[[str], str | None]
     needs: Callable[[str, date], Iterable[Need]]
     contradiction: Callable[[Partition], str]
+    beside: Callable[[str], tuple[str, ...]] = lambda step: ()
 
 
 class Freshness:
@@ -67,11 +68,20 @@ class Freshness:
     def judge(self, step: str, day: date) -> Verdict:
         """Whether a partition is current and whole, or the reason why not."""
         verdict = self._judge(step, day)
-        found = verdict.partition
         # Its own files only: nobody is going to read those of its inputs.
-        if found is not None and not verdict.why and (faults := damage(found)):
-            return Verdict(found, f"damaged: {', '.join(faults)}")
+        if verdict.current and (why := self._harm(step, day)):
+            return Verdict(verdict.partition, why)
         return verdict
+
+    def _harm(self, step: str, day: date) -> str:
+        """What is damaged or missing of all that a step commits on a day."""
+        for committed in (step, *self.plan.beside(step)):
+            found = self.lake.find(committed, day)
+            if found is None:
+                return f"its {committed} is missing"
+            if faults := damage(found):
+                return f"damaged: {', '.join(faults)}"
+        return ""
 
     def _judge(self, step: str, day: date) -> Verdict:
         """Judge a partition after its inputs.

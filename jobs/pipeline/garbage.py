@@ -17,7 +17,7 @@ from embeddings.registry.client import Registry, Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import LANDING, STEPS
+from jobs.pipeline.plan import LANDING, STEPS, beside
 from jobs.pipeline.tracking.garbage import old_runs, purge
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
@@ -77,6 +77,9 @@ def needed_keys(settings: Settings, cutoff: date) -> set[str]:
     for partition in partitions(settings):
         if partition.day >= cutoff:
             needed |= {partition.key, *partition.inputs}
+            for key in partition.inputs:
+                step, _, day = key.partition("/")
+                needed |= {f"{name}/{day}" for name in beside(step)}
             if champion := partition.facts.get("champion_after"):
                 needed.add(f"train/{champion}")
     return needed

@@ -131,6 +131,11 @@ def needs(settings: Settings, step: str, day: date) -> Iterable[Need]:
     return module(step).needs(settings, day)
 
 
+def beside(step: str) -> tuple[str, ...]:
+    """What else a step commits on a day, by name."""
+    return getattr(module(step), "BESIDE", ()) if step in STEPS else ()
+
+
 def freshness(settings: Settings) -> Freshness:
     """A look at the lake with the current settings; take a new one after a step has run."""
 
@@ -150,6 +155,7 @@ def freshness(settings: Settings) -> Freshness:
             recipe=lambda step: recipe(settings, step) if step in STEPS else None,
             needs=lambda step, day: needs(settings, step, day),
             contradiction=contradicted,
+            beside=beside,
         ),
     )
 

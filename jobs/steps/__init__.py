@@ -17,6 +17,7 @@ at all. Every file has
 
 and may have
 
+    BESIDE                       other partitions that it commits
     chosen_facts(settings)       declarations that depend on the settings
     track(tracker, partition)    what to log to MLflow besides facts and reports
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SETTINGS = ("source", "validation")
 FORMAT = 1
 SPARK = True
+BESIDE = ("quarantine",)
 ORDER = (  # items first: impressions are compared with them
     ITEM_TABLE,
     CONSUMER_TABLE,
@@ -103,7 +104,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         reason = " ".join(expectations.verdict(evidence, results))
         # Before the verdict, so that every committed verdict has its quarantine.
         made_by = recipe(settings, "validate")
-        with lake.writing("quarantine", day, recipe=made_by, inputs=[land]) as quarantine:
+        with lake.writing(BESIDE[0], day, recipe=made_by, inputs=[land]) as quarantine:
             write_bad(quarantine, tables)
         with recording(settings, "validate", day, read.values()) as staging:
             staging.facts["trusted"] = not reason

@@ -27,6 +27,8 @@ def validated(settings: Settings, day: date) -> Iterator[Staging]:
                 step, landed, recipe=recipe(settings, step), log=read.log, sources=read.files
             ):
                 pass
+    with settings.lake.writing("quarantine", day, recipe=recipe(settings, "validate")):
+        pass
     with writing(settings, "validate", day) as staging:
         yield staging
 
