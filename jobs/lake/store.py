@@ -28,7 +28,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,9 @@ class Lake:
         shutil.rmtree(home, ignore_errors=True)
 
     def home(self, step: str, day: date) -> Path:
-        """The folder of a step and day."""
+        """The folder of a step and day. Raises TypeError for a moment instead of a day."""
+        if isinstance(day, datetime):  # a date as well, whose text would name another folder
+            raise TypeError(f"{day!r} is not a day: pass its date().")
         return self.root / step / f"day={day}"
 
     def _commit(self, home: Path, staging: Staging, origin: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,7 @@ def test_a_step_that_fails_keeps_the_old_partition_and_cleans_up(lake):
 
 WRITE_AND_DIE = """
 import os, signal, sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 import jobs.lake.store as store
 
@@ -120,3 +120,9 @@ def test_spark_writes_the_same_rows_as_the_same_bytes_in_any_order(lake, spark):
         digests.append(lake.get("land", DAY).digest)
     assert digests[0] == digests[1]
     assert sorted(map(tuple, lake.get("land", DAY).read(spark, "t").collect())) == sorted(rows)
+
+
+def test_a_moment_is_not_a_day(lake):
+    """It is an instance of date, and would have a partition of its own."""
+    with pytest.raises(TypeError, match="is not a day"):
+        lake.find("matrix", datetime(2022, 4, 25))

@@ -139,9 +139,9 @@ def test_a_chain_of_years_is_judged(lake):
 
     plan = Plan(lambda step: "now/1", needs, lambda found: "")
     previous = commit(lake, "align")
-    for n in range(1, 1500):
+    for n in range(1, 1100):
         previous = commit(lake, "align", previous, day=DAY + timedelta(days=n))
-    last = DAY + timedelta(days=1499)
+    last = DAY + timedelta(days=1099)
     assert Freshness(lake, plan).current("align", last) == previous
     commit(lake, "align", rows=1)
     assert Freshness(lake, plan).current("align", last) is None
