@@ -37,9 +37,13 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_alignment_from_end_to_end(small_settings, small_experiments, tmp_path):
-    """One row per method, start and age, one picture per method, and the same bytes every time."""
+def test_alignment_from_end_to_end(small_settings, small_experiments, log, monkeypatch, tmp_path):
+    """One row per method, start and age, one picture per method, and the same bytes every time.
+
+    The second time on the log as the other tests have read it.
+    """
     first = alignment.run(small_settings, 0, tmp_path / "first")
+    monkeypatch.setattr(alignment, "read_log", lambda settings, progress: log)
     second = alignment.run(small_settings, 0, tmp_path / "second")
     rows = rows_of(first.folder / "alignment-ages.csv")
     expected = [("2", "1"), ("2", "2"), ("2", "3"), ("3", "1"), ("3", "2")]
