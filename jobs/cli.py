@@ -241,6 +241,10 @@ def verify(
         typer.secho(str(fault), fg="red", err=True)
     if damaged and repair:
         damaged = repair_all(settings, damaged)
+        for fault in damaged:
+            typer.secho(f"Not repaired: {fault}", fg="red", err=True)
+    if not damaged:
+        typer.echo("Every file is as it was committed.")
     raise typer.Exit(1 if damaged else 0)
 
 

@@ -18,8 +18,6 @@ these folders are, and how files get there, is decided in this module only.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -32,21 +30,19 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from embeddings.durable import locked, place, signature, sweep, sync_tree, write_file
+from embeddings.durable import locked, place, sweep, sync_tree, write_file
 from jobs.errors import DamagedPartition, NotCommitted
 from jobs.lake import claims
 from jobs.lake.buckets import Part, part_name, spread
 from jobs.lake.integrity import damage, damage_at, digests_below, remember, seen_file
+from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed
 from jobs.lake.parquet_footer import sort_encodings
 
-MANIFEST = "_manifest.json"
 STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed
 REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
 GRACE_S = 24 * 3600.0  # readers of replaced content have ended by then: no step takes a day
 log = logging.getLogger(__name__)
-
-_parsed: dict[Path, tuple[list[int], dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -294,48 +290,9 @@ def delete_replaced(home: Path, current: str, trash: Path) -> None:
             seen_file(folder).unlink(missing_ok=True)
 
 
-def content_digest(content: dict[str, Any]) -> str:
-    """The identity of a partition's content."""
-    return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
-
-
-def sealed(manifest: dict[str, Any]) -> bytes:
-    """A manifest with the digest of all of it: `read_manifest` refuses one that was changed."""
-    seal = hashlib.sha256(to_json(manifest).encode()).hexdigest()
-    return to_json({**manifest, "seal": seal}).encode()
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest in a file; nobody may change it. Raises DamagedPartition, FileNotFoundError.
-
-    Parsed once per process and content: judging a day reads the manifests of all days before it.
-    """
-    now = signature(path)
-    known = _parsed.get(path)
-    if known is None or known[0] != now:
-        known = _parsed[path] = (now, parsed_manifest(path))
-    return known[1]
-
-
-def parsed_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-        seal = manifest.pop("seal")
-    except (ValueError, LookupError, AttributeError, TypeError):
-        raise DamagedPartition(f"{path} is not a manifest of this Evergreen: ignored.") from None
-    if seal != hashlib.sha256(to_json(manifest).encode()).hexdigest():
-        raise DamagedPartition(f"{path} was changed after it was committed: ignored.")
-    return manifest
-
-
 def replace_text(path: Path, text: str) -> None:
     """Replace a small file by rename, without flushing it: for progress, which no one keeps."""
     # A random name, because two processes may write the file at the same time.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     draft.write_text(text)
     os.replace(draft, path)
-
-
-def to_json(content: dict) -> str:
-    # Sorted, so that equal content has one text and one digest. NaN is not JSON.
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
