@@ -283,6 +283,30 @@ def test_the_watch_starts_a_ranker_whose_event_was_lost(loop):
     assert lake.get("promote", LAST).digest == promoted.digest
 
 
+def test_a_backfill_is_requested_from_airflow_and_computes_what_is_missing(loop):
+    """`evergreen backfill` lists one step, and Airflow's run of the day computes no other."""
+    lake = loop.settings.lake
+    lost = lake.get("lookalike", LAST)
+    shutil.rmtree(lost.path.parent)
+    command = [sys.executable, "-m", "jobs.cli", "backfill", "--changed"]
+    result = subprocess.run(
+        [*command, "--from", str(ZERO), "--to", str(LAST)], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"{LAST}  run 1, reuse 12, from lookalike on: lookalike is missing" in result.stdout
+    assert "Airflow runs" in result.stdout
+    run = ended(loop.airflow, "embeddings_daily", LAST)
+    assert (run["state"], run["run_type"]) == ("success", "backfill")
+    assert lake.get("lookalike", LAST).digest == lost.digest
+    path = f"/dags/embeddings_daily/dagRuns/{run['dag_run_id']}/taskInstances/{{}}/xcomEntries"
+    computed = []
+    for step in EMBEDDING_STEPS:
+        value = loop.airflow.call("GET", f"{path.format(step)}/return_value")["value"]
+        if "computed" in str(value):
+            computed.append(step)
+    assert computed == ["lookalike"]
+
+
 @pytest.mark.slow
 def test_a_new_day_does_not_wait_for_a_backfill(loop):
     """Airflow counts the runs of a backfill apart: the new day runs beside its first days."""
