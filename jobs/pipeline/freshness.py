@@ -158,8 +158,7 @@ class Freshness:
             if need not in self._verdicts:
                 raise Undecided(need)
             # Its files count as well, because they would be read now.
-            partition = self._verdicts[need].partition
-            return partition is not None and self._verdicts[need].current and not damage(partition)
+            return self._verdicts[need].current and not self._harm(*need)
 
         needs = self.plan.needs(found.step, found.day)
         return {key_of(need) for need in available(needs, there)}

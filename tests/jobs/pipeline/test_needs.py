@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -86,13 +87,18 @@ def test_a_result_without_something_is_current_until_that_is_there(lake):
     assert why(lake) == f"it did not read land/{EARLIER}"
 
 
-@pytest.mark.parametrize("trouble", ["stale", "damaged"])
+@pytest.mark.parametrize("trouble", ["stale", "damaged", "without what is committed beside it"])
 def test_what_is_not_current_is_not_missed(lake, trouble):
     commit(lake, ("align", DAY), commit(lake, A))
     found = commit(lake, B, recipe="before" if trouble == "stale" else "now")
     if trouble == "damaged":
         (found.path / "rows").write_text("other rows")
-    assert why(lake) == ""
+    judged = look(lake)
+    if trouble == "without what is committed beside it":
+        beside = {"land": ("quarantine",)}
+        judged = Freshness(lake, replace(judged.plan, beside=lambda step: beside.get(step, ())))
+    assert judged.current(*B) is None
+    assert judged.current("align", DAY)
 
 
 def test_what_was_read_and_deleted_contradicts_nothing(lake):

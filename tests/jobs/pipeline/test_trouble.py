@@ -97,9 +97,9 @@ def test_without_the_anchor_a_space_is_opened_until_it_is_there(
         return plan.request(settings, "align", day, lambda: spark_session(settings)).partition
 
     trouble(monkeypatch, DAYS[0])
-    assert [align(day).facts["anchor"] for day in DAYS[1:]] == [str(DAYS[1])] * 2
+    assert align(DAYS[1]).facts["anchor"] == str(DAYS[1])
     monkeypatch.undo()
-    for day in DAYS:
+    for day in DAYS[:2]:
         align(day)
     mended = digests(settings)
     assert mended == {key: untroubled[key] for key in mended}

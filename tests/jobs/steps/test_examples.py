@@ -19,8 +19,9 @@ from ranker_lake import (
 )
 
 from jobs.errors import Skip, UntrustedDay
+from jobs.pipeline.plan import reads
 from jobs.steps import examples
-from jobs.steps.examples import needs, spec_of
+from jobs.steps.examples import spec_of
 
 TODAY = DAYS[3]
 
@@ -168,8 +169,9 @@ def test_the_version_of_an_untrusted_day_is_not_used(tmp_path):
     commit_days(settings, [*DAYS[:2], TODAY])
     commit_validated(settings, DAYS[2], None)
     publish_version(settings, DAYS[2])
-    assert [day for step, day in needs(settings, TODAY) if step == "publish"] == [DAYS[1]]
-    assert [day for step, day in needs(settings, DAYS[0]) if step == "publish"] == []
+    for day, versions in ((TODAY, [DAYS[1]]), (DAYS[0], [])):
+        read = reads(settings, "examples", day)
+        assert [published for step, published in read if step == "publish"] == versions
 
 
 def test_a_refused_day_and_a_source_without_impressions_are_reported(spark, tmp_path):
