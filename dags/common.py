@@ -88,7 +88,7 @@ def day_of(dag_run) -> date:
 def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
     """The step itself; what is written for people can fail without changing its outcome."""
     from jobs.local.environment import without_login
-    from jobs.pipeline import plan
+    from jobs.pipeline import plan, running
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
@@ -104,7 +104,7 @@ def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
         return spark if spark is not None else spark_session(settings)
 
     try:
-        done = plan.request(settings, name, day, make_spark)
+        done = running.request(settings, name, day, make_spark)
     finally:
         # Also after a failure: the run then holds the error and the reports.
         with only_logged("the address of the MLflow run"):

@@ -138,12 +138,12 @@ def step(
 
     Example: evergreen step matrix --day 2022-04-25
     """
-    from jobs.pipeline import plan
+    from jobs.pipeline import running
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
 
     settings = load_settings()
-    partition = plan.execute(settings, name, day.date(), lambda: spark_session(settings))
+    partition = running.execute(settings, name, day.date(), lambda: spark_session(settings))
     typer.echo(f"{partition.key} {partition.digest}")
     for fact, value in sorted(partition.facts.items()):
         typer.echo(f"  {fact}: {value}")

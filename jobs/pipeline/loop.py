@@ -11,7 +11,8 @@ import typer
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
-from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, request
+from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS
+from jobs.pipeline.running import request
 from jobs.settings import Settings, days_between
 from jobs.spark.session import spark_session
 from jobs.terminal import Board, live

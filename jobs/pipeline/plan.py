@@ -1,8 +1,6 @@
-"""The plan of a day: the steps in order, what each needs, and how one is run.
+"""The plan of a day: the steps in order, what each needs, whether it is current, how it is written.
 
-A step runs when its partition is requested and not current; what it needs is computed first, and
-what it can do without is passed over where that fails (docs/decisions/0003).
-`jobs/steps/__init__.py` describes what a step file holds.
+`jobs.pipeline.running` runs them; `jobs/steps/__init__.py` describes what a step file holds.
 """
 
 from __future__ import annotations
@@ -10,23 +8,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from embeddings.facts import headlines
-from embeddings.registry.errors import RegistryError
-from jobs.errors import BadInput, EvergreenError, Skip, UntrustedDay
+from jobs.errors import BadInput, EvergreenError
 from jobs.lake.store import Partition, Staging
-from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import Freshness, Plan
-from jobs.pipeline.needs import Need, Undecided, available, is_optional
+from jobs.pipeline.needs import Need, available, is_optional
 from jobs.pipeline.origin import contradiction, log_of
-from jobs.pipeline.tracking.runs import TrackedStep, Tracker
+from jobs.pipeline.tracking.runs import TrackedStep
 from jobs.settings import Settings, days_between
-from jobs.sources import open_source, reopen_sources
+from jobs.sources import open_source
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -211,204 +205,3 @@ def writing(
 ) -> AbstractContextManager[Staging]:
     """The same, for a step that reads what it needs and can do without none of it."""
     return recording(settings, step, day, inputs(settings, step, day), **log)
-
-
-# Running
-
-
-@dataclass(frozen=True)
-class Result:
-    """The partition of a step and day. reused: it was current, and nothing was computed."""
-
-    partition: Partition
-    reused: bool
-
-
-def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
-    """The partition of a step and day, computed with all its inputs where it is not current.
-
-    The refusal of a day is a result of `validate`, too. Raises Skip where the source has nothing
-    for the step. make_spark: called only where a step needs Spark.
-    """
-    reopen_sources()
-    found = current(settings, step, day)
-    if found is None:
-        prepare(settings, step, day, make_spark)
-        found = compute_or_refuse(settings, step, day, make_spark)
-        if step == part_of(step)[-1]:
-            close_part(settings, step, day)
-        return Result(found, reused=False)
-    record_again(settings, found)
-    return Result(found, reused=True)
-
-
-def record_again(settings: Settings, partition: Partition) -> None:
-    """Record a current partition in MLflow where a kill or a failure has prevented that."""
-    tracker = Tracker(settings)
-    step = tracked(settings, partition.step)
-    if not tracker.recorded(step, partition):
-        job = module(partition.step)
-        with tracker.step_run(step, partition.day, computes=False) as run:
-            if run:
-                run.record(partition)
-                if hasattr(job, "track"):
-                    job.track(tracker, partition)
-    if step.last:
-        close_part(settings, partition.step, partition.day)
-
-
-def part_of(step: str) -> tuple[str, ...]:
-    """The steps of the part of the day that a step belongs to."""
-    return EMBEDDING_STEPS if step in EMBEDDING_STEPS else RANKER_STEPS
-
-
-def close_part(settings: Settings, step: str, day: date) -> None:
-    """End the day's run of the part that a step belongs to, with the headlines of all its steps."""
-    facts: dict[str, Any] = {}
-    for name in part_of(step):
-        partition = settings.lake.find(name, day)
-        if partition is not None:
-            facts |= headlines(tracked(settings, name).facts, partition.facts)
-    Tracker(settings).finish_part(tracked(settings, step).part, day, facts)
-
-
-def request(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
-    """As `ensure`, but raises UntrustedDay where the step refuses the day."""
-    result = ensure(settings, step, day, make_spark)
-    facts = result.partition.facts
-    if facts.get("trusted") is False:
-        raise UntrustedDay(refusal(settings, day, facts["reason"]))
-    return result
-
-
-def refusal(settings: Settings, day: date, reason: str) -> str:
-    """What a person is told about a day that validation refused."""
-    return (
-        f"{day} is not trusted. {reason} Fix the input and run the day again, or relax the limits "
-        f"in [validation]. The report is in {settings.report('validate', day)}, the bad rows are "
-        f"in {settings.lake.home('quarantine', day)}."
-    )
-
-
-def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
-    """As `ensure`, but the step itself is run in any case."""
-    reopen_sources()
-    prepare(settings, step, day, make_spark)
-    partition = compute(settings, step, day, make_spark, again=True)
-    # The steps after it may be current with what it found: nobody else ends the day's run then.
-    if current(settings, part_of(step)[-1], day):
-        close_part(settings, step, day)
-    return partition
-
-
-def prepare(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> None:
-    """Compute what a step needs, and what that needs, where it is not current.
-
-    Each partition is tried once; where that fails, what can do without it goes on. Raises the
-    reason where the step itself cannot. Without recursion: a chain of days may be as long as the
-    log.
-    """
-    tried: dict[Need, Exception | None] = {}
-    waiting = [(step, day)]
-    while waiting:
-        top = waiting[-1]
-        known = freshness(settings)  # what was computed changes the verdicts on the others
-        try:
-            require_needs(settings, *top, known, tried)
-            # With its inputs as they are now, it may turn out to be current.
-            if len(waiting) > 1 and not known.current(*top):
-                compute_or_refuse(settings, *top, make_spark)
-            tried[top] = None
-        except Undecided as first:
-            waiting.append(first.need)
-            continue
-        except Exception as reason:
-            if len(waiting) == 1:
-                raise
-            warn_once(top, reason, tried)
-            tried[top] = reason
-        waiting.pop()
-
-
-def require_needs(
-    settings: Settings,
-    step: str,
-    day: date,
-    known: Freshness,
-    tried: Mapping[Need, Exception | None],
-) -> None:
-    """Are all needs of a step current, or tried, without those that it can do without?
-
-    tried: what was computed, and the reason where that failed. Raises Undecided for the first one
-    that is to be computed, and the reason where one failed that the step cannot do without.
-    """
-
-    def there(need: Need) -> bool:
-        if need not in tried and known.current(*need) is None:
-            raise Undecided(need)
-        reason = tried.get(need)
-        if reason is not None and not is_optional(need):
-            raise reason
-        return reason is None
-
-    for _ in available(needs(settings, step, day), there):
-        pass
-
-
-def warn_once(failed: Need, reason: Exception, tried: Mapping[Need, Exception | None]) -> None:
-    """Say what could not be computed; not again of what could not be for the same reason."""
-    if reason in tried.values():
-        return
-    expected = isinstance(reason, EvergreenError | RegistryError | Skip)
-    log.warning(
-        "%s/%s cannot be computed; what can do without it goes on. %s",
-        *failed,
-        reason,
-        exc_info=None if expected else reason,
-    )
-
-
-def compute_or_refuse(
-    settings: Settings, step: str, day: date, make_spark: SparkMaker
-) -> Partition:
-    """As `compute`, but a refusal that the step commits is a result as well."""
-    try:
-        return compute(settings, step, day, make_spark)
-    except UntrustedDay:
-        # Any other step that meets a refused day commits nothing.
-        verdict = current(settings, step, day)
-        if verdict is None:
-            raise
-        return verdict
-
-
-def compute(
-    settings: Settings, step: str, day: date, make_spark: SparkMaker, again: bool = False
-) -> Partition:
-    """Run one step of one day whose inputs are current.
-
-    again: also where another runner has just computed it.
-    """
-    job = module(step)
-    tracker = Tracker(settings)
-    with failures_explained(settings), settings.lake.claimed(step, day):
-        # This runner may have waited for another one.
-        if not again and (found := current(settings, step, day)):
-            return found
-        with tracker.step_run(tracked(settings, step), day) as run:
-            spark = make_spark() if job.SPARK else None
-            try:
-                job.run(spark, settings, day)
-            except UntrustedDay:
-                # `validate` commits its refusal, whose figures explain it. Any other step that
-                # meets a refused day commits nothing: what it has is from before.
-                found = current(settings, step, day)
-                if run and found and found.facts.get("trusted") is False:
-                    run.record(found)
-                raise
-            partition = settings.lake.get(step, day)
-            if run:
-                run.record(partition)
-                if hasattr(job, "track"):
-                    job.track(tracker, partition)
-    return partition

@@ -19,7 +19,7 @@ from jobs.features.columns import feature_spec
 from jobs.features.profiles import damped, join_profiles, read_profiles
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import ensure
+from jobs.pipeline.running import ensure
 from jobs.reports.report import ReportProgress
 from jobs.settings import MatrixSettings, Settings, days_between
 from jobs.sources import open_source

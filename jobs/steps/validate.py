@@ -33,7 +33,8 @@ from jobs.lake.schema import (
 )
 from jobs.lake.store import Partition, Staging
 from jobs.pipeline.needs import Need, optional
-from jobs.pipeline.plan import reads, recipe, recording, refusal, window
+from jobs.pipeline.plan import reads, recipe, recording, window
+from jobs.pipeline.running import refusal
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
 from jobs.sources.rows import union

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags import common
 from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
-from jobs.pipeline import plan, provenance
+from jobs.pipeline import plan, provenance, running
 from jobs.pipeline.tracking.runs import Tracker
 from tests.ports import reserve_port
 
@@ -87,7 +87,7 @@ def run(name: str, ti: TaskInstance, key: str | None = str(DAY)) -> dict[str, st
 def test_a_step_ends_as_it_ended_whatever_else_fails(
     settings_file, monkeypatch, caplog, outcome, raised, failing
 ):
-    monkeypatch.setattr(plan, "request", ending_with(outcome))
+    monkeypatch.setattr(running, "request", ending_with(outcome))
     if failing in ("tracker", "both"):
         settings_file.write_text(SETTINGS.format(f"http://127.0.0.1:{reserve_port()}"))
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -119,7 +119,7 @@ def test_a_run_says_once_per_task_that_its_settings_or_code_changed(
     settings_file, monkeypatch, caplog, part
 ):
     """The step runs all the same: what it needs is computed again where it is out of date."""
-    monkeypatch.setattr(plan, "request", ending_with(None))
+    monkeypatch.setattr(running, "request", ending_with(None))
     ti = TaskInstance()
     same = DONE
     assert run(part[0], ti) == run(part[1], ti) == same
@@ -139,14 +139,14 @@ def test_a_run_says_once_per_task_that_its_settings_or_code_changed(
 def test_a_run_whose_first_task_left_no_record_is_not_said_to_have_changed(
     settings_file, monkeypatch, caplog
 ):
-    monkeypatch.setattr(plan, "request", ending_with(None))
+    monkeypatch.setattr(running, "request", ending_with(None))
     assert "changed" not in run("publish", TaskInstance())
     assert caplog.records == []
 
 
 def test_the_link_to_mlflow_has_no_password(settings_file, monkeypatch):
     """Airflow keeps it in its database and shows it to everybody."""
-    monkeypatch.setattr(plan, "request", ending_with(None))
+    monkeypatch.setattr(running, "request", ending_with(None))
     page = "mlflow.example.org:5000/#/experiments/1/runs/2?workflowType=machine_learning"
     monkeypatch.setattr(Tracker, "address", lambda *_: f"https://user:secret@{page}")
     ti = TaskInstance()

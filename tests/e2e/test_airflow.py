@@ -85,11 +85,12 @@ def loop(tmp_path_factory):
 
 
 def lake_bytes(settings: Settings) -> dict[str, bytes]:
-    """Every committed file of the lake with its bytes."""
+    """Every committed file of the lake with its bytes; not what it remembers of these files."""
     root = settings.lake.root
     files = {}
     for path in root.rglob("*"):
-        if path.is_file() and "_staging" not in path.parts:
+        committed = "_staging" not in path.parts and path.suffix != ".seen"
+        if path.is_file() and committed:
             files[str(path.relative_to(root))] = path.read_bytes()
     return files
 

@@ -27,9 +27,7 @@ def data_sets(lake: Lake, log: Path, partition: Partition) -> list[DatasetInput]
     for key, digest in sorted(partition.inputs.items()):
         found.append(_data_set(key, digest, _address(lake, key, digest), "partition"))
     folder = log if log.is_dir() else log.parent
-    # `sources` is missing in the manifests of older versions.
-    sources = sorted(getattr(partition, "sources", {}).items())
-    for file, digest in sources[:MOST_SOURCES]:
+    for file, digest in sorted(partition.sources.items())[:MOST_SOURCES]:
         found.append(_data_set(file, digest, str(folder / file), "log"))
     return found
 

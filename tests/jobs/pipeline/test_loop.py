@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.errors import EvergreenError
-from jobs.pipeline import plan
+from jobs.pipeline import plan, running
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session
@@ -119,29 +119,29 @@ def test_an_unknown_step_is_answered_with_the_list(file):
 def test_a_step_without_spark_starts_none(spark, file):
     """The session is created when the first step that needs one runs, and not before."""
     settings = load_settings(file)
-    plan.execute(settings, "embed", DAYS[0], lambda: spark_session(settings))
+    running.execute(settings, "embed", DAYS[0], lambda: spark_session(settings))
 
     def refuse():
         raise AssertionError("a session was requested")
 
-    assert plan.execute(settings, "align", DAYS[0], refuse).step == "align"
+    assert running.execute(settings, "align", DAYS[0], refuse).step == "align"
 
 
 def test_what_is_current_is_not_computed_again(spark, file):
     settings: Settings = load_settings(file)
-    first = plan.ensure(settings, "land", DAYS[0], lambda: spark_session(settings))
+    first = running.ensure(settings, "land", DAYS[0], lambda: spark_session(settings))
 
     def refuse():
         raise AssertionError("a session was requested")
 
-    again = plan.ensure(settings, "land", DAYS[0], refuse)
+    again = running.ensure(settings, "land", DAYS[0], refuse)
     assert (again.partition, again.reused) == (first.partition, True)
 
 
 def test_a_day_outside_the_log_is_named(spark, file):
     settings = load_settings(file)
     with pytest.raises(EvergreenError, match=r"2031-01-01.*2024-03-01 to 2024-03-03"):
-        plan.execute(settings, "land", date(2031, 1, 1), lambda: spark_session(settings))
+        running.execute(settings, "land", date(2031, 1, 1), lambda: spark_session(settings))
 
 
 def test_a_corrected_day_is_published_by_its_last_step_alone(spark, file):
@@ -149,7 +149,7 @@ def test_a_corrected_day_is_published_by_its_last_step_alone(spark, file):
     settings = load_settings(file)
 
     def execute(step: str):
-        return plan.execute(settings, step, DAYS[0], lambda: spark_session(settings))
+        return running.execute(settings, step, DAYS[0], lambda: spark_session(settings))
 
     execute("publish")
     registry = settings.open_registry()
@@ -172,7 +172,7 @@ def test_a_refused_day_that_was_corrected_is_trusted_again(spark, file):
     lines = good.splitlines()
     edges.write_text("\n".join(lines + lines[:100]) + "\n")
     with pytest.raises(EvergreenError, match="100 of 300 rows"):
-        plan.execute(settings, "matrix", DAYS[0], lambda: spark_session(settings))
+        running.execute(settings, "matrix", DAYS[0], lambda: spark_session(settings))
     edges.write_text(good)
-    plan.execute(settings, "matrix", DAYS[0], lambda: spark_session(settings))
+    running.execute(settings, "matrix", DAYS[0], lambda: spark_session(settings))
     assert settings.lake.get("validate", DAYS[0]).facts["rows_engagements"] == len(lines)

@@ -10,7 +10,7 @@ from ranker_lake import DAYS, commit_validated, impressions, ranker_settings
 
 from jobs.errors import BadInput
 from jobs.lake import Lake
-from jobs.pipeline import plan
+from jobs.pipeline import plan, running
 from jobs.pipeline.freshness import Freshness, Plan
 from jobs.pipeline.needs import available, optional
 from jobs.pipeline.plan import module
@@ -160,12 +160,12 @@ def test_what_fails_is_tried_once_in_a_request(tmp_path, monkeypatch):
         monkeypatch.setattr(module(step), "SPARK", False)
     attempts: list[date] = []
     monkeypatch.setattr(module("gate"), "run", failing(attempts))
-    plan.request(settings, "evaluate", DAYS[5], refuse)
+    running.request(settings, "evaluate", DAYS[5], refuse)
     assert sorted(attempts) == DAYS[:5]
     tested = settings.lake.get("evaluate", DAYS[5])
     assert not [key for key in tested.inputs if key.startswith("gate/")]
     # What was computed without them is current: the next request tries nothing.
-    assert plan.request(settings, "evaluate", DAYS[5], refuse).reused
+    assert running.request(settings, "evaluate", DAYS[5], refuse).reused
     assert len(attempts) == 5
 
 
@@ -174,7 +174,7 @@ def test_the_reason_of_what_is_indispensable_is_raised(tmp_path, monkeypatch):
     commit_validated(settings, DAYS[0], impressions(DAYS[0], 5))
     monkeypatch.setattr(module("examples"), "run", failing([]))
     with pytest.raises(BadInput, match=f"{DAYS[0]} cannot be decided"):
-        plan.request(settings, "gate", DAYS[0], lambda: None)
+        running.request(settings, "gate", DAYS[0], lambda: None)
 
 
 def test_a_landed_day_whose_file_cannot_be_read_any_more_stays(tmp_path, monkeypatch):
@@ -201,6 +201,6 @@ def test_the_traceback_of_something_unexpected_is_logged(tmp_path, monkeypatch, 
         return {}["gone"]
 
     monkeypatch.setattr(module("gate"), "run", broken)
-    plan.request(settings, "evaluate", DAYS[1], refuse)
+    running.request(settings, "evaluate", DAYS[1], refuse)
     assert f"gate/{DAYS[0]} cannot be computed" in caplog.text
     assert 'return {}["gone"]' in caplog.text

@@ -57,8 +57,10 @@ def prepared(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(prepared, tmp_path) -> Path:
+def folder(prepared, tmp_path, monkeypatch) -> Path:
     """A copy of it."""
+    # A command exports the file that --settings names; monkeypatch takes it back.
+    monkeypatch.setenv("EVERGREEN_SETTINGS", "")
     shutil.copytree(prepared, tmp_path / "copy")
     reopen_sources()
     return tmp_path / "copy"

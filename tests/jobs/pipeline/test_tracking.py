@@ -13,7 +13,7 @@ from ranker_lake import DAYS, ranker_settings
 from tracked_runs import SPEC, commit, commit_model, runs, step_run
 
 from jobs.errors import Skip, UntrustedDay
-from jobs.pipeline import plan
+from jobs.pipeline import plan, running
 from jobs.pipeline.freshness import Freshness
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
@@ -101,16 +101,17 @@ def test_the_plan_records_a_refusal_with_its_figures(settings, client, monkeypat
     day = date(2030, 1, 9)
 
     def refuse(spark, chosen, day):
+        commit(chosen, "quarantine", day)
         commit(chosen, "validate", day, trusted=False, reason="too few rows", bad_items=3)
         raise UntrustedDay("too few rows")
 
     monkeypatch.setattr(validate, "needs", lambda chosen, day: [])
     monkeypatch.setattr(validate, "run", refuse)
     with pytest.raises(UntrustedDay):
-        plan.execute(settings, "validate", day, lambda: None)
+        running.execute(settings, "validate", day, lambda: None)
     _, (step,) = runs(client, "embeddings", day)
     assert step.data.metrics == {"trusted": 0, "bad_items": 3}
-    verdict = plan.ensure(settings, "validate", day, lambda: None)
+    verdict = running.ensure(settings, "validate", day, lambda: None)
     assert not verdict.partition.facts["trusted"]
 
 

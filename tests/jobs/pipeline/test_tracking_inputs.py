@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
 
 import mlflow
 import pytest
 from tracked_runs import commit, runs, step_run
 
-from jobs.lake.store import Partition
 from jobs.pipeline.tracking.inputs import MOST_SOURCES
 from jobs.settings import Settings
-
-
-@dataclass(frozen=True)
-class WithSources(Partition):
-    """A partition as `land` commits it, with the files of the log that it has read."""
-
-    sources: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -57,8 +49,8 @@ def test_the_files_of_the_log_are_data_sets_of_the_run(settings, client):
     day = date(2034, 1, 2)
     names = [f"{'x' * 600}/{number:03}" for number in range(MOST_SOURCES + 10)]
     with step_run(settings, "land", day) as run:
-        landed = vars(commit(settings, "land", day))
-        run.record(WithSources(**landed, sources=dict.fromkeys(["log.txt", *names], "a" * 64)))
+        sources = dict.fromkeys(["log.txt", *names], "a" * 64)
+        run.record(replace(commit(settings, "land", day), sources=sources))
     found = data_sets(client, "embeddings", day)
     assert len(found) == MOST_SOURCES
     assert found["log.txt"] == ("a" * 36, "log", str(settings.home / "log.txt"))

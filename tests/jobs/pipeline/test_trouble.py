@@ -10,7 +10,7 @@ import pytest
 from test_loop import DAYS, SETTINGS, write_day
 
 from jobs.errors import BadInput
-from jobs.pipeline import plan
+from jobs.pipeline import plan, running
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session
@@ -94,7 +94,7 @@ def test_without_the_anchor_a_space_is_opened_until_it_is_there(
     settings = home_of(log, tmp_path / "log")
 
     def align(day: date):
-        return plan.request(settings, "align", day, lambda: spark_session(settings)).partition
+        return running.request(settings, "align", day, lambda: spark_session(settings)).partition
 
     trouble(monkeypatch, DAYS[0])
     assert align(DAYS[1]).facts["anchor"] == str(DAYS[1])

@@ -16,7 +16,7 @@ from embeddings.blocks import load_blocks
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.shards import open_shards
 from jobs.errors import EvergreenError
-from jobs.pipeline.plan import ensure
+from jobs.pipeline.running import ensure
 from jobs.settings import Settings
 from jobs.steps import align, embed, fold_in, lookalike, matrix, publish
 

@@ -22,7 +22,7 @@ from ranker_lake import (
 
 from jobs.errors import BadInput, NotCommitted, Skip, UntrustedDay
 from jobs.lake.store import Lake, Partition
-from jobs.pipeline import plan
+from jobs.pipeline import plan, running
 from jobs.pipeline.plan import RANKER_STEPS, module
 from jobs.settings import Settings
 from jobs.steps import evaluate, examples, gate, promote, train
@@ -243,7 +243,7 @@ def no_spark():
 
 
 def promoted(settings: Settings, day: date) -> plan.Result:
-    return plan.request(settings, "promote", day, no_spark)
+    return running.request(settings, "promote", day, no_spark)
 
 
 @pytest.mark.parametrize("missing", ["train", "gate"])
@@ -262,7 +262,7 @@ def test_the_chain_goes_on_without_a_partition_of_the_day_before_and_is_mended(
         untested = f"The challenger of {DAYS[2]} cannot be tested on {DAYS[3]}: it is missing"
         assert (untested in test.get("why", "")) == (missing == "train")
         assert test.get("challenger") == (str(DAYS[1]) if missing == "gate" else None)
-    plan.request(settings, missing, DAYS[2], no_spark)
+    running.request(settings, missing, DAYS[2], no_spark)
     promoted(settings, DAYS[3])
     for step in ("evaluate", "train", "gate", "promote"):
         mended, expected = (s.lake.get(step, DAYS[3]) for s in (settings, untroubled))
@@ -272,7 +272,7 @@ def test_the_chain_goes_on_without_a_partition_of_the_day_before_and_is_mended(
 def test_examples_that_are_missing_are_named(settings, monkeypatch):
     settings.lake.remove(settings.lake.get("examples", DAYS[2]))
     fail(monkeypatch, "examples", DAYS[2])
-    plan.request(settings, "train", DAYS[3], lambda: None)
+    running.request(settings, "train", DAYS[3], lambda: None)
     left_out = settings.lake.get("train", DAYS[3]).facts["left_out"]
     assert f"{DAYS[2]}: its examples could not be computed" in left_out
 

@@ -13,7 +13,8 @@ from small_logs import DAYS, LABELS, ROWS, kuairand_log, write_kuairand
 
 from embeddings.facts import declaration
 from jobs.errors import BadInput, UntrustedDay
-from jobs.pipeline.plan import current, ensure
+from jobs.pipeline.plan import current
+from jobs.pipeline.running import ensure
 from jobs.settings import Settings, SparkSettings
 from jobs.sources.kuairand import KuaiRandSettings
 from jobs.steps import land, validate
