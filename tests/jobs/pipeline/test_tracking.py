@@ -101,7 +101,8 @@ def test_the_plan_records_a_refusal_with_its_figures(settings, client, monkeypat
     day = date(2030, 1, 9)
 
     def refuse(spark, chosen, day):
-        commit(chosen, "quarantine", day)
+        with chosen.lake.writing("quarantine", day, recipe="s"):
+            pass
         commit(chosen, "validate", day, trusted=False, reason="too few rows", bad_items=3)
         raise UntrustedDay("too few rows")
 
