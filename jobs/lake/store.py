@@ -42,7 +42,7 @@ STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed
 REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
 GRACE_S = 24 * 3600.0  # readers of replaced content have ended by then: no step takes a day
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Lake:
         except FileNotFoundError:
             return None
         except DamagedPartition as fault:
-            log.warning("%s", fault)
+            logger.warning("%s", fault)
             return None
         return Partition(step=step, day=day, path=home / manifest["digest"], **manifest)
 

@@ -1,0 +1,20 @@
+"""The short form of `make test-faults`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_home_after_a_storm_equals_one_without():
+    command = [sys.executable, "-m", "tests.faults.storm", "--kills", "20", "--seed", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "20 kills: 0 differences" in done.stdout
