@@ -38,7 +38,7 @@ from tests.jobs.connect_server import serving
 from tests.small_logs import write_kuairand
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(3)]
-LONGEST_RUN_S = 15.0  # a runner is killed before, while it still has something to do
+LONGEST_RUN_S = 10.0  # a runner is killed before, while it still has something to do
 DISK = "512m"  # of the storm's file system
 SETTINGS = """
 home = "home"
@@ -180,7 +180,7 @@ def disturb(lake: Lake, draw: random.Random, tally: Counter[str]) -> None:
     for step in lake.steps():
         for day in lake.days(step):
             partitions.append((step, day))
-    for step, day in draw.sample(partitions, min(len(partitions), draw.randint(3, 15))):
+    for step, day in draw.sample(partitions, min(len(partitions), draw.randint(5, 25))):
         partition = lake.find(step, day)
         if partition is None:
             continue
