@@ -44,19 +44,22 @@ class Past:
 
 def add_lookups(joined: DataFrame, spec: FeatureSpec, past: Past) -> DataFrame:
     """The result of `join_profiles` with all numeric features and the rows of the vectors."""
-    numbers = profile_numbers(spec)
-    columns = []
+    kinds = {}
     for field in joined.schema.fields:
         # The raw numbers of profiles return as damped features under the same names.
-        if field.name not in numbers:
-            # Without the collation that a Connect client adds: it would be in the Parquet footer.
-            kind = field.dataType.simpleString().removesuffix(" collate UTF8_BINARY")
-            columns.append(f"`{field.name}` {kind}")
-    for name in spec.numeric:
-        columns.append(f"`{name}` float")
-    for entity in EMBEDDED:
-        columns.append(f"{entity}_row long")
-    return joined.mapInArrow(lookup_task(spec, past), ", ".join(columns))
+        if field.name not in profile_numbers(spec):
+            kinds[field.name] = field.dataType.simpleString()
+    kinds |= dict.fromkeys(spec.numeric, "float")
+    kinds |= {f"{entity}_row": "long" for entity in EMBEDDED}
+    declared = []
+    returned = []
+    for name, kind in kinds.items():
+        # A text that a task declares has a collation under Connect and none in a classic session,
+        # and the Parquet footer says so: the same rows would have other bytes. Bytes have none.
+        text = kind.startswith("string")
+        declared.append(f"`{name}` {'binary' if text else kind}")
+        returned.append(f"cast(`{name}` as string) `{name}`" if text else f"`{name}`")
+    return joined.mapInArrow(lookup_task(spec, past), ", ".join(declared)).selectExpr(*returned)
 
 
 def lookup_task(spec: FeatureSpec, past: Past) -> BatchTask:
@@ -71,7 +74,9 @@ def lookup_task(spec: FeatureSpec, past: Past) -> BatchTask:
             columns: dict[str, pa.Array | np.ndarray] = {}
             for name in batch.schema.names:
                 if name not in numbers:
-                    columns[name] = batch[name]
+                    column = batch[name]
+                    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+                    columns[name] = column.cast(pa.binary()) if text else column
             for name in numbers:
                 columns[name] = damped(batch[name])
             for entity in ENTITIES:
