@@ -149,6 +149,20 @@ class Lake:
         names = [manifest.parent.name.removeprefix("day=") for manifest in manifests]
         return sorted(map(date.fromisoformat, names))
 
+    def days_before(self, step: str, day: date) -> Iterator[date]:
+        """The committed days of a step before a day, ascending.
+
+        Lazily, because this is asked about every partition of a home, and mostly there are none.
+        """
+        folder = self.root / step
+        names = sorted(os.listdir(folder)) if folder.exists() else []
+        for name in names:
+            text = name.removeprefix("day=")
+            if text >= str(day):
+                return
+            if (folder / name / MANIFEST).exists():
+                yield date.fromisoformat(text)
+
     def find(self, step: str, day: date) -> Partition | None:
         """The committed partition of a step and day, or None.
 

@@ -79,9 +79,7 @@ def first_day(settings: Settings) -> date:
     """The first day of the log; an earlier one if it was landed before its file was moved away."""
     first = open_source(settings.source).span()[0]
     log = log_of(settings)
-    for landed in settings.lake.days(LANDING):
-        if landed >= first:
-            break
+    for landed in settings.lake.days_before(LANDING, first):
         partition = settings.lake.find(LANDING, landed)
         if partition is not None and partition.log == log:
             return landed
