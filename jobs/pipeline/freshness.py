@@ -19,6 +19,8 @@ from jobs.lake.integrity import damage
 from jobs.lake.store import Lake, Partition
 from jobs.pipeline.needs import Need, Undecided, available, is_optional
 
+DAMAGED = "damaged"  # how the reason begins
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -80,7 +82,7 @@ class Freshness:
             if found is None:
                 return f"its {committed} is missing"
             if faults := damage(found):
-                return f"damaged: {', '.join(faults)}"
+                return f"{DAMAGED}: {', '.join(faults)}"
         return ""
 
     def _judge(self, step: str, day: date) -> Verdict:

@@ -74,6 +74,9 @@ def described(settings: Settings, step: str, day: date, reason: Exception) -> st
     """Why a step did not run; the traceback of an unexpected exception goes to a file."""
     if isinstance(reason, Skip | EvergreenError | RegistryError):
         return str(reason)
-    file = settings.report(step, day) / "traceback.txt"
-    file.write_text("".join(traceback.format_exception(reason)))
+    try:
+        file = settings.report(step, day) / "traceback.txt"
+        file.write_text("".join(traceback.format_exception(reason)))
+    except OSError as error:  # such as a full disk, which may be the reason itself
+        return f"{type(reason).__name__}: {reason} (unexpected; its traceback is lost: {error})"
     return f"{type(reason).__name__}: {reason} (unexpected; the traceback is in {file})"

@@ -16,7 +16,7 @@ from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip, UntrustedDay
 from jobs.lake.store import Partition
 from jobs.pipeline.failures import failures_explained
-from jobs.pipeline.freshness import Freshness
+from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
 from jobs.pipeline.needs import Need, Undecided, available, is_optional
 from jobs.pipeline.plan import (
     EMBEDDING_STEPS,
@@ -204,6 +204,15 @@ def compute_or_refuse(
         return verdict
 
 
+def say_why(verdict: Verdict) -> None:
+    """Log why a committed partition is computed again; damage is a warning."""
+    assert verdict.partition is not None, "there was nothing to compute again"
+    damaged = verdict.why.startswith(DAMAGED)
+    level = logging.WARNING if damaged else logging.INFO
+    because = f"{verdict.because} {verdict.why}".strip() or "this was asked for"
+    log.log(level, "%s is computed again: %s.", verdict.partition.key, because)
+
+
 def compute(
     settings: Settings, step: str, day: date, make_spark: SparkMaker, again: bool = False
 ) -> Partition:
@@ -215,8 +224,11 @@ def compute(
     tracker = Tracker(settings)
     with failures_explained(settings), settings.lake.claimed(step, day):
         # This runner may have waited for another one.
-        if not again and (found := current(settings, step, day)):
-            return found
+        verdict = freshness(settings).judge(step, day)
+        if verdict.partition is not None:
+            if verdict.current and not again:
+                return verdict.partition
+            say_why(verdict)
         with tracker.step_run(tracked(settings, step), day) as run:
             spark = make_spark() if job.SPARK else None
             try:

@@ -57,7 +57,7 @@ def test_a_complete_day_is_reused(spark, settings):
     assert digests(settings) == before
 
 
-def test_damage_is_healed_and_nothing_else_is_computed(spark, settings):
+def test_damage_is_named_and_healed_and_nothing_else_is_computed(spark, settings, caplog):
     """Of an input, of a result that others have read, and of a manifest."""
     before = digests(settings)
     damaged = {"matrix": "producers.npy", "fold_in": "*.npy"}
@@ -68,6 +68,7 @@ def test_damage_is_healed_and_nothing_else_is_computed(spark, settings):
         file.write_bytes(data)
     (settings.lake.home("embed", DAY) / "_manifest.json").write_text("{}")
     board, reasons = run_days(settings, DAY, DAY)
+    assert f"matrix/{DAY} is computed again: damaged: producers.npy has changed." in caplog.text
     assert with_state(board, "done") == ["matrix", "embed", "fold_in"], reasons
     assert digests(settings) == before
     for step in before:
