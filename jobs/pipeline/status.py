@@ -219,7 +219,8 @@ def grouped(states: list[DayState]) -> Iterator[list[DayState]]:
 
 def span_text(states: list[DayState]) -> str:
     """The days of a group, and how many steps each has to run."""
-    steps = f"{len(states[0].to_run)} steps to run"
+    n_steps = len(states[0].to_run)
+    steps = f"{n_steps} step{'' if n_steps == 1 else 's'} to run"
     if len(states) == 1:
         return f"{states[0].day}  {steps}"
     return f"{states[0].day} to {states[-1].day}  {len(states)} days, {steps} each"
