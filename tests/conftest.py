@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -18,6 +19,10 @@ os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 os.environ.setdefault("AIRFLOW_HOME", f"{tempfile.gettempdir()}/evergreen-airflow-{os.getuid()}")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("SPARK_SUBMIT_OPTS", SMALL_JVM)  # every Spark, as that of the services
+
+# It says goodbye when Python exits, to handlers whose streams are closed by then: the last line of a
+# run is to be pytest's summary.
+logging.getLogger("py4j.clientserver").setLevel(logging.WARNING)
 
 # The suite is deterministic; `make test-all` tries more examples, others each time.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
