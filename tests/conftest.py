@@ -20,8 +20,8 @@ os.environ.setdefault("AIRFLOW_HOME", f"{tempfile.gettempdir()}/evergreen-airflo
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("SPARK_SUBMIT_OPTS", SMALL_JVM)  # every Spark, as that of the services
 
-# It says goodbye when Python exits, to handlers whose streams are closed by then: the last line of a
-# run is to be pytest's summary.
+# It says goodbye when Python exits, to handlers whose streams are closed by then: the last line of
+# a run is to be pytest's summary.
 logging.getLogger("py4j.clientserver").setLevel(logging.WARNING)
 
 # The suite is deterministic; `make test-all` tries more examples, others each time.
