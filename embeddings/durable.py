@@ -68,6 +68,14 @@ def write_file(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Replace a small file by rename, without flushing it: for progress, which no one keeps."""
+    # A random name, because two processes may write the file at the same time.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
 def place(staging: Path, home: Path) -> bool:
     """Rename a flushed staging folder to its place. False if the same content already is there.
 

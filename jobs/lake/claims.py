@@ -71,7 +71,11 @@ def wait_for(claim, home: Path) -> None:
 def require(home: Path) -> None:
     """Raises Superseded where another runner has taken over this process's claim."""
     token = _held.get(home)
-    if token is not None and (home / TOKEN).read_text() != token:
+    if token is None:
+        return
+    file = home / TOKEN
+    # Without a file, the partition was deleted while its runner was silent.
+    if not file.exists() or file.read_text() != token:
         raise Superseded(
             f"Another run has taken over {home}, so this one commits nothing. "
             "It was silent for too long; its result is not needed."

@@ -9,11 +9,10 @@ again only where one of these has changed, as every write to a file changes them
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embeddings.durable import file_digest, signature
+from embeddings.durable import file_digest, replace_text, signature
 
 if TYPE_CHECKING:
     from jobs.lake.store import Partition
@@ -30,33 +29,29 @@ def damage_at(folder: Path, files: dict[str, str], thorough: bool = False) -> li
     thorough: compare the content of every file, also where its size and times are as remembered.
     """
     seen = {} if thorough else remembered(folder)
+    whole = {}
     faults = []
-    unknown = False
     for name, digest in files.items():
         path = folder / name
         try:
-            if seen.get(name) == signature(path):
-                continue
-            unknown = True
-            if file_digest(path) != digest:
+            # Before the content is read: a file that is written to meanwhile is not vouched for.
+            now = signature(path)
+            if seen.get(name) != now and file_digest(path) != digest:
                 faults.append(f"{name} has changed")
+            whole[name] = now
         except FileNotFoundError:
             faults.append(f"{name} is missing")
         except OSError as error:
             faults.append(f"{name} cannot be read ({error.strerror})")
-    if unknown and not faults:
-        remember(folder, files)
+    if not faults and whole != seen:
+        remember(folder, whole)
     return faults
 
 
-def remember(folder: Path, files: dict[str, str]) -> None:
-    """Remember that these files have their digests now."""
-    signatures = {name: signature(folder / name) for name in files}
-    # Named for this process only: two may remember the same at the same time.
-    draft = seen_file(folder).with_suffix(f".{os.getpid()}")
+def remember(folder: Path, signatures: dict[str, list[int]]) -> None:
+    """Remember that files with these signatures have their digests."""
     try:
-        draft.write_text(json.dumps(signatures))
-        os.replace(draft, seen_file(folder))
+        replace_text(seen_file(folder), json.dumps(signatures))
     except OSError:
         return  # a lake that this user may not write: compared again the next time
 

@@ -30,7 +30,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from embeddings.durable import locked, place, sweep, sync_tree, write_file
+from embeddings.durable import locked, place, signature, sweep, sync_tree, write_file
 from jobs.errors import DamagedPartition, NotCommitted
 from jobs.lake import claims
 from jobs.lake.buckets import Part, part_name, spread
@@ -278,7 +278,8 @@ def place_whole(staging: Path, home: Path, files: dict[str, str], trash: Path) -
         # Renamed first: a reader of the undamaged files among them keeps what it has open.
         os.rename(home, trash / f"damaged-{uuid.uuid4().hex}")
         place(staging, home)
-    remember(home, files)
+    # They were digested when they were staged; moving their folder changed nothing of them.
+    remember(home, {name: signature(home / name) for name in files})
 
 
 def delete_replaced(home: Path, current: str, trash: Path) -> None:
@@ -302,11 +303,3 @@ def delete_replaced(home: Path, current: str, trash: Path) -> None:
             shutil.rmtree(doomed, ignore_errors=True)
             marker.unlink()
             seen_file(folder).unlink(missing_ok=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a small file by rename, without flushing it: for progress, which no one keeps."""
-    # A random name, because two processes may write the file at the same time.
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    draft.write_text(text)
-    os.replace(draft, path)

@@ -137,7 +137,9 @@ def old_logs(settings: Settings, keep: int) -> list[Path]:
 
 def delete(settings: Settings, garbage: Garbage) -> None:
     """Delete it. A kill in between leaves nothing broken: the next call finds the rest."""
-    write_file(settings.lake.root / KEPT_SINCE, str(garbage.cutoff).encode())
+    # Never back: what an earlier call has deleted does not return when more days are to be kept.
+    first = max(garbage.cutoff, kept_since(settings) or date.min)
+    write_file(settings.lake.root / KEPT_SINCE, str(first).encode())
     for partition in garbage.partitions:
         settings.lake.remove(partition)
     registry: Registry = settings.open_registry()

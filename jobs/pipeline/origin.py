@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from embeddings.durable import file_digest, signature
+from embeddings.durable import file_digest, replace_text, signature
 from jobs.errors import BadInput
-from jobs.lake.store import Partition, replace_text
+from jobs.lake.store import Partition
 from jobs.settings import Settings
 from jobs.sources import open_source
 from jobs.sources.files import naming

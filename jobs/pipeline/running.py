@@ -104,7 +104,7 @@ def request(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
 
 
 def refusal(settings: Settings, day: date, reason: str) -> str:
-    """What a person is told about a day that validation refused."""
+    """The message about a day that validation refused."""
     return (
         f"{day} is not trusted. {reason} Fix the input and run the day again, or relax the limits "
         f"in [validation]. The report is in {settings.report('validate', day)}, the bad rows are "

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from embeddings.durable import replace_text
 from embeddings.kernels.communicator import Communicator, empty, share_bounds
 from jobs.errors import EvergreenError
-from jobs.lake.store import replace_text
 from jobs.settings import Settings
 
 if TYPE_CHECKING:

@@ -89,7 +89,7 @@ MAY_IMPORT = {
         "jobs.sources",
     },
     "jobs.sources": {"embeddings.durable", "jobs.errors", "jobs.lake", "jobs.section"},
-    "jobs.spark": {"embeddings.kernels", "jobs.errors", "jobs.lake", "jobs.settings"},
+    "jobs.spark": {"embeddings.durable", "embeddings.kernels", "jobs.errors", "jobs.settings"},
     "jobs.terminal": set(),
     "models": {"embeddings.registry"},
 }

@@ -99,6 +99,14 @@ def take_over(lake: Lake) -> None:
         pass
 
 
+def test_a_runner_whose_partition_was_deleted_commits_nothing(lake):
+    with pytest.raises(Superseded), lake.claimed("land", DAY):
+        commit(lake, "first")
+        lake.remove(lake.get("land", DAY))
+        commit(lake, "second")
+    assert lake.find("land", DAY) is None
+
+
 def test_runners_of_different_steps_and_days_do_not_wait(lake):
     tomorrow = date(2024, 3, 2)
     with lake.claimed("matrix", DAY), lake.claimed("land", tomorrow), lake.claimed("land", DAY):

@@ -148,5 +148,23 @@ def test_a_lake_that_may_not_be_written_is_read(lake, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("jobs.lake.integrity.os.replace", refuse)
+    monkeypatch.setattr("jobs.lake.integrity.replace_text", refuse)
     assert lake.get("matrix", DAY) == partition
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_not_vouched_for(lake, monkeypatch):
+    from jobs.lake import integrity
+
+    partition = lake.get("matrix", DAY)
+    seen_file(partition.path).unlink()
+    digest = integrity.file_digest
+
+    def then_harmed(path):
+        found = digest(path)
+        flipped(path)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(integrity, "file_digest", then_harmed)
+        assert damage(partition) == []
+    assert damage(partition) == ["rows/one has changed", "rows/two has changed"]

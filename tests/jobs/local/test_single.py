@@ -76,7 +76,8 @@ def test_a_program_that_the_runner_started_does_not_keep_the_lock(home):
         left = subprocess.Popen(["sleep", "60"])
     try:
         with sole_runner(home):
-            pass
+            assert left.poll() is None  # it still runs, and has not kept the lock
+            assert str(os.getpid()) in (home / LOCK).read_text()
     finally:
         left.kill()
         left.wait()
@@ -91,7 +92,8 @@ def test_a_runner_without_a_record_yet_is_reported_too(home, runner, record):
 
 def test_two_homes_run_side_by_side(home, runner, tmp_path):
     with sole_runner(tmp_path / "other"):
-        pass
+        assert str(os.getpid()) in (tmp_path / "other" / LOCK).read_text()
+        assert runner.poll() is None
 
 
 @pytest.mark.parametrize("command", [["up"], ["demo", "--days", "1"]])

@@ -231,6 +231,9 @@ def test_old_days_go_and_what_kept_days_need_stays(folder, settings):
     assert (look.first, look.parts[1].newest) == (DAYS[2], DAYS[2])
     assert [plan.to_run for plan in backfill.days_of(settings, DAYS[2], DAYS[2], False)] == [[]]
     assert not garbage.find(settings, keep=1)
+    # To keep more days from now on brings none of the deleted ones back.
+    garbage.delete(settings, garbage.find(settings, keep=3))
+    assert status(settings, NOON).first == DAYS[2]
 
 
 def test_versions_with_an_alias_stay(settings):

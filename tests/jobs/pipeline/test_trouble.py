@@ -101,5 +101,5 @@ def test_without_the_anchor_a_space_is_opened_until_it_is_there(
     monkeypatch.undo()
     for day in DAYS[:2]:
         align(day)
-    mended = digests(settings)
-    assert mended == {key: untroubled[key] for key in mended}
+    repaired = digests(settings)
+    assert repaired == {key: untroubled[key] for key in repaired}

@@ -265,8 +265,9 @@ def test_the_chain_goes_on_without_a_partition_of_the_day_before_and_is_mended(
     running.request(settings, missing, DAYS[2], no_spark)
     promoted(settings, DAYS[3])
     for step in ("evaluate", "train", "gate", "promote"):
-        mended, expected = (s.lake.get(step, DAYS[3]) for s in (settings, untroubled))
-        assert (mended.digest, mended.inputs) == (expected.digest, expected.inputs)
+        repaired = settings.lake.get(step, DAYS[3])
+        expected = untroubled.lake.get(step, DAYS[3])
+        assert (repaired.digest, repaired.inputs) == (expected.digest, expected.inputs)
 
 
 def test_examples_that_are_missing_are_named(settings, monkeypatch):
