@@ -9,7 +9,7 @@ from datetime import date
 from jobs.errors import EvergreenError
 from jobs.pipeline import chain
 from jobs.pipeline.plan import STEPS, freshness
-from jobs.pipeline.status import PARTS, day_state, known_days
+from jobs.pipeline.status import PARTS, counted, day_state, known_days
 from jobs.settings import Settings, days_between
 from jobs.sources import reopen_sources
 
@@ -50,10 +50,10 @@ def days_of(
         parts = [part for part in PARTS if part != "ranker" or (start and day >= start)]
         states = [day_state(look, part, day) for part in parts]
         to_run = [step for state in states for step in state.to_run]
-        reasons = [state.why for state in states if state.why]
         reused = [step for step in STEPS if step not in to_run and look.current(step, day)]
-        refused = any(state.refused for state in states)
-        plans.append(DayPlan(day, to_run, reused, reasons[0] if reasons else "", refused))
+        why = next((state.why for state in states if state.why), "")
+        # The first part is the data: a day that it refuses, no other part has.
+        plans.append(DayPlan(day, to_run, reused, why, refused=states[0].refused))
     return [plan for plan in plans if plan.to_run or not changed]
 
 
@@ -68,4 +68,5 @@ def lines(plans: list[DayPlan]) -> Iterator[str]:
             counts = f"run {len(plan.to_run)}, reuse {len(plan.reused)}"
             yield f"{plan.day}  {counts}, from {plan.to_run[0]} on: {plan.why}"
     total = sum(len(plan.to_run) for plan in plans)
-    yield f"{total} steps of {len(plans)} days to run at most: what turns out the same is reused"
+    steps, days = counted(total, "step"), counted(len(plans), "day")
+    yield f"{steps} of {days} to run at most: what turns out the same is reused"

@@ -219,19 +219,22 @@ def grouped(states: list[DayState]) -> Iterator[list[DayState]]:
 
 def span_text(states: list[DayState]) -> str:
     """The days of a group, and how many steps each has to run."""
-    n_steps = len(states[0].to_run)
-    steps = f"{n_steps} step{'' if n_steps == 1 else 's'} to run"
+    steps = f"{counted(len(states[0].to_run), 'step')} to run"
     if len(states) == 1:
         return f"{states[0].day}  {steps}"
     return f"{states[0].day} to {states[-1].day}  {len(states)} days, {steps} each"
+
+
+def counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def summary(part: PartState, live: bool) -> str:
     """One line about a part."""
     if part.note:
         return part.note
-    age = f", {part.age_days} days old" if live else ""
+    age = f", {counted(part.age_days or 0, 'day')} old" if live else ""
     newest = f"newest {part.newest}{age}" if part.newest else "no day yet"
-    counts = f"{part.current_days} days current, {len(part.waiting)} not"
+    counts = f"{counted(part.current_days, 'day')} current, {len(part.waiting)} not"
     refused = f", {len(part.refused)} refused" if part.refused else ""
     return f"{newest}; {counts}{refused}"

@@ -173,7 +173,7 @@ def test_a_dry_run_lists_what_would_run_and_runs_nothing(folder, settings):
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         f"{DAYS[3]}  run {len(STEPS)}, reuse 0, from land on: land is missing",
-        f"{len(STEPS)} steps of 1 days to run at most: what turns out the same is reused",
+        f"{len(STEPS)} steps of 1 day to run at most: what turns out the same is reused",
     ]
     assert settings.lake.days("land") == before
 
