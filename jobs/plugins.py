@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 LONGEST_INPUT = 120  # characters of a faulty value that are repeated in an error
+SECRET = re.compile("password|token")  # options whose value is never repeated
 
 
 @cache
@@ -51,9 +53,19 @@ def faults(error: ValidationError, prefix: str = "") -> str:
         message = fault["msg"].removeprefix("Value error, ")
         given = repr(fault["input"])
         # A check on a whole table is given the table, which may be too long to repeat.
-        suffix = f" (given: {given})" if len(given) <= LONGEST_INPUT else ""
+        repeated = len(given) <= LONGEST_INPUT and not may_be_secret(option, fault)
+        suffix = f" (given: {given})" if repeated else ""
         parts.append(f"{option}: {message}{suffix}")
     return "; ".join(parts)
+
+
+def may_be_secret(option: str, fault: ErrorDetails) -> bool:
+    """Is the faulty value a secret, a table with one, or a text under a misspelt name?"""
+    given = fault["input"]
+    if isinstance(given, dict):
+        option += repr(given)
+    misspelt = fault["type"] == "extra_forbidden" and isinstance(given, str)
+    return misspelt or SECRET.search(option) is not None
 
 
 class PluginSection(BaseModel):

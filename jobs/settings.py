@@ -13,10 +13,11 @@ import os
 import re
 import tomllib
 from datetime import date, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from jobs.lake.store import Lake
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
+SHORTEST_PASSWORD = 12  # characters; MLflow's own minimum
 
 
 def cores_of(master: str) -> int | None:
@@ -191,7 +193,15 @@ class RegistrySettings(Section):
 
 
 class ServiceSettings(Section):
-    """The services of `evergreen up` on one machine, all bound to loopback."""
+    """The services of `evergreen up` on one machine, bound to loopback by default."""
+
+    host: str = "127.0.0.1"
+    """IP address of this machine on which Airflow, MLflow and the registry listen; `0.0.0.0`: all
+    of them. One that other machines can reach needs a `password`. Spark stays on loopback."""
+
+    password: SecretStr = SecretStr("")
+    """Password of the user `evergreen` in Airflow and MLflow. Empty: no login, on loopback only.
+    Set it as `EVERGREEN_SERVICES__PASSWORD`, or in a settings file that only you can read."""
 
     airflow_port: int = 8080
     """Port of Airflow."""
@@ -210,6 +220,40 @@ class ServiceSettings(Section):
 
     lateness: float = Field(default=0.0, ge=0.0, lt=24.0)
     """Hours after the end of a day by which its rows are expected; the day runs then."""
+
+    @field_validator("host")
+    @classmethod
+    def _validate_host(cls, host: str) -> str:
+        try:
+            return str(ip_address("127.0.0.1" if host == "localhost" else host))
+        except ValueError:
+            raise ValueError(
+                "expected an IP address of this machine, without a port, or 0.0.0.0 for all of them"
+            ) from None
+
+    @field_validator("password")
+    @classmethod
+    def _validate_password(cls, password: SecretStr) -> SecretStr:
+        # HTTP clients disagree on how to encode other characters in a login.
+        text = password.get_secret_value()
+        printable = text.isascii() and text.isprintable()
+        if text and not (printable and len(text) >= SHORTEST_PASSWORD):
+            raise ValueError(f"expected at least {SHORTEST_PASSWORD} printable ASCII characters")
+        return password
+
+    @property
+    def beyond_loopback(self) -> bool:
+        """Do the services listen on an address that other machines may reach?"""
+        return not ip_address(self.host).is_loopback
+
+    @property
+    def local_host(self) -> str:
+        """Where a client on this machine reaches them."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    def address(self, port: int) -> str:
+        """The address of one of their ports, for a client on this machine."""
+        return f"http://{in_url(self.local_host)}:{port}"
 
 
 if TYPE_CHECKING:
@@ -311,6 +355,7 @@ def load_settings(path: Path | str | None = None) -> Settings:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is not valid TOML: {error}.") from None
+    refuse_readable_password(file, raw)
     try:
         settings = Settings(**raw)
     except ValidationError as error:
@@ -319,6 +364,22 @@ def load_settings(path: Path | str | None = None) -> Settings:
             "site/reference/settings.html."
         ) from None
     return anchored(settings, file.parent)
+
+
+def refuse_readable_password(file: Path, raw: dict[str, Any]) -> None:
+    """Raise SettingsError where a settings file holds a password that other users can read."""
+    services = raw.get("services")
+    holds_one = isinstance(services, dict) and services.get("password")
+    if holds_one and file.stat().st_mode & 0o077:
+        raise SettingsError(
+            f"{file} holds services.password, and other users can read it. Run `chmod 600 {file}`, "
+            "or set EVERGREEN_SERVICES__PASSWORD instead."
+        )
+
+
+def in_url(host: str) -> str:
+    """An IP address as a URL has it: version 6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def anchored(settings: Settings, folder: Path) -> Settings:

@@ -27,6 +27,7 @@ PLUGINS = {
 }
 TYPE_NAMES = {
     "Path": "path",
+    "SecretStr": "text",
     "bool": "true or false",
     "date": "date",
     "float": "number",

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 
 from jobs.errors import EvergreenError
+from jobs.local.access import USER
+from jobs.settings import ServiceSettings
 
 LONGEST_ERROR = 1000  # characters shown of an exception's message
 PAGE = 100  # rows per request; Airflow's default maximum
@@ -18,10 +20,14 @@ class AirflowError(EvergreenError):
 
 
 class Airflow:
-    """A client of the API server on loopback, which hands out tokens without a password there."""
+    """A client of this home's API server.
 
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
+    It hands out a token for the password of the settings; without one, to everyone on loopback.
+    """
+
+    def __init__(self, services: ServiceSettings) -> None:
+        self.address = services.address(services.airflow_port)
+        self._password = services.password.get_secret_value()
         self._http = httpx.Client(base_url=self.address, timeout=30)
 
     def __enter__(self) -> Airflow:
@@ -44,12 +50,25 @@ class Airflow:
         return response.json() if response.content else None
 
     def _token(self) -> str:
+        if self._password:
+            return self._token_of_user()
         response = self._http.get("/auth/token")
         if response.is_error:
             raise AirflowError(
                 f"Airflow at {self.address} requires a login (status {response.status_code}), "
                 "which Evergreen does not have. "
                 "Remove AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS, or set it to true."
+            )
+        return response.json()["access_token"]
+
+    def _token_of_user(self) -> str:
+        login = {"username": USER, "password": self._password}
+        response = self._http.post("/auth/token", json=login)
+        if response.is_error:
+            raise AirflowError(
+                f"Airflow at {self.address} refused the login of '{USER}' (status "
+                f"{response.status_code}). Set services.password to the password that the services "
+                "were started with, or restart them with this one."
             )
         return response.json()["access_token"]
 

@@ -16,7 +16,7 @@ EMBEDDINGS_DAG = "embeddings_daily"
 
 def run(settings: Settings, first: date, last: date, here: bool) -> bool:
     """Run these days. Has no step failed, or has Airflow accepted the request?"""
-    with Airflow(settings.services.airflow_port) as airflow:
+    with Airflow(settings.services) as airflow:
         if not here and answers(airflow):
             airflow.backfill(EMBEDDINGS_DAG, first, last)
             typer.echo(

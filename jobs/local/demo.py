@@ -50,7 +50,7 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
         last = min(last, first + timedelta(days=n_days))
     days = days_between(first, last)
     started = time.monotonic()
-    airflow = Airflow(settings.services.airflow_port)
+    airflow = Airflow(settings.services)
     services = running_services(settings)
     with until_interrupted(), PeakMemory() as memory, airflow, services as supervisor:
         await_dags(airflow, supervisor)

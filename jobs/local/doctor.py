@@ -22,10 +22,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.errors import SettingsError
+from jobs.local.access import check_access
 from jobs.local.environment import ROOT
 from jobs.local.services import External, external_services, services
 from jobs.local.supervisor import taken_ports
-from jobs.settings import Settings, SparkSettings, cores_of
+from jobs.settings import ServiceSettings, Settings, SparkSettings, cores_of
 from jobs.sources import open_source
 
 JAVA = 17  # the oldest that Spark 4 supports
@@ -67,6 +69,7 @@ def examine(settings: Settings) -> list[Finding]:
         source_log(settings),
     ]
     findings += [external_service(service) for service in external_services(settings)]
+    findings.append(access(settings.services))
     findings += ports(settings)
     return findings
 
@@ -248,6 +251,21 @@ def http_responds(address: str) -> bool:
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
     return True
+
+
+def access(services: ServiceSettings) -> Finding:
+    """Who can reach the services, and do Airflow and MLflow demand a login?"""
+    try:
+        check_access(services)
+    except SettingsError as error:
+        problem, _, remedy = str(error).partition(". ")
+        return Finding("access", problem, "missing", remedy)
+    login = "with a login" if services.password else "without a login"
+    if not services.beyond_loopback:
+        return Finding("access", f"this machine only, {login}")
+    found = f"other machines, at {services.host}: Airflow and MLflow {login}, the registry without"
+    remedy = "Nothing is encrypted: on a network that you do not trust, put a TLS proxy in front."
+    return Finding("access", found, "warning", remedy)
 
 
 def ports(settings: Settings) -> Iterator[Finding]:

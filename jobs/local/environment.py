@@ -12,6 +12,7 @@ Two homes with different ports can run side by side.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from jobs.errors import EvergreenError, SettingsError
+from jobs.local.access import ALL_ADMINS, USER, check_access, page_addresses
 from jobs.settings import DEFAULT_FILE, Settings
 from jobs.sources import open_source
 
@@ -47,7 +49,11 @@ class Variables:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables of every service and task, on top of those of this process."""
+    """The variables of every service and task, on top of those of this process.
+
+    Raises SettingsError where `check_access` does.
+    """
+    check_access(settings.services)
     keys = home_secrets(settings.home)
     for folder in ("airflow", "mlflow", "registry"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
@@ -55,8 +61,10 @@ def environment(settings: Settings) -> dict[str, str]:
         evergreen(settings),
         spark(settings, keys),
         mlflow(settings),
+        mlflow_login(settings, keys),
         registry(settings, keys),
         airflow(settings, keys),
+        airflow_login(settings, keys),
     ]
     env = dict(os.environ)
     for part in parts:
@@ -76,6 +84,7 @@ def evergreen(settings: Settings) -> Variables:
         # For the DAG files, which are parsed too often to load the settings.
         "EVERGREEN_TIMEZONE": open_source(settings.source).timezone,
         "EVERGREEN_LATENESS": str(settings.services.lateness),
+        "SERVICES_HOST": settings.services.host,
     }
     defaults = {
         "PYTHONUNBUFFERED": "1",  # a log shows a line when it is printed
@@ -145,7 +154,7 @@ def spark_connection(remote: str) -> dict:
 
 def mlflow(settings: Settings) -> Variables:
     """The tracking server that the tasks report to: `mlflow.uri`, or our own."""
-    own = f"http://127.0.0.1:{settings.services.mlflow_port}"
+    own = settings.services.address(settings.services.mlflow_port)
     fixed = {
         "MLFLOW_PORT": str(settings.services.mlflow_port),
         "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or own,
@@ -155,6 +164,33 @@ def mlflow(settings: Settings) -> Variables:
         "GIT_PYTHON_REFRESH": "quiet",  # no warning where git is not installed
     }
     return Variables(fixed, defaults)
+
+
+def mlflow_login(settings: Settings, keys: dict[str, str]) -> Variables:
+    """The login of our own MLflow server: what it demands, and what the tasks present."""
+    variables = Variables(fixed={"MLFLOW_LOGIN_OPTIONS": ""})
+    password = settings.services.password.get_secret_value()
+    if not password or settings.mlflow.uri:
+        return variables
+    variables.fixed |= {
+        "MLFLOW_LOGIN_OPTIONS": "--app-name basic-auth",
+        "MLFLOW_AUTH_CONFIG_PATH": str(ROOT / "infra" / "mlflow_auth.ini"),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",  # no route without a rule is served
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": signing_key(keys["airflow"], "mlflow", password),
+        "MLFLOW_TRACKING_USERNAME": USER,
+        "MLFLOW_TRACKING_PASSWORD": password,
+    }
+    if settings.services.beyond_loopback:
+        pages = page_addresses(settings.services, settings.services.mlflow_port)
+        variables.defaults |= {
+            # A browser sends a login to no other host than the one it was typed for.
+            "MLFLOW_SERVER_ALLOWED_HOSTS": "*",
+            # Without its own address, MLflow refuses what its pages send.
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(pages),
+        }
+    return variables
 
 
 def registry(settings: Settings, keys: dict[str, str]) -> Variables:
@@ -172,13 +208,11 @@ def registry(settings: Settings, keys: dict[str, str]) -> Variables:
 def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
     """Airflow with its state in this home and our DAGs, tuned for short tasks on few cores."""
     home = settings.home
-    url = f"http://127.0.0.1:{settings.services.airflow_port}"
+    url = settings.services.address(settings.services.airflow_port)
     fixed = {
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW_PORT": str(settings.services.airflow_port),
         "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API__SECRET_KEY": keys["airflow"],
-        "AIRFLOW__API_AUTH__JWT_SECRET": keys["airflow"],
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
@@ -192,8 +226,6 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        # Every service listens on loopback only.
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "true",
         # The DAG files are parsed at start; they rarely change after that.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
@@ -203,6 +235,46 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
     return Variables(fixed, defaults)
+
+
+def airflow_login(settings: Settings, keys: dict[str, str]) -> Variables:
+    """Who is an administrator of Airflow: the user with the password, or without one everybody."""
+    password = settings.services.password.get_secret_value()
+    key = signing_key(keys["airflow"], "airflow", password) if password else keys["airflow"]
+    variables = Variables(
+        fixed={"AIRFLOW__API__SECRET_KEY": key, "AIRFLOW__API_AUTH__JWT_SECRET": key}
+    )
+    if password:
+        variables.fixed |= {
+            ALL_ADMINS: "false",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
+        }
+    else:
+        variables.defaults[ALL_ADMINS] = "true"  # every service listens on loopback only
+    return variables
+
+
+def passwords_file(settings: Settings) -> Path:
+    """The file in which Airflow looks up the password of a user."""
+    return settings.home / "airflow" / "passwords.json"
+
+
+def signing_key(key: str, purpose: str, password: str) -> str:
+    """A key that changes with the password, so that a new one ends every session of the old."""
+    return hmac.new(key.encode(), f"{purpose} {password}".encode(), "sha256").hexdigest()
+
+
+def store_login(settings: Settings) -> None:
+    """Write what Airflow and MLflow compare a login with, before they start."""
+    users = settings.home / "mlflow" / "basic_auth.db"  # named in infra/mlflow_auth.ini
+    for file in (passwords_file(settings), users):
+        file.unlink(missing_ok=True)
+    password = settings.services.password.get_secret_value()
+    if password:
+        create_private(passwords_file(settings), json.dumps({USER: password}))
+        # MLflow stores the password only in an empty database, which keeps its mode.
+        create_private(users, "")
 
 
 def home_secrets(home: Path) -> dict[str, str]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow
-from jobs.local.environment import ROOT, environment, without_secrets
+from jobs.local.environment import ROOT, environment, store_login, without_secrets
 from jobs.local.single import sole_runner
-from jobs.local.supervisor import Service, Supervisor, read_procfile
+from jobs.local.supervisor import LOOPBACK, Service, Supervisor, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings
 
@@ -77,11 +78,12 @@ def known_services(settings: Settings) -> dict[str, dict]:
     def port(option: str) -> dict:
         return {
             "port": getattr(settings.services, option),
+            "host": settings.services.local_host,
             "port_option": f"EVERGREEN_SERVICES__{option.upper()}, or {option} under [services]",
         }
 
     return {
-        "spark": port("spark_port") | {"scheme": "sc"},
+        "spark": port("spark_port") | {"scheme": "sc", "host": LOOPBACK},
         "mlflow": port("mlflow_port") | {"health": "/health"},
         "registry": port("registry_port") | {"health": "/health"},
         "airflow-api": port("airflow_port") | {"health": "/api/v2/version"},
@@ -106,17 +108,21 @@ def running_services(
 @contextmanager
 def started_services(settings: Settings, report: Callable[[str], None]) -> Iterator[Supervisor]:
     """The services of a home that no other process runs."""
-    supervisor = Supervisor(services(settings), settings.home / "logs", environment(settings))
+    env = environment(settings)  # raises SettingsError where a login is missing
+    supervisor = Supervisor(services(settings), settings.home / "logs", env)
 
     def create_pool() -> None:
-        with Airflow(settings.services.airflow_port) as airflow:
+        with Airflow(settings.services) as airflow:
             airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
 
+    store_login(settings)
     try:
         # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
         supervisor.start(report, before_start={"airflow-scheduler": create_pool})
         for external in external_services(settings):
             report(f"{external.name:<22} {external}")
+        if settings.services.password:
+            report(f"{'login':<22} {USER}, with services.password")
         yield supervisor
     finally:
         supervisor.stop()

@@ -22,8 +22,9 @@ import httpx
 import psutil
 
 from jobs.errors import EvergreenError
+from jobs.settings import in_url
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 POLL_S = 0.2
 COMMAND_COLUMNS = 80  # of a command line that is part of a message
 STOP_PATIENCE_S = {  # the signals that stop a service, in order, and the time each is given
@@ -44,6 +45,7 @@ class Service:
     name: str
     command: str
     port: int | None = None
+    host: str = LOOPBACK  # where a client on this machine reaches it
     scheme: str = "http"  # of its address
     port_option: str = ""  # how a user sets the port
     health: str = ""  # HTTP path that returns 2xx once it is ready; '': an open port is enough
@@ -52,11 +54,11 @@ class Service:
 
     @property
     def address(self) -> str:
-        return "" if self.port is None else f"{self.scheme}://{HOST}:{self.port}"
+        return "" if self.port is None else f"{self.scheme}://{in_url(self.host)}:{self.port}"
 
     def ready(self) -> bool:
         if not self.health:
-            return self.port is None or is_open(self.port)
+            return self.port is None or is_open(self.port, self.host)
         try:
             return httpx.get(self.address + self.health, timeout=5).is_success
         except httpx.HTTPError:
@@ -218,7 +220,7 @@ def taken_ports(services: list[Service]) -> list[TakenPort]:
     """The ports of these services that another process is listening on."""
     taken = []
     for service in services:
-        if service.port and is_open(service.port):
+        if service.port and is_open(service.port, service.host):
             holder = port_holder(service.port)
             problem = f"Port {service.port} of {service.name} is taken by {holder}"
             remedy = f"Stop that process, or choose another port: {service.port_option}."
@@ -226,11 +228,13 @@ def taken_ports(services: list[Service]) -> list[TakenPort]:
     return taken
 
 
-def is_open(port: int) -> bool:
-    """Whether a process accepts connections on this port of this machine."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
+def is_open(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a process accepts connections on this port of an address of this machine."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def port_holder(port: int) -> str:

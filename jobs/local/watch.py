@@ -118,7 +118,7 @@ def watch(settings: Settings, due: date) -> Findings:
     judged = settings.services.live and bool(days)  # a new home has nothing that could be late
     if judged and due not in days:
         days.append(due)
-    with Airflow(settings.services.airflow_port) as airflow:
+    with Airflow(settings.services) as airflow:
         states = [state_of(settings, airflow, day) for day in sorted(days)]
         findings = judge(states, due if judged else None)
         for day in findings.trigger:

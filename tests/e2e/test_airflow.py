@@ -78,7 +78,7 @@ def loop(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_SETTINGS", str(file))
         settings = load_settings()
-        airflow = Airflow(settings.services.airflow_port)
+        airflow = Airflow(settings.services)
         with airflow, running_services(settings) as supervisor:
             await_dags(airflow, supervisor)
             yield Loop(settings, airflow, supervisor)

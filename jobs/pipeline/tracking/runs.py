@@ -180,7 +180,7 @@ class Tracker:
             return {}
         dag_id = os.environ.get("AIRFLOW_CTX_DAG_ID", "")
         task_id = os.environ.get("AIRFLOW_CTX_TASK_ID", "")
-        host = f"http://127.0.0.1:{self.settings.services.airflow_port}"
+        host = self.settings.services.address(self.settings.services.airflow_port)
         return {
             "airflow_run": run_id,
             "airflow_try": os.environ.get("AIRFLOW_CTX_TRY_NUMBER", ""),

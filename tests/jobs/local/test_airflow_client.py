@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import httpx
 import pytest
 
 from jobs.local.airflow_client import PAGE, Airflow, AirflowError
+from jobs.settings import ServiceSettings
 
 
-def client_of(respond: Callable[[httpx.Request], httpx.Response]) -> Airflow:
-    airflow = Airflow(8080)
+def client_of(
+    respond: Callable[[httpx.Request], httpx.Response], services: ServiceSettings | None = None
+) -> Airflow:
+    airflow = Airflow(services or ServiceSettings())
     transport = httpx.MockTransport(respond)
     airflow._http = httpx.Client(base_url=airflow.address, transport=transport)
     return airflow
@@ -82,3 +86,23 @@ def test_the_log_ends_with_the_exception_and_has_no_folding_marks():
     log = client_of(respond).log(task)
     assert log.splitlines() == ["starting", "Task failed", "BadInput: the day is not in the log"]
     assert client_of(respond).log(task, lines=1).endswith("BadInput: the day is not in the log")
+
+
+def test_a_password_is_exchanged_for_a_token_and_never_part_of_an_error():
+    valid = "the right password"
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            login = {"username": "evergreen", "password": valid}
+            right = request.method == "POST" and json.loads(request.content) == login
+            return httpx.Response(201, json={"access_token": "t"}) if right else httpx.Response(401)
+        authorized = request.headers.get("Authorization") == "Bearer t"
+        return httpx.Response(200 if authorized else 401, json={"ok": authorized})
+
+    assert client_of(respond, ServiceSettings(password=valid)).call("GET", "/dags") == {"ok": True}
+    wrong = client_of(respond, ServiceSettings(password="the wrong password"))
+    with pytest.raises(
+        AirflowError, match=r"refused the login of 'evergreen'.*password"
+    ) as refused:
+        wrong.call("GET", "/dags")
+    assert "the wrong password" not in str(refused.value)

@@ -20,6 +20,7 @@ from airflow.timetables.trigger import CronPartitionTimetable
 
 from jobs.local.airflow_client import Airflow
 from jobs.local.schedule import daily_cron, last_run, run_time, watch_cron
+from jobs.settings import ServiceSettings
 
 YEAR = 2024
 FIRST = date(YEAR, 1, 1)
@@ -104,7 +105,7 @@ def requested_bounds(first: date, last: date) -> tuple[datetime, datetime]:
         requests.append(json.loads(request.content))
         return httpx.Response(200, json={"created_at": "2024-05-01T00:00:00Z"})
 
-    airflow = Airflow(8080)
+    airflow = Airflow(ServiceSettings())
     transport = httpx.MockTransport(respond)
     airflow._http = httpx.Client(base_url=airflow.address, transport=transport)
     airflow.backfill("embeddings_daily", first, last)

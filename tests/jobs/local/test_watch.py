@@ -95,8 +95,8 @@ class Server:
 def server(monkeypatch) -> Server:
     server = Server()
 
-    def client(port: int) -> Airflow:
-        airflow = Airflow(port)
+    def client(services: ServiceSettings) -> Airflow:
+        airflow = Airflow(services)
         transport = httpx.MockTransport(server)
         airflow._http = httpx.Client(base_url=airflow.address, transport=transport)
         return airflow
