@@ -182,14 +182,13 @@ def mlflow_login(settings: Settings, keys: dict[str, str]) -> Variables:
         "MLFLOW_TRACKING_USERNAME": USER,
         "MLFLOW_TRACKING_PASSWORD": password,
     }
-    if settings.services.beyond_loopback:
-        pages = page_addresses(settings.services, settings.services.mlflow_port)
-        variables.defaults |= {
-            # A browser sends a login to no other host than the one it was typed for.
-            "MLFLOW_SERVER_ALLOWED_HOSTS": "*",
-            # Without its own address, MLflow refuses what its pages send.
-            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(pages),
-        }
+    pages = page_addresses(settings.services, settings.services.mlflow_port)
+    variables.defaults = {
+        # Any name of this machine: a browser sends a login to no other one than it was typed for.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "*",
+        # Without the address of its own pages, MLflow refuses what they send.
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(pages),
+    }
     return variables
 
 

@@ -22,7 +22,7 @@ from jobs.settings import MLflowSettings, ServiceSettings, Settings, load_settin
 from tests.ports import reserve_port
 
 PASSWORD = "a secret of ours"
-ELSEWHERE = "192.0.2.1"  # reserved for documentation: no machine has it
+ELSEWHERE = "203.0.113.1"  # reserved for documentation: no machine has it
 
 
 @pytest.fixture(autouse=True)
