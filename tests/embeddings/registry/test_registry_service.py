@@ -221,7 +221,8 @@ def test_started_as_the_process_file_starts_it(plain, root):
         "EVERGREEN_REGISTRY_ROOT": str(root),
         "EVERGREEN_REGISTRY_TOKEN": "",
     }
-    command = [sys.executable, "-m", *process_file_command("registry", REGISTRY_PORT=0)]
+    started = process_file_command("registry", SERVICES_HOST="127.0.0.1", REGISTRY_PORT=0)
+    command = [sys.executable, "-m", *started]
     pipes = {"stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
         try:
@@ -239,7 +240,7 @@ def test_started_as_the_process_file_starts_it(plain, root):
             process.wait(30)
 
 
-def process_file_command(name: str, **variables: int) -> list[str]:
+def process_file_command(name: str, **variables: str | int) -> list[str]:
     """The command of a process in the process file, with its variables substituted."""
     for line in PROCESS_FILE.read_text().splitlines():
         process, _, command = line.partition(":")
