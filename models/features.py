@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +75,7 @@ class Day:
     """
 
     name: str
-    space: str  # of the vectors; '' where no version existed yet, then every row number is -1
+    space: str  # of the vectors; '' where there are none, then every row number is -1
     categories: np.ndarray  # (n, C) int64
     numbers: np.ndarray  # (n, N) float32
     labels: np.ndarray  # (n, L) float32
@@ -109,6 +109,19 @@ class Day:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def masked(self) -> Day:
+        """The same rows with every vector unknown: they fit a model of any space."""
+        unknown = np.full(len(self), -1)
+        nothing = np.zeros((0, self.consumer_vectors.shape[1]), dtype=np.float32)
+        return replace(
+            self,
+            space="",
+            consumer_rows=unknown,
+            producer_rows=unknown,
+            consumer_vectors=nothing,
+            producer_vectors=nothing,
+        )
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive rows, in order; the last batch may be shorter."""
@@ -155,6 +168,6 @@ def one_space(spaces: dict[str, str]) -> str:
         (space_a, owner_a), (space_b, owner_b), *_ = owners.items()
         raise SpaceMismatch(
             f"{owner_a} is in space '{space_a}', {owner_b} in space '{space_b}': their vectors "
-            "cannot be mixed. Use days of one space, or rebuild the older one in the new space."
+            "cannot be mixed. Use vectors of one space, or mask those of the other (Day.masked)."
         )
     return next(iter(owners), "")

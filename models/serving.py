@@ -20,7 +20,8 @@ from models.store import describe, load
 from models.training import predict
 
 ARTIFACT = "model"
-# Published vectors of the model's space; zeros for an id that has none.
+# Published vectors of the model's space; zeros for an id that has none. Where the only vectors are
+# of another space, every id has none: the model was tested like this (jobs/steps/evaluate.py).
 CONSUMER_VECTOR, PRODUCER_VECTOR = "consumer_vector", "producer_vector"
 VECTORS = (CONSUMER_VECTOR, PRODUCER_VECTOR)
 

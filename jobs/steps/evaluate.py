@@ -1,5 +1,8 @@
 """evaluate: test the champion and yesterday's challenger on the day, before anything trains on it.
 
+A model that reads vectors of another space than the day's is tested with every vector masked as
+unknown, because it could only be served like this.
+
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
 """
@@ -38,12 +41,13 @@ BINS = 20  # of the calibration curve, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
 SETTINGS = chain.SETTINGS
-FORMAT = 1
+FORMAT = 2
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
     Fact("champion", "day up to which the tested champion was trained"),
     Fact("challenger", "day up to which the tested challenger was trained"),
+    Fact("masked", "which models were tested with masked vectors, and the two spaces"),
     Fact("untested_champion", "training day of a champion that could not be tested on the day"),
     Fact("untested_challenger", "training day of a challenger that could not be tested on the day"),
     Fact("why", "the reason where a model was not tested"),
@@ -90,20 +94,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
     entrants = entrants_of(read, examples)
-    models = {}
-    for role, entrant in entrants.items():
-        if entrant.model is not None and not entrant.obstacle:
-            models[role] = entrant.model
+    tested = {role: entrant for role, entrant in entrants.items() if not entrant.obstacle}
     with recording(settings, "evaluate", day, read.values()) as staging:
         staging.facts["rows"] = examples.facts["rows"]
         staging.facts |= entry_facts(entrants, day)
-        if not models:
+        if not tested:
             return
         rows = load_day(settings, examples)
         labels = rows.labels[:, column]
         primary_scores = {}
-        for role, trained in models.items():
-            scores = score(settings, trained, rows)
+        for role, entrant in tested.items():
+            scores = score(settings, entrant, rows)
             staging.facts |= role_metrics(role, rows.labels, spec_of(examples).labels, scores)
             primary_scores[role] = scores[:, column]
         write_predictions(staging.path / PREDICTIONS, examples, labels, primary_scores)
@@ -116,11 +117,16 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model that meets the day; obstacle: why it cannot be tested on it, '' where it can."""
+    """A model that meets the day.
+
+    obstacle: why it cannot be tested on it, '' where it can. mask: why it is tested with masked
+    vectors, '' where it reads those of the day.
+    """
 
     trained: date
     model: Partition | None
     obstacle: str
+    mask: str = ""
 
 
 def contestants(decision: Partition | None) -> dict[str, date]:
@@ -142,8 +148,16 @@ def entrants_of(read: Reads, examples: Partition) -> dict[str, Entrant]:
     entrants = {}
     for role, trained in contestants(chain.previous(read)).items():
         model = read.get(("train", trained))
-        entrants[role] = Entrant(trained, model, obstacle(model, examples))
+        entrants[role] = entrant_of(trained, model, examples)
     return entrants
+
+
+def entrant_of(trained: date, model: Partition | None, examples: Partition) -> Entrant:
+    """The model of that training day, as it meets these examples."""
+    if reason := obstacle(model, examples):
+        return Entrant(trained, model, reason)
+    assert model is not None, "a model that is missing has an obstacle"
+    return Entrant(trained, model, obstacle="", mask=mask(model, examples))
 
 
 def obstacle(model: Partition | None, examples: Partition) -> str:
@@ -153,11 +167,6 @@ def obstacle(model: Partition | None, examples: Partition) -> str:
 
     if model is None:
         return "it is missing and could not be trained again"
-    space = model.facts["space"]
-    offered = examples.facts["space"]
-    # A day before the first version, and a model of such days, has no space: it fits any.
-    if space and offered and space != offered:
-        return f"it reads vectors of space '{space}', those of the day are in space '{offered}'"
     try:
         spec = describe(model.path).spec
     except RankerError as error:
@@ -167,34 +176,51 @@ def obstacle(model: Partition | None, examples: Partition) -> str:
     return ""
 
 
+def mask(model: Partition, examples: Partition) -> str:
+    """Why the vectors of these examples are masked for the model; '' where it reads them."""
+    space = model.facts["space"]
+    offered = examples.facts["space"]
+    # A day before the first version, and a model of such days, has no space: it fits any.
+    if space and offered and space != offered:
+        return f"it reads vectors of space '{space}', those of the day are in space '{offered}'"
+    return ""
+
+
 def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
-    """Which models are tested, which cannot be, and why."""
+    """Which models are tested, which of them masked, which cannot be tested, and why."""
     facts = {}
     reasons = []
+    masks = []
     for role, entrant in entrants.items():
+        model = f"The {role} of {entrant.trained}"
         if entrant.obstacle:
             facts[f"untested_{role}"] = str(entrant.trained)
-            model = f"The {role} of {entrant.trained}"
             reasons.append(f"{model} cannot be tested on {day}: {entrant.obstacle}.")
         else:
             facts[role] = str(entrant.trained)
+        if entrant.mask:
+            masks.append(f"{model} was tested with masked vectors: {entrant.mask}.")
     if not entrants:
         reasons.append(f"{day} is the first day of the chain: there is no older model to test.")
     if reasons:
         facts["why"] = " ".join(reasons)
+    if masks:
+        facts["masked"] = " ".join(masks)
     return facts
 
 
 # How it is scored
 
 
-def score(settings: Settings, trained: Partition, rows: Day) -> np.ndarray:
-    """The probability of every label for every row: (n, L)."""
+def score(settings: Settings, entrant: Entrant, rows: Day) -> np.ndarray:
+    """The probability of every label for every row, by a model that can be tested: (n, L)."""
     from models.store import load
     from models.training import predict
 
-    saved = load(trained.path)
-    return predict(saved.model, rows, saved.space, threads=settings.ranker.threads)
+    assert entrant.model is not None, "a model that is missing has an obstacle"
+    saved = load(entrant.model.path)
+    readable = rows.masked() if entrant.mask else rows
+    return predict(saved.model, readable, saved.space, threads=settings.ranker.threads)
 
 
 def label_column(examples: Partition, primary: str) -> int:

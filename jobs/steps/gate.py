@@ -4,8 +4,9 @@ It does unless it is significantly worse: the 95 % interval of the difference in
 bootstrap of users) is entirely below zero. Of two equally good models the newer one is preferred,
 because it has seen more recent data.
 
-A model that is missing, reads vectors of another space, or reads other features than the day has
-cannot be tested. It neither wins nor stops the day:
+A model that is missing or reads other features than the day has cannot be tested. It neither wins
+nor stops the day. A model of another space than the day's is tested like any other, with masked
+vectors, as it would be served:
 
     champion     challenger             champion from now on
     none         none, or not tested    none
@@ -19,7 +20,7 @@ cannot be tested. It neither wins nor stops the day:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -84,7 +85,7 @@ class Contest:
     """The models that met a day, each by the day up to which it was trained; '' for none.
 
     A model that could not be tested on the day is in `untested_champion` or `untested_challenger`;
-    why: the reason. label: the primary label.
+    why: the reason. masked: which were tested with masked vectors. label: the primary label.
     """
 
     day: date
@@ -94,11 +95,13 @@ class Contest:
     untested_champion: str = ""
     untested_challenger: str = ""
     why: str = ""
+    masked: str = ""
 
     @classmethod
     def of(cls, test: Partition, label: str) -> Contest:
         """The contest that a partition of `evaluate` describes."""
-        entries = (CHAMPION, CHALLENGER, f"untested_{CHAMPION}", f"untested_{CHALLENGER}", "why")
+        untested = (f"untested_{CHAMPION}", f"untested_{CHALLENGER}")
+        entries = (CHAMPION, CHALLENGER, *untested, "why", "masked")
         return cls(test.day, label, *[test.facts.get(name, "") for name in entries])
 
 
@@ -159,10 +162,18 @@ def difference(predictions: pa.Table, resamples: int, seed: int) -> Estimate:
 
 
 def decide(contest: Contest, interval: Estimate | None) -> Decision:
-    """The champion after the day: the table at the top of this file.
+    """The champion after the day, with the reason and what was masked.
 
     interval: that of the difference, where champion and challenger were tested.
     """
+    decision = decide_by_table(contest, interval)
+    if contest.masked:
+        return replace(decision, why=f"{decision.why} {contest.masked}")
+    return decision
+
+
+def decide_by_table(contest: Contest, interval: Estimate | None) -> Decision:
+    """The champion after the day: the table at the top of this file."""
     if contest.champion and contest.challenger and interval is not None:
         return decide_by_interval(contest, interval)
     if contest.challenger:

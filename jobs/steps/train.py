@@ -1,14 +1,16 @@
 """train: a ranker on the examples of the window up to the day, in one pass.
 
 Each day's vectors are those of the version published before it, memory-mapped. Days whose vectors
-are in another space than the newest day's, or whose features differ, are left out; the facts name
-them with the reason. The partition holds model.safetensors and model.json: see models.store.
+are in another space than the newest day's are trained on without them: every vector is masked as
+unknown. Days whose features differ are left out. The facts name both with the reason. The partition
+holds model.safetensors and model.json: see models.store.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,14 +40,15 @@ if TYPE_CHECKING:
 LAST_SHARE = 0.1  # of the steps, over which the final loss is averaged
 
 SETTINGS = chain.SETTINGS
-FORMAT = 1
+FORMAT = 2
 SPARK = False
 FACTS = (
-    Fact("rows", "examples trained on", "rows"),
-    Fact("days", "days trained on", "days"),
+    Fact("rows", "examples trained on, those of masked days included", "rows"),
+    Fact("days", "days trained on, masked ones included", "days"),
     Fact("first_day", "oldest day trained on"),
     Fact("space", "space of the vectors that the model reads", headline=True),
     Fact("embedding", "version whose vectors the newest examples point into"),
+    Fact("masked", "days trained on with every vector masked as unknown, with the reason"),
     Fact("left_out", "days of the window that were not trained on, with the reason"),
     Fact("steps", "batches trained on", "steps"),
     Fact("parameters", "weights of the model", "weights"),
@@ -86,17 +89,18 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
     read = reads(settings, "train", day)
     examples, missing = window_examples(read, training_window(settings, day), day)
-    partitions, unlike = usable(examples)
-    left_out = dict(sorted((missing | unlike).items()))
-    days = [load_day(settings, partition) for partition in partitions]
-    spec = spec_of(partitions[-1])
+    use = usable(examples)
+    days = [load_day(settings, day, masked=str(day.day) in use.masked) for day in use.kept]
+    spec = spec_of(use.kept[-1])
     ranker = settings.ranker
     cfg = training_config(ranker, chain.seed(settings, "train", day))
     trained = train(days, spec, ranker.kind, ranker.options, cfg, ProgressPrinter(f"train {day}"))
     with recording(settings, "train", day, read.values()) as staging:
         save(staging.path, trained.model, trained.space)
-        staging.facts |= facts_of(trained, days, left_out)
-        staging.facts["embedding"] = partitions[-1].facts["version"]
+        staging.facts |= facts_of(trained, days)
+        staging.facts["embedding"] = use.kept[-1].facts["version"]
+        staging.facts["masked"] = with_reasons(use.masked)
+        staging.facts["left_out"] = with_reasons(missing | use.left_out)
     draw_losses(settings.report("train", day) / "loss.png", trained, day)
 
 
@@ -152,33 +156,54 @@ def window_examples(
     return examples, missing
 
 
-def usable(partitions: list[Partition]) -> tuple[list[Partition], dict[str, str]]:
-    """The days that can be trained on together with the last one; the reason for each other day."""
+@dataclass(frozen=True)
+class Usable:
+    """The days that can be trained on together with the newest one, oldest first.
+
+    masked: which of them are trained on without their vectors. left_out: the other days. Both map
+    a day to the reason.
+    """
+
+    kept: list[Partition]
+    masked: dict[str, str]
+    left_out: dict[str, str]
+
+
+def usable(partitions: list[Partition]) -> Usable:
+    """How each of these days can be trained on together with the last one."""
     newest = partitions[-1]
     newest_features = spec_of(newest)
-    # A day without vectors has no space, and can be mixed with any: even the newest may be one.
-    in_a_space = [partition for partition in partitions if partition.facts["space"]]
-    reference = in_a_space[-1] if in_a_space else newest
     kept = []
     left_out = {}
     for partition in partitions:
-        space = partition.facts["space"]
-        if space and space != reference.facts["space"]:
-            left_out[str(partition.day)] = (
-                f"its vectors are in space '{space}', those of {reference.day} in "
-                f"'{reference.facts['space']}'"
-            )
-        elif spec_of(partition) != newest_features:
-            left_out[str(partition.day)] = f"its features are not those of {newest.day}"
-        else:
+        if spec_of(partition) == newest_features:
             kept.append(partition)
-    return kept, left_out
+        else:
+            left_out[str(partition.day)] = f"its features are not those of {newest.day}"
+    return Usable(kept, in_older_spaces(kept), left_out)
 
 
-def load_day(settings: Settings, examples: Partition) -> Day:
+def in_older_spaces(partitions: list[Partition]) -> dict[str, str]:
+    """The days whose vectors are in another space than the newest ones, with the reason."""
+    # A day without vectors has no space, and can be mixed with any: even the newest may be one.
+    in_a_space = [partition for partition in partitions if partition.facts["space"]]
+    older = {}
+    for partition in in_a_space:
+        space = partition.facts["space"]
+        newest = in_a_space[-1]
+        if space != newest.facts["space"]:
+            older[str(partition.day)] = (
+                f"its vectors are in space '{space}', those of {newest.day} in "
+                f"'{newest.facts['space']}'"
+            )
+    return older
+
+
+def load_day(settings: Settings, examples: Partition, masked: bool = False) -> Day:
     """A partition of examples with the vectors of its own version, memory-mapped.
 
-    Raises SpaceMismatch where the registry's version is not in the space of the examples.
+    masked: without these vectors, as if every row were of an unknown consumer and producer. Raises
+    SpaceMismatch where the registry's version is not in the space of the examples.
     """
     spec = spec_of(examples)
     space = examples.facts["space"]
@@ -188,11 +213,13 @@ def load_day(settings: Settings, examples: Partition) -> Day:
     # Before the first version there are no vectors, and every row number is -1.
     nothing: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
     consumers, producers = nothing, nothing
-    if examples.facts["version"]:
+    # The version of a masked day is not opened: the registry may not have it any more.
+    if examples.facts["version"] and not masked:
         version = published_version(settings, examples.facts["version"])
         entities = settings.open_registry().load(version, space=space).entities
         consumers, producers = entities["consumer"].vectors, entities["producer"].vectors
-    return Day.from_table(str(examples.day), table, spec, space, consumers, producers)
+    day = Day.from_table(str(examples.day), table, spec, space, consumers, producers)
+    return day.masked() if masked else day
 
 
 # What is reported
@@ -220,19 +247,15 @@ class ProgressPrinter:
         print(line, file=sys.stderr, flush=True)
 
 
-def facts_of(
-    trained: Trained, days: list[Day], left_out: dict[str, str]
-) -> dict[str, int | float | str]:
-    """Rows, size and final losses; the days left out, with the reason."""
+def facts_of(trained: Trained, days: list[Day]) -> dict[str, int | float | str]:
+    """Rows, size and final losses."""
     last_steps = max(1, int(LAST_SHARE * len(trained.losses)))
     losses = trained.losses[-last_steps:].mean(axis=0, dtype=np.float64)
-    reasons = [f"{day}: {reason}" for day, reason in left_out.items()]
     facts: dict[str, int | float | str] = {
         "rows": sum(len(day) for day in days),
         "days": len(days),
         "first_day": days[0].name,
         "space": trained.space,
-        "left_out": "; ".join(reasons) or "none",
         "steps": len(trained.losses),
         "parameters": sum(weights.numel() for weights in trained.model.parameters()),
         "loss": float(losses.sum()),
@@ -240,6 +263,12 @@ def facts_of(
     for label, loss in zip(trained.model.spec.labels, losses, strict=True):
         facts[f"loss_{label.removeprefix('label_')}"] = float(loss)
     return facts
+
+
+def with_reasons(days: dict[str, str]) -> str:
+    """The days in order, each with its reason; "none" without any."""
+    reasons = [f"{day}: {reason}" for day, reason in sorted(days.items())]
+    return "; ".join(reasons) or "none"
 
 
 def draw_losses(path: Path, trained: Trained, day: date) -> None:

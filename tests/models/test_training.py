@@ -127,6 +127,16 @@ def test_a_model_does_not_score_vectors_of_another_space(trained):
         predict(trained.model, day("2022-05-01", space="other"), trained.space)
 
 
+def test_a_masked_day_is_a_day_of_unknown_ids_and_fits_any_space(trained):
+    """The same scores, to the bit; and a model in another space trains on it."""
+    unseen = day("2022-05-01", space="other")
+    unknown = np.full(len(unseen), -1)
+    nobody = dataclasses.replace(unseen, space="s", consumer_rows=unknown, producer_rows=unknown)
+    scores = predict(trained.model, unseen.masked(), trained.space)
+    np.testing.assert_array_equal(scores, predict(trained.model, nobody, trained.space))
+    assert fit([unseen.masked(), DAYS[1]]).space == "s"
+
+
 def test_a_day_without_vectors_fits_any_space():
     """The log's first day has no version before it: all rows unknown, no space."""
     none = np.zeros((0, 3), dtype=np.float32)

@@ -26,7 +26,7 @@ from ranker_lake import (
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.facts import declaration
 from embeddings.registry.errors import SpaceMismatch
-from jobs.errors import SettingsError, Skip
+from jobs.errors import NotCommitted, SettingsError, Skip
 from jobs.pipeline import chain
 from jobs.pipeline.needs import available
 from jobs.pipeline.plan import RANKER_STEPS, module
@@ -36,6 +36,8 @@ from jobs.steps.gate import Contest, decide
 from jobs.steps.publish import content_id
 from models.metrics import auc
 from models.store import load
+from models.training import predict
+from models.training import train as fit
 
 
 @pytest.fixture
@@ -70,8 +72,10 @@ def test_models_are_tested_on_the_day_before_they_see_it(settings):
     assert "first day of the chain" in tested[0]["why"]
 
 
-def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
-    """No older model reads the day's vectors: none is tested, and the champion stays for a day."""
+@pytest.fixture(scope="module")
+def opened(spark, four_days, tmp_path_factory) -> Settings:
+    """Five days of the chain; the vectors of the fourth and the fifth are in a new space."""
+    settings = copied(four_days, tmp_path_factory.mktemp("opened") / "home")
     run_chain(settings, DAYS[:3])
     for day in DAYS[2:4]:
         publish_version(settings, day, space="author-new")
@@ -80,14 +84,34 @@ def test_in_a_new_space_a_model_is_trained_before_any_is_used(spark, settings):
         shutil.rmtree(settings.lake.root / "examples" / f"day={day}", ignore_errors=True)
         examples.run(spark, settings, day)
     run_chain(settings, DAYS[3:5])
-    _, opening, following = (settings.lake.get("evaluate", day).facts for day in DAYS[2:5])
-    before, opened, after = (settings.lake.get("gate", day).facts for day in DAYS[2:5])
-    assert not {"champion", "challenger"} & opening.keys()
-    for role, space in (("champion", "author-s"), ("challenger", "author-s")):
-        assert f"The {role} of {opening[f'untested_{role}']} cannot be tested" in opening["why"]
-        assert f"space '{space}', those of the day are in space 'author-new'" in opening["why"]
-    assert opened["champion_after"] == before["champion_after"] != ""
-    assert following["challenger"] == after["champion_after"] == str(DAYS[3])
+    return settings
+
+
+def test_no_day_is_without_a_tested_model_when_a_space_opens(opened):
+    """Models of the older space meet the days of the new one masked, the others with vectors."""
+    first, second = (opened.lake.get("evaluate", day).facts for day in DAYS[3:5])
+    spaces = "reads vectors of space 'author-s', those of the day are in space 'author-new'"
+    for role in ("champion", "challenger"):
+        assert f"The {role} of {first[role]} was tested with masked vectors: it" in first["masked"]
+    assert first["masked"].count(spaces) == 2
+    assert (second["challenger"], second["masked"].count(spaces)) == (str(DAYS[3]), 1)
+    assert second["masked"].startswith("The champion of")
+    for day, test in zip(DAYS[3:5], (first, second), strict=True):
+        decision = opened.lake.get("gate", day).facts
+        assert "difference" in decision
+        assert decision["why"].endswith(test["masked"])
+
+
+def test_a_model_of_an_older_space_is_scored_without_vectors(opened):
+    """Its scores are those of rows whose every vector is unknown; they would differ with them."""
+    test = opened.lake.get("evaluate", DAYS[3])
+    scores = pq.read_table(test.path / "predictions.parquet")["challenger"].to_numpy()
+    model = load(opened.lake.get("train", DAYS[2]).path).model
+    rows = train.load_day(opened, opened.lake.get("examples", DAYS[3]))
+    unknown = np.full(len(rows), -1)
+    nobody = dataclasses.replace(rows, consumer_rows=unknown, producer_rows=unknown)
+    np.testing.assert_array_equal(scores, predict(model, nobody, rows.space)[:, 0])
+    assert (scores != predict(model, rows, rows.space)[:, 0]).any()
 
 
 def test_the_metrics_are_those_of_the_stored_predictions(settings):
@@ -134,17 +158,17 @@ def test_every_draw_has_its_own_seed(settings):
     assert chain.seed(settings, "train", DAYS[0]) in seeds
 
 
-def test_every_fact_is_declared_by_its_step(spark, settings):
-    """Days without a model, with both models, and of a new space: no fact lacks a meaning."""
-    run_chain(settings, DAYS[:3])
-    publish_version(settings, DAYS[2], space="author-new")
-    shutil.rmtree(settings.lake.root / "examples" / f"day={DAYS[3]}")
-    examples.run(spark, settings, DAYS[3])
-    run_chain(settings, DAYS[3:4])
+def test_every_fact_is_declared_by_its_step(spark, opened, tmp_path):
+    """Days without a model, of a new space, and with a new column: no fact lacks a meaning."""
+    settings = copied(opened, tmp_path / "home")
+    shown = impressions(DAYS[5], 60)
+    commit_validated(settings, DAYS[5], shown.append_column("ctx_new", shown["ctx_tab"]))
+    examples.run(spark, settings, DAYS[5])
+    run_chain(settings, DAYS[5:])
     undeclared = []
     used = set()
     for step in RANKER_STEPS:
-        for day in DAYS[:4]:
+        for day in DAYS:
             for name in settings.lake.get(step, day).facts:
                 fact = declaration(module(step).FACTS, name)
                 undeclared += [f"{step}: {name}"] if fact is None else []
@@ -193,17 +217,44 @@ def test_training_twice_is_the_same_partition(settings):
     assert settings.lake.get("train", DAYS[2]) == first
 
 
-def test_a_day_of_another_space_is_left_out_and_named(spark, settings):
-    """Vectors of two spaces are never mixed: the newest day's space is used."""
-    publish_version(settings, DAYS[2], space="author-new")
-    settings.lake.root.joinpath("examples", f"day={DAYS[3]}").rename(settings.home / "aside")
-    examples.run(spark, settings, DAYS[3])
-    train.run(None, settings, DAYS[3])
-    facts = settings.lake.get("train", DAYS[3]).facts
-    assert facts["space"] == "author-new"
-    assert facts["days"] == 2  # the day itself, and the first day, which has no vectors
+def test_a_day_of_another_space_is_masked_and_named(opened):
+    """Vectors of two spaces are never mixed: only the newest day's space is read."""
+    facts = opened.lake.get("train", DAYS[3]).facts
+    assert (facts["space"], facts["days"], facts["rows"]) == ("author-new", 4, 800)
     why = f"its vectors are in space 'author-s', those of {DAYS[3]} in 'author-new'"
-    assert facts["left_out"] == "; ".join(f"{day}: {why}" for day in DAYS[1:3])
+    # The first day has no vectors and no space: nothing is masked.
+    assert facts["masked"] == "; ".join(f"{day}: {why}" for day in DAYS[1:3])
+    assert facts["left_out"] == "none"
+    assert opened.lake.get("train", DAYS[2]).facts["masked"] == "none"
+
+
+def test_masked_days_teach_what_days_of_unknown_ids_teach(opened):
+    """The same bytes as training on these days with every row number set to -1."""
+    days = []
+    for day in DAYS[:4]:
+        rows = train.load_day(opened, opened.lake.get("examples", day))
+        if day in DAYS[1:3]:
+            unknown = np.full(len(rows), -1)
+            rows = dataclasses.replace(
+                rows, space="author-new", consumer_rows=unknown, producer_rows=unknown
+            )
+        days.append(rows)
+    cfg = train.training_config(opened.ranker, chain.seed(opened, "train", DAYS[3]))
+    spec = examples.spec_of(opened.lake.get("examples", DAYS[3]))
+    expected = fit(days, spec, opened.ranker.kind, opened.ranker.options, cfg).model.state_dict()
+    found = load(opened.lake.get("train", DAYS[3]).path).model.state_dict()
+    assert found.keys() == expected.keys()
+    for name, weights in expected.items():
+        np.testing.assert_array_equal(found[name].numpy(), weights.numpy())
+
+
+def test_the_version_of_a_masked_day_is_not_needed(opened):
+    """Its space may be so old that the registry has no version of it any more."""
+    day = opened.lake.get("examples", DAYS[2])
+    removed = dataclasses.replace(day, facts=day.facts | {"version": "author/2023-01-01@0"})
+    with pytest.raises(NotCommitted, match="no version author/2023-01-01@0"):
+        train.load_day(opened, removed)
+    assert len(train.load_day(opened, removed, masked=True)) == 200
 
 
 def test_vectors_of_another_space_than_the_examples_are_refused(settings):
@@ -215,15 +266,28 @@ def test_vectors_of_another_space_than_the_examples_are_refused(settings):
 
 
 def test_a_newest_day_without_vectors_is_trained_with_the_newest_space(settings):
-    """Days of two spaces and then one of none: the older space is left out, nothing is mixed."""
+    """Days of two spaces and then one of none: the older space is masked, nothing is mixed."""
     days = [settings.lake.get("examples", day) for day in DAYS[1:4]]
     spaced = []
     for partition, space in zip(days, ("author-r", "author-s", ""), strict=True):
         spaced.append(dataclasses.replace(partition, facts=partition.facts | {"space": space}))
-    kept, left_out = train.usable(spaced)
-    assert kept == spaced[1:]
+    use = train.usable(spaced)
     why = f"its vectors are in space 'author-r', those of {DAYS[2]} in 'author-s'"
-    assert left_out == {str(DAYS[1]): why}
+    assert use == train.Usable(kept=spaced, masked={str(DAYS[1]): why}, left_out={})
+
+
+def test_a_day_that_is_left_out_masks_no_other(settings, tmp_path):
+    """The space is the newest of the days that are trained on: the last day has no vectors."""
+    days = [settings.lake.get("examples", day) for day in DAYS[1:4]]
+    spec = examples.spec_of(days[1])
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / examples.SPEC).write_text(dataclasses.replace(spec, numeric=()).to_json())
+    unlike = dataclasses.replace(days[1], path=other, facts=days[1].facts | {"space": "author-r"})
+    without = dataclasses.replace(days[2], facts=days[2].facts | {"space": ""})
+    use = train.usable([days[0], unlike, without])
+    assert (use.kept, use.masked) == ([days[0], without], {})
+    assert use.left_out == {str(DAYS[2]): f"its features are not those of {DAYS[3]}"}
 
 
 def test_a_day_without_examples_trains_nothing(settings):
