@@ -110,6 +110,11 @@ class Day:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def has_vectors(self) -> bool:
+        """Does any row have the vector of its consumer or of its producer?"""
+        return bool((self.consumer_rows >= 0).any() or (self.producer_rows >= 0).any())
+
     def masked(self) -> Day:
         """The same rows with every vector unknown: they fit a model of any space."""
         unknown = np.full(len(self), -1)

@@ -1,11 +1,17 @@
-"""Training: one pass over the days in time order, with the same code on a GPU and on a CPU."""
+"""Training: one pass over the days in time order, with the same code on a GPU and on a CPU.
+
+Days without vectors are spread over the days that have some. A new space would otherwise begin with
+many such days: the ranker would first read vectors when its learning rate is nearly zero.
+"""
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -48,7 +54,7 @@ def train(
     cfg: TrainingConfig,
     progress: Progress | None = None,
 ) -> Trained:
-    """Fit a ranker of this kind with one pass of Adam over the rows of the days, in their order.
+    """Fit a ranker of this kind with one pass of Adam over the rows of the days, as `in_order`.
 
     The same days, options, config and machine give the same weights, to the bit. Rows are not
     shuffled, so the newest are learned last. Raises SpaceMismatch when the vectors of the
@@ -67,23 +73,44 @@ def train(
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate(step, steps, cfg.warmup_share)
         )
-        step = 0
         rows_done = 0
-        for day in days:
-            for batch in day.batches(cfg.batch_size):
-                inputs, labels_BL = tensors(batch)
-                losses_L = label_losses(model(*inputs), labels_BL)
-                optimizer.zero_grad()
-                losses_L.sum().backward()
-                optimizer.step()
-                schedule.step()
-                losses[step] = losses_L.detach().cpu()
-                step += 1
-                rows_done += len(labels_BL)
-                if progress:
-                    recent = losses[max(0, step - SMOOTHED_STEPS) : step]
-                    progress(day.name, rows_done, rows, float(recent.sum(axis=1).mean()))
+        for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
+            inputs, labels_BL = tensors(batch)
+            losses_L = label_losses(model(*inputs), labels_BL)
+            optimizer.zero_grad()
+            losses_L.sum().backward()
+            optimizer.step()
+            schedule.step()
+            losses[step] = losses_L.detach().cpu()
+            rows_done += len(labels_BL)
+            if progress:
+                recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
+                progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
     return Trained(model.to(torch.device("cpu")).eval(), space, losses)
+
+
+def in_order(days: list[Day], size: int) -> Iterator[tuple[str, Batch]]:
+    """The batches of all days, each with the name of its day.
+
+    Days with vectors are in time order, and so are days without; at every moment, the same share of
+    the rows of both is done.
+    """
+    unknown = [day for day in days if not day.has_vectors]
+    known = [day for day in days if day.has_vectors]
+    # At the same share, a batch with vectors is the later one: the very last one has vectors.
+    parts = heapq.merge(by_share(unknown, size), by_share(known, size), key=itemgetter(0))
+    for _, name, batch in parts:
+        yield name, batch
+
+
+def by_share(days: list[Day], size: int) -> Iterator[tuple[float, str, Batch]]:
+    """The batches of days, each with the share of all their rows that is done after it."""
+    rows = sum(len(day) for day in days)
+    done = 0
+    for day in days:
+        for batch in day.batches(size):
+            done += len(batch.labels)
+            yield done / rows, day.name, batch
 
 
 def predict(

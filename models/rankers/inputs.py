@@ -45,6 +45,10 @@ class Fields(nn.Module):
         self.consumer = nn.Linear(spec.vector_dim, width)
         self.producer = nn.Linear(spec.vector_dim, width)
         self.product = nn.Linear(spec.vector_dim, width)
+        # From zero, vectors change nothing until something is learned about them. From random
+        # weights, they would disturb what was learned on the days of an older space, without any.
+        for projection in (self.consumer, self.producer, self.product):
+            nn.init.zeros_(projection.weight)
         # Learned stand-ins for a missing consumer vector and a missing producer vector.
         self.unknown = nn.Parameter(torch.zeros(2, spec.vector_dim))
         self.register_buffer("mean_N", torch.zeros(len(spec.numeric)))

@@ -17,6 +17,7 @@ from models.store import save
 from models.training import (
     Trained,
     TrainingConfig,
+    in_order,
     predict,
     rate,
     statistics_of,
@@ -102,6 +103,14 @@ def test_every_row_is_seen_once_and_in_order(monkeypatch):
     np.testing.assert_array_equal(torch.cat(seen).numpy(), np.concatenate([d.labels for d in DAYS]))
     # A batch never straddles two days: each day ends with a shorter one.
     assert len(result.losses) == -(-1500 // 64) + -(-700 // 64)
+
+
+def test_days_without_vectors_are_spread_over_the_others():
+    """Else a new space would be learned at the end alone, when the learning rate is nearly zero."""
+    days = [day("a", 40).masked(), day("b", 20).masked(), day("c", 10), day("d", 20)]
+    names = [name for name, _ in in_order(days, size=10)]
+    assert names == ["a", "a", "c", "a", "a", "d", "b", "b", "d"]
+    assert [name for name, _ in in_order(days[:2], size=20)] == ["a", "a", "b"]
 
 
 def test_the_newest_rows_are_learned_last():

@@ -35,8 +35,10 @@ def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 def model() -> MaskNet:
     torch.manual_seed(1)
     model = MaskNet(SPEC, OPTIONS).eval()
-    # As if trained: fresh norms are all ones and zeros, and would hide a mistake.
-    for parameter in (model.norms.scale_FK, model.norms.shift_FK):
+    # As if trained: fresh norms and projections are ones and zeros, and would hide a mistake.
+    projections = (model.fields.consumer, model.fields.producer, model.fields.product)
+    drawn = [projection.weight for projection in projections]
+    for parameter in (model.norms.scale_FK, model.norms.shift_FK, *drawn):
         torch.nn.init.normal_(parameter)
     return model
 
@@ -137,6 +139,16 @@ def test_a_missing_vector_is_replaced_by_the_learned_one(model):
     fields = model.fields(categories, numbers, unknown)
     torch.testing.assert_close(fields[:, -3], model.fields.consumer(u).expand(3, -1))
     torch.testing.assert_close(fields[:, -1], model.fields.product(u * p).expand(3, -1))
+
+
+def test_vectors_change_nothing_until_something_is_learned_about_them():
+    """What was learned on days without vectors holds when the first vectors arrive."""
+    fresh = MaskNet(SPEC, OPTIONS).eval()
+    categories, numbers, vectors = inputs(5)
+    scores = fresh(categories, numbers, vectors)
+    torch.testing.assert_close(scores, fresh(categories, numbers, torch.zeros(5, 2, 4)))
+    scores.sum().backward()
+    assert fresh.fields.product.weight.grad.any()
 
 
 def test_an_unknown_number_counts_as_the_mean(model):
