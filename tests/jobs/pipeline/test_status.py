@@ -22,6 +22,7 @@ from jobs.pipeline.status import Status, status
 from jobs.pipeline.verify import verify
 from jobs.settings import Settings, load_settings
 from jobs.sources import reopen_sources
+from jobs.steps.publish import content_id
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)  # of the day after the last
@@ -243,6 +244,13 @@ def test_versions_with_an_alias_stay(settings):
     # The newest day's examples point into the version of the day before, which stays too.
     assert DAYS[0] not in doomed
     assert DAYS[2] not in doomed
+
+
+def test_the_version_that_the_champion_was_trained_on_stays(settings):
+    """No alias and no kept day names it: the champion may be tested with it on another day."""
+    champion = settings.lake.get("train", DAYS[0]).facts["embedding"]
+    doomed = {content_id(version) for version in garbage.find(settings, keep=1).versions}
+    assert champion not in doomed
 
 
 def test_nothing_is_deleted_without_being_asked(folder, settings):
