@@ -1,7 +1,8 @@
 """evaluate: test the champion and yesterday's challenger on the day, before anything trains on it.
 
-A model that reads vectors of another space than the day's is tested with every vector masked as
-unknown, because it could only be served like this.
+A model that reads vectors of another space than the day's is tested with the newest version that it
+was trained on, which the registry's alias `champion` names once it is the champion. Where the
+registry has that version no longer, every vector is masked as unknown.
 
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
@@ -9,7 +10,7 @@ predictions.parquet    consumer_id, the primary label, and the probability by ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
-from jobs.errors import SettingsError
+from embeddings.registry.client import Version
+from jobs.errors import NotCommitted, SettingsError
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recording
 from jobs.plots import figure
 from jobs.settings import Settings
-from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
+from jobs.steps.examples import EXAMPLES, clean_impressions, published_version, spec_of
 from jobs.steps.train import load_day
 from models.metrics import both_classes, calibration_curve, metrics_by_label, roc_curve
 
@@ -47,7 +49,9 @@ FACTS = (
     Fact("rows", "examples of the day", "rows"),
     Fact("champion", "day up to which the tested champion was trained"),
     Fact("challenger", "day up to which the tested challenger was trained"),
-    Fact("masked", "which models were tested with masked vectors, and the two spaces"),
+    Fact(
+        "older_vectors", "which models were tested with vectors of an older space, or without any"
+    ),
     Fact("untested_champion", "training day of a champion that could not be tested on the day"),
     Fact("untested_challenger", "training day of a challenger that could not be tested on the day"),
     Fact("why", "the reason where a model was not tested"),
@@ -93,7 +97,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     examples = read["examples", day]
     # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
-    entrants = entrants_of(read, examples)
+    entrants = entrants_of(settings, read, examples)
     tested = {role: entrant for role, entrant in entrants.items() if not entrant.obstacle}
     with recording(settings, "evaluate", day, read.values()) as staging:
         staging.facts["rows"] = examples.facts["rows"]
@@ -104,7 +108,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         labels = rows.labels[:, column]
         primary_scores = {}
         for role, entrant in tested.items():
-            scores = score(settings, entrant, rows)
+            scores = score(settings, entrant, rows, examples)
             staging.facts |= role_metrics(role, rows.labels, spec_of(examples).labels, scores)
             primary_scores[role] = scores[:, column]
         write_predictions(staging.path / PREDICTIONS, examples, labels, primary_scores)
@@ -119,14 +123,15 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 class Entrant:
     """A model that meets the day.
 
-    obstacle: why it cannot be tested on it, '' where it can. mask: why it is tested with masked
-    vectors, '' where it reads those of the day.
+    obstacle: why it cannot be tested on it, '' where it can. other_space: why it cannot read the
+    day's vectors, '' where it can. own: the version that it reads instead; None for no vectors.
     """
 
     trained: date
     model: Partition | None
     obstacle: str
-    mask: str = ""
+    other_space: str = ""
+    own: Version | None = None
 
 
 def contestants(decision: Partition | None) -> dict[str, date]:
@@ -143,12 +148,15 @@ def contestants(decision: Partition | None) -> dict[str, date]:
     return models
 
 
-def entrants_of(read: Reads, examples: Partition) -> dict[str, Entrant]:
-    """The contestants of the examples' day, by role, each with what keeps it from being tested."""
+def entrants_of(settings: Settings, read: Reads, examples: Partition) -> dict[str, Entrant]:
+    """The contestants of the examples' day, by role, each with how it meets them."""
     entrants = {}
     for role, trained in contestants(chain.previous(read)).items():
         model = read.get(("train", trained))
-        entrants[role] = entrant_of(trained, model, examples)
+        entrant = entrant_of(trained, model, examples)
+        if model is not None and entrant.other_space:
+            entrant = replace(entrant, own=own_version(settings, model))
+        entrants[role] = entrant
     return entrants
 
 
@@ -157,7 +165,7 @@ def entrant_of(trained: date, model: Partition | None, examples: Partition) -> E
     if reason := obstacle(model, examples):
         return Entrant(trained, model, reason)
     assert model is not None, "a model that is missing has an obstacle"
-    return Entrant(trained, model, obstacle="", mask=mask(model, examples))
+    return Entrant(trained, model, obstacle="", other_space=other_space(model, examples))
 
 
 def obstacle(model: Partition | None, examples: Partition) -> str:
@@ -176,8 +184,8 @@ def obstacle(model: Partition | None, examples: Partition) -> str:
     return ""
 
 
-def mask(model: Partition, examples: Partition) -> str:
-    """Why the vectors of these examples are masked for the model; '' where it reads them."""
+def other_space(model: Partition, examples: Partition) -> str:
+    """Why the model cannot read the vectors of these examples; '' where it can."""
     space = model.facts["space"]
     offered = examples.facts["space"]
     # A day before the first version, and a model of such days, has no space: it fits any.
@@ -186,11 +194,24 @@ def mask(model: Partition, examples: Partition) -> str:
     return ""
 
 
+def own_version(settings: Settings, model: Partition) -> Version | None:
+    """The version of the newest vectors that the model was trained on.
+
+    None where its newest day had no vectors, or the registry does not have the version any more.
+    """
+    content_id = model.facts["embedding"]
+    try:
+        return published_version(settings, content_id) if content_id else None
+    except NotCommitted:
+        # A removed version must not keep the day from being tested.
+        return None
+
+
 def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
-    """Which models are tested, which of them masked, which cannot be tested, and why."""
+    """Which models are tested, which with older vectors, which cannot be tested, and why."""
     facts = {}
     reasons = []
-    masks = []
+    older = []
     for role, entrant in entrants.items():
         model = f"The {role} of {entrant.trained}"
         if entrant.obstacle:
@@ -198,29 +219,63 @@ def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
             reasons.append(f"{model} cannot be tested on {day}: {entrant.obstacle}.")
         else:
             facts[role] = str(entrant.trained)
-        if entrant.mask:
-            masks.append(f"{model} was tested with masked vectors: {entrant.mask}.")
+        if entrant.other_space:
+            older.append(f"{model} was tested {with_which(entrant)}: {entrant.other_space}.")
     if not entrants:
         reasons.append(f"{day} is the first day of the chain: there is no older model to test.")
     if reasons:
         facts["why"] = " ".join(reasons)
-    if masks:
-        facts["masked"] = " ".join(masks)
+    if older:
+        facts["older_vectors"] = " ".join(older)
     return facts
+
+
+def with_which(entrant: Entrant) -> str:
+    """With which vectors a model that cannot read those of the day is tested."""
+    assert entrant.model is not None, "a model that is missing has an obstacle"
+    content_id = entrant.model.facts["embedding"]
+    if entrant.own:
+        return f"with the vectors of {content_id}"
+    if content_id:
+        return f"without vectors, because the registry has {content_id} no longer"
+    return "without vectors, because the newest day that it was trained on had none"
 
 
 # How it is scored
 
 
-def score(settings: Settings, entrant: Entrant, rows: Day) -> np.ndarray:
+def score(settings: Settings, entrant: Entrant, rows: Day, examples: Partition) -> np.ndarray:
     """The probability of every label for every row, by a model that can be tested: (n, L)."""
     from models.store import load
     from models.training import predict
 
     assert entrant.model is not None, "a model that is missing has an obstacle"
     saved = load(entrant.model.path)
-    readable = rows.masked() if entrant.mask else rows
+    readable = rows
+    if entrant.other_space:
+        readable = with_vectors_of(settings, entrant.own, rows, examples)
     return predict(saved.model, readable, saved.space, threads=settings.ranker.threads)
+
+
+def with_vectors_of(
+    settings: Settings, version: Version | None, rows: Day, examples: Partition
+) -> Day:
+    """The rows of these examples with the vectors of another version, found by id.
+
+    Masked without one. Ids that it does not have get no vector.
+    """
+    if version is None:
+        return rows.masked()
+    entities = settings.open_registry().load(version).entities
+    ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
+    return replace(
+        rows,
+        space=version.space,
+        consumer_rows=entities["consumer"].rows(ids["consumer_id"].to_numpy()),
+        producer_rows=entities["producer"].rows(ids["producer_id"].to_numpy()),
+        consumer_vectors=entities["consumer"].vectors,
+        producer_vectors=entities["producer"].vectors,
+    )
 
 
 def label_column(examples: Partition, primary: str) -> int:

@@ -5,8 +5,8 @@ bootstrap of users) is entirely below zero. Of two equally good models the newer
 because it has seen more recent data.
 
 A model that is missing or reads other features than the day has cannot be tested. It neither wins
-nor stops the day. A model of another space than the day's is tested like any other, with masked
-vectors, as it would be served:
+nor stops the day. A model of another space than the day's is tested like any other, with the
+newest vectors of its own space, as it would be served:
 
     champion     challenger             champion from now on
     none         none, or not tested    none
@@ -85,7 +85,8 @@ class Contest:
     """The models that met a day, each by the day up to which it was trained; '' for none.
 
     A model that could not be tested on the day is in `untested_champion` or `untested_challenger`;
-    why: the reason. masked: which were tested with masked vectors. label: the primary label.
+    why: the reason. older_vectors: which were tested with an older version. label: the primary
+    label.
     """
 
     day: date
@@ -95,13 +96,13 @@ class Contest:
     untested_champion: str = ""
     untested_challenger: str = ""
     why: str = ""
-    masked: str = ""
+    older_vectors: str = ""
 
     @classmethod
     def of(cls, test: Partition, label: str) -> Contest:
         """The contest that a partition of `evaluate` describes."""
         untested = (f"untested_{CHAMPION}", f"untested_{CHALLENGER}")
-        entries = (CHAMPION, CHALLENGER, *untested, "why", "masked")
+        entries = (CHAMPION, CHALLENGER, *untested, "why", "older_vectors")
         return cls(test.day, label, *[test.facts.get(name, "") for name in entries])
 
 
@@ -162,13 +163,13 @@ def difference(predictions: pa.Table, resamples: int, seed: int) -> Estimate:
 
 
 def decide(contest: Contest, interval: Estimate | None) -> Decision:
-    """The champion after the day, with the reason and what was masked.
+    """The champion after the day, with the reason and who read an older version.
 
     interval: that of the difference, where champion and challenger were tested.
     """
     decision = decide_by_table(contest, interval)
-    if contest.masked:
-        return replace(decision, why=f"{decision.why} {contest.masked}")
+    if contest.older_vectors:
+        return replace(decision, why=f"{decision.why} {contest.older_vectors}")
     return decision
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from ranker_lake import (
     ranker_settings,
 )
 
+from embeddings.registry.client import Version
 from jobs.errors import BadInput, NotCommitted, Skip, UntrustedDay
 from jobs.lake.store import Lake, Partition
 from jobs.pipeline import plan, running
@@ -36,10 +38,14 @@ from models.store import save
 FEATURES = FeatureSpec((Categorical("hash_item", 8, "item"),), ("num_x",), ("label_click",), 4)
 OTHER_FEATURES = replace(FEATURES, numeric=("num_x", "num_y"))
 
-# The states of a model on a day in space "s" -> the words of the reason why it is tested without
-# vectors, or not tested.
-MASKED = {"in another space": "vectors of space 'r', those of the day are in space 's'"}
-TESTED = {"without vectors": "", "in this space": ""} | MASKED
+# The states of a model on a day in space "s" -> the words that say with which vectors it is tested
+# instead of the day's, or why it is not tested.
+OLDER = {
+    "in another space": "with the vectors of author/v",
+    "its version removed": "without vectors, because the registry has author/v no longer",
+    "its newest day without": "without vectors, because the newest day that it was trained on had",
+}
+TESTED = {"without vectors": "", "in this space": ""} | OLDER
 UNTESTED = {
     "other features": "reads other features",
     "no such kind": "saved by another Evergreen",
@@ -49,6 +55,8 @@ MODELS = {
     "without vectors": ("", FEATURES),
     "in this space": ("s", FEATURES),
     "in another space": ("r", FEATURES),
+    "its version removed": ("r", FEATURES),
+    "its newest day without": ("r", FEATURES),
     "other features": ("s", OTHER_FEATURES),
     "no such kind": ("s", FEATURES),
 }
@@ -63,7 +71,8 @@ def models(tmp_path_factory) -> dict[str, Partition | None]:
     for state, (space, spec) in MODELS.items():
         folder = home / state
         save(folder, build("masknet", spec, read_options("masknet", {})).eval(), space)
-        found[state] = partition("train", folder, space=space)
+        version = "" if state == "its newest day without" else "author/v"
+        found[state] = partition("train", folder, space=space, embedding=version)
     description = home / "no such kind" / "model.json"
     description.write_text(description.read_text().replace('"masknet"', '"retired"'))
     return found
@@ -92,13 +101,14 @@ def predictions(labels: str) -> pa.Table:
 
 
 STATES = [*TESTED, *UNTESTED, "none"]
+OWN = Version("author", DAYS[0], 1, "r", "v", 4, Path("v"), {}, {}, datetime(2024, 1, 1))
 
 
 @pytest.mark.parametrize("labels", ["both", "one", "none"])
 @pytest.mark.parametrize("challenger", STATES)
 @pytest.mark.parametrize("champion", STATES)
 def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, challenger, labels):
-    """The winner is one of the two that met, and the reason names who was not tested, or masked.
+    """The winner is one of the two that met, and the reason names who was not tested, or how.
 
     The winner is who was tested; of two that were, and are equal, the challenger; of none, the
     champion.
@@ -111,8 +121,9 @@ def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, chal
         if state != "none":
             entrant = entrant_of(date.fromisoformat(day), models[state], today)
             assert (entrant.obstacle == "") == (state in TESTED)
-            assert (entrant.mask != "") == (state in MASKED)
-            entrants[role] = entrant
+            assert (entrant.other_space != "") == (state in OLDER)
+            own = OWN if state == "in another space" else None
+            entrants[role] = replace(entrant, own=own)
     contest = Contest.of(partition("evaluate", None, **entry_facts(entrants, TODAY)), "click")
     interval = None
     if champion in TESTED and challenger in TESTED:
@@ -128,8 +139,10 @@ def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, chal
         if state in UNTESTED:
             assert f"The {role} of {day} cannot be tested on {TODAY}" in decision.why
             assert UNTESTED[state] in decision.why
-        masked = f"The {role} of {day} was tested with masked vectors: it reads "
-        assert (masked + MASKED.get(state, "") in decision.why) == (state in MASKED)
+        older = f"The {role} of {day} was tested {OLDER.get(state, '')}"
+        assert (older in decision.why) == (state in OLDER)
+    spaces = "it reads vectors of space 'r', those of the day are in space 's'."
+    assert decision.why.count(spaces) == (champion in OLDER) + (challenger in OLDER)
     if interval is not None:
         words = "not worse" if labels == "both" else "did not have both outcomes"
         assert words in decision.why
@@ -370,4 +383,6 @@ def test_troubled_days_run_one_after_the_other(spark, tmp_path, opened):
     assert "promoted unopposed" in promoted[DAYS[4]]["why"]
     assert "AUC of 'click' on 2024-01-06" in promoted[DAYS[5]]["why"]
     for role, day in (("champion", DAYS[3]), ("challenger", DAYS[4])):
-        assert f"The {role} of {day} was tested with masked" in promoted[DAYS[5]]["why"]
+        version = settings.lake.get("train", day).facts["embedding"]
+        words = f"The {role} of {day} was tested with the vectors of {version}: it reads"
+        assert words in promoted[DAYS[5]]["why"]

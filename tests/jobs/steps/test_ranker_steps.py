@@ -88,30 +88,67 @@ def opened(spark, four_days, tmp_path_factory) -> Settings:
 
 
 def test_no_day_is_without_a_tested_model_when_a_space_opens(opened):
-    """Models of the older space meet the days of the new one masked, the others with vectors."""
+    """Models of the older space meet the days of the new one with their own version."""
     first, second = (opened.lake.get("evaluate", day).facts for day in DAYS[3:5])
     spaces = "reads vectors of space 'author-s', those of the day are in space 'author-new'"
     for role in ("champion", "challenger"):
-        assert f"The {role} of {first[role]} was tested with masked vectors: it" in first["masked"]
-    assert first["masked"].count(spaces) == 2
-    assert (second["challenger"], second["masked"].count(spaces)) == (str(DAYS[3]), 1)
-    assert second["masked"].startswith("The champion of")
+        model = opened.lake.get("train", date.fromisoformat(first[role]))
+        words = f"The {role} of {first[role]} was tested with the vectors of"
+        assert f"{words} {model.facts['embedding']}: it {spaces}." in first["older_vectors"]
+    assert (second["challenger"], second["older_vectors"].count(spaces)) == (str(DAYS[3]), 1)
+    assert second["older_vectors"].startswith("The champion of")
     for day, test in zip(DAYS[3:5], (first, second), strict=True):
         decision = opened.lake.get("gate", day).facts
         assert "difference" in decision
-        assert decision["why"].endswith(test["masked"])
+        assert decision["why"].endswith(test["older_vectors"])
 
 
-def test_a_model_of_an_older_space_is_scored_without_vectors(opened):
-    """Its scores are those of rows whose every vector is unknown; they would differ with them."""
+def test_a_model_of_an_older_space_is_scored_with_its_own_newest_vectors(opened):
+    """Those that it was trained on last, looked up one id at a time."""
     test = opened.lake.get("evaluate", DAYS[3])
     scores = pq.read_table(test.path / "predictions.parquet")["challenger"].to_numpy()
-    model = load(opened.lake.get("train", DAYS[2]).path).model
+    partition = opened.lake.get("train", DAYS[2])
+    version = examples.published_version(opened, partition.facts["embedding"])
+    assert (version.day, version.space) == (DAYS[1], "author-s")
+    table = pq.read_table(opened.lake.get("examples", DAYS[3]).path / "examples")
     rows = train.load_day(opened, opened.lake.get("examples", DAYS[3]))
-    unknown = np.full(len(rows), -1)
-    nobody = dataclasses.replace(rows, consumer_rows=unknown, producer_rows=unknown)
-    np.testing.assert_array_equal(scores, predict(model, nobody, rows.space)[:, 0])
-    assert (scores != predict(model, rows, rows.space)[:, 0]).any()
+    vectors = {}
+    for entity, found in opened.open_registry().load(version).entities.items():
+        vector_of = dict(zip(found.ids[:].tolist(), np.asarray(found.vectors), strict=True))
+        unknown = np.zeros(4, np.float32)
+        ids = [name.encode() for name in table[f"{entity}_id"].to_pylist()]
+        vectors[entity] = np.stack([vector_of.get(name, unknown) for name in ids])
+    own = dataclasses.replace(
+        rows,
+        space="author-s",
+        consumer_rows=np.arange(len(rows)),
+        producer_rows=np.arange(len(rows)),
+        consumer_vectors=vectors["consumer"],
+        producer_vectors=vectors["producer"],
+    )
+    np.testing.assert_array_equal(
+        scores, predict(load(partition.path).model, own, "author-s")[:, 0]
+    )
+
+
+def test_a_version_that_was_removed_keeps_no_day_from_being_tested(opened, tmp_path):
+    """The model is tested without vectors, and the facts say so."""
+    settings = copied(opened, tmp_path / "home")
+    model = settings.lake.get("train", DAYS[2])
+    registry = settings.open_registry()
+    for alias in registry.aliases("author"):
+        if alias != "latest":
+            registry.delete_alias("author", alias)
+    registry.remove(examples.published_version(settings, model.facts["embedding"]))
+    rows = train.load_day(settings, settings.lake.get("examples", DAYS[3]))
+    evaluate.run(None, settings, DAYS[3])
+    gate.run(None, settings, DAYS[3])
+    test = settings.lake.get("evaluate", DAYS[3])
+    scores = pq.read_table(test.path / "predictions.parquet")["challenger"].to_numpy()
+    unknown = predict(load(model.path).model, rows.masked(), "author-s")[:, 0]
+    np.testing.assert_array_equal(scores, unknown)
+    words = f"without vectors, because the registry has {model.facts['embedding']} no longer"
+    assert words in settings.lake.get("gate", DAYS[3]).facts["why"]
 
 
 def test_the_metrics_are_those_of_the_stored_predictions(settings):
