@@ -1,10 +1,15 @@
 """make bench-spaces: what a new space costs the ranker, on the days of the settings' log.
 
 From a day on, all vectors are rotated by one random orthogonal matrix and are in a space of their
-own. Every later day is ranked by a model of the days before it, trained and tested as the steps do
-it: vectors of the older space are masked. The loss is that of AUC against the same models without a
-break, over models of several seeds; its interval resamples users. The peer leaves the days of the
-older space out, so that no model can be tested on the first day. SIZE=3 is the number of seeds.
+own. Every later day is ranked by two models, trained and tested as the steps do it:
+
+    champion      the last model of the older space, with the newest version it was trained on
+    challenger    the newest model of the new space; the days of the older one are masked. None on
+                  the first day
+
+The loss is that of AUC against the newest model without a break, over models of several seeds; its
+interval resamples users. Whichever of the two loses less is to meet the bar, because the chain has
+both. The challenger's peer leaves the days of the older space out. SIZE=3 is the number of seeds.
 The examples are those below home; what is missing is computed.
 """
 
@@ -19,21 +24,22 @@ from rich.progress import track
 
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from jobs.errors import Skip
+from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.running import ensure
 from jobs.settings import Settings, load_settings
 from jobs.sources import open_source
 from jobs.spark.session import spark_session
-from jobs.steps.evaluate import label_column
-from jobs.steps.examples import EXAMPLES, spec_of
+from jobs.steps.evaluate import label_column, with_vectors_of
+from jobs.steps.examples import EXAMPLES, published_version, spec_of
 from jobs.steps.train import load_day, training_config
 from models.features import Day, FeatureSpec
 from models.metrics import auc
-from models.training import predict, train
+from models.training import Trained, predict, train
 from perf.report import Figure, arguments, finish
 
 BREAKS = (3, 6, 9)  # days of examples before the new space
-BAR = 0.003  # of AUC, on each day
+BAR = 0.003  # of AUC, on each day, by the better of the two models
 RESAMPLES = 100
 
 
@@ -41,47 +47,57 @@ RESAMPLES = 100
 class Log:
     """The days with examples, in one space.
 
-    users: by day, the consumer of each row. label: the column of the primary label.
+    examples: by day, their partition. users: by day, the consumer of each row. label: the column of
+    the primary label.
     """
 
     settings: Settings
     days: list[Day]
+    examples: list[Partition]
     users: list[np.ndarray]
     spec: FeatureSpec
     label: int
 
-    def scores(self, days: list[Day], tested: Day, seed: int) -> np.ndarray:
-        """The scores of the newest model of these days on a day that follows them, (n,)."""
+    def model(self, days: list[Day], seed: int) -> Trained:
+        """The newest model of these days."""
         ranker = self.settings.ranker
-        window = days[-ranker.window_days :]
         cfg = training_config(ranker, seed)
-        trained = train(window, self.spec, ranker.kind, ranker.options, cfg)
-        readable = tested if trained.space in ("", tested.space) else tested.masked()
-        return predict(trained.model, readable, trained.space)[:, self.label]
+        return train(days[-ranker.window_days :], self.spec, ranker.kind, ranker.options, cfg)
+
+    def scores(self, trained: Trained, tested: Day) -> np.ndarray:
+        """The model's scores of the primary label, (n,)."""
+        return predict(trained.model, tested, trained.space)[:, self.label]
+
+    def with_vectors_before(self, first: int, tested: int) -> Day:
+        """A day with the newest vectors that a model of the days before `first` was trained on."""
+        version = published_version(self.settings, self.examples[first - 1].facts["version"])
+        return with_vectors_of(self.settings, version, self.days[tested], self.examples[tested])
 
 
 def main() -> int:
     options = arguments(__doc__, size="3")
     log = read_log(load_settings())
     seeds = range(options.seed, options.seed + int(options.size))
-    figures = []
     unbroken = {}
+    models = {}
     for tested in track(range(BREAKS[0], len(log.days)), "without a break"):
-        day = log.days[tested]
-        unbroken[tested] = [log.scores(log.days[:tested], day, seed) for seed in seeds]
+        models[tested] = [log.model(log.days[:tested], seed) for seed in seeds]
+        unbroken[tested] = [log.scores(model, log.days[tested]) for model in models[tested]]
+    figures = []
     for first in BREAKS:
         days = broken(log.days, first, options.seed)
+        masked = [day.masked() for day in days[:first]]
         for tested in track(range(first, len(days)), f"break on {days[first].name}"):
-            masked = [day.masked() for day in days[:first]]
-            # On the first day, the newest model is still one of the older space.
-            before = [*masked, *days[first:tested]] if tested > first else days[:first]
+            older = log.with_vectors_before(first, tested)
             ways = {
                 "unbroken": unbroken[tested],
-                "masked": [log.scores(before, days[tested], seed) for seed in seeds],
+                "champion": [log.scores(model, older) for model in models[first]],
             }
-            if tested > first:
-                newer = days[first:tested]
-                ways["left out"] = [log.scores(newer, days[tested], seed) for seed in seeds]
+            newer = days[first:tested]
+            if newer:
+                for way, window in {"challenger": [*masked, *newer], "left out": newer}.items():
+                    trained = [log.model(window, seed) for seed in seeds]
+                    ways[way] = [log.scores(model, days[tested]) for model in trained]
             name = f"break on {days[first].name}, tested on {days[tested].name}"
             figures += figures_of(name, aucs(log, tested, ways, options.seed))
     return finish("spaces", figures, options.seed)
@@ -90,6 +106,7 @@ def main() -> int:
 def read_log(settings: Settings) -> Log:
     """The examples of all days that have some."""
     days = []
+    found = []
     users = []
     for candidate in chain.days_up_to(settings, open_source(settings.source).span()[1]):
         try:
@@ -99,10 +116,11 @@ def read_log(settings: Settings) -> Log:
         except Skip:
             continue
         days.append(load_day(settings, examples))
+        found.append(examples)
         consumers = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id"])
         users.append(consumers["consumer_id"].to_numpy())
     label = label_column(examples, settings.ranker.primary_label)
-    return Log(settings, days, users, spec_of(examples), label)
+    return Log(settings, days, found, users, spec_of(examples), label)
 
 
 def broken(days: list[Day], first: int, seed: int) -> list[Day]:
@@ -140,17 +158,24 @@ def aucs(
 
 
 def figures_of(name: str, found: dict[str, Estimate]) -> list[Figure]:
-    """The loss of a day beside that of leaving days out, and the ends of its interval."""
-    loss = found["unbroken"] - found["masked"]
+    """A day's losses by model, the ends of their intervals, and the smaller loss beside the bar."""
+    losses = {}
+    for way in ("champion", "challenger", "left out"):
+        if way in found:
+            losses[way] = found["unbroken"] - found[way]
     peer = {}
-    if "left out" in found:
-        peer_loss = found["unbroken"] - found["left out"]
-        peer = {"peer": "days left out", "peer_value": peer_loss.value}
-    return [
-        Figure(f"{name}: loss", loss.value, "AUC", bar=BAR, **peer),
-        Figure(f"{name}: loss, 95 % from", loss.low, "AUC"),
-        Figure(f"{name}: loss, 95 % to", loss.high, "AUC"),
-    ]
+    if "left out" in losses:
+        peer = {"peer": "days left out", "peer_value": losses.pop("left out").value}
+    least = min(loss.value for loss in losses.values())
+    figures = [Figure(f"{name}: loss of the better model", least, "AUC", bar=BAR)]
+    for way, loss in losses.items():
+        beside = peer if way == "challenger" else {}
+        figures += [
+            Figure(f"{name}: loss of the {way}", loss.value, "AUC", **beside),
+            Figure(f"{name}: loss of the {way}, 95 % from", loss.low, "AUC"),
+            Figure(f"{name}: loss of the {way}, 95 % to", loss.high, "AUC"),
+        ]
+    return figures
 
 
 if __name__ == "__main__":
