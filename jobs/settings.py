@@ -128,10 +128,7 @@ class EmbeddingSettings(PluginSection):
     """Length of one vector."""
 
     anchor_day: date | None = None
-    """Day whose coordinates the space keeps. Default: the first day of the log."""
-
-    min_cosine: float = 0.5
-    """A version whose mean cosine to the anchor's vectors is lower opens a new space."""
+    """First day of the first space. Default: the first day of the log."""
 
     seed: int = 0
     """Seed of the solver."""

@@ -1,10 +1,10 @@
 """Experiment: a ranker that is never retrained, served each later day's vectors.
 
 A ranker is trained on the days up to a start day, every example with the vectors of the previous
-day, all of them aligned to the first day. The ranker is then frozen, and ranks the impressions of
-every later day with vectors served in four ways:
+day, all of them in the space of the first day. The ranker is then frozen, and ranks the impressions
+of every later day with vectors served in four ways:
 
-    aligned      the previous day's, rotated to the axes of the first day
+    aligned      the previous day's, rotated to the reference of the space, see embeddings.spaces
     unaligned    the previous day's as a retrained solver returns them: another seed every day,
                  arbitrary signs
     own axes     the previous day's, on the canonical axes of that day alone
@@ -26,7 +26,7 @@ from jobs.plots import panels
 from jobs.reports.daily_log import days_of, read_log
 from jobs.reports.daily_versions import (
     Version,
-    align_to_first,
+    align,
     compared_methods,
     daily_versions,
 )
@@ -69,7 +69,7 @@ def run(settings: Settings, seed: int, folder: Path | None = None) -> Report:
             served = {
                 UNALIGNED: with_random_signs(versions, seed),
                 OWN: [version.on_own_axes() for version in versions],
-                ALIGNED: align_to_first(versions),
+                ALIGNED: align(versions),
             }
             all_later = []
             for start in STARTS:

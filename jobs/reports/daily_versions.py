@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from embeddings.align import canonical_axes, procrustes
 from embeddings.embedders.als import ALSConfig
+from embeddings.spaces.reference import Entities, Sides, continued, first_reference, pairs
+from embeddings.spaces.rotation import Rotations, canonical_axes
 from jobs.reports.daily_log import Log
 from jobs.reports.methods import ALS, SVD, Method
 from jobs.reports.report import ReportProgress
@@ -31,12 +32,15 @@ class Version:
     """Vectors of every consumer (n, k) and producer (m, k) of the log.
 
     The vectors of those who are missing in the day's window are zero. fitted: (n,) bool, the
-    consumers that were fitted; the vectors of the rest were folded in.
+    consumers that were fitted; the vectors of the rest were folded in. consumer_strengths: (n,),
+    producer_strengths: (m,), sums over the window and the fitted consumers.
     """
 
     consumers: np.ndarray
     producers: np.ndarray
     fitted: np.ndarray
+    consumer_strengths: np.ndarray
+    producer_strengths: np.ndarray
 
     def rotated(self, rotation: np.ndarray) -> Version:
         """Both sides by one rotation, (k, k), which keeps every product."""
@@ -47,13 +51,31 @@ class Version:
         )
 
     def on_own_axes(self) -> Version:
-        """On the canonical axes of this version's producers, like the anchor of a space."""
-        return self.rotated(canonical_axes(self.producers))
+        """On the canonical axes of this version, like the first day of a space."""
+        return self.rotated(canonical_axes(self.consumers[self.fitted], self.producers))
 
-    def aligned_to(self, anchor: Version) -> Version:
-        """Rotated so that the producers of both versions come as close together as possible."""
-        shared = self.producers.any(axis=1) & anchor.producers.any(axis=1)
-        return self.rotated(procrustes(self.producers[shared], anchor.producers[shared]))
+    def aligned_to(self, other: Version) -> Version:
+        """In the coordinates of another version."""
+        return self.rotated(Rotations.of(pairs(self.sides(), first_reference(other.sides()))).whole)
+
+    def sides(self) -> Sides:
+        """The fitted consumers and the producers as a reference takes them."""
+        fitted = self.fitted
+        return {
+            "consumer": Entities.of_day(
+                row_ids(len(fitted))[fitted],
+                self.consumers[fitted],
+                self.consumer_strengths[fitted],
+            ),
+            "producer": Entities.of_day(
+                row_ids(len(self.producers)), self.producers, self.producer_strengths
+            ),
+        }
+
+
+def row_ids(n: int) -> np.ndarray:
+    """Ids for rows that have none, (n,) bytes, sorted."""
+    return np.char.zfill(np.arange(n).astype(bytes), 9)
 
 
 def fit_version(
@@ -82,7 +104,9 @@ def fit_version(
     consumers[~fitted] = model.fold_in.fold(x[~fitted])
     producers = np.zeros((log.shape[1], model.producers.shape[1]), np.float32)
     producers[columns] = model.producers
-    return Version(consumers, producers, fitted)
+    sums = np.zeros(log.shape[1])
+    sums[columns] = np.asarray(x[fitted].sum(axis=0)).ravel()
+    return Version(consumers, producers, fitted, np.asarray(x.sum(axis=1)).ravel(), sums)
 
 
 def without_vectors(log: Log, dim: int) -> Version:
@@ -90,7 +114,7 @@ def without_vectors(log: Log, dim: int) -> Version:
     n, m = log.shape
     consumers = np.zeros((n, dim), np.float32)
     producers = np.zeros((m, dim), np.float32)
-    return Version(consumers, producers, np.zeros(n, bool))
+    return Version(consumers, producers, np.zeros(n, bool), np.zeros(n), np.zeros(m))
 
 
 def daily_versions(
@@ -105,7 +129,12 @@ def daily_versions(
     return versions
 
 
-def align_to_first(versions: list[Version]) -> list[Version]:
-    """All versions rotated to the first one, which is put on its canonical axes."""
-    anchor = versions[0].on_own_axes()
-    return [anchor, *(version.aligned_to(anchor) for version in versions[1:])]
+def align(versions: list[Version]) -> list[Version]:
+    """All versions in the space of the first one, as the step `align` rotates consecutive days."""
+    aligned = [versions[0].on_own_axes()]
+    reference = first_reference(aligned[0].sides())
+    for version in versions[1:]:
+        rotation = Rotations.of(pairs(version.sides(), reference)).whole
+        aligned.append(version.rotated(rotation))
+        reference = continued(reference, aligned[-1].sides(), days=1)
+    return aligned

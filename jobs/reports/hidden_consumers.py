@@ -17,7 +17,7 @@ from jobs.plots import panels
 from jobs.reports.daily_log import Log, days_of
 from jobs.reports.daily_versions import (
     Version,
-    align_to_first,
+    align,
     compared_methods,
     daily_versions,
     fit_version,
@@ -112,7 +112,7 @@ def auc_rows(log: Log, settings: Settings, seed: int, progress: ReportProgress) 
     baseline = days.scores_without_vectors(START)
     rows = []
     for method in compared_methods(settings):
-        versions = align_to_first(daily_versions(log, method, settings, seed, progress))
+        versions = align(daily_versions(log, method, settings, seed, progress))
         scored, engagements = score_hidden(days, method, versions, baseline, progress)
         for group, members in groups(engagements).items():
             n_consumers = len(np.unique(scored.consumers[members]))
@@ -158,7 +158,7 @@ def score_hidden(
             without = fit_version(
                 log, number - 1, method, days.settings, days.seed + number, fold == hidden_fold
             )
-            scores = ranker.score(days.examples(number, without.aligned_to(versions[0])))
+            scores = ranker.score(days.examples(number, without.aligned_to(versions[number - 1])))
             hidden = fold[day.consumer_rows] == hidden_fold
             folded_scores[number][hidden] = scores[hidden]
     parts = []

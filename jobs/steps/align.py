@@ -1,23 +1,31 @@
 """align: the day's vectors -> the coordinates of its space, by rotating both sides in the same way.
 
-    rotation.npy      (k, k)
-    producers.npy     (m, k) float32, aligned; rows as in the matrix
-    fold_in/...       the fold-in, aligned; the consumers follow in the step `fold_in`
+    rotation.npy                        (k, k)
+    ids.npy, producers.npy              the producers and their vectors, aligned; rows as in the
+                                        matrix
+    fold_in/...                         the fold-in, aligned; the consumers follow in the step
+                                        `fold_in`
+    reference/<side>/{ids,vectors,weights}.npy
+                                        what the day leaves to those after it: embeddings.spaces
 
-A space keeps the coordinates of its anchor day. It begins with `embedding.anchor_day`; a later
-day that is too far from the anchor (`embedding.min_cosine`) opens a new space, whose anchor is
-that day and which the following days join. Which space a day belongs to therefore depends on the
-days between it and the first anchor, and not on the order in which they are computed: they are
-computed first where they are missing. A day before the first anchor is aligned to it directly, or
-opens a space that no other day joins.
+A day is rotated to the reference that the newest trusted day before it left, and leaves one of
+which it is a part. The chain of references begins with `embedding.anchor_day`, which is on its own
+canonical axes. The space of a day is therefore a function of the days between, and not of the order
+in which they are computed: they are computed first where they are missing. A day before the first
+anchor is aligned to the reference of the anchor, and leaves none that another day reads.
 
-A day follows the newest trusted day before it. One that cannot be computed, or whose anchor cannot,
-is passed over; where all are, the day opens a space, until one of them can be computed again.
+A space is named by the digest of its first reference. A new one is opened only by a day whose
+vectors, paired with those of the reference by id, are no more alike than if paired at random. The
+day after it may return to the space that was left, so that one odd day ends nothing.
+
+A day that cannot be computed is passed over; where all before it cannot, a space is opened until
+one of them can be computed again.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,15 +33,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embeddings.align import (
-    canonical_axes,
-    mean_cosine,
-    neighbour_overlap,
-    procrustes,
-    relative_residual,
-)
+from embeddings.blocks import load_arrays, load_block, save_arrays
 from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
+from embeddings.spaces.judgement import Judgement, judge
+from embeddings.spaces.placement import FEW, Comparison, Keyframe, Placed, place
+from embeddings.spaces.reference import (
+    MOST,
+    SIDES,
+    Entities,
+    Sides,
+    directions,
+    folds,
+    hashes,
+    pairs,
+    shared_rows,
+)
+from embeddings.spaces.rotation import Rotations
+from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
 from jobs.lake.store import Partition
 from jobs.pipeline.needs import Need, Needs, optional
 from jobs.pipeline.plan import Reads, anchor_day, reads, recording, trusted
@@ -44,24 +61,33 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
-FORMAT = 1
+FORMAT = 2
 SPARK = False
 FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
-    Fact("anchor", "the day whose coordinates the space keeps"),
-    # Before its family, whose pattern matches this name too. It says what the rotation was worth,
-    # and nothing of the published vectors: no headline.
-    Fact("cosine_to_anchor_unaligned", "the same as cosine_to_anchor, before the rotation"),
+    Fact("anchor", "the first day of the space"),
+    Fact("opened", "why the day opened a space; empty if it joined one"),
+    Fact("left", "the last day of the space that was left"),
+    Fact("reference_days", "days behind the reference that the day leaves", "days"),
+    Fact("pairs", "consumers and producers that the day shares with the reference", "entities"),
     Fact(
-        "cosine_to_<day>",
-        "mean cosine of shared producers to the anchor or the day before",
+        "cosine_to_reference",
+        "mean cosine to the reference, of entities that had no part in the rotation",
         better="higher",
+    ),
+    Fact("beyond_chance", "deviation of that cosine from pairs at random", "standard deviations"),
+    Fact("stable_rank", "directions that agree with the reference", "directions", headline=True),
+    Fact("cosine_by_chance", "cosine_to_previous of producers paired at random"),
+    Fact(
+        "cosine_by_best_rotation",
+        "cosine_to_previous, had the day been rotated to the day before alone",
         headline=True,
     ),
     Fact(
-        "residual_to_<day>",
-        "‖a − b‖ / ‖b‖ of shared producers",
-        better="lower",
+        "cosine_to_<day>",
+        "mean cosine of shared producers to their vectors of an earlier day, each rotated without "
+        "its own part in the rotation",
+        better="higher",
         headline=True,
     ),
     Fact(
@@ -73,14 +99,18 @@ FACTS = (
     ),
     Fact("shared_with_<day>", "share of producers in common", "share", headline=True),
 )
+AGES = (7, 30)  # days, besides the day before, over which the change of the vectors is reported
+NEIGHBOURS_OF = 256  # producers whose neighbours are compared with those of the day before
 log = logging.getLogger(__name__)
 
 
 def needs(settings: Settings, day: date) -> Needs[None]:
-    """The day's factors, and the newest trusted day before it with the factors of its anchor."""
-    yield from factors(day)
+    """The day's factors, and the newest trusted day before it with what it is compared with."""
+    yield from [("matrix", day), ("embed", day)]
     for earlier in days_to_follow(settings, day):
         if (yield from needs_to_follow(settings, earlier)):
+            for other in to_compare(settings, settings.lake.get("align", earlier), day):
+                yield optional(*other)
             return
 
 
@@ -90,23 +120,17 @@ def needs_to_follow(settings: Settings, earlier: date) -> Needs[bool]:
         return False
     if not trusted(settings.lake.get("validate", earlier)):
         return False
-    if not (yield optional("align", earlier)):
-        return False
-    missing = 0
-    for need in to_compare(settings.lake.get("align", earlier)):
-        if not (yield optional(*need)):
-            missing += 1
-    return not missing
+    return bool((yield optional("align", earlier)))
 
 
-def to_compare(aligned: Partition) -> list[Need]:
-    """What is read beside the alignment of a day by one that follows it."""
-    return [("matrix", aligned.day), *factors(anchor_of(aligned))]
-
-
-def factors(day: date) -> list[Need]:
-    """A day's producers: their ids and their vectors."""
-    return [("matrix", day), ("embed", day)]
+def to_compare(settings: Settings, followed: Partition, day: date) -> Iterator[Need]:
+    """The other alignments that a day reads: of the space that was left, and of some days ago."""
+    if followed.facts["left"]:
+        yield ("align", date.fromisoformat(followed.facts["left"]))
+    for age in AGES:
+        earlier = day - timedelta(days=age)
+        if anchor_day(settings) <= earlier < followed.day:
+            yield ("align", earlier)
 
 
 def days_to_follow(settings: Settings, day: date) -> list[date]:
@@ -120,152 +144,182 @@ def days_to_follow(settings: Settings, day: date) -> list[date]:
     return days_between(first, day - timedelta(days=1))[::-1]
 
 
-def anchor_of(aligned: Partition) -> date:
-    """The anchor of the space of a day."""
-    return date.fromisoformat(aligned.facts["anchor"])
-
-
-def previous(read: Reads) -> Partition | None:
-    """`align` of the day to follow, the newest of which everything is there; None without one."""
-    for (step, _), partition in read.items():
-        if step == "align" and all(need in read for need in to_compare(partition)):
-            return partition
-    return None
+def followed(read: Reads) -> list[Partition]:
+    """The alignments whose space the day may join, best first: two after a space was opened."""
+    alignments = [partition for (step, _), partition in read.items() if step == "align"]
+    if not alignments:
+        return []
+    newest = alignments[0]
+    left = [other for other in alignments if str(other.day) == newest.facts["left"]]
+    return [newest, *left]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Rotate producers and fold-in; compare the day with its anchor and the day before."""
+    """Rotate producers and fold-in to the reference, and leave the reference of the next day."""
     read = reads(settings, "align", day)
-    before = previous(read)
-    anchor = anchor_of(before) if before else day
-    own = factorised(read, day)
-    reference = factorised(read, anchor)
-    placed = place(own, reference, settings.embedding.min_cosine)
+    factors = Factors.load(read["matrix", day].path, read["embed", day].path)
+    keyframes = [keyframe_of(partition) for partition in followed(read)]
+    placed = place(factors.sides, keyframes, settings.embedding.name, day)
+    producers = (factors.producers @ placed.rotation).astype(np.float32)
     with recording(settings, "align", day, read.values()) as staging:
         np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
-        np.save(staging.path / "producers.npy", placed.producers.vectors, allow_pickle=False)
+        np.save(staging.path / "ids.npy", factors.producer_ids, allow_pickle=False)
+        np.save(staging.path / "producers.npy", producers, allow_pickle=False)
         model = load_fold_in(read["embed", day].path / "fold_in")
         # By the same rotation: the product of a consumer and a producer must not change.
         save_fold_in(staging.path / "fold_in", model.rotated(placed.rotation))
-        staging.facts |= {"space": space(settings, placed.anchor), "anchor": str(placed.anchor)}
-        staging.facts |= placed.facts
-        # Cosines between two spaces would mean nothing.
-        if before and before.facts["anchor"] == str(placed.anchor):
-            earlier = producers_of(read, before)
-            staging.facts |= compared(placed.producers, earlier, "previous")
-    if placed.anchor != anchor:
+        for side in SIDES:
+            save_arrays(staging.path / "reference" / side, placed.keyframe.reference[side])
+        staging.facts |= facts_of(placed)
+        if placed.joined:
+            earlier = [partition for (step, _), partition in read.items() if step == "align"]
+            staging.facts |= changes(factors.sides["producer"], placed.joined, earlier, day)
+    if placed.left:
         log.warning(
-            "%s OPENS A NEW SPACE, %s: mean cosine to the anchor %s is %.2f, below "
-            "embedding.min_cosine = %g. Vectors of the old space do not mix with it; rankers are "
-            "retrained on it before they use it.",
+            "%s OPENS A NEW SPACE, %s: %s Vectors of another space do not mix with it.",
             day,
-            staging.facts["space"],
-            anchor,
-            placed.facts["cosine_to_anchor"],
-            settings.embedding.min_cosine,
+            placed.keyframe.space,
+            placed.opened,
         )
-    picture = settings.report("align", day) / "cosine_to_anchor.png"
-    plot_cosines(placed, own, reference, picture)
+    if placed.compared:
+        draw(placed.compared[-1].judgement, day, settings.report("align", day) / "alignment.png")
 
 
-def space(settings: Settings, anchor: date) -> str:
-    """The name of the coordinate system, from the embedding, its anchor and its settings."""
-    return f"{settings.embedding.name}-{anchor}-{settings.digest(*SETTINGS)[:6]}"
+def keyframe_of(partition: Partition) -> Keyframe:
+    """What a day left to those after it."""
+    home = partition.path / "reference"
+    return Keyframe(
+        day=partition.day,
+        space=partition.facts["space"],
+        anchor=date.fromisoformat(partition.facts["anchor"]),
+        days=partition.facts["reference_days"],
+        reference={side: load_arrays(home / side, Entities) for side in SIDES},
+    )
+
+
+def facts_of(placed: Placed) -> dict[str, str | int | float]:
+    """Where the day was placed, and how it agrees with the last reference it was compared with."""
+    facts: dict[str, str | int | float] = {
+        "space": placed.keyframe.space,
+        "anchor": str(placed.keyframe.anchor),
+        "reference_days": placed.keyframe.days,
+        "opened": placed.opened,
+        "left": str(placed.left or ""),
+    }
+    if placed.compared:
+        judgement = placed.compared[-1].judgement
+        facts |= {
+            "pairs": judgement.pairs,
+            "cosine_to_reference": judgement.cosine,
+            "beyond_chance": judgement.deviation,
+            "stable_rank": int(np.count_nonzero(judgement.stable)),
+        }
+    return facts
+
+
+# The factors of a day
 
 
 @dataclass(frozen=True)
-class Producers:
-    """The producers of a day's version."""
+class Factors:
+    """What `embed` wrote for a day, in its own coordinates.
 
-    day: date
-    ids: np.ndarray  # (m,) bytes
-    vectors: np.ndarray  # (m, k)
-
-
-def factorised(read: Reads, day: date) -> Producers:
-    """A day's producers as `embed` wrote them."""
-    return producers_of(read, read["embed", day])
-
-
-def producers_of(read: Reads, partition: Partition) -> Producers:
-    """The producers in a partition of `embed` or `align`, whose rows are those of the matrix."""
-    ids = np.load(read["matrix", partition.day].path / "producers.npy")
-    return Producers(partition.day, ids, np.load(partition.path / "producers.npy"))
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A day in the coordinates of its space. anchor: the day whose coordinates these are."""
-
-    producers: Producers
-    rotation: np.ndarray  # (k, k)
-    anchor: date
-    facts: dict[str, float | int]
-
-
-def place(own: Producers, anchor: Producers, min_cosine: float) -> Placed:
-    """Rotate the day to its anchor, or to its own canonical axes if it is too far from the anchor.
-
-    Too far: the mean cosine of the shared producers is below `min_cosine`.
+    producer_ids: (m,) bytes, in the order of the matrix; producers: (m, k) float32; sides: both
+    sides as the reference takes them.
     """
-    # The anchor is on its canonical axes, so that a space does not depend on the solver or its
-    # seed (docs/decisions/0010).
-    anchor_axes = canonical_axes(anchor.vectors)
-    reference = rotated(anchor, anchor_axes)
-    if own.day == anchor.day:
-        return Placed(reference, anchor_axes, anchor.day, compared(reference, reference, "anchor"))
-    rows, reference_rows = shared(own, reference)
-    rotation = procrustes(own.vectors[rows], reference.vectors[reference_rows])
-    turned = rotated(own, rotation)
-    facts = compared(turned, reference, "anchor")
-    unaligned = compared(own, reference, "anchor")
-    facts["cosine_to_anchor_unaligned"] = unaligned["cosine_to_anchor"]
-    if facts["cosine_to_anchor"] >= min_cosine:
-        return Placed(turned, rotation, anchor.day, facts)
-    own_axes = canonical_axes(own.vectors)
-    return Placed(rotated(own, own_axes), own_axes, own.day, facts)
+
+    producer_ids: np.ndarray
+    producers: np.ndarray
+    sides: Sides
+
+    @classmethod
+    def load(cls, matrix: Path, embed: Path) -> Factors:
+        """Read the partitions of `matrix` and `embed`."""
+        ids = np.load(matrix / "producers.npy")
+        vectors = np.load(embed / "producers.npy")
+        sides = {
+            "consumer": load_consumers(matrix / "fitted", embed / "consumers"),
+            "producer": Entities.of_day(ids, vectors, np.load(matrix / "column_sums.npy")),
+        }
+        return cls(ids, vectors, sides)
 
 
-def rotated(producers: Producers, rotation: np.ndarray) -> Producers:
-    """The producers in other coordinates."""
-    vectors = (producers.vectors @ rotation).astype(np.float32)
-    return Producers(producers.day, producers.ids, vectors)
+def load_consumers(fitted: Path, vectors: Path) -> Entities:
+    """The fitted consumers, at most MOST of them; only the vectors of these are read."""
+    homes = sorted(fitted.glob("block-*"))
+    blocks = [load_block(home) for home in homes]
+    all_hashes = np.concatenate([hashes(np.asarray(block.ids)) for block in blocks])
+    limit = all_hashes.max()
+    if len(all_hashes) > MOST:
+        limit = np.partition(all_hashes, MOST)[MOST - 1]
+    parts: list[tuple[np.ndarray, ...]] = []
+    for home, block in zip(homes, blocks, strict=True):
+        rows = np.flatnonzero(hashes(np.asarray(block.ids)) <= limit)
+        strengths = np.add.reduceat(np.append(block.strengths, 0.0), block.indptr[:-1])
+        strengths[np.diff(block.indptr) == 0] = 0.0  # `reduceat` gives the next value for these
+        of_block = np.load(vectors / f"{home.name}.npy", mmap_mode="r", allow_pickle=False)
+        parts.append((block.ids[rows], of_block[rows], strengths[rows]))
+    ids, chosen, strengths = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Entities.of_day(ids, chosen, strengths)
 
 
-def shared(a: Producers, b: Producers) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in a and rows in b of the ids that both have, in the same order."""
-    _, rows_a, rows_b = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
-    return rows_a, rows_b
+# How much the vectors have changed
 
 
-def compared(own: Producers, other: Producers, day: str) -> dict[str, float | int]:
-    """How close the vectors of shared producers are. day: "anchor" or "previous"."""
-    rows, other_rows = shared(own, other)
-    a = own.vectors[rows]
-    b = other.vectors[other_rows]
+def changes(
+    mine: Entities, joined: Comparison, earlier: list[Partition], day: date
+) -> dict[str, float]:
+    """The figures of the producers against their vectors of some earlier days of the space.
+
+    mine: the day's producers in coordinates of their own.
+    """
+    held_out = joined.rotations.held_out(mine.vectors, folds(mine.ids))
+    facts: dict[str, float] = {}
+    for partition in earlier:
+        if partition.facts["space"] != joined.keyframe.space:
+            continue
+        others = producers_of(partition)
+        rows, other_rows = shared_rows(mine.ids, others.ids)
+        if partition.day == joined.keyframe.day:
+            name = "previous"
+            facts |= yardsticks(mine, others)
+            facts["shared_with_previous"] = len(rows) / max(len(mine.ids), 1)
+            facts["overlap10_with_previous"] = neighbour_overlap(
+                mine.vectors[rows], others.vectors[other_rows], 10, NEIGHBOURS_OF
+            )
+        else:
+            name = f"{(day - partition.day).days}_days_ago"
+        facts[f"cosine_to_{name}"] = mean_cosine(held_out[rows], others.vectors[other_rows])
+    return facts
+
+
+def producers_of(partition: Partition) -> Entities:
+    """The producers of an aligned day, all of weight 1."""
+    ids = np.load(partition.path / "ids.npy")
+    vectors = np.load(partition.path / "producers.npy")
+    return Entities.of_day(ids, vectors, np.ones(len(ids)))
+
+
+def yardsticks(mine: Entities, others: Entities) -> dict[str, float]:
+    """What another rotation would reach at best, and what pairs at random reach."""
+    shared = pairs({"producer": mine}, {"producer": directions(others)})
+    if len(shared) < FEW:
+        return {}
+    judgement = judge(shared, Rotations.of(shared))
     return {
-        f"shared_with_{day}": len(rows) / len(own.ids),
-        f"cosine_to_{day}": mean_cosine(a, b),
-        f"residual_to_{day}": relative_residual(a, b),
-        f"overlap10_with_{day}": neighbour_overlap(a, b, 10),
+        "cosine_by_best_rotation": judgement.cosine,
+        "cosine_by_chance": judgement.chance,
     }
 
 
-def plot_cosines(placed: Placed, own: Producers, anchor: Producers, path: Path) -> None:
-    """Cosine of each shared producer to the anchor's vector, before and after the rotation."""
-    reference = rotated(anchor, canonical_axes(anchor.vectors))
-    rows, reference_rows = shared(own, reference)
-    target = reference.vectors[reference_rows]
-
-    def cosines(vectors: np.ndarray) -> np.ndarray:
-        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(target, axis=1)
-        known = norms > 0  # the cosine to a vector of zeros is undefined
-        return np.sum(vectors * target, axis=1)[known] / norms[known]
-
-    bins = np.linspace(-1, 1, 81)
-    with figure(path, f"{own.day} against {anchor.day}") as axes:
-        for producers, label in ((own, "as factorised"), (placed.producers, "aligned")):
-            values = cosines(producers.vectors[rows])
-            axes.hist(values, bins=bins, histtype="stepfilled", alpha=0.6, label=label)
-        axes.set(xlabel="cosine to the anchor's vector of the same producer", ylabel="producers")
+def draw(judgement: Judgement, day: date, path: Path) -> None:
+    """The agreement of each direction with the reference, the strongest first."""
+    numbers = np.arange(1, len(judgement.correlations) + 1)
+    title = f"{day}: {np.count_nonzero(judgement.stable)} of {len(numbers)} directions are stable"
+    with figure(path, title) as axes:
+        for stable, label in ((True, "stable"), (False, "no better than chance")):
+            chosen = judgement.stable == stable
+            axes.bar(numbers[chosen], judgement.correlations[chosen], label=label)
+        axes.axhline(0, color="black", linewidth=1)
+        axes.set(xlabel="direction, the strongest first", ylabel="rank correlation, held out")
         axes.legend()

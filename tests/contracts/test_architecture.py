@@ -15,7 +15,6 @@ OURS = ("dags", "embeddings", "jobs", "models", "perf", "tests")
 # other: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` are loaded by commands.
 MAY_IMPORT = {
     "dags": {"jobs.errors", "jobs.local", "jobs.pipeline", "jobs.settings", "jobs.spark"},
-    "embeddings.align": set(),
     "embeddings.benchmarks": set(),
     "embeddings.blocks": {"embeddings.kernels"},
     "embeddings.durable": set(),
@@ -34,6 +33,7 @@ MAY_IMPORT = {
         "embeddings.fold_in",
         "embeddings.lookalike",
     },
+    "embeddings.spaces": set(),
     "jobs.checks": {"jobs.lake", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {"embeddings.registry", "jobs.lake", "models"},
@@ -63,11 +63,11 @@ MAY_IMPORT = {
     "jobs.plots": set(),
     "jobs.plugins": set(),
     "jobs.reports": {
-        "embeddings.align",
         "embeddings.benchmarks",
         "embeddings.embedders",
         "embeddings.fold_in",
         "embeddings.kernels",
+        "embeddings.spaces",
         "jobs.errors",
         "jobs.features",
         "jobs.lake",

@@ -42,7 +42,7 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
         staging.facts |= {"trusted": True, "reason": "", "rows_impressions": 1}
         (staging.path / "impressions").mkdir()
         (staging.path / "impressions" / "part-00000.parquet").write_text(f"rows of {day}")
-    space = {"space": "space", "anchor": str(anchor)}
+    space = {"space": "space", "anchor": str(anchor), "left": ""}
     for step in ("matrix", "embed", "align", "fold_in", "lookalike"):
         with writing(settings, step, day) as staging:
             staging.facts |= space

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.reports.alignment import with_random_signs
-from jobs.reports.daily_versions import align_to_first, daily_versions, fit_version
+from jobs.reports.daily_versions import align, daily_versions, fit_version
 from jobs.reports.methods import SVD
 
 
@@ -23,9 +23,9 @@ def test_consumers_hidden_from_the_fit_are_folded_in(small_settings, log):
 
 def test_alignment_keeps_products_and_undoes_random_signs(small_settings, log):
     versions = daily_versions(log, SVD(4), small_settings, 0, print)
-    aligned = align_to_first(with_random_signs(versions, seed=3))
+    aligned = align(with_random_signs(versions, seed=3))
     for before, after in zip(versions, aligned, strict=True):
         products = before.consumers @ before.producers.T
         np.testing.assert_allclose(after.consumers @ after.producers.T, products, atol=1e-5)
-    expected = align_to_first(versions)[2].producers
+    expected = align(versions)[2].producers
     np.testing.assert_allclose(aligned[2].producers, expected, atol=1e-5)

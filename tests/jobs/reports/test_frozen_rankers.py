@@ -7,7 +7,7 @@ import pytest
 
 from jobs.errors import EvergreenError
 from jobs.reports import alignment
-from jobs.reports.daily_versions import Version, align_to_first, daily_versions
+from jobs.reports.daily_versions import align, daily_versions, without_vectors
 from jobs.reports.frozen_rankers import AUC_RESAMPLES, RankingDays, ScoredRows
 from jobs.reports.methods import SVD
 from models.metrics import auc
@@ -44,7 +44,7 @@ def test_concatenated_rows_can_be_chosen_again():
 
 def test_the_frozen_version_is_the_aligned_one_at_age_one(small_settings, log):
     days = RankingDays.from_log(log, small_settings, 0, longest=3)
-    versions = align_to_first(daily_versions(log, SVD(4), small_settings, 0, print))
+    versions = align(daily_versions(log, SVD(4), small_settings, 0, print))
     served = {"unaligned": versions[::-1], "aligned": versions}
     by_age = alignment.scores_by_age(days, 2, served, days.scores_without_vectors(2))
     assert sorted(by_age) == [1, 2, 3]
@@ -55,8 +55,7 @@ def test_the_frozen_version_is_the_aligned_one_at_age_one(small_settings, log):
 
 def test_zero_vectors_give_the_scores_of_no_vectors(small_settings, log):
     days = RankingDays.from_log(log, small_settings, 0, longest=3)
-    n, m = log.shape
-    zeros = Version(np.zeros((n, 4), np.float32), np.zeros((m, 4), np.float32), np.ones(n, bool))
+    zeros = without_vectors(log, 4)
     baseline = days.scores_without_vectors(2)
     by_age = alignment.scores_by_age(days, 2, {"aligned": [zeros] * 5}, baseline)
     np.testing.assert_array_equal(by_age[2].scores["aligned"], by_age[2].scores["no vectors"])

@@ -1,0 +1,163 @@
+"""The reference of a space: where each consumer and producer has been, as a running mean.
+
+Every day is rotated to the reference that the day before it left, and leaves one that it has become
+a part of. An error of one day's rotation is averaged away, where a chain from day to day would add
+all of them up (docs/decisions/0010).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from embeddings.spaces.rotation import FOLDS, Pairs
+from embeddings.spaces.similarity import unit_rows
+
+SIDES = ("consumer", "producer")
+MEMORY = 0.99  # of an entity's weight, kept from one day to the next
+FORGOTTEN = 0.1  # the weight below which an entity is dropped; a single engagement has 1
+MOST = 100_000  # entities remembered of each side: far more than a rotation needs
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Some consumers or producers, with a vector and a weight each.
+
+    ids: (n,) bytes, sorted; vectors: (n, k) float32; weights: (n,) float32, > 0.
+    """
+
+    ids: np.ndarray
+    vectors: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of_day(cls, ids: np.ndarray, vectors: np.ndarray, strengths: np.ndarray) -> Entities:
+        """The entities of one day that have a vector. strengths: (n,), the sum of each one's.
+
+        The weight is √strength: a vector of few engagements is mostly noise.
+        """
+        known = np.flatnonzero(vectors.any(axis=1) & (strengths > 0))
+        if len(known) > MOST:
+            # The same ones every day, as far as they are there.
+            known = np.sort(known[np.argsort(hashes(ids[known]), kind="stable")[:MOST]])
+        known = known[np.argsort(ids[known], kind="stable")]
+        weights = np.sqrt(strengths[known]).astype(np.float32)
+        return cls(ids[known], np.asarray(vectors[known], dtype=np.float32), weights)
+
+    def rotated(self, rotation: np.ndarray) -> Entities:
+        """In other coordinates. rotation: (k, k)."""
+        vectors = (self.vectors @ rotation.astype(np.float32)).astype(np.float32)
+        return Entities(self.ids, vectors, self.weights)
+
+    def chosen(self, rows: np.ndarray) -> Entities:
+        return Entities(self.ids[rows], self.vectors[rows], self.weights[rows])
+
+
+Sides = dict[str, Entities]  # by SIDES
+
+
+def pairs(day: Sides, reference: Sides) -> Pairs:
+    """The entities that both have, each weighted by its less certain vector: w W / (w + W).
+
+    Of the day's vectors only the directions count; the reference holds directions, or means of
+    them.
+    """
+    parts = []
+    for number, side in enumerate(SIDES):
+        if side in day and side in reference:
+            parts.append(pairs_of_side(day[side], reference[side], number))
+    return Pairs.concatenated(parts)
+
+
+def pairs_of_side(a: Entities, b: Entities, number: int) -> Pairs:
+    """The shared entities of one side. number: of the side, which tells its groups apart."""
+    rows_a, rows_b = shared_rows(a.ids, b.ids)
+    w, other = a.weights[rows_a], b.weights[rows_b]
+    return Pairs(
+        day=unit_rows(a.vectors[rows_a]),
+        # A mean of directions is the shorter, the less they agree: it pulls less.
+        reference=b.vectors[rows_b],
+        weights=w * other / (w + other),
+        group=number * FOLDS + folds(a.ids[rows_a]),
+    )
+
+
+def shared_rows(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in a and rows in b of the ids that both have, in the order of the ids. Both sorted."""
+    if not len(b):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    place = np.minimum(np.searchsorted(b, a), len(b) - 1)
+    rows = np.flatnonzero(b[place] == a)
+    return rows, place[rows]
+
+
+def first_reference(day: Sides) -> Sides:
+    """The reference that the first day of a space leaves. day: in the coordinates of the space."""
+    return {side: directions(entities) for side, entities in day.items()}
+
+
+def continued(reference: Sides, day: Sides, days: int, memory: float = MEMORY) -> Sides:
+    """The reference after another day. days: since the day that left the reference.
+
+    With the weights W of the reference and w of the day, W ← γW + w; a vector becomes the mean of
+    directions by these weights, and is shorter than 1 where they disagree.
+    """
+    after = {}
+    for side, entities in day.items():
+        after[side] = remembered(reference[side], directions(entities), memory**days)
+    return after
+
+
+def directions(entities: Entities) -> Entities:
+    """The same with vectors of length 1."""
+    return Entities(entities.ids, unit_rows(entities.vectors), entities.weights)
+
+
+def remembered(old: Entities, new: Entities, kept: float) -> Entities:
+    """The weighted mean of both. kept: share of the old weight that is left."""
+    ids = np.union1d(old.ids, new.ids)
+    weights = np.zeros(len(ids), np.float32)
+    sums = np.zeros((len(ids), new.vectors.shape[1]), np.float32)
+    for entities, share in ((old, kept), (new, 1.0)):
+        rows = np.searchsorted(ids, entities.ids)
+        part = (share * entities.weights).astype(np.float32)
+        weights[rows] += part
+        sums[rows] += part[:, None] * entities.vectors
+    rows = np.flatnonzero(weights >= FORGOTTEN)
+    if len(rows) > MOST:
+        rows = np.sort(rows[np.argsort(hashes(ids[rows]), kind="stable")[:MOST]])
+    return Entities(ids[rows], sums[rows] / weights[rows, None], weights[rows])
+
+
+def identity(reference: Sides) -> str:
+    """The digest of a reference: what its ids, vectors and weights are, in hexadecimal."""
+    digest = hashlib.sha256()
+    for side in SIDES:
+        for name, array in vars(reference[side]).items():
+            digest.update(f"{side}/{name}/{array.dtype}/{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def folds(ids: np.ndarray) -> np.ndarray:
+    """The fold of each id, (n,) int64: the same on every day."""
+    return (hashes(ids) % np.uint64(FOLDS)).astype(np.int64)
+
+
+def hashes(ids: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each id, (n,) uint64; the width of the array makes no difference.
+
+    ids: (n,) bytes. FNV-1a, then the finaliser of SplitMix64, which spreads what differs in the
+    last byte over all bits.
+    """
+    width = ids.dtype.itemsize
+    characters = np.ascontiguousarray(ids).view(np.uint8).reshape(len(ids), width)
+    found = np.full(len(ids), 0xCBF29CE484222325, np.uint64)
+    for column in characters.T:
+        step = (found ^ column) * np.uint64(0x100000001B3)
+        found = np.where(column != 0, step, found)  # 0 fills shorter ids
+    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return found ^ (found >> np.uint64(31))
