@@ -37,11 +37,19 @@ def engagement_settings(home: Path) -> Settings:
     )
 
 
-def random_day(seed: int, n: int = 400) -> list[Engagement]:
-    """A heavy-tailed day of likes and follows."""
+def random_day(seed: int, n: int = 400, tastes: int = 0) -> list[Engagement]:
+    """A heavy-tailed day of likes and follows.
+
+    Four groups of consumers mostly engage with ten producers each. tastes: other groups of both.
+    """
     rng = np.random.default_rng(seed)
+    liking = np.random.default_rng(1000 + tastes)
+    group = liking.integers(0, 4, 60)
+    liked = liking.permutation(40).reshape(4, 10)
     consumers = rng.zipf(1.4, n) % 60
-    producers = rng.zipf(1.3, n) % 40
+    popularity = rng.zipf(1.3, n)
+    of_group = liked[group[consumers], popularity % 10]
+    producers = np.where(rng.random(n) < 0.8, of_group, popularity % 40)
     kinds = rng.choice(["like", "follow"], n)
     rows = zip(consumers, producers, kinds, strict=True)
     return [(f"c{consumer}", f"p{producer}", kind) for consumer, producer, kind in rows]

@@ -15,6 +15,7 @@ from engagement_lake import DAYS, arrays, commit_day, engagement_settings, rando
 from embeddings.blocks import load_blocks
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.shards import open_shards
+from embeddings.spaces.similarity import neighbour_overlap
 from jobs.errors import EvergreenError
 from jobs.pipeline.running import ensure
 from jobs.settings import Settings
@@ -27,15 +28,11 @@ STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "publish")
 @pytest.fixture(scope="module", params=["svd", "als"])
 def published(request, tmp_path_factory, spark):
     """Settings of three days that went through all steps; read-only."""
-    settings = near(tmp_path_factory.mktemp(request.param), request.param)
+    settings = engagement_settings(tmp_path_factory.mktemp(request.param))
+    settings = changed(settings, embedding={"method": request.param})
     commit_days(settings)
     run_all(spark, settings)
     return settings
-
-
-def near(home: Path, method: str) -> Settings:
-    """All days of the log stay in one space."""
-    return changed(engagement_settings(home), embedding={"method": method, "min_cosine": -1.0})
 
 
 @pytest.fixture
@@ -60,8 +57,8 @@ def changed(settings: Settings, **sections: dict) -> Settings:
     return settings.model_copy(update=sections)
 
 
-def commit_days(settings: Settings, seeds: tuple[int, ...] = (0, 1, 2)) -> list:
-    days = [random_day(seed) for seed in seeds]
+def commit_days(settings: Settings, tastes: tuple[int, ...] = (0, 0, 0)) -> list:
+    days = [random_day(seed, tastes=each) for seed, each in enumerate(tastes)]
     for day, rows in zip(DAYS, days, strict=True):
         commit_day(settings, day, rows)
     return days
@@ -172,55 +169,84 @@ def test_more_tasks_than_cores_are_refused_with_the_remedy(spark, published, tmp
         embed.run(spark, greedy, DAYS[0])
 
 
-def test_a_day_too_far_from_the_anchor_opens_a_space_and_the_next_days_follow(
+def test_a_day_unlike_those_before_opens_a_space_and_the_next_days_follow(
     spark, svd_settings, caplog
 ):
-    """Day two is about something else; day three equals day two."""
-    far = changed(svd_settings, matrix={"window_days": 1}, embedding={"min_cosine": 0.95})
-    commit_days(far, (0, 1, 1))
+    """From the second day on, everybody likes something else."""
+    alone = changed(svd_settings, matrix={"window_days": 1, "producers": 40})
+    commit_days(alone, (0, 1, 1))
     with caplog.at_level(logging.WARNING):
-        run_all(spark, far)
-    anchors = [far.lake.get("align", day).facts["anchor"] for day in DAYS]
-    assert anchors == [str(DAYS[0]), str(DAYS[1]), str(DAYS[1])]
-    spaces = [version.space for version in far.open_registry().versions("author")]
+        run_all(spark, alone)
+    facts = [alone.lake.get("align", day).facts for day in DAYS]
+    assert [each["anchor"] for each in facts] == [str(DAYS[0]), str(DAYS[1]), str(DAYS[1])]
+    assert [each["reference_days"] for each in facts] == [1, 1, 2]
+    spaces = [version.space for version in alone.open_registry().versions("author")]
     assert spaces[0] != spaces[1] == spaces[2]
     assert f"{DAYS[1]} OPENS A NEW SPACE" in caplog.text
     assert f"{DAYS[2]} OPENS" not in caplog.text
+    # So that day three might have gone back.
+    assert f"align/{DAYS[0]}" in alone.lake.get("align", DAYS[2]).inputs
 
 
-def test_a_version_reports_its_distance_to_anchor_and_previous_day(published):
-    first, last = (published.open_registry().version("author", day) for day in (DAYS[0], DAYS[2]))
-    assert first.lineage["metrics"]["cosine_to_anchor"] == pytest.approx(1.0)
-    assert first.lineage["metrics"]["overlap10_with_anchor"] == 1.0
-    for figure in ("cosine_to", "residual_to", "overlap10_with", "shared_with"):
-        assert {f"{figure}_anchor", f"{figure}_previous"} <= last.lineage["metrics"].keys()
+def test_after_an_odd_day_the_space_before_it_goes_on(spark, svd_settings):
+    alone = changed(svd_settings, matrix={"window_days": 1, "producers": 40})
+    commit_days(alone, (0, 1, 0))
+    run_all(spark, alone)
+    facts = [alone.lake.get("align", day).facts for day in DAYS]
+    assert facts[0]["space"] == facts[2]["space"] != facts[1]["space"]
+    assert facts[2]["reference_days"] == 2
+    # Compared with the last day of its space, not with the odd one.
+    assert facts[2]["cosine_by_chance"] < facts[2]["cosine_to_previous"]
+    assert facts[2]["cosine_to_previous"] <= facts[2]["cosine_by_best_rotation"] + 0.05
 
 
-def test_what_a_version_reports_is_about_its_published_vectors(published):
-    """The cosine before the rotation is a fact of the step alone."""
-    facts = published.lake.get("align", DAYS[2]).facts
-    version = published.open_registry().version("author", DAYS[2])
-    assert "cosine_to_anchor_unaligned" in facts
-    assert "cosine_to_anchor_unaligned" not in version.lineage["metrics"]
+def test_a_space_is_named_by_its_reference_and_not_by_the_settings(spark, svd_settings, tmp_path):
+    """The same settings on two logs open two spaces."""
+    names = []
+    for seed in (0, 1):
+        settings = svd_settings.model_copy(update={"home": tmp_path / str(seed)})
+        commit_day(settings, DAYS[0], random_day(seed))
+        for step in (matrix, embed, align):
+            step.run(spark, settings, DAYS[0])
+        names.append(settings.lake.get("align", DAYS[0]).facts["space"])
+    assert names[0] != names[1]
+    assert all(name.startswith(f"author-{DAYS[0]}-") for name in names)
 
 
 def test_the_figures_of_alignment_by_hand(published):
-    """Residual and cosine of the shared producers, from the published vectors alone."""
+    """Against the published vectors alone; the held-out cosine is below that of all producers."""
     registry = published.open_registry()
     tables = [
         registry.load(registry.version("author", day)).entities["producer"]
-        for day in (DAYS[0], DAYS[2])
+        for day in (DAYS[1], DAYS[2])
     ]
-    anchor, mine = (dict(zip(t.ids[:], t.vectors[:], strict=True)) for t in tables)
-    common = sorted(anchor.keys() & mine.keys())
-    a, b = np.array([anchor[i] for i in common]), np.array([mine[i] for i in common])
+    before, mine = (dict(zip(t.ids[:], t.vectors[:], strict=True)) for t in tables)
+    common = sorted(before.keys() & mine.keys())
+    a, b = np.array([before[i] for i in common]), np.array([mine[i] for i in common])
     metrics = registry.version("author", DAYS[2]).lineage["metrics"]
-    assert metrics["shared_with_anchor"] == pytest.approx(len(common) / len(mine))
-    assert metrics["residual_to_anchor"] == pytest.approx(
-        np.linalg.norm(b - a) / np.linalg.norm(a), rel=1e-5
-    )
+    assert metrics["shared_with_previous"] == pytest.approx(len(common) / len(mine))
+    assert metrics["overlap10_with_previous"] == pytest.approx(neighbour_overlap(a, b))
     cosines = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
-    assert metrics["cosine_to_anchor"] == pytest.approx(np.mean(cosines), rel=1e-4)
+    assert 0 < metrics["cosine_to_previous"] <= np.mean(cosines)
+
+
+def test_each_day_leaves_the_mean_of_the_directions_until_then(published):
+    """Of the producers that are there on all days: 0.99^2, 0.99 and 1 times √(column sum)."""
+    total: dict[bytes, np.ndarray] = {}
+    for age, day in zip((2, 1, 0), DAYS, strict=True):
+        aligned = published.lake.get("align", day).path
+        sums = np.load(published.lake.get("matrix", day).path / "column_sums.npy")
+        vectors = np.load(aligned / "producers.npy")
+        for name, vector, strength in zip(np.load(aligned / "ids.npy"), vectors, sums, strict=True):
+            weight = 0.99**age * np.sqrt(strength)
+            part = weight * np.append(vector / np.linalg.norm(vector), 1.0)
+            total[name] = total.get(name, 0.0) + part
+    left = published.lake.get("align", DAYS[2]).path / "reference" / "producer"
+    ids, vectors, weights = (np.load(left / f"{n}.npy") for n in ("ids", "vectors", "weights"))
+    assert sorted(total) == ids.tolist()
+    expected = np.array([total[name] for name in ids.tolist()])
+    np.testing.assert_allclose(weights, expected[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(vectors, expected[:, :-1] / expected[:, -1:], atol=1e-5)
 
 
 def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revision(
