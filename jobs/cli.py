@@ -322,5 +322,30 @@ def alignment(seed: Seed = 0, out: Out = None) -> None:
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 
+@experiment.command()
+def space(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="EVERGREEN_DATA",
+            exists=True,
+            file_okay=False,
+            help="The folder with CollegeMsg, email-Eu-core and Globo, which are left out without.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Measure how long vectors of different days stay comparable, on public and simulated logs.
+
+    Example: evergreen experiment space --data ~/data --out /tmp/space
+    """
+    from jobs.reports.spaces import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data, seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 if __name__ == "__main__":
     app()

@@ -73,7 +73,7 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     if as_json:
         return _print_json(described)
     columns = ("version", "current", "alias", "dim", "consumers", "folded", "producers", "digest")
-    # Several, in order of first use, if a day was too far from the anchor and opened a new space.
+    # Several, in order of first use, if a day had nothing in common with those before it.
     spaces = dict.fromkeys(version["space"] for version in described)
     caption = f"of {name} in space {', then '.join(spaces)}"
     return _print_table(columns, map(_version_row, described), caption)

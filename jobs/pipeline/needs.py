@@ -7,6 +7,8 @@ names as `optional`, and a generator is answered whether it is there:
     if (yield optional("gate", earlier)):
         ...  # gate/earlier can be read now
 
+What it reads where it is there, and does not have computed for it, it names as `if_there`.
+
 So one day's trouble does not stop the days after it: they are computed without what it lacks.
 """
 
@@ -26,6 +28,10 @@ class Optional(tuple[str, date]):
     """A need that the step can do without; equal to the one that it cannot do without."""
 
 
+class IfThere(Optional):
+    """An optional need that is not computed where it is missing."""
+
+
 class Undecided(Exception):
     """Whether a need is there cannot be said before it is judged, or computed."""
 
@@ -37,6 +43,20 @@ class Undecided(Exception):
 def optional(step: str, day: date) -> Need:
     """For `needs`: a partition that the step can do without."""
     return Optional((step, day))
+
+
+def if_there(step: str, day: date) -> Need:
+    """For `needs`: a partition that the step reads where it is there.
+
+    It must be an input of an earlier need, directly or by way of others: it is then missing only
+    where it could not be computed or has been deleted, whatever the order of the days.
+    """
+    return IfThere((step, day))
+
+
+def is_computed(need: Need) -> bool:
+    """Is a need computed where it is missing?"""
+    return not isinstance(need, IfThere)
 
 
 def is_optional(need: Need) -> bool:

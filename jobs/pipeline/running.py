@@ -17,7 +17,7 @@ from jobs.errors import EvergreenError, Skip, UntrustedDay
 from jobs.lake.store import Partition
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
-from jobs.pipeline.needs import Need, Undecided, available, is_optional
+from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
 from jobs.pipeline.plan import (
     EMBEDDING_STEPS,
     RANKER_STEPS,
@@ -166,6 +166,8 @@ def require_needs(
     """
 
     def there(need: Need) -> bool:
+        if not is_computed(need):
+            return known.current(*need) is not None
         if need not in tried and known.current(*need) is None:
             raise Undecided(need)
         reason = tried.get(need)

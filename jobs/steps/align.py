@@ -52,7 +52,7 @@ from embeddings.spaces.reference import (
 from embeddings.spaces.rotation import Rotations
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
 from jobs.lake.store import Partition
-from jobs.pipeline.needs import Need, Needs, optional
+from jobs.pipeline.needs import Need, Needs, if_there, optional
 from jobs.pipeline.plan import Reads, anchor_day, reads, recording, trusted
 from jobs.plots import figure
 from jobs.settings import Settings, days_between
@@ -110,7 +110,7 @@ def needs(settings: Settings, day: date) -> Needs[None]:
     for earlier in days_to_follow(settings, day):
         if (yield from needs_to_follow(settings, earlier)):
             for other in to_compare(settings, settings.lake.get("align", earlier), day):
-                yield optional(*other)
+                yield if_there(*other)
             return
 
 

@@ -1,0 +1,246 @@
+"""Experiment: one space for months.
+
+How long do vectors of different days stay comparable, on public logs, the log of the settings and
+simulated ones? Three questions, a table each:
+
+    spaces     how many spaces are opened, and is a break that was planted found on its day?
+    ages       cosine of a producer's vectors of two days, so and so many days apart, for producers
+               that had no part in any rotation: by the reference of the space, by a chain from day
+               to day, by a fixed first day, and by the best rotation of these two days
+    readers    a linear reader of engagements, fitted once and served later days' vectors, against
+               one that is fitted again on them, and against vectors that are not renewed
+    truth      the same for a reader of simulated tastes, over a year with newcomers every day
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from embeddings.benchmarks.intervals import user_bootstrap, weighted_mean
+from embeddings.spaces.placement import Placed
+from embeddings.spaces.reference import Entities, Sides, folds, shared_rows
+from jobs.plots import figure, panels
+from jobs.reports.daily_factors import (
+    HELD_OUT,
+    Day,
+    best_rotation,
+    best_rotation_of_directions,
+    by_anchor,
+    by_chain,
+    by_reference,
+    days_of,
+    learners,
+    placements,
+)
+from jobs.reports.methods import SVD
+from jobs.reports.readers import reader_rows, truth_rows
+from jobs.reports.report import Report, Row, column_of, progress_bar, select
+from jobs.reports.streams import READERS, Stream, public_stream, simulated_stream
+from jobs.settings import Settings
+from simulation.world import World
+
+SEEDS = 3
+DIM = 32
+AGES = (1, 7, 30, 90, 180)
+WINDOWS = {"CollegeMsg": (14, 28), "email-Eu-core": (14, 28), "Globo": (3,)}
+PAIRS = 40  # of days at each age
+RESAMPLES = 200
+REFERENCE, CHAIN, ANCHOR = "reference", "chain", "fixed day"
+BEST, BEST_DIRECTIONS = "best rotation", "best rotation of directions"
+WAYS: dict[str, Callable[[list[Day], bool], list[np.ndarray]]] = {
+    REFERENCE: by_reference,
+    CHAIN: by_chain,
+    ANCHOR: by_anchor,
+}
+COLOURS = {
+    REFERENCE: "tab:green",
+    CHAIN: "tab:orange",
+    ANCHOR: "tab:red",
+    BEST: "black",
+    BEST_DIRECTIONS: "grey",
+}
+YEAR = World(new_consumers=0.01, new_producers=0.03)
+SIMULATED = {
+    "stationary": (World(), 200, 7),
+    "drifting": (World(drift=0.02, new_consumers=0.005, new_producers=0.01), 200, 7),
+}
+BREAK = 60  # number of the day on which a break is planted
+
+
+def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = None) -> Report:
+    """Write the tables spaces, ages, readers and truth, and their pictures."""
+    report = Report(settings, "space", seed, folder)
+    spaces: list[Row] = []
+    ages: list[Row] = []
+    readers: list[Row] = []
+    truth: list[Row] = []
+    streams = [public_stream(name, data) for name in READERS]
+    report.warn([each for each in streams if isinstance(each, str)])
+    public = [each for each in streams if isinstance(each, Stream)]
+    n_runs = sum(len(WINDOWS[stream.name]) for stream in public) + len(SIMULATED) + 2
+    with progress_bar("space", SEEDS * n_runs) as progress:
+        for number in range(seed, seed + SEEDS):
+            cases = [(stream, window) for stream in public for window in WINDOWS[stream.name]]
+            for name, (world, n_days, window) in SIMULATED.items():
+                cases.append((simulated_stream(name, world, n_days, number), window))
+            for stream, window in cases:
+                progress(f"{stream.name}, window of {window} days, seed {number}")
+                days = list(days_of(stream, window, SVD(DIM, 1.0), number))
+                base: Row = {"log": stream.name, "window": window, "seed": number}
+                spaces.append(base | spaces_row(placements(days)))
+                ages += [base | row for row in age_rows(days, number)]
+                readers += [base | row for row in reader_rows(stream, days, number)]
+            progress(f"planted breaks, seed {number}")
+            spaces += [{"seed": number} | row for row in break_rows(public, number)]
+            progress(f"a simulated year, seed {number}")
+            truth += truth_rows(simulated_stream("year", YEAR, 365, number), WAYS, number)
+    report.table("spaces", spaces)
+    report.table("ages", ages)
+    report.table("readers", readers)
+    report.table("truth", truth)
+    draw_ages(report.picture("ages"), ages)
+    draw_truth(report.picture("truth"), truth)
+    for row in ages:
+        report.add_figures(f"{row['log']}_{row['window']}_{row['seed']}_age{row['age']}", row)
+    report.track()
+    return report
+
+
+# Spaces
+
+
+def spaces_row(found: list[Placed]) -> Row:
+    """How many spaces were opened after the first, and how clear the decisions were."""
+    judgements = [each.compared[-1].judgement for each in found if each.joined]
+    opened = [each for each in found[1:] if each.opened]
+    return {
+        "days": len(found),
+        "opened": len(opened),
+        "opened on day": ", ".join(
+            str((each.keyframe.day - found[0].keyframe.day).days) for each in opened
+        ),
+        "least deviation": float(min(judgement.deviation for judgement in judgements)),
+        "stable rank": float(np.median([judgement.stable.sum() for judgement in judgements])),
+    }
+
+
+def break_rows(public: list[Stream], seed: int) -> list[Row]:
+    """Breaks that were planted on day BREAK after the first.
+
+    In real logs every entity takes another's id from then on, as when ids are issued anew. In a
+    simulated one, of which each day is fitted alone, all tastes and topics are drawn anew, while
+    popularity and activity stay.
+    """
+    rows: list[Row] = []
+    for stream in public:
+        window = WINDOWS[stream.name][0]
+        planted = min(BREAK, len(stream.days) // 2)
+        days = list(days_of(stream, window, SVD(DIM, 1.0), seed))[: 2 * planted]
+        renamed = [*days[:planted], *(with_other_ids(day, seed) for day in days[planted:])]
+        row: Row = {"log": f"{stream.name}, other ids from day {planted} on", "window": window}
+        rows.append(row | spaces_row(placements(renamed)))
+    world = World(engagements=12.0, breaks=(BREAK,))
+    stream = simulated_stream("simulated", world, 2 * BREAK, seed)
+    days = list(days_of(stream, 1, SVD(DIM, 1.0), seed))
+    row = {"log": f"simulated, other tastes from day {BREAK} on", "window": 1}
+    return [*rows, row | spaces_row(placements(days))]
+
+
+def with_other_ids(day: Day, seed: int) -> Day:
+    """Every id replaced by another one of the same kind, the same on each day."""
+    sides: Sides = {}
+    for side, entities in day.sides.items():
+        numbers = entities.ids.astype(np.int64)
+        # A fixed permutation of all numbers below a prime that is larger than any of them.
+        other = (numbers * (7919 + seed) + 104_729) % 1_000_003
+        order = np.argsort(other)
+        ids = np.array([b"%010d" % number for number in other[order]], dtype="S10")
+        sides[side] = Entities(ids, entities.vectors[order], entities.weights[order])
+    return Day(day.number, sides)
+
+
+# Ages
+
+
+def age_rows(days: list[Day], seed: int) -> list[Row]:
+    """The cosines of held-out producers at every age that the stream has."""
+    rotations = {way: find(days, True) for way, find in WAYS.items()}
+    rows = []
+    for age in AGES:
+        later = np.arange(age, len(days))
+        if len(later) < 1:
+            continue
+        chosen = later[np.unique(np.linspace(0, len(later) - 1, PAIRS).astype(np.int64))]
+        found = [pair_cosines(days, rotations, number, number - age) for number in chosen]
+        rows.append({"age": age, "pairs": len(chosen)} | age_row(found, seed))
+    return rows
+
+
+def pair_cosines(
+    days: list[Day], rotations: dict[str, list[np.ndarray]], later: int, earlier: int
+) -> dict[str, np.ndarray]:
+    """The held-out producers that two days share: "ids", and their cosines by every way."""
+    a, b = days[later].sides["producer"], days[earlier].sides["producer"]
+    rows_a, rows_b = shared_rows(a.ids, b.ids)
+    unseen = folds(a.ids[rows_a]) == HELD_OUT
+    rows_a, rows_b = rows_a[unseen], rows_b[unseen]
+    found = {"ids": a.ids[rows_a]}
+    for way, of_day in rotations.items():
+        found[way] = cosines(a.vectors[rows_a] @ of_day[later], b.vectors[rows_b] @ of_day[earlier])
+    known = learners(days[later].sides), learners(days[earlier].sides)
+    for way, best in ((BEST, best_rotation), (BEST_DIRECTIONS, best_rotation_of_directions)):
+        found[way] = cosines(a.vectors[rows_a] @ best(*known), b.vectors[rows_b])
+    return found
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of paired rows, (n,)."""
+    return np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def age_row(found: list[dict[str, np.ndarray]], seed: int) -> Row:
+    """Mean cosine by every way, with intervals by producer, and the share of the best rotation."""
+    columns = {way: np.concatenate([pair[way] for pair in found]) for way in found[0]}
+    ids = columns.pop("ids")
+    statistics = {way: partial(weighted_mean, values) for way, values in columns.items()}
+    estimates = user_bootstrap(ids, statistics, RESAMPLES, seed)
+    row: Row = {"producers": len(np.unique(ids))}
+    for way, estimate in estimates.items():
+        row |= estimate.fields(way)
+    row |= (estimates[REFERENCE] / estimates[BEST]).fields("share of best")
+    row |= (estimates[REFERENCE] / estimates[BEST_DIRECTIONS]).fields("share of best directions")
+    return row
+
+
+# Pictures
+
+
+def draw_ages(path: Path, rows: list[Row]) -> None:
+    """Cosine by age and way; one panel per log and window, the first seed."""
+    first = select(rows, "seed", rows[0]["seed"])
+    titles = list(dict.fromkeys(f"{row['log']}, window {row['window']}" for row in first))
+    with panels(path, titles) as all_axes:
+        for axes, title in zip(all_axes, titles, strict=True):
+            chosen = [row for row in first if f"{row['log']}, window {row['window']}" == title]
+            for way, colour in COLOURS.items():
+                style = "." + ("--" if way in (BEST, BEST_DIRECTIONS) else "-")
+                axes.plot(
+                    column_of(chosen, "age"), column_of(chosen, way), style, label=way, color=colour
+                )
+            axes.set(xscale="log", xlabel="days apart", xticks=AGES, xticklabels=AGES, ylim=(0, 1))
+        all_axes[0].set_ylabel("cosine of held-out producers")
+        all_axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+
+def draw_truth(path: Path, rows: list[Row]) -> None:
+    """R² of the frozen readers over the simulated year, the first seed."""
+    first = select(rows, "seed", rows[0]["seed"])
+    with figure(path, "A reader of tastes, fitted once, over a simulated year") as axes:
+        for way, colour in {**{way: COLOURS[way] for way in WAYS}, "fitted again": "black"}.items():
+            axes.plot(column_of(first, "day"), column_of(first, way), label=way, color=colour)
+        axes.set(xlabel="day", ylabel="R² of simulated tastes", ylim=(0, 1))
+        axes.legend()
