@@ -75,9 +75,10 @@ def place(sides: Sides, keyframes: list[Keyframe], name: str, day: date) -> Plac
     why = "there is no day before it that could be compared."
     for keyframe in keyframes:
         shared = pairs(sides, keyframe.reference)
-        if len(shared) < FEW:
+        n_shared = sum(map(len, shared))
+        if n_shared < FEW:
             why = (
-                f"{len(shared)} of its consumers and producers are in the reference that "
+                f"{n_shared} of its consumers and producers are in the reference that "
                 f"{keyframe.day} left, too few to compare."
             )
             continue

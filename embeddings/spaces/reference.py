@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embeddings.spaces.rotation import FOLDS, Pairs
+from embeddings.spaces.rotation import FOLDS, Group, Pairs
 from embeddings.spaces.similarity import unit_rows
 
 SIDES = ("consumer", "producer")
@@ -62,26 +62,33 @@ def pairs(day: Sides, reference: Sides) -> Pairs:
     """The entities that both have, each weighted by its less certain vector: w W / (w + W).
 
     Of the day's vectors only the directions count; the reference holds directions, or means of
-    them.
+    them. Every side has a group per fold, which may be empty.
     """
-    parts = []
-    for number, side in enumerate(SIDES):
+    groups = []
+    for side in SIDES:
         if side in day and side in reference:
-            parts.append(pairs_of_side(day[side], reference[side], number))
-    return Pairs.concatenated(parts)
+            groups += groups_of(day[side], reference[side])
+    return groups
 
 
-def pairs_of_side(a: Entities, b: Entities, number: int) -> Pairs:
-    """The shared entities of one side. number: of the side, which tells its groups apart."""
+def groups_of(a: Entities, b: Entities) -> list[Group]:
+    """The shared entities of one side, by fold."""
     rows_a, rows_b = shared_rows(a.ids, b.ids)
-    w, other = a.weights[rows_a], b.weights[rows_b]
-    return Pairs(
-        day=unit_rows(a.vectors[rows_a]),
-        # A mean of directions is the shorter, the less they agree: it pulls less.
-        reference=b.vectors[rows_b],
-        weights=w * other / (w + other),
-        group=number * FOLDS + folds(a.ids[rows_a]),
-    )
+    fold_of = folds(a.ids[rows_a])
+    groups = []
+    for fold in range(FOLDS):
+        chosen_a, chosen_b = rows_a[fold_of == fold], rows_b[fold_of == fold]
+        w, other = a.weights[chosen_a], b.weights[chosen_b]
+        groups.append(
+            Group(
+                fold=fold,
+                day=unit_rows(a.vectors[chosen_a]),
+                # A mean of directions is the shorter, the less they agree: it pulls less.
+                reference=b.vectors[chosen_b],
+                weights=w * other / (w + other),
+            )
+        )
+    return groups
 
 
 def shared_rows(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,10 +111,8 @@ def continued(reference: Sides, day: Sides, days: int, memory: float = MEMORY) -
     With the weights W of the reference and w of the day, W ← γW + w; a vector becomes the mean of
     directions by these weights, and is shorter than 1 where they disagree.
     """
-    after = {}
-    for side, entities in day.items():
-        after[side] = remembered(reference[side], directions(entities), memory**days)
-    return after
+    kept = memory**days
+    return {side: remembered(reference[side], entities, kept) for side, entities in day.items()}
 
 
 def directions(entities: Entities) -> Entities:
@@ -116,19 +121,21 @@ def directions(entities: Entities) -> Entities:
 
 
 def remembered(old: Entities, new: Entities, kept: float) -> Entities:
-    """The weighted mean of both. kept: share of the old weight that is left."""
+    """The mean of old vectors and new directions. kept: share of the old weight that is left."""
     ids = np.union1d(old.ids, new.ids)
+    of_old, of_new = np.searchsorted(ids, old.ids), np.searchsorted(ids, new.ids)
     weights = np.zeros(len(ids), np.float32)
-    sums = np.zeros((len(ids), new.vectors.shape[1]), np.float32)
-    for entities, share in ((old, kept), (new, 1.0)):
-        rows = np.searchsorted(ids, entities.ids)
-        part = (share * entities.weights).astype(np.float32)
-        weights[rows] += part
-        sums[rows] += part[:, None] * entities.vectors
+    weights[of_old] = kept * old.weights
+    weights[of_new] += new.weights
+    vectors = np.zeros((len(ids), new.vectors.shape[1]), np.float32)
+    vectors[of_old] = old.vectors * (kept * old.weights / weights[of_old])[:, None]
+    lengths = np.linalg.norm(new.vectors, axis=1)
+    vectors[of_new] += new.vectors * (new.weights / weights[of_new] / lengths)[:, None]
+    after = Entities(ids, vectors, weights)
     rows = np.flatnonzero(weights >= FORGOTTEN)
     if len(rows) > MOST:
         rows = np.sort(rows[np.argsort(hashes(ids[rows]), kind="stable")[:MOST]])
-    return Entities(ids[rows], sums[rows] / weights[rows, None], weights[rows])
+    return after if len(rows) == len(ids) else after.chosen(rows)
 
 
 def identity(reference: Sides) -> str:

@@ -7,8 +7,7 @@ reference of its space.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
@@ -16,7 +15,6 @@ from threadpoolctl import threadpool_limits
 
 SLICE = 8192  # rows summed at once in float64
 FOLDS = 5  # an entity is judged by a rotation that the entities of its fold had no part in
-JUDGED = 10_000  # entities that are judged at most; a cosine's error is then below 0.01
 
 
 def procrustes(vectors: np.ndarray, anchor: np.ndarray) -> np.ndarray:
@@ -61,39 +59,33 @@ def canonical_axes(consumers: np.ndarray, producers: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Entities that a day shares with a reference: n pairs of vectors.
+class Group:
+    """Entities of one side and fold that a day shares with a reference: n pairs of vectors.
 
     day: (n, k) float32, of length 1; reference: (n, k) float32, of length at most 1; weights: (n,)
-    > 0; group: (n,), side and fold of the entity, side · FOLDS + fold.
+    float32, > 0.
     """
 
+    fold: int
     day: np.ndarray
     reference: np.ndarray
     weights: np.ndarray
-    group: np.ndarray
-
-    @classmethod
-    def concatenated(cls, parts: list[Pairs]) -> Pairs:
-        """All pairs, those of one fold side by side."""
-        names = [field.name for field in fields(cls)]
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        order = np.argsort(columns["group"] % FOLDS, kind="stable")
-        return cls(**{name: column[order] for name, column in columns.items()})
 
     def __len__(self) -> int:
         return len(self.day)
 
-    def in_fold(self, fold: int) -> slice:
-        """The rows of a fold."""
-        first, last = np.searchsorted(self.group % FOLDS, [fold, fold + 1])
-        return slice(first, last)
+    def product(self) -> np.ndarray:
+        """Σ w x rᵀ over the pairs (x, r) of weight w, (k, k) float64."""
+        k = self.day.shape[1]
+        total = np.zeros((k, k))
+        for start in range(0, len(self), SLICE):
+            rows = slice(start, start + SLICE)
+            weighted = self.day[rows] * self.weights[rows, None].astype(np.float64)
+            total += weighted.T @ self.reference[rows].astype(np.float64)
+        return total
 
-    def by_group(self) -> Iterator[np.ndarray]:
-        """The rows of every side and fold; where there are many, evenly spaced ones of them."""
-        step = max(1, len(self) // JUDGED)
-        for group in np.unique(self.group):
-            yield np.flatnonzero(self.group == group)[::step]
+
+Pairs = list[Group]  # all that a day shares with a reference
 
 
 @dataclass(frozen=True)
@@ -111,8 +103,11 @@ class Rotations:
     @classmethod
     def of(cls, pairs: Pairs) -> Rotations:
         """Source: Schönemann 1966, as `procrustes`."""
+        k = pairs[0].day.shape[1]
+        products = np.zeros((FOLDS, k, k))
         with threadpool_limits(1):
-            products = np.array([weighted_product(pairs, fold) for fold in range(FOLDS)])
+            for group in pairs:
+                products[group.fold] += group.product()
             total = products.sum(axis=0)
             whole, _, whole_right = np.linalg.svd(total)
             left, _, right = np.linalg.svd(total - products)
@@ -126,15 +121,3 @@ class Rotations:
             rotation = (self.left[fold] @ self.right[fold].T).astype(np.float32)
             rotated[rows] = vectors[rows] @ rotation
         return rotated
-
-
-def weighted_product(pairs: Pairs, fold: int) -> np.ndarray:
-    """Σ w x rᵀ over the pairs of a fold, (k, k) float64."""
-    k = pairs.day.shape[1]
-    total = np.zeros((k, k))
-    rows = pairs.in_fold(fold)
-    for start in range(rows.start, rows.stop, SLICE):
-        part = slice(start, min(start + SLICE, rows.stop))
-        weighted = pairs.day[part] * pairs.weights[part, None].astype(np.float64)
-        total += weighted.T @ pairs.reference[part].astype(np.float64)
-    return total

@@ -18,8 +18,9 @@ from jobs.reports.streams import Stream
 from models.metrics import auc
 
 START = 30  # days of vectors before the first reader is fitted
-STARTS = 3  # readers that are fitted once, on days evenly spaced
+STARTS = 5  # readers that are fitted once, on days evenly spaced
 READER_AGES = (1, 7, 14, 30)
+MIN_PAIRS = 100  # of a day that readers are fitted on or tested on
 RESAMPLES = 200
 RIDGE = 1e-3  # of the squared lengths
 FROZEN, AGAIN, OLD, NONE = "fitted once", "fitted again", "old vectors", "chance"
@@ -48,7 +49,8 @@ def shown_on(stream: Stream, number: int, seed: int) -> Shown:
     day = stream.days[number].tocoo()
     rng = np.random.default_rng((seed, number))
     others = rng.permutation(np.repeat(day.col, day.data.astype(np.int64)))[: len(day.row)]
-    new = np.asarray(stream.days[number][day.row, others] == 0).ravel()
+    keys = day.row.astype(np.int64) * day.shape[1]
+    new = ~np.isin(keys + others, keys + day.col)
     return Shown(
         np.concatenate([day.row, day.row[new]]),
         np.concatenate([day.col, others[new]]),
@@ -97,11 +99,15 @@ def reader_rows(stream: Stream, days: list[Day], seed: int) -> list[Row]:
     last = days[-1].number
     rows = []
     for age in READER_AGES:
-        if last - age <= first:
-            continue
-        starts = np.unique(np.linspace(first, last - age, STARTS).astype(np.int64))
-        parts = [scores_at(stream, aligned, int(start), age, seed) for start in starts]
-        rows.append({"age": age} | reader_row(parts, seed))
+        starts = []
+        for start in range(first, last - age + 1):
+            # Quiet days have too few pairs to fit a reader on.
+            if min(stream.days[start + n].nnz for n in (0, age - 1, age)) >= MIN_PAIRS:
+                starts.append(start)
+        if starts:
+            chosen = np.unique(np.linspace(0, len(starts) - 1, STARTS).astype(np.int64))
+            parts = [scores_at(stream, aligned, starts[n], age, seed) for n in chosen]
+            rows.append({"age": age} | reader_row(parts, seed))
     return rows
 
 

@@ -36,6 +36,8 @@ from jobs.reports.daily_factors import (
     learners,
     placements,
 )
+from jobs.reports.daily_log import days_of as log_days
+from jobs.reports.daily_log import read_log
 from jobs.reports.methods import SVD
 from jobs.reports.readers import reader_rows, truth_rows
 from jobs.reports.report import Report, Row, column_of, progress_bar, select
@@ -47,6 +49,7 @@ SEEDS = 3
 DIM = 32
 AGES = (1, 7, 30, 90, 180)
 WINDOWS = {"CollegeMsg": (14, 28), "email-Eu-core": (14, 28), "Globo": (3,)}
+OWN_WINDOW = 5  # days, for the log of the settings: KuaiRand's first day then leaves the window
 PAIRS = 40  # of days at each age
 RESAMPLES = 200
 REFERENCE, CHAIN, ANCHOR = "reference", "chain", "fixed day"
@@ -81,10 +84,13 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
     streams = [public_stream(name, data) for name in READERS]
     report.warn([each for each in streams if isinstance(each, str)])
     public = [each for each in streams if isinstance(each, Stream)]
-    n_runs = sum(len(WINDOWS[stream.name]) for stream in public) + len(SIMULATED) + 2
-    with progress_bar("space", SEEDS * n_runs) as progress:
+    n_runs = sum(len(WINDOWS[stream.name]) for stream in public) + len(SIMULATED) + 3
+    with progress_bar("space", SEEDS * n_runs + len(log_days(settings))) as progress:
+        events = [day.events for day in read_log(settings, progress).days]
+        own = Stream(settings.source.kind, events)
         for number in range(seed, seed + SEEDS):
             cases = [(stream, window) for stream in public for window in WINDOWS[stream.name]]
+            cases.append((own, OWN_WINDOW))
             for name, (world, n_days, window) in SIMULATED.items():
                 cases.append((simulated_stream(name, world, n_days, number), window))
             for stream, window in cases:

@@ -303,7 +303,7 @@ def producers_of(partition: Partition) -> Entities:
 def yardsticks(mine: Entities, others: Entities) -> dict[str, float]:
     """What another rotation would reach at best, and what pairs at random reach."""
     shared = pairs({"producer": mine}, {"producer": directions(others)})
-    if len(shared) < FEW:
+    if sum(map(len, shared)) < FEW:
         return {}
     judgement = judge(shared, Rotations.of(shared))
     return {

@@ -12,7 +12,7 @@ from jobs.errors import BadInput
 from jobs.lake import Lake
 from jobs.pipeline import plan, running
 from jobs.pipeline.freshness import Freshness, Plan
-from jobs.pipeline.needs import available, optional
+from jobs.pipeline.needs import available, if_there, optional
 from jobs.pipeline.plan import module
 
 DAY = date(2024, 3, 1)
@@ -204,3 +204,21 @@ def test_the_traceback_of_something_unexpected_is_logged(tmp_path, monkeypatch, 
     running.request(settings, "evaluate", DAYS[1], refuse)
     assert f"gate/{DAYS[0]} cannot be computed" in caplog.text
     assert 'return {}["gone"]' in caplog.text
+
+
+def test_what_is_read_where_it_is_there_is_not_computed(tmp_path, monkeypatch):
+    """As the alignment of 30 days ago, which may have been deleted; once it is there, it counts."""
+    settings = ranker_settings(tmp_path / "home")
+    for day in DAYS:
+        commit_validated(settings, day, impressions(day, 5))
+    attempts: list[date] = []
+    monkeypatch.setattr(module("matrix"), "run", failing(attempts))
+    monkeypatch.setattr(module("lookalike"), "needs", lambda *_: [if_there("matrix", DAYS[0])])
+    monkeypatch.setattr(module("lookalike"), "run", committing("lookalike"))
+    monkeypatch.setattr(module("lookalike"), "SPARK", False)
+    found = running.request(settings, "lookalike", DAYS[1], refuse)
+    assert (attempts, found.partition.inputs) == ([], {})
+    assert running.request(settings, "lookalike", DAYS[1], refuse).reused
+    committing("matrix")(None, settings, DAYS[0])
+    found = running.request(settings, "lookalike", DAYS[1], refuse)
+    assert list(found.partition.inputs) == [f"matrix/{DAYS[0]}"]
