@@ -40,6 +40,11 @@ class Block:
         shape = (len(self.ids), n_columns)
         return sp.csr_matrix((self.strengths, self.indices, self.indptr), shape=shape)
 
+    def sums(self) -> np.ndarray:
+        """The sum of each consumer's strengths, (n,) float64."""
+        cumulated = np.concatenate([[0.0], np.cumsum(self.strengths)])
+        return cumulated[self.indptr[1:]] - cumulated[self.indptr[:-1]]
+
     def rows(self, keep: np.ndarray) -> Block:
         """The block of the chosen consumers. keep: (n,) bool."""
         lengths = np.diff(self.indptr)

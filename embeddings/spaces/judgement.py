@@ -14,7 +14,7 @@ from embeddings.spaces.similarity import unit_rows
 # In standard deviations over random pairings. Of unrelated days the cosine's deviation has itself a
 # standard deviation of up to 1.4, because the folds are judged by rotations that share most pairs.
 RELATED = 5.0
-JUDGED = 10_000  # entities that are judged at most; the error of their mean cosine is below 0.01
+JUDGED = 5000  # entities that are judged at most; the error of their mean cosine is below 0.01
 STABLE = 4.0  # of 128 directions of noise, one is beyond it in 250 days
 
 

@@ -39,9 +39,7 @@ class Entities:
         The weight is √strength: a vector of few engagements is mostly noise.
         """
         known = np.flatnonzero(vectors.any(axis=1) & (strengths > 0))
-        if len(known) > MOST:
-            # The same ones every day, as far as they are there.
-            known = np.sort(known[np.argsort(hashes(ids[known]), kind="stable")[:MOST]])
+        known = known[smallest_hashes(ids[known], MOST)]
         known = known[np.argsort(ids[known], kind="stable")]
         weights = np.sqrt(strengths[known]).astype(np.float32)
         return cls(ids[known], np.asarray(vectors[known], dtype=np.float32), weights)
@@ -50,6 +48,10 @@ class Entities:
         """In other coordinates. rotation: (k, k)."""
         vectors = (self.vectors @ rotation.astype(np.float32)).astype(np.float32)
         return Entities(self.ids, vectors, self.weights)
+
+    def at_most(self, n: int) -> Entities:
+        """The same n entities on every day, as far as they are there."""
+        return self.chosen(smallest_hashes(self.ids, n))
 
     def chosen(self, rows: np.ndarray) -> Entities:
         return Entities(self.ids[rows], self.vectors[rows], self.weights[rows])
@@ -133,8 +135,7 @@ def remembered(old: Entities, new: Entities, kept: float) -> Entities:
     vectors[of_new] += new.vectors * (new.weights / weights[of_new] / lengths)[:, None]
     after = Entities(ids, vectors, weights)
     rows = np.flatnonzero(weights >= FORGOTTEN)
-    if len(rows) > MOST:
-        rows = np.sort(rows[np.argsort(hashes(ids[rows]), kind="stable")[:MOST]])
+    rows = rows[smallest_hashes(ids[rows], MOST)]
     return after if len(rows) == len(ids) else after.chosen(rows)
 
 
@@ -146,6 +147,13 @@ def identity(reference: Sides) -> str:
             digest.update(f"{side}/{name}/{array.dtype}/{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def smallest_hashes(ids: np.ndarray, n: int) -> np.ndarray:
+    """The rows of the n ids with the smallest hashes, ascending: a sample that stays the same."""
+    if len(ids) <= n:
+        return np.arange(len(ids))
+    return np.sort(np.argpartition(hashes(ids), n)[:n])
 
 
 def folds(ids: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """align: the day's vectors -> the coordinates of its space, by rotating both sides in the same way.
 
-    rotation.npy                        (k, k)
+    rotation.npy                        (k, k) float32
     ids.npy, producers.npy              the producers and their vectors, aligned; rows as in the
                                         matrix
     fold_in/...                         the fold-in, aligned; the consumers follow in the step
@@ -45,9 +45,9 @@ from embeddings.spaces.reference import (
     Sides,
     directions,
     folds,
-    hashes,
     pairs,
     shared_rows,
+    smallest_hashes,
 )
 from embeddings.spaces.rotation import Rotations
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
@@ -100,7 +100,8 @@ FACTS = (
     Fact("shared_with_<day>", "share of producers in common", "share", headline=True),
 )
 AGES = (7, 30)  # days, besides the day before, over which the change of the vectors is reported
-NEIGHBOURS_OF = 256  # producers whose neighbours are compared with those of the day before
+COMPARED = 20_000  # producers at most that are compared with their earlier vectors
+NEIGHBOURS_OF = 128  # producers whose neighbours are compared with those of the day before
 log = logging.getLogger(__name__)
 
 
@@ -160,14 +161,15 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     factors = Factors.load(read["matrix", day].path, read["embed", day].path)
     keyframes = [keyframe_of(partition) for partition in followed(read)]
     placed = place(factors.sides, keyframes, settings.embedding.name, day)
-    producers = (factors.producers @ placed.rotation).astype(np.float32)
+    rotation = placed.rotation.astype(np.float32)  # or the products would be float64
     with recording(settings, "align", day, read.values()) as staging:
-        np.save(staging.path / "rotation.npy", placed.rotation, allow_pickle=False)
+        np.save(staging.path / "rotation.npy", rotation, allow_pickle=False)
         np.save(staging.path / "ids.npy", factors.producer_ids, allow_pickle=False)
+        producers = factors.producers @ rotation
         np.save(staging.path / "producers.npy", producers, allow_pickle=False)
         model = load_fold_in(read["embed", day].path / "fold_in")
         # By the same rotation: the product of a consumer and a producer must not change.
-        save_fold_in(staging.path / "fold_in", model.rotated(placed.rotation))
+        save_fold_in(staging.path / "fold_in", model.rotated(rotation))
         for side in SIDES:
             save_arrays(staging.path / "reference" / side, placed.keyframe.reference[side])
         staging.facts |= facts_of(placed)
@@ -248,19 +250,16 @@ def load_consumers(fitted: Path, vectors: Path) -> Entities:
     """The fitted consumers, at most MOST of them; only the vectors of these are read."""
     homes = sorted(fitted.glob("block-*"))
     blocks = [load_block(home) for home in homes]
-    all_hashes = np.concatenate([hashes(np.asarray(block.ids)) for block in blocks])
-    limit = all_hashes.max()
-    if len(all_hashes) > MOST:
-        limit = np.partition(all_hashes, MOST)[MOST - 1]
-    parts: list[tuple[np.ndarray, ...]] = []
-    for home, block in zip(homes, blocks, strict=True):
-        rows = np.flatnonzero(hashes(np.asarray(block.ids)) <= limit)
-        strengths = np.add.reduceat(np.append(block.strengths, 0.0), block.indptr[:-1])
-        strengths[np.diff(block.indptr) == 0] = 0.0  # `reduceat` gives the next value for these
+    ids = np.concatenate([block.ids for block in blocks])
+    chosen = np.zeros(len(ids), bool)
+    chosen[smallest_hashes(ids, MOST)] = True
+    starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
+    parts = []
+    for home, block, start in zip(homes, blocks, starts, strict=False):
+        rows = np.flatnonzero(chosen[start : start + len(block.ids)])
         of_block = np.load(vectors / f"{home.name}.npy", mmap_mode="r", allow_pickle=False)
-        parts.append((block.ids[rows], of_block[rows], strengths[rows]))
-    ids, chosen, strengths = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Entities.of_day(ids, chosen, strengths)
+        parts.append((block.ids[rows], of_block[rows], block.sums()[rows]))
+    return Entities.of_day(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 # How much the vectors have changed
@@ -271,14 +270,16 @@ def changes(
 ) -> dict[str, float]:
     """The figures of the producers against their vectors of some earlier days of the space.
 
-    mine: the day's producers in coordinates of their own.
+    mine: the day's producers in coordinates of their own; of many, the same ones as on other days
+    are compared.
     """
+    mine = mine.at_most(COMPARED)
     held_out = joined.rotations.held_out(mine.vectors, folds(mine.ids))
     facts: dict[str, float] = {}
     for partition in earlier:
         if partition.facts["space"] != joined.keyframe.space:
             continue
-        others = producers_of(partition)
+        others = producers_of(partition, mine.ids)
         rows, other_rows = shared_rows(mine.ids, others.ids)
         if partition.day == joined.keyframe.day:
             name = "previous"
@@ -293,11 +294,14 @@ def changes(
     return facts
 
 
-def producers_of(partition: Partition) -> Entities:
-    """The producers of an aligned day, all of weight 1."""
+def producers_of(partition: Partition, wanted: np.ndarray) -> Entities:
+    """Those of the wanted producers that an aligned day has, all of weight 1. wanted: sorted."""
     ids = np.load(partition.path / "ids.npy")
-    vectors = np.load(partition.path / "producers.npy")
-    return Entities.of_day(ids, vectors, np.ones(len(ids)))
+    order = np.argsort(ids, kind="stable")
+    _, places = shared_rows(wanted, ids[order])
+    rows = order[places]
+    vectors = np.load(partition.path / "producers.npy", mmap_mode="r", allow_pickle=False)
+    return Entities.of_day(ids[rows], vectors[rows], np.ones(len(rows)))
 
 
 def yardsticks(mine: Entities, others: Entities) -> dict[str, float]:
