@@ -24,7 +24,8 @@ FEW = 20  # shared entities of which nothing can be said
 class Keyframe:
     """What a day leaves to those after it.
 
-    space: its name; anchor: the first day of the space; days: behind the reference.
+    space: its name; anchor: the first day of the space; days: behind the reference; left: the last
+    day of a longer space that was left, to which the next day may return.
     """
 
     day: date
@@ -32,6 +33,7 @@ class Keyframe:
     anchor: date
     days: int
     reference: Sides
+    left: date | None = None
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,13 @@ class Placed:
 
     rotation: (k, k), from its own coordinates; keyframe: what it leaves; compared: with which
     keyframes, the last one being that of the space it joined, if it did; opened: why it opened a
-    space, else empty; left: the last day of the space that it left, to which the day after it may
-    return.
+    space, else empty.
     """
 
     rotation: np.ndarray
     keyframe: Keyframe
     compared: list[Comparison]
     opened: str = ""
-    left: date | None = None
 
     @property
     def joined(self) -> Comparison | None:
@@ -66,14 +66,15 @@ class Placed:
 
 
 def place(sides: Sides, keyframes: list[Keyframe], name: str, day: date) -> Placed:
-    """Rotate a day to the first keyframe that it agrees with, or open a space.
+    """Rotate a day to the longest space that it agrees with, or open a space.
 
-    sides: in coordinates of their own. keyframes: those that it may join, best first. name: with
-    which the name of a new space begins.
+    sides: in coordinates of their own. keyframes: of the day before, and of the one that it names
+    as `left`. name: with which the name of a new space begins.
     """
+    longest_first = sorted(keyframes, key=lambda keyframe: -keyframe.days)
     compared: list[Comparison] = []
     why = "there is no day before it that could be compared."
-    for keyframe in keyframes:
+    for keyframe in longest_first:
         shared = pairs(sides, keyframe.reference)
         n_shared = sum(map(len, shared))
         if n_shared < FEW:
@@ -85,13 +86,13 @@ def place(sides: Sides, keyframes: list[Keyframe], name: str, day: date) -> Plac
         rotations = Rotations.of(shared)
         compared.append(Comparison(keyframe, rotations, judge(shared, rotations)))
         if compared[-1].judgement.beyond_chance:
-            return Placed(rotations.whole, joined(sides, compared[-1], day), compared)
+            after = keyframe_after(sides, compared[-1], day, longest_first[0])
+            return Placed(rotations.whole, after, compared)
         why = no_better_than_chance(compared[-1])
-    # The day after it may return to where most days are.
-    longest = max(keyframes, key=lambda keyframe: keyframe.days, default=None)
     rotation = canonical_axes(sides["consumer"].vectors, sides["producer"].vectors)
-    opened = first(rotated(sides, rotation), name, day)
-    return Placed(rotation, opened, compared, why, longest.day if longest else None)
+    left = longest_first[0].day if longest_first else None
+    opened = first_keyframe(rotated(sides, rotation), name, day, left)
+    return Placed(rotation, opened, compared, why)
 
 
 def no_better_than_chance(comparison: Comparison) -> str:
@@ -103,20 +104,22 @@ def no_better_than_chance(comparison: Comparison) -> str:
     )
 
 
-def joined(sides: Sides, comparison: Comparison, day: date) -> Keyframe:
-    """The keyframe after a day that joined a space."""
+def keyframe_after(sides: Sides, comparison: Comparison, day: date, longest: Keyframe) -> Keyframe:
+    """The keyframe after a day that joined a space. longest: of all that it might have joined."""
     before = comparison.keyframe
     in_space = rotated(sides, comparison.rotations.whole)
     reference = continued(before.reference, in_space, abs((day - before.day).days))
-    return Keyframe(day, before.space, before.anchor, before.days + 1, reference)
+    days = before.days + 1
+    left = longest.day if longest.days > days else None
+    return Keyframe(day, before.space, before.anchor, days, reference, left)
 
 
-def first(sides: Sides, name: str, day: date) -> Keyframe:
+def first_keyframe(sides: Sides, name: str, day: date, left: date | None) -> Keyframe:
     """The keyframe of a new space. sides: in its coordinates."""
     reference = first_reference(sides)
     # By content: no two spaces have one name.
     space = f"{name}-{day}-{identity(reference)[:12]}"
-    return Keyframe(day, space, day, 1, reference)
+    return Keyframe(day, space, day, 1, reference, left)
 
 
 def rotated(sides: Sides, rotation: np.ndarray) -> Sides:

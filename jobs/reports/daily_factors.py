@@ -93,8 +93,9 @@ def placements(days: list[Day], held_out: bool = False) -> list[Placed]:
     for day in days:
         keyframes: list[Keyframe] = []
         if found:
-            keyframes = [found[-1].keyframe]
-            keyframes += [each.keyframe for each in found if each.keyframe.day == found[-1].left]
+            newest = found[-1].keyframe
+            keyframes = [each.keyframe for each in found if each.keyframe.day == newest.left]
+            keyframes.append(newest)
         sides = learners(day.sides) if held_out else day.sides
         found.append(place(sides, keyframes, "space", day.date))
     return found

@@ -71,6 +71,7 @@ SIMULATED = {
     "stationary": (World(), 200, 7),
     "drifting": (World(drift=0.02, new_consumers=0.005, new_producers=0.01), 200, 7),
 }
+PICTURES = {"months": ("CollegeMsg", "email-Eu-core"), "simulated": tuple(SIMULATED)}
 BREAK = 60  # number of the day on which a break is planted
 
 
@@ -108,7 +109,10 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
     report.table("ages", ages)
     report.table("readers", readers)
     report.table("truth", truth)
-    draw_ages(report.picture("ages"), ages)
+    first = select(ages, "seed", seed)
+    for name, logs in PICTURES.items():
+        if chosen := [row for row in first if row["log"] in logs]:
+            draw_ages(report.picture(name), chosen)
     draw_truth(report.picture("truth"), truth)
     for row in ages:
         report.add_figures(f"{row['log']}_{row['window']}_{row['seed']}_age{row['age']}", row)
@@ -121,6 +125,7 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
 
 def spaces_row(found: list[Placed]) -> Row:
     """How many spaces were opened after the first, and how clear the decisions were."""
+    names = [each.keyframe.space for each in found]
     judgements = [each.compared[-1].judgement for each in found if each.joined]
     opened = [each for each in found[1:] if each.opened]
     return {
@@ -129,6 +134,7 @@ def spaces_row(found: list[Placed]) -> Row:
         "opened on day": ", ".join(
             str((each.keyframe.day - found[0].keyframe.day).days) for each in opened
         ),
+        "days elsewhere": len(found) - max(names.count(name) for name in set(names)),
         "least deviation": float(min(judgement.deviation for judgement in judgements)),
         "stable rank": float(np.median([judgement.stable.sum() for judgement in judgements])),
     }
@@ -226,17 +232,15 @@ def age_row(found: list[dict[str, np.ndarray]], seed: int) -> Row:
 
 
 def draw_ages(path: Path, rows: list[Row]) -> None:
-    """Cosine by age and way; one panel per log and window, the first seed."""
-    first = select(rows, "seed", rows[0]["seed"])
-    titles = list(dict.fromkeys(f"{row['log']}, window {row['window']}" for row in first))
+    """Cosine by age and way; one panel per window."""
+    titles = list(dict.fromkeys(f"{row['log']}, window {row['window']}" for row in rows))
     with panels(path, titles) as all_axes:
         for axes, title in zip(all_axes, titles, strict=True):
-            chosen = [row for row in first if f"{row['log']}, window {row['window']}" == title]
+            chosen = [row for row in rows if f"{row['log']}, window {row['window']}" == title]
             for way, colour in COLOURS.items():
-                style = "." + ("--" if way in (BEST, BEST_DIRECTIONS) else "-")
-                axes.plot(
-                    column_of(chosen, "age"), column_of(chosen, way), style, label=way, color=colour
-                )
+                style = ".--" if way in (BEST, BEST_DIRECTIONS) else ".-"
+                ages, values = column_of(chosen, "age"), column_of(chosen, way)
+                axes.plot(ages, values, style, label=way, color=colour)
             axes.set(xscale="log", xlabel="days apart", xticks=AGES, xticklabels=AGES, ylim=(0, 1))
         all_axes[0].set_ylabel("cosine of held-out producers")
         all_axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))

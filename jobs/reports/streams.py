@@ -22,6 +22,7 @@ from simulation.world import SimulatedDay, World, simulate
 
 SNAP = "snap-temporal-small"
 GLOBO = "globo-clicks/clicks"
+GLOBO_DAYS = 16
 DAY_S = 86400
 
 
@@ -69,12 +70,13 @@ def read_snap(name: str, file: Path) -> Stream:
 
 
 def read_globo(name: str, folder: Path) -> Stream:
-    """One file of clicks per hour; times are in milliseconds."""
+    """One file of clicks per hour, of 16 days and some strays; times are in milliseconds."""
     columns = ["user_id", "click_article_id", "click_timestamp"]
     hours = [pd.read_csv(file, usecols=columns) for file in sorted(folder.glob("*.csv.gz"))]
-    table = pd.concat(hours)
+    table = pd.concat(hours, ignore_index=True)
     times = table["click_timestamp"] // 1000
-    return stream_of(name, times, table["user_id"], table["click_article_id"])
+    known = times < times.min() + GLOBO_DAYS * DAY_S
+    return stream_of(name, times[known], table["user_id"][known], table["click_article_id"][known])
 
 
 READERS: dict[str, tuple[str, Callable[[str, Path], Stream]]] = {

@@ -15,8 +15,9 @@ in which they are computed: they are computed first where they are missing. A da
 anchor is aligned to the reference of the anchor, and leaves none that another day reads.
 
 A space is named by the digest of its first reference. A new one is opened only by a day whose
-vectors, paired with those of the reference by id, are no more alike than if paired at random. The
-day after it may return to the space that was left, so that one odd day ends nothing.
+vectors, paired with those of the reference by id, are no more alike than if paired at random. Days
+after it return to the space that was left as soon as they agree with it, until the new space has as
+many days: some odd or nearly empty days end nothing.
 
 A day that cannot be computed is passed over; where all before it cannot, a space is opened until
 one of them can be computed again.
@@ -67,7 +68,7 @@ FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
     Fact("anchor", "the first day of the space"),
     Fact("opened", "why the day opened a space; empty if it joined one"),
-    Fact("left", "the last day of the space that was left"),
+    Fact("left", "the last day of a longer space, to which the next day may return"),
     Fact("reference_days", "days behind the reference that the day leaves", "days"),
     Fact("pairs", "consumers and producers that the day shares with the reference", "entities"),
     Fact(
@@ -176,7 +177,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         if placed.joined:
             earlier = [partition for (step, _), partition in read.items() if step == "align"]
             staging.facts |= changes(factors.sides["producer"], placed.joined, earlier, day)
-    if placed.left:
+    if placed.opened and placed.keyframe.left:
         log.warning(
             "%s OPENS A NEW SPACE, %s: %s Vectors of another space do not mix with it.",
             day,
@@ -190,11 +191,13 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 def keyframe_of(partition: Partition) -> Keyframe:
     """What a day left to those after it."""
     home = partition.path / "reference"
+    left = partition.facts["left"]
     return Keyframe(
         day=partition.day,
         space=partition.facts["space"],
         anchor=date.fromisoformat(partition.facts["anchor"]),
         days=partition.facts["reference_days"],
+        left=date.fromisoformat(left) if left else None,
         reference={side: load_arrays(home / side, Entities) for side in SIDES},
     )
 
@@ -206,7 +209,7 @@ def facts_of(placed: Placed) -> dict[str, str | int | float]:
         "anchor": str(placed.keyframe.anchor),
         "reference_days": placed.keyframe.days,
         "opened": placed.opened,
-        "left": str(placed.left or ""),
+        "left": str(placed.keyframe.left or ""),
     }
     if placed.compared:
         judgement = placed.compared[-1].judgement

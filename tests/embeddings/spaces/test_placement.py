@@ -22,8 +22,9 @@ def placed(days: list[Sides]) -> list[Placed]:
     for number, sides in enumerate(days):
         candidates = []
         if found:
-            candidates = [found[-1].keyframe]
-            candidates += [each.keyframe for each in found if each.keyframe.day == found[-1].left]
+            newest = found[-1].keyframe
+            candidates = [each.keyframe for each in found if each.keyframe.day == newest.left]
+            candidates.append(newest)
         found.append(place(sides, candidates, "author", FIRST + timedelta(days=number)))
     return found
 
@@ -76,7 +77,7 @@ def test_a_truth_that_breaks_opens_a_space_on_that_day():
     assert len(set(names_of)) == 2
     assert names_of.index(names_of[-1]) == 5
     assert "no more like the reference that 2024-01-05 left than pairs at random" in found[5].opened
-    assert found[5].left == date(2024, 1, 5)
+    assert found[5].keyframe.left == date(2024, 1, 5)
     assert [each.keyframe.days for each in found] == [1, 2, 3, 4, 5] * 2
 
 
@@ -85,6 +86,26 @@ def test_after_one_odd_day_the_space_before_it_goes_on():
     found = spaces([day_of(odd if number == 3 else before, number) for number in range(6)])
     assert found[3] not in (found[:3] + found[4:])
     assert len(set(found[:3] + found[4:])) == 1
+
+
+def test_after_some_nearly_empty_days_the_space_before_them_goes_on():
+    """They agree with each other, but the space with more days behind it is preferred."""
+    truth, odd = world(0, 8), world(1, 8)
+    days = [day_of(odd if number in (4, 5, 6) else truth, number) for number in range(10)]
+    found = placed(days)
+    names_of = [each.keyframe.space for each in found]
+    assert len(set(names_of[:4] + names_of[7:])) == 1
+    assert len({names_of[0], *names_of[4:7]}) == 2
+    assert [each.keyframe.days for each in found] == [1, 2, 3, 4, 1, 2, 3, 5, 6, 7]
+
+
+def test_a_space_that_has_become_the_longer_one_is_not_left():
+    """Two days of one truth, three of another, then one more of the first: a third space."""
+    truth, other = world(0, 8), world(1, 8)
+    order = [truth] * 2 + [other] * 3 + [truth]
+    found = placed([day_of(each, number) for number, each in enumerate(order)])
+    assert [each.keyframe.days for each in found] == [1, 2, 1, 2, 3, 1]
+    assert len({each.keyframe.space for each in found}) == 3
 
 
 def test_renamed_entities_are_a_break():
