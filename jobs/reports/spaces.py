@@ -66,6 +66,7 @@ COLOURS = {
     BEST: "black",
     BEST_DIRECTIONS: "grey",
 }
+YEAR_DAYS = 365
 YEAR = World(new_consumers=0.01, new_producers=0.03)
 SIMULATED = {
     "stationary": (World(), 200, 7),
@@ -104,7 +105,7 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
             progress(f"planted breaks, seed {number}")
             spaces += [{"seed": number} | row for row in break_rows(public, number)]
             progress(f"a simulated year, seed {number}")
-            truth += truth_rows(simulated_stream("year", YEAR, 365, number), WAYS, number)
+            truth += truth_rows(simulated_stream("year", YEAR, YEAR_DAYS, number), WAYS, number)
     report.table("spaces", spaces)
     report.table("ages", ages)
     report.table("readers", readers)
@@ -126,18 +127,22 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
 def spaces_row(found: list[Placed]) -> Row:
     """How many spaces were opened after the first, and how clear the decisions were."""
     names = [each.keyframe.space for each in found]
-    judgements = [each.compared[-1].judgement for each in found if each.joined]
-    opened = [each for each in found[1:] if each.opened]
-    return {
+    opened = []
+    for each in found[1:]:
+        if each.opened:
+            opened.append(str((each.keyframe.day - found[0].keyframe.day).days))
+    row: Row = {
         "days": len(found),
         "opened": len(opened),
-        "opened on day": ", ".join(
-            str((each.keyframe.day - found[0].keyframe.day).days) for each in opened
-        ),
+        "opened on day": ", ".join(opened),
         "days elsewhere": len(found) - max(names.count(name) for name in set(names)),
-        "least deviation": float(min(judgement.deviation for judgement in judgements)),
-        "stable rank": float(np.median([judgement.stable.sum() for judgement in judgements])),
     }
+    judgements = [each.compared[-1].judgement for each in found if each.joined]
+    if judgements:
+        row["least deviation"] = float(min(judgement.deviation for judgement in judgements))
+        ranks = [np.count_nonzero(judgement.stable) for judgement in judgements]
+        row["stable rank"] = float(np.median(ranks))
+    return row
 
 
 def break_rows(public: list[Stream], seed: int) -> list[Row]:

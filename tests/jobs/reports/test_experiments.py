@@ -1,4 +1,4 @@
-"""Both experiments from end to end on small days, their reports, and their commands."""
+"""The experiments from end to end on small days, their reports, and their commands."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.embedders.als import ALSConfig
 from jobs.cli import app
-from jobs.reports import alignment, folding_in, hidden_consumers
+from jobs.reports import alignment, folding_in, hidden_consumers, spaces
 from jobs.reports.methods import ALS, SVD
+from jobs.reports.readers import AGAIN, truth_rows
 from jobs.reports.report import Report
+from jobs.reports.streams import simulated_stream
+from simulation.world import World
 
 
 @pytest.fixture
@@ -81,6 +84,44 @@ def test_fold_in_from_end_to_end_without_public_data(
     assert "lastfm left out: no data folder is set" in capsys.readouterr().err
 
 
+@pytest.fixture
+def small_worlds(monkeypatch) -> None:
+    """One seed, and few days of few entities."""
+    world = World(consumers=150, producers=60, topics=4, engagements=6.0)
+    for name, value in {
+        "SEEDS": 1,
+        "DIM": 8,
+        "OWN_WINDOW": 2,
+        "BREAK": 6,
+        "YEAR": world,
+        "YEAR_DAYS": 40,
+        "SIMULATED": {"stationary": (world, 40, 3)},
+        "PICTURES": {"simulated": ("stationary",)},
+    }.items():
+        monkeypatch.setattr(spaces, name, value)
+
+
+def test_space_from_end_to_end_without_public_data(
+    small_settings, small_worlds, log, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(spaces, "read_log", lambda settings, progress: log)
+    report = spaces.run(small_settings, None, 0, tmp_path / "out")
+    rows = {row["log"]: row for row in rows_of(report.folder / "space-spaces.csv")}
+    assert rows["stationary"]["opened"] == "0"
+    assert rows["simulated, other tastes from day 6 on"]["opened on day"] == "6"
+    by_age = {row["age"]: row for row in rows_of(report.folder / "space-ages.csv")}
+    assert {"1", "7", "30"} <= by_age.keys()
+    for way in ("reference", "chain", "fixed day", "best rotation"):
+        assert 0 < float(by_age["7"][way]) < 1
+    readers = [row for row in rows_of(report.folder / "space-readers.csv") if row["age"] == "1"]
+    assert all(row["fitted once"] == row["fitted again"] for row in readers)
+    truth = rows_of(report.folder / "space-truth.csv")
+    assert [row["day"] for row in truth] == ["20", "34"]
+    pictures = {file.name for file in report.folder.glob("*.png")}
+    assert pictures == {"space-simulated.png", "space-truth.png"}
+    assert "CollegeMsg left out: no data folder is set" in capsys.readouterr().err
+
+
 def test_a_report_is_a_run_in_mlflow(small_settings, tmp_path):
     """Figures are metrics, files are artifacts, and the seed is a parameter."""
     from jobs.pipeline.tracking.runs import Tracker
@@ -108,7 +149,7 @@ def test_only_fractional_numbers_of_a_row_are_figures(small_settings, tmp_path):
     assert report.figures == {"als_from_3_gain": 0.5}
 
 
-@pytest.mark.parametrize("command", ["fold-in", "alignment"])
+@pytest.mark.parametrize("command", ["fold-in", "alignment", "space"])
 def test_help_shows_a_runnable_example(command):
     shown = " ".join(CliRunner().invoke(app, ["experiment", command, "--help"]).stdout.split())
     assert f"Example: evergreen experiment {command}" in shown
@@ -123,6 +164,17 @@ def test_a_data_folder_that_does_not_exist_is_refused(environment, tmp_path):
     result = CliRunner().invoke(app, ["experiment", "fold-in", *arguments], env=variables)
     assert result.exit_code == 2
     assert "Invalid value for '--data'" in result.output
+
+
+@pytest.mark.slow
+def test_the_bars_of_one_space_over_a_simulated_year():
+    """A reader fitted once is within 0.02 R² of one fitted again, and a chain is not."""
+    year = simulated_stream("year", spaces.YEAR, spaces.YEAR_DAYS, 0)
+    rows = truth_rows(year, spaces.WAYS, 0)
+    assert len(rows) > 20
+    for row in rows:
+        assert row[spaces.REFERENCE] > row[AGAIN] - 0.02
+    assert rows[-1][spaces.CHAIN] < rows[-1][AGAIN] - 0.1
 
 
 @pytest.mark.slow
