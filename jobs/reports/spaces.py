@@ -1,12 +1,14 @@
 """Experiment: one space for months.
 
 How long do vectors of different days stay comparable, on public logs, the log of the settings and
-simulated ones? Three questions, a table each:
+simulated ones? One table per question:
 
     spaces     how many spaces are opened, and is a break that was planted found on its day?
     ages       cosine of a producer's vectors of two days, so and so many days apart, for producers
                that had no part in any rotation: by the reference of the space, by a chain from day
                to day, by a fixed first day, and by the best rotation of these two days
+    prefixes   NDCG of the next day's engagements by the first columns of the last days' vectors, in
+               the coordinates of the space, on each day's own axes, and fitted so short
     readers    a linear reader of engagements, fitted once and served later days' vectors, against
                one that is fitted again on them, and against vectors that are not renewed
     truth      the same for a reader of simulated tastes, over a year with newcomers every day
@@ -39,6 +41,7 @@ from jobs.reports.daily_factors import (
 from jobs.reports.daily_log import days_of as log_days
 from jobs.reports.daily_log import read_log
 from jobs.reports.methods import SVD
+from jobs.reports.prefixes import prefix_rows
 from jobs.reports.readers import reader_rows, truth_rows
 from jobs.reports.report import Report, Row, column_of, progress_bar, select
 from jobs.reports.streams import READERS, Stream, public_stream, simulated_stream
@@ -77,10 +80,11 @@ BREAK = 60  # number of the day on which a break is planted
 
 
 def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = None) -> Report:
-    """Write the tables spaces, ages, readers and truth, and their pictures."""
+    """Write the tables spaces, ages, prefixes, readers and truth, and their pictures."""
     report = Report(settings, "space", seed, folder)
     spaces: list[Row] = []
     ages: list[Row] = []
+    prefixes: list[Row] = []
     readers: list[Row] = []
     truth: list[Row] = []
     streams = [public_stream(name, data) for name in READERS]
@@ -101,6 +105,7 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
                 base: Row = {"log": stream.name, "window": window, "seed": number}
                 spaces.append(base | spaces_row(placements(days)))
                 ages += [base | row for row in age_rows(days, number)]
+                prefixes += [base | row for row in prefix_rows(stream, days, window, number)]
                 readers += [base | row for row in reader_rows(stream, days, number)]
             progress(f"planted breaks, seed {number}")
             spaces += [{"seed": number} | row for row in break_rows(public, number)]
@@ -108,6 +113,7 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
             truth += truth_rows(simulated_stream("year", YEAR, YEAR_DAYS, number), WAYS, number)
     report.table("spaces", spaces)
     report.table("ages", ages)
+    report.table("prefixes", prefixes)
     report.table("readers", readers)
     report.table("truth", truth)
     first = select(ages, "seed", seed)

@@ -101,7 +101,10 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     cfg = settings.matrix
     n_buckets = settings.spark.partitions
     days = [partition for partition in read.values() if trusted(partition)]
-    parts = [part for partition in days for part in partition.parts(ENGAGEMENT_TABLE)]
+    parts = []
+    for partition in days:
+        share = decay((day - partition.day).days, cfg.half_life_days)
+        parts += [(part, share) for part in partition.parts(ENGAGEMENT_TABLE)]
     where = f"in the {len(days)} trusted days up to {day}"
     with recording(settings, "matrix", day, read.values()) as staging:
         producers = count(spark, parts, cfg, n_buckets, staging.path)
@@ -127,12 +130,21 @@ def days_missing(settings: Settings, day: date, read: Reads) -> list[str]:
     return [str(earlier) for earlier in days if ("validate", earlier) not in read]
 
 
+def decay(age: int, half_life: float) -> float:
+    """What an engagement counts after `age` days; 1 without a half-life (0)."""
+    return 0.5 ** (age / half_life) if half_life else 1.0
+
+
 def count(
-    spark: SparkSession, parts: list[Part], cfg: MatrixSettings, n_buckets: int, home: Path
+    spark: SparkSession,
+    parts: list[tuple[Part, float]],
+    cfg: MatrixSettings,
+    n_buckets: int,
+    home: Path,
 ) -> np.ndarray:
     """The first job: every bucket's pairs below home/counted, and home/producers.npy.
 
-    Returns the producers.
+    parts: with what an engagement of each counts. Returns the producers.
     """
     task = counter(parts, n_buckets, cfg, home / COUNTED)
     producers = top_producers(each_bucket(spark, n_buckets, task, POPULARITY), cfg)
@@ -182,15 +194,15 @@ class Bucket(Pairs):
 
 
 def counter(
-    parts: list[Part], n_buckets: int, cfg: MatrixSettings, home: Path
+    parts: list[tuple[Part, float]], n_buckets: int, cfg: MatrixSettings, home: Path
 ) -> Callable[[int], pa.RecordBatch]:
     """The task: a bucket's events -> its pairs below home. Returns `popularity_in` the bucket."""
 
     def task(number: int) -> pa.RecordBatch:
         tables = [EVENTS.empty_table()]  # the columns, for a bucket without files
-        for part in parts:
+        for part, share in parts:
             if part.meets(number, n_buckets):
-                tables.append(read_events(part, number, n_buckets, cfg))
+                tables.append(read_events(part, share, number, n_buckets, cfg))
         bucket = count_events(pa.concat_tables(tables))
         save_arrays(bucket_folder(home, number), bucket)
         return popularity_in(bucket)
@@ -198,13 +210,18 @@ def counter(
     return task
 
 
-def read_events(part: Part, bucket: int, n_buckets: int, cfg: MatrixSettings) -> pa.Table:
-    """The file's engagements that are in the bucket and have a strength above 0."""
+def read_events(
+    part: Part, share: float, bucket: int, n_buckets: int, cfg: MatrixSettings
+) -> pa.Table:
+    """The file's engagements that are in the bucket and have a strength above 0.
+
+    share: what one of them counts on the last day of the window.
+    """
     ids = ["consumer_id", "producer_id", "kind"]
     # As dictionaries, so that each distinct id is hashed and sorted once. Without threads, because
     # Spark runs one task per core.
     rows = ParquetFile(part.path, read_dictionary=ids).read([*ids, "value"], use_threads=False)
-    events = weigh(rows, cfg)
+    events = weigh(rows, share, cfg)
     counts = events["millionths"].to_numpy() > 0
     if not part.within(n_buckets):
         # Written with another number of buckets: the file also holds consumers of other tasks.
@@ -212,15 +229,16 @@ def read_events(part: Part, bucket: int, n_buckets: int, cfg: MatrixSettings) ->
     return events if counts.all() else events.filter(counts)
 
 
-def weigh(rows: pa.Table, cfg: MatrixSettings) -> pa.Table:
+def weigh(rows: pa.Table, share: float, cfg: MatrixSettings) -> pa.Table:
     """Engagements -> EVENTS.
 
-    millionths: weight(kind) · value · 10⁶, half rounded up. ranks: is it of the kind that ranks?
+    millionths: share · weight(kind) · value · 10⁶, half rounded up. ranks: is it of the kind that
+    ranks?
     """
     kinds = rows["kind"].combine_chunks()
     names = kinds.dictionary.to_pylist()
     codes = kinds.indices.to_numpy()
-    weights = np.array([cfg.weights.get(name, 1.0) for name in names])
+    weights = share * np.array([cfg.weights.get(name, 1.0) for name in names])
     ranks = np.array([cfg.rank_by in ("", name) for name in names], dtype=bool)
     # Half up, as Spark rounds; np.rint would round halves to even.
     fraction, whole = np.modf(rows["value"].to_numpy() * weights[codes] * 1e6)

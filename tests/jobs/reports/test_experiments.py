@@ -113,6 +113,9 @@ def test_space_from_end_to_end_without_public_data(
     assert {"1", "7", "30"} <= by_age.keys()
     for way in ("reference", "chain", "fixed day", "best rotation"):
         assert 0 < float(by_age["7"][way]) < 1
+    prefixes = rows_of(report.folder / "space-prefixes.csv")
+    whole = next(row for row in prefixes if (row["log"], row["columns"]) == ("stationary", "8"))
+    assert float(whole["in the space"]) == pytest.approx(float(whole["own axes"]), abs=1e-3)
     readers = [row for row in rows_of(report.folder / "space-readers.csv") if row["age"] == "1"]
     assert all(row["fitted once"] == row["fitted again"] for row in readers)
     truth = rows_of(report.folder / "space-truth.csv")

@@ -105,6 +105,30 @@ def strengths_in(home: Path, producers: list[str]) -> dict[tuple[str, str], floa
     return strengths
 
 
+def test_older_engagements_count_less_by_their_half_life(spark, three_days):
+    """Against a loop: with a half-life of two days, those of the day before count √½ as much.
+
+    Who is fitted, and which producers have a column, is decided by the number of engagements.
+    """
+    chosen = three_days.matrix.model_copy(update={"half_life_days": 2.0})
+    decayed = three_days.model_copy(update={"matrix": chosen})
+    matrix.run(spark, decayed, DAYS[2])
+    top = most_popular(THREE_DAYS[1] + THREE_DAYS[2], 15)
+    expected, counts = Counter(), Counter()
+    for rows, share in ((THREE_DAYS[1], 0.5**0.5), (THREE_DAYS[2], 1.0)):
+        for consumer, producer, kind in rows:
+            if producer in top:
+                expected[consumer, producer] += share * (2.5 if kind == "follow" else 1.0)
+                counts[consumer] += 1
+    home = decayed.lake.get("matrix", DAYS[2]).path
+    assert [producer.decode() for producer in np.load(home / "producers.npy")] == top
+    found = strengths_in(home / "fitted", top) | strengths_in(home / "rest", top)
+    assert found == pytest.approx(dict(expected), abs=1e-4)
+    assert {row for row, _ in strengths_in(home / "rest", top)} == {
+        consumer for consumer, n in counts.items() if n < 3
+    }
+
+
 @pytest.mark.parametrize(("rank_by", "first"), [("", b"p2"), ("follow", b"p1")])
 def test_producers_are_ranked_by_the_kind_that_a_setting_names(spark, settings, rank_by, first):
     """p2 has more consumers, p1 more followers, and there is one column."""
@@ -301,7 +325,7 @@ def test_strengths_are_rounded_as_decimals_are(engagements):
     """Half up at the sixth decimal of the float's printed digits, which is how Spark rounds."""
     values, kinds = map(list, zip(*engagements, strict=True))
     cfg = MatrixSettings(weights={"like": 0.3, "follow": 1e-6}, rank_by="share")
-    weighed = matrix.weigh(rows_of(values, kinds), cfg)
+    weighed = matrix.weigh(rows_of(values, kinds), 1.0, cfg)
     all_millionths = weighed["millionths"].to_pylist()
     for value, kind, millionths in zip(values, kinds, all_millionths, strict=True):
         exact = Decimal(repr(value * cfg.weights.get(kind, 1.0) * 1e6))
@@ -316,14 +340,14 @@ def test_strengths_are_rounded_as_decimals_are(engagements):
 def test_an_engagement_without_strength_does_not_count(tmp_path, value, counts):
     file = tmp_path / "part-00000.parquet"
     pq.write_table(rows_of([value], ["like"]), file)
-    events = matrix.read_events(Part.at(file), 0, 1, MatrixSettings())
+    events = matrix.read_events(Part.at(file), 1.0, 0, 1, MatrixSettings())
     assert len(events) == counts
 
 
 @pytest.mark.parametrize("value", [1e13, float("inf"), float("nan")])
 def test_strengths_that_cannot_be_added_exactly_are_refused(value):
     with pytest.raises(BadInput, match="lower matrix.weights"):
-        matrix.count_events(matrix.weigh(rows_of([value], ["like"]), MatrixSettings()))
+        matrix.count_events(matrix.weigh(rows_of([value], ["like"]), 1.0, MatrixSettings()))
 
 
 IN_CONNECT = """
