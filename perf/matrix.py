@@ -157,7 +157,7 @@ def contestants(
     files = [part.path for part in parts]
 
     def step(home: Path) -> None:
-        matrix.count(spark, parts, cfg, CORES, home)
+        matrix.count(spark, [(part, 1.0) for part in parts], cfg, CORES, home)
         matrix.lay_out(spark, cfg.min_engagements, CORES, home)
 
     return {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embeddings.spaces.rotation import FOLDS, Group, Pairs
+from embeddings.spaces.rotation import FOLDS, SLICE, Group, Pairs
 from embeddings.spaces.similarity import unit_rows
 
 SIDES = ("consumer", "producer")
@@ -130,9 +130,13 @@ def remembered(old: Entities, new: Entities, kept: float) -> Entities:
     weights[of_old] = kept * old.weights
     weights[of_new] += new.weights
     vectors = np.zeros((len(ids), new.vectors.shape[1]), np.float32)
-    vectors[of_old] = old.vectors * (kept * old.weights / weights[of_old])[:, None]
-    lengths = np.linalg.norm(new.vectors, axis=1)
-    vectors[of_new] += new.vectors * (new.weights / weights[of_new] / lengths)[:, None]
+    share = kept * old.weights / weights[of_old]
+    lengths = np.sqrt(np.einsum("ij,ij->i", new.vectors, new.vectors))
+    new_share = new.weights / weights[of_new] / lengths
+    for start in range(0, len(ids), SLICE):  # what fits into the cache is not read twice
+        for entities, rows, part in ((old, of_old, share), (new, of_new, new_share)):
+            first, last = np.searchsorted(rows, [start, start + SLICE])
+            vectors[rows[first:last]] += entities.vectors[first:last] * part[first:last, None]
     after = Entities(ids, vectors, weights)
     rows = np.flatnonzero(weights >= FORGOTTEN)
     rows = rows[smallest_hashes(ids[rows], MOST)]

@@ -101,7 +101,7 @@ FACTS = (
     Fact("shared_with_<day>", "share of producers in common", "share", headline=True),
 )
 AGES = (7, 30)  # days, besides the day before, over which the change of the vectors is reported
-COMPARED = 20_000  # producers at most that are compared with their earlier vectors
+COMPARED = 10_000  # producers at most that are compared with their earlier vectors
 NEIGHBOURS_OF = 128  # producers whose neighbours are compared with those of the day before
 log = logging.getLogger(__name__)
 
