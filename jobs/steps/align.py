@@ -324,9 +324,14 @@ def draw(judgement: Judgement, day: date, path: Path) -> None:
     numbers = np.arange(1, len(judgement.correlations) + 1)
     title = f"{day}: {np.count_nonzero(judgement.stable)} of {len(numbers)} directions are stable"
     with figure(path, title) as axes:
-        for stable, label in ((True, "stable"), (False, "no better than chance")):
-            chosen = judgement.stable == stable
-            axes.bar(numbers[chosen], judgement.correlations[chosen], label=label)
+        for stable, label, colour in (
+            (True, "stable", "tab:blue"),
+            (False, "no better than chance", "tab:orange"),
+        ):
+            rows = judgement.stable == stable
+            # As one collection: a bar each would take longer than the alignment.
+            heights = judgement.correlations[rows]
+            axes.vlines(numbers[rows], 0, heights, colour, linewidth=3, label=label)
         axes.axhline(0, color="black", linewidth=1)
         axes.set(xlabel="direction, the strongest first", ylabel="rank correlation, held out")
         axes.legend()
