@@ -13,6 +13,7 @@ from fastapi.templating import Jinja2Templates
 from embeddings.registry import responses
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
+from embeddings.registry.curves import curves, metrics_of
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
@@ -51,6 +52,7 @@ def add(app: FastAPI, registry: Registry) -> None:
             versions=versions[::-1],
             metrics=_metric_names(versions),
             bars=_bars(versions[-BARS:]),
+            curves=curves(versions),
             search=_search(registry, registry.version(name)),
             moves=responses.history(registry, name)[:MOVES],
             existing={version["id"] for version in versions},
@@ -146,15 +148,7 @@ def _busiest(entity: Entity) -> list[str]:
 
 def _metric_names(versions: list[dict[str, Any]]) -> list[str]:
     """The names of the numeric metrics that any of these versions has, sorted."""
-    names = set()
-    for version in versions:
-        metrics = version["lineage"].get("metrics")
-        if not isinstance(metrics, dict):  # a publisher may put anything into the lineage
-            continue
-        for name, value in metrics.items():
-            if isinstance(value, int | float):
-                names.add(name)
-    return sorted(names)
+    return sorted({name for version in versions for name in metrics_of(version)})
 
 
 def _bars(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:

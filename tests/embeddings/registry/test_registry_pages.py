@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from registry_parts import parts, publish
+from registry_parts import DAY, parts, publish
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -105,9 +106,24 @@ def test_the_history_of_the_aliases_is_shown(page, plain):
     assert rows.nth(1).get_by_role("link").count() == 1
 
 
+def test_the_metrics_of_all_versions_are_curves(page, plain):
+    """Of the versions that are current, with what a reader needs who does not see them."""
+    for number, auc in enumerate((0.5, 0.7, 0.6)):
+        day = DAY + timedelta(days=number)
+        publish(plain, day, seed=number, metrics={"auc": auc, "dim": 32})
+    page.goto("/embeddings/author")
+    shown = page.locator(".curves svg")
+    labels = [curve.get_attribute("aria-label") for curve in shown.all()]
+    assert labels == ["auc: from 0.5 to 0.7, last 0.6"]
+    points = shown.locator("polyline").get_attribute("points").split()
+    assert len(points) == 3
+
+
 @pytest.mark.parametrize("width", [360, 1150])
 def test_no_element_overflows_the_page(page, plain, width):
-    version = publish(plain, commit="abc123", note="x" * 300)
+    publish(plain, DAY - timedelta(days=1), metrics={"m" * 90: 1, "n": 1.0})
+    metrics = {"m" * 90: 2, "n": 3.0}
+    version = publish(plain, commit="abc123", note="x" * 300, metrics=metrics)
     plain.set_alias("author", "a" * 100, version, reason="x" * 500)
     page.set_viewport_size({"width": width, "height": 800})
     for address in ("/", "/embeddings/author", "/embeddings/author/latest?id=p1"):
