@@ -277,6 +277,15 @@ experiment = typer.Typer(
 )
 app.add_typer(experiment, name="experiment")
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="EVERGREEN_DATA",
+        exists=True,
+        file_okay=False,
+        help="The folder with public data sets; those that it lacks are left out.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of splits, solvers, rankers and intervals.")]
 Out = Annotated[
     Path | None,
@@ -286,15 +295,7 @@ Out = Annotated[
 
 @experiment.command("fold-in")
 def fold_in(
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="EVERGREEN_DATA",
-            exists=True,
-            file_okay=False,
-            help="The folder with Last.fm and MovieLens; without it they are left out.",
-        ),
-    ] = None,
+    data: Data = None,
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -324,15 +325,7 @@ def alignment(seed: Seed = 0, out: Out = None) -> None:
 
 @experiment.command()
 def space(
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="EVERGREEN_DATA",
-            exists=True,
-            file_okay=False,
-            help="The folder with CollegeMsg, email-Eu-core and Globo, which are left out without.",
-        ),
-    ] = None,
+    data: Data = None,
     seed: Seed = 0,
     out: Out = None,
 ) -> None:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 LONGEST_INPUT = 120  # characters of a faulty value that are repeated in an error
+SECTIONS_WITH_SECRETS = ("mlflow", "registry", "services", "spark")
 SECRET = re.compile("password|token")  # options whose value is never repeated
 
 
@@ -64,8 +65,10 @@ def may_be_secret(option: str, fault: ErrorDetails) -> bool:
     given = fault["input"]
     if isinstance(given, dict):
         option += repr(given)
+    section, dot, _ = option.partition(".")
     misspelt = fault["type"] == "extra_forbidden" and isinstance(given, str)
-    return misspelt or SECRET.search(option) is not None
+    may_hold_one = not dot or section in SECTIONS_WITH_SECRETS
+    return (misspelt and may_hold_one) or SECRET.search(option) is not None
 
 
 class PluginSection(BaseModel):

@@ -96,8 +96,8 @@ class MatrixSettings(Section):
     """Trailing days whose engagements count, the day itself included."""
 
     half_life_days: float = Field(default=0.0, ge=0.0)
-    """An engagement so many days before the last one counts half as much, in the matrix and so in a
-    history that is folded in. 0: all count the same."""
+    """An engagement so many days before the last one counts half as much, also in the nightly
+    fold-in. 0: all count the same."""
 
     producers: int = 5000
     """The most popular N producers are the columns of the matrix."""

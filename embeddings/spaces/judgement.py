@@ -48,7 +48,7 @@ def judge(pairs: Pairs, rotations: Rotations) -> Judgement:
     pairs as its matrix.
     """
     k = pairs[0].day.shape[1]
-    step = max(1, sum(map(len, pairs)) // JUDGED)
+    step = max(1, -(-sum(map(len, pairs)) // JUDGED))
     n = 0
     found = expected = variance = 0.0
     correlations = np.zeros(k)
@@ -61,7 +61,7 @@ def judge(pairs: Pairs, rotations: Rotations) -> Judgement:
             n += len(a)
             found += np.sum(a * b)
             expected += np.sum(a, axis=0) @ np.sum(b, axis=0) / max(len(a), 1)
-            if len(a) < 3:
+            if len(a) < 2:
                 continue
             centred_a, centred_b = a - a.mean(axis=0), b - b.mean(axis=0)
             spread = np.sum((centred_a.T @ centred_a) * (centred_b.T @ centred_b))

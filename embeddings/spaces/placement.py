@@ -17,7 +17,7 @@ from embeddings.spaces.reference import (
 )
 from embeddings.spaces.rotation import Rotations, canonical_axes
 
-FEW = 20  # shared entities of which nothing can be said
+FEW = 30  # shared entities of which nothing can be said
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Keyframe:
     """What a day leaves to those after it.
 
     space: its name; anchor: the first day of the space; days: behind the reference; left: the last
-    day of a longer space that was left, to which the next day may return.
+    day of a space that was left and is as long, to which the next day may return.
     """
 
     day: date
@@ -71,7 +71,9 @@ def place(sides: Sides, keyframes: list[Keyframe], name: str, day: date) -> Plac
     sides: in coordinates of their own. keyframes: of the day before, and of the one that it names
     as `left`. name: with which the name of a new space begins.
     """
-    longest_first = sorted(keyframes, key=lambda keyframe: -keyframe.days)
+    longest_first = sorted(
+        keyframes, key=lambda keyframe: (keyframe.days, keyframe.day), reverse=True
+    )
     compared: list[Comparison] = []
     why = "there is no day before it that could be compared."
     for keyframe in longest_first:
@@ -110,7 +112,7 @@ def keyframe_after(sides: Sides, comparison: Comparison, day: date, longest: Key
     in_space = rotated(sides, comparison.rotations.whole)
     reference = continued(before.reference, in_space, abs((day - before.day).days))
     days = before.days + 1
-    left = longest.day if longest.days > days else None
+    left = longest.day if longest.days >= days else None
     return Keyframe(day, before.space, before.anchor, days, reference, left)
 
 

@@ -11,13 +11,14 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from embeddings.spaces.rotation import FOLDS, SLICE, Group, Pairs
-from embeddings.spaces.similarity import unit_rows
+from embeddings.spaces.similarity import SHORTEST, unit_rows
 
 SIDES = ("consumer", "producer")
 MEMORY = 0.99  # of an entity's weight, kept from one day to the next
-FORGOTTEN = 0.1  # the weight below which an entity is dropped; a single engagement has 1
+FORGOTTEN = 0.1  # of the day's median weight: who weighs less and is not there is dropped
 MOST = 100_000  # entities remembered of each side: far more than a rotation needs
 
 
@@ -38,7 +39,8 @@ class Entities:
 
         The weight is √strength: a vector of few engagements is mostly noise.
         """
-        known = np.flatnonzero(vectors.any(axis=1) & (strengths > 0))
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        known = np.flatnonzero((lengths > SHORTEST) & np.isfinite(lengths) & (strengths > 0))
         known = known[smallest_hashes(ids[known], MOST)]
         known = known[np.argsort(ids[known], kind="stable")]
         weights = np.sqrt(strengths[known]).astype(np.float32)
@@ -46,7 +48,9 @@ class Entities:
 
     def rotated(self, rotation: np.ndarray) -> Entities:
         """In other coordinates. rotation: (k, k)."""
-        vectors = (self.vectors @ rotation.astype(np.float32)).astype(np.float32)
+        # On one thread, because the last bits would depend on their number.
+        with threadpool_limits(1):
+            vectors = self.vectors @ rotation.astype(np.float32)
         return Entities(self.ids, vectors, self.weights)
 
     def at_most(self, n: int) -> Entities:
@@ -138,7 +142,10 @@ def remembered(old: Entities, new: Entities, kept: float) -> Entities:
             first, last = np.searchsorted(rows, [start, start + SLICE])
             vectors[rows[first:last]] += entities.vectors[first:last] * part[first:last, None]
     after = Entities(ids, vectors, weights)
-    rows = np.flatnonzero(weights >= FORGOTTEN)
+    # In units of the day, because strengths may have any scale.
+    lasting = weights >= FORGOTTEN * np.median(new.weights) if len(new.ids) else weights > 0
+    lasting[of_new] = True
+    rows = np.flatnonzero(lasting)
     rows = rows[smallest_hashes(ids[rows], MOST)]
     return after if len(rows) == len(ids) else after.chosen(rows)
 

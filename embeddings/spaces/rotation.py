@@ -116,8 +116,9 @@ class Rotations:
     def held_out(self, vectors: np.ndarray, folds: np.ndarray) -> np.ndarray:
         """Each vector by the rotation that its own fold had no part in. folds: (n,)."""
         rotated = np.empty_like(vectors)
-        for fold in range(FOLDS):
-            rows = folds == fold
-            rotation = (self.left[fold] @ self.right[fold].T).astype(np.float32)
-            rotated[rows] = vectors[rows] @ rotation
+        with threadpool_limits(1):
+            for fold in range(FOLDS):
+                rows = folds == fold
+                rotation = (self.left[fold] @ self.right[fold].T).astype(np.float32)
+                rotated[rows] = vectors[rows] @ rotation
         return rotated

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+SHORTEST = 1e-15  # length of a vector; the square of a shorter one is no float32 any more
 TIE = 1e-5  # float32 cosines closer than this count as equal
 BLOCK = 256  # entities compared with all others at once; bounds the (BLOCK, n) cosines in memory
 
@@ -53,7 +54,7 @@ def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int = 10, most: int = 200
 def unit_rows(v: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1, float32; a row of zeros stays one. v: (n, k)."""
     lengths = np.linalg.norm(v, axis=1, keepdims=True)
-    return (v / np.maximum(lengths, 1e-30)).astype(np.float32)
+    return (v / np.maximum(lengths, SHORTEST)).astype(np.float32)
 
 
 def cosines(unit: np.ndarray, rows: np.ndarray) -> np.ndarray:

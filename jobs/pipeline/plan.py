@@ -87,7 +87,7 @@ def first_day(settings: Settings) -> date:
 
 
 def anchor_day(settings: Settings) -> date:
-    """The day whose coordinates the space keeps."""
+    """The first day of the first space."""
     return settings.embedding.anchor_day or first_day(settings)
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from embeddings.embedders.als import ALSConfig
-from embeddings.spaces.reference import Entities, Sides, continued, first_reference, pairs
+from embeddings.spaces.reference import Entities, Sides, first_reference, pairs
 from embeddings.spaces.rotation import Rotations, canonical_axes
+from jobs.reports.daily_factors import Day, by_reference, row_ids
 from jobs.reports.daily_log import Log
 from jobs.reports.methods import ALS, SVD, Method
 from jobs.reports.report import ReportProgress
@@ -63,19 +64,14 @@ class Version:
         fitted = self.fitted
         return {
             "consumer": Entities.of_day(
-                row_ids(len(fitted))[fitted],
+                row_ids(np.flatnonzero(fitted)),
                 self.consumers[fitted],
                 self.consumer_strengths[fitted],
             ),
             "producer": Entities.of_day(
-                row_ids(len(self.producers)), self.producers, self.producer_strengths
+                row_ids(np.arange(len(self.producers))), self.producers, self.producer_strengths
             ),
         }
-
-
-def row_ids(n: int) -> np.ndarray:
-    """Ids for rows that have none, (n,) bytes, sorted."""
-    return np.char.zfill(np.arange(n).astype(bytes), 9)
 
 
 def fit_version(
@@ -130,11 +126,9 @@ def daily_versions(
 
 
 def align(versions: list[Version]) -> list[Version]:
-    """All versions in the space of the first one, as the step `align` rotates consecutive days."""
-    aligned = [versions[0].on_own_axes()]
-    reference = first_reference(aligned[0].sides())
-    for version in versions[1:]:
-        rotation = Rotations.of(pairs(version.sides(), reference)).whole
-        aligned.append(version.rotated(rotation))
-        reference = continued(reference, aligned[-1].sides(), days=1)
-    return aligned
+    """All versions in the space of the first one, as the step `align` places consecutive days."""
+    days = [Day(number, version.sides()) for number, version in enumerate(versions)]
+    rotations = by_reference(days, held_out=False)
+    return [
+        version.rotated(rotation) for version, rotation in zip(versions, rotations, strict=True)
+    ]

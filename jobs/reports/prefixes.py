@@ -9,7 +9,7 @@ from embeddings.benchmarks.intervals import mean_estimates
 from embeddings.benchmarks.metrics import rank
 from embeddings.spaces.reference import SIDES, Sides
 from embeddings.spaces.rotation import canonical_axes
-from jobs.reports.daily_factors import Day, by_reference, factors
+from jobs.reports.daily_factors import Day, factors
 from jobs.reports.methods import SVD
 from jobs.reports.report import Row
 from jobs.reports.streams import Stream
@@ -20,23 +20,24 @@ TOP = 20
 IN_SPACE, OWN, FITTED = "in the space", "own axes", "fitted so short"
 
 
-def prefix_rows(stream: Stream, days: list[Day], window: int, seed: int) -> list[Row]:
+def prefix_rows(
+    stream: Stream, days: list[Day], aligned: list[Sides], window: int, seed: int
+) -> list[Row]:
     """NDCG of the next day's engagements by the first columns of the last days' vectors.
 
-    In the coordinates of the space, on the day's own canonical axes, and of a fit with so few
-    dimensions.
+    In the coordinates of the space (aligned: of each day), on the day's own canonical axes, and of
+    a fit with so few dimensions.
     """
-    rotations = by_reference(days, False)
     tested = [place for place, day in enumerate(days) if next_day(stream, day).nnz]
     rows: list[Row] = []
-    for columns in COLUMNS:
+    for columns in COLUMNS if tested else ():
         scores: dict[str, list[np.ndarray]] = {IN_SPACE: [], OWN: [], FITTED: []}
         for place in tested[-TESTED:]:
             day = days[place]
             own = canonical_axes(*(day.sides[side].vectors for side in SIDES))
             short = factors(stream, day.number, window, SVD(columns, 1.0), seed + day.number)
-            for way, axes in ((IN_SPACE, rotations[place]), (OWN, own)):
-                scores[way].append(ndcg(stream, day, day.sides, axes[:, :columns]))
+            scores[IN_SPACE].append(ndcg(stream, day, aligned[place], np.eye(len(own), columns)))
+            scores[OWN].append(ndcg(stream, day, day.sides, own[:, :columns]))
             if short is not None:
                 scores[FITTED].append(ndcg(stream, day, short, np.eye(columns)))
         found = {way: np.concatenate(values) for way, values in scores.items() if values}

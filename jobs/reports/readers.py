@@ -14,7 +14,6 @@ from embeddings.spaces.reference import Entities, Sides, shared_rows
 from jobs.reports.daily_factors import (
     Day,
     best_rotation_of_directions,
-    by_reference,
     days_of,
     row_ids,
 )
@@ -40,9 +39,10 @@ TRUTH_EVERY = 14  # days
 
 @dataclass(frozen=True)
 class Shown:
-    """Pairs of a consumer and a producer, half of them engagements of one day.
+    """Pairs of a consumer and a producer, about half of them engagements of one day.
 
-    The others are the same consumers with producers drawn by popularity. consumers, producers:
+    The others are the same consumers with producers drawn by popularity that they did not engage
+    with. consumers, producers:
     (n,), rows and columns of the stream; engaged: (n,) bool.
     """
 
@@ -90,7 +90,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram + ridge * np.eye(len(gram)), x.T.astype(np.float64) @ y)
 
 
-def reader_rows(stream: Stream, days: list[Day], seed: int) -> list[Row]:
+def reader_rows(stream: Stream, days: list[Day], aligned: list[Sides], seed: int) -> list[Row]:
     """AUC of the next day's engagements by a reader fitted once, at some ages.
 
     A reader is fitted on the pairs of day t with the vectors of day t − 1, and scores the pairs of
@@ -98,23 +98,21 @@ def reader_rows(stream: Stream, days: list[Day], seed: int) -> list[Row]:
     before that; "best rotation" is fitted once, and served these vectors as the best rotation to
     day t − 1 alone brings them: what is lost there is lost by no space.
     """
-    rotations = by_reference(days, False)
-    aligned = {
-        day.number: rotated(day.sides, rotation)
-        for day, rotation in zip(days, rotations, strict=True)
-    }
-    first = days[0].number + min(START, len(days) // 3)
-    last = days[-1].number
+    by_number = {day.number: sides for day, sides in zip(days, aligned, strict=True)}
+    first = days[0].number + max(1, min(START, len(days) // 3))
+    last = min(days[-1].number, len(stream.days) - 1)
     rows = []
     for age in READER_AGES:
         starts = []
         for start in range(first, last - age + 1):
+            read = {start - 1, start + age - 2, start + age - 1}
             # Quiet days have too few pairs to fit a reader on.
-            if min(stream.days[start + n].nnz for n in (0, age - 1, age)) >= MIN_PAIRS:
+            fewest = min(stream.days[start + n].nnz for n in (0, age - 1, age))
+            if read <= by_number.keys() and fewest >= MIN_PAIRS:
                 starts.append(start)
         if starts:
             chosen = np.unique(np.linspace(0, len(starts) - 1, STARTS).astype(np.int64))
-            parts = [scores_at(stream, aligned, starts[n], age, seed) for n in chosen]
+            parts = [scores_at(stream, by_number, starts[n], age, seed) for n in chosen]
             rows.append({"age": age} | reader_row(parts, seed))
     return rows
 
@@ -179,7 +177,8 @@ def truth_rows(
             x, y = tastes_of(stream, days[place], found[place])
             half = np.arange(len(x)) % 2 == 0
             row[way] = r_squared(y[half], x[half] @ once[way])
-            row[AGAIN] = r_squared(y[half], x[half] @ fit(x[~half], y[~half]))
+        # In whatever coordinates.
+        row[AGAIN] = r_squared(y[half], x[half] @ fit(x[~half], y[~half]))
         rows.append(row)
     return rows
 

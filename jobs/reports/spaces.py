@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from embeddings.benchmarks.intervals import user_bootstrap, weighted_mean
-from embeddings.spaces.placement import Placed
+from embeddings.spaces.placement import Placed, rotated
 from embeddings.spaces.reference import Entities, Sides, folds, shared_rows
 from jobs.plots import figure, panels
 from jobs.reports.daily_factors import (
@@ -37,6 +38,7 @@ from jobs.reports.daily_factors import (
     days_of,
     learners,
     placements,
+    row_ids,
 )
 from jobs.reports.daily_log import days_of as log_days
 from jobs.reports.daily_log import read_log
@@ -53,6 +55,7 @@ DIM = 32
 AGES = (1, 7, 30, 90, 180)
 WINDOWS = {"CollegeMsg": (14, 28), "email-Eu-core": (14, 28), "Globo": (3,)}
 OWN_WINDOW = 5  # days, for the log of the settings: KuaiRand's first day then leaves the window
+FEWEST_DAYS = 4
 PAIRS = 40  # of days at each age
 RESAMPLES = 200
 REFERENCE, CHAIN, ANCHOR = "reference", "chain", "fixed day"
@@ -102,11 +105,17 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
             for stream, window in cases:
                 progress(f"{stream.name}, window of {window} days, seed {number}")
                 days = list(days_of(stream, window, SVD(DIM, 1.0), number))
+                if len(days) < FEWEST_DAYS:
+                    report.warn([f"{stream.name} left out: {len(days)} days with vectors are few."])
+                    continue
                 base: Row = {"log": stream.name, "window": window, "seed": number}
-                spaces.append(base | spaces_row(placements(days)))
+                found = placements(days)
+                spaces.append(base | spaces_row(found))
                 ages += [base | row for row in age_rows(days, number)]
-                prefixes += [base | row for row in prefix_rows(stream, days, window, number)]
-                readers += [base | row for row in reader_rows(stream, days, number)]
+                aligned = in_space(days, found)
+                by_columns = prefix_rows(stream, days, aligned, window, number)
+                prefixes += [base | row for row in by_columns]
+                readers += [base | row for row in reader_rows(stream, days, aligned, number)]
             progress(f"planted breaks, seed {number}")
             spaces += [{"seed": number} | row for row in break_rows(public, number)]
             progress(f"a simulated year, seed {number}")
@@ -130,6 +139,14 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
 # Spaces
 
 
+def in_space(days: list[Day], found: list[Placed]) -> list[Sides]:
+    """The days in the coordinates where they were placed."""
+    aligned = []
+    for day, placed in zip(days, found, strict=True):
+        aligned.append(rotated(day.sides, placed.rotation))
+    return aligned
+
+
 def spaces_row(found: list[Placed]) -> Row:
     """How many spaces were opened after the first, and how clear the decisions were."""
     names = [each.keyframe.space for each in found]
@@ -143,6 +160,9 @@ def spaces_row(found: list[Placed]) -> Row:
         "opened on day": ", ".join(opened),
         "days elsewhere": len(found) - max(names.count(name) for name in set(names)),
     }
+    for each in found[1:]:
+        if each.opened and each.compared:
+            row["deviation where opened"] = each.compared[-1].judgement.deviation
     judgements = [each.compared[-1].judgement for each in found if each.joined]
     if judgements:
         row["least deviation"] = float(min(judgement.deviation for judgement in judgements))
@@ -162,8 +182,9 @@ def break_rows(public: list[Stream], seed: int) -> list[Row]:
     for stream in public:
         window = WINDOWS[stream.name][0]
         planted = min(BREAK, len(stream.days) // 2)
-        days = list(days_of(stream, window, SVD(DIM, 1.0), seed))[: 2 * planted]
-        renamed = [*days[:planted], *(with_other_ids(day, seed) for day in days[planted:])]
+        days = list(islice(days_of(stream, window, SVD(DIM, 1.0), seed), 2 * planted))
+        shape = stream.days[0].shape
+        renamed = [*days[:planted], *(with_other_ids(day, shape, seed) for day in days[planted:])]
         row: Row = {"log": f"{stream.name}, other ids from day {planted} on", "window": window}
         rows.append(row | spaces_row(placements(renamed)))
     world = World(engagements=12.0, breaks=(BREAK,))
@@ -173,16 +194,18 @@ def break_rows(public: list[Stream], seed: int) -> list[Row]:
     return [*rows, row | spaces_row(placements(days))]
 
 
-def with_other_ids(day: Day, seed: int) -> Day:
-    """Every id replaced by another one of the same kind, the same on each day."""
+def with_other_ids(day: Day, shape: tuple[int, int], seed: int) -> Day:
+    """Every entity under the id of another one of its side, the same on each day.
+
+    shape: of the stream's matrices.
+    """
     sides: Sides = {}
-    for side, entities in day.sides.items():
-        numbers = entities.ids.astype(np.int64)
-        # A fixed permutation of all numbers below a prime that is larger than any of them.
-        other = (numbers * (7919 + seed) + 104_729) % 1_000_003
+    for (side, entities), n in zip(day.sides.items(), shape, strict=True):
+        other = np.random.default_rng(seed).permutation(n)[entities.ids.astype(np.int64)]
         order = np.argsort(other)
-        ids = np.array([b"%010d" % number for number in other[order]], dtype="S10")
-        sides[side] = Entities(ids, entities.vectors[order], entities.weights[order])
+        sides[side] = Entities(
+            row_ids(other[order]), entities.vectors[order], entities.weights[order]
+        )
     return Day(day.number, sides)
 
 

@@ -16,8 +16,8 @@ anchor is aligned to the reference of the anchor, and leaves none that another d
 
 A space is named by the digest of its first reference. A new one is opened only by a day whose
 vectors, paired with those of the reference by id, are no more alike than if paired at random. Days
-after it return to the space that was left as soon as they agree with it, until the new space has as
-many days: some odd or nearly empty days end nothing.
+after it return to the space that was left as soon as they agree with it, until the new one is the
+longer of the two: some odd or nearly empty days end nothing.
 
 A day that cannot be computed is passed over; where all before it cannot, a space is opened until
 one of them can be computed again.
@@ -26,13 +26,13 @@ one of them can be computed again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from embeddings.blocks import load_arrays, load_block, save_arrays
 from embeddings.facts import Fact
@@ -53,7 +53,7 @@ from embeddings.spaces.reference import (
 from embeddings.spaces.rotation import Rotations
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
 from jobs.lake.store import Partition
-from jobs.pipeline.needs import Need, Needs, if_there, optional
+from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, anchor_day, reads, recording, trusted
 from jobs.plots import figure
 from jobs.settings import Settings, days_between
@@ -68,7 +68,7 @@ FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
     Fact("anchor", "the first day of the space"),
     Fact("opened", "why the day opened a space; empty if it joined one"),
-    Fact("left", "the last day of a longer space, to which the next day may return"),
+    Fact("left", "the last day of a space that is as long, to which the next day may return"),
     Fact("reference_days", "days behind the reference that the day leaves", "days"),
     Fact("pairs", "consumers and producers that the day shares with the reference", "entities"),
     Fact(
@@ -81,13 +81,13 @@ FACTS = (
     Fact("cosine_by_chance", "cosine_to_previous of producers paired at random"),
     Fact(
         "cosine_by_best_rotation",
-        "cosine_to_previous, had the day been rotated to the day before alone",
+        "cosine_to_previous, had the day been rotated to that day alone",
         headline=True,
     ),
     Fact(
         "cosine_to_<day>",
-        "mean cosine of shared producers to their vectors of an earlier day, each rotated without "
-        "its own part in the rotation",
+        "mean cosine of shared producers to their vectors of an earlier day of the space, such as "
+        "the last one, each rotated without its own part in the rotation",
         better="higher",
         headline=True,
     ),
@@ -111,8 +111,13 @@ def needs(settings: Settings, day: date) -> Needs[None]:
     yield from [("matrix", day), ("embed", day)]
     for earlier in days_to_follow(settings, day):
         if (yield from needs_to_follow(settings, earlier)):
-            for other in to_compare(settings, settings.lake.get("align", earlier), day):
-                yield if_there(*other)
+            followed = settings.lake.get("align", earlier)
+            if followed.facts["left"]:
+                yield optional("align", date.fromisoformat(followed.facts["left"]))
+            for age in AGES:
+                other = day - timedelta(days=age)
+                if anchor_day(settings) <= other < earlier:
+                    yield if_there("align", other)
             return
 
 
@@ -123,16 +128,6 @@ def needs_to_follow(settings: Settings, earlier: date) -> Needs[bool]:
     if not trusted(settings.lake.get("validate", earlier)):
         return False
     return bool((yield optional("align", earlier)))
-
-
-def to_compare(settings: Settings, followed: Partition, day: date) -> Iterator[Need]:
-    """The other alignments that a day reads: of the space that was left, and of some days ago."""
-    if followed.facts["left"]:
-        yield ("align", date.fromisoformat(followed.facts["left"]))
-    for age in AGES:
-        earlier = day - timedelta(days=age)
-        if anchor_day(settings) <= earlier < followed.day:
-            yield ("align", earlier)
 
 
 def days_to_follow(settings: Settings, day: date) -> list[date]:
@@ -163,14 +158,16 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     keyframes = [keyframe_of(partition) for partition in followed(read)]
     placed = place(factors.sides, keyframes, settings.embedding.name, day)
     rotation = placed.rotation.astype(np.float32)  # or the products would be float64
+    # On one thread, because the last bits would depend on their number.
+    with threadpool_limits(1):
+        producers = factors.producers @ rotation
+        # By the same rotation: the product of a consumer and a producer must not change.
+        model = load_fold_in(read["embed", day].path / "fold_in").rotated(rotation)
     with recording(settings, "align", day, read.values()) as staging:
         np.save(staging.path / "rotation.npy", rotation, allow_pickle=False)
         np.save(staging.path / "ids.npy", factors.producer_ids, allow_pickle=False)
-        producers = factors.producers @ rotation
         np.save(staging.path / "producers.npy", producers, allow_pickle=False)
-        model = load_fold_in(read["embed", day].path / "fold_in")
-        # By the same rotation: the product of a consumer and a producer must not change.
-        save_fold_in(staging.path / "fold_in", model.rotated(rotation))
+        save_fold_in(staging.path / "fold_in", model)
         for side in SIDES:
             save_arrays(staging.path / "reference" / side, placed.keyframe.reference[side])
         staging.facts |= facts_of(placed)

@@ -37,7 +37,7 @@ def engagement_settings(home: Path) -> Settings:
     )
 
 
-def random_day(seed: int, n: int = 400, tastes: int = 0) -> list[Engagement]:
+def random_day(seed: int, n: int = 800, tastes: int = 0) -> list[Engagement]:
     """A heavy-tailed day of likes and follows.
 
     Four groups of consumers mostly engage with ten producers each. tastes: other groups of both.

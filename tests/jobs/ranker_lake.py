@@ -139,7 +139,7 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
     )
     for step in ("matrix", "embed", "align", "fold_in", "lookalike"):
         with writing(settings, step, day) as staging:
-            staging.facts["anchor"] = str(FIRST)
+            staging.facts |= {"anchor": str(FIRST), "left": ""}
     with writing(settings, "publish", day) as staging:
         staging.facts |= {
             "version": content_id(version),

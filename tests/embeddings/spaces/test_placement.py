@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from spaces import day_of, in_other_coordinates, names, orthogonal, seeds, world
+from threadpoolctl import threadpool_limits
 
 from embeddings.spaces.placement import Placed, place
-from embeddings.spaces.reference import Entities, Sides
+from embeddings.spaces.reference import Entities, Sides, identity
 from embeddings.spaces.similarity import mean_cosine
 
 FIRST = date(2024, 1, 1)
@@ -144,6 +145,17 @@ def test_the_first_day_is_on_its_own_axes_and_says_why():
     rotated = day["producer"].rotated(found.rotation).vectors
     lengths = np.linalg.norm(rotated, axis=0)
     assert lengths[0] == max(lengths)
+
+
+def test_the_number_of_threads_changes_no_byte():
+    """A home that is computed again with other cores keeps the names of its spaces."""
+    truth = world(0, 32, n=5001)
+    days = [day_of(truth, seed) for seed in range(2)]
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append([identity(each.keyframe.reference) for each in placed(days)])
+    assert found[0] == found[1]
 
 
 def test_two_spaces_of_one_day_and_name_differ_by_their_content():

@@ -60,7 +60,7 @@ def test_a_reference_is_a_sum_over_all_days(present, seed):
         if times:
             weight, total = weight + times, total + times * vector / np.linalg.norm(vector)
     side = kept["consumer"]
-    if weight < FORGOTTEN:
+    if weight < FORGOTTEN * np.median(shown["consumer"].weights) and not present[-1]:
         assert b"e" not in side.ids
     else:
         row = side.ids.tolist().index(b"e")
@@ -69,6 +69,7 @@ def test_a_reference_is_a_sum_over_all_days(present, seed):
 
 
 def test_who_has_been_away_for_long_is_forgotten():
+    """γ³⁰⁰ = 0.05, of a weight of 1, and the limit is a tenth of the day's median, also 1."""
     old = both(entities([b"a", b"b"], [[1, 0], [0, 1]], [1, 100]))
     new = both(entities([b"c"], [[0, 1]], [1]))
     after = continued(old, new, days=300)["consumer"]
@@ -99,8 +100,29 @@ def test_without_a_shared_entity_there_are_no_pairs():
     assert sum(map(len, pairs(a, b))) == 0
 
 
-def test_entities_without_vector_or_strength_are_left_out():
-    vectors = np.array([[1.0, 0], [0, 0], [1, 1]])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_scale_of_strengths_makes_no_difference(scale):
+    """Who is remembered, and where, is the same in millionths as in millions."""
+    rng = np.random.default_rng(0)
+    days = []
+    for n in (300, 200, 200):
+        days.append((names(range(n)), rng.normal(size=(n, 3)), rng.integers(1, 50, n)))
+    kept = []
+    for factor in (1.0, scale):
+        sides = [both(Entities.of_day(ids, v, factor * strengths)) for ids, v, strengths in days]
+        left = first_reference(sides[0])
+        for side in sides[1:]:
+            left = continued(left, side, days=100)
+        kept.append(left["consumer"])
+    assert 200 < len(kept[0].ids) < 300
+    np.testing.assert_array_equal(kept[1].ids, kept[0].ids)
+    np.testing.assert_allclose(kept[1].vectors, kept[0].vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("odd", [0.0, 1e-25, np.nan, np.inf])
+def test_entities_without_vector_or_strength_are_left_out(odd):
+    """Nor with one that is no number, or whose square is none."""
+    vectors = np.array([[1.0, 0], [odd, 0], [1, 1]], np.float32)
     side = Entities.of_day(np.array([b"c", b"b", b"a"]), vectors, np.array([4.0, 1, 0]))
     assert side.ids.tolist() == [b"c"]
     np.testing.assert_allclose(side.weights, [2.0])

@@ -116,8 +116,9 @@ def test_space_from_end_to_end_without_public_data(
     prefixes = rows_of(report.folder / "space-prefixes.csv")
     whole = next(row for row in prefixes if (row["log"], row["columns"]) == ("stationary", "8"))
     assert float(whole["in the space"]) == pytest.approx(float(whole["own axes"]), abs=1e-3)
-    readers = [row for row in rows_of(report.folder / "space-readers.csv") if row["age"] == "1"]
-    assert all(row["fitted once"] == row["fitted again"] for row in readers)
+    readers = rows_of(report.folder / "space-readers.csv")
+    week = next(row for row in readers if (row["log"], row["age"]) == ("stationary", "7"))
+    assert min(float(week[way]) for way in ("fitted once", "fitted again", "old vectors")) > 0.5
     truth = rows_of(report.folder / "space-truth.csv")
     assert [row["day"] for row in truth] == ["20", "34"]
     pictures = {file.name for file in report.folder.glob("*.png")}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embeddings.spaces.judgement import RELATED
 from embeddings.spaces.reference import Entities
 from jobs.reports import spaces
 from jobs.reports.daily_factors import (
@@ -18,10 +20,20 @@ from jobs.reports.daily_factors import (
     days_of,
     factors,
     learners,
+    placements,
     row_ids,
 )
 from jobs.reports.methods import SVD
-from jobs.reports.readers import Shown, features, fit, r_squared, shown_on, tastes_of
+from jobs.reports.prefixes import prefix_rows
+from jobs.reports.readers import (
+    Shown,
+    features,
+    fit,
+    r_squared,
+    reader_rows,
+    shown_on,
+    tastes_of,
+)
 from jobs.reports.spaces import with_other_ids
 from jobs.reports.streams import Stream, by_day, public_stream, simulated_stream
 from simulation.world import World
@@ -103,13 +115,15 @@ def test_a_planted_break_is_found_on_its_day_and_nothing_else(stream, monkeypatc
     monkeypatch.setitem(spaces.WINDOWS, "small", (1,))
     rows = spaces.break_rows([stream], 0)
     assert [row["opened on day"] for row in rows] == ["6", "6"]
+    # Not because too few are shared: they are compared, and agree no better than at random.
+    assert max(row["deviation where opened"] for row in rows) < RELATED < rows[0]["least deviation"]
 
 
 def test_other_ids_are_the_same_on_each_day_and_no_two_are_equal(stream):
     days = list(days_of(stream, 3, SVD(4, 1.0), 0))
     names: dict[bytes, bytes] = {}
     for day in days:
-        renamed = with_other_ids(day, 1).sides["consumer"]
+        renamed = with_other_ids(day, stream.days[0].shape, 1).sides["consumer"]
         by_vector = {v.tobytes(): i for i, v in zip(renamed.ids, renamed.vectors, strict=True)}
         for old, vector in zip(
             day.sides["consumer"].ids, day.sides["consumer"].vectors, strict=True
@@ -118,6 +132,17 @@ def test_other_ids_are_the_same_on_each_day_and_no_two_are_equal(stream):
             assert names.setdefault(old, other) == other
         assert (np.sort(renamed.ids) == renamed.ids).all()
     assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize("n", range(1, 7))
+def test_a_short_log_has_fewer_rows_and_no_error(stream, n):
+    days = list(islice(days_of(stream, 3, SVD(4, 1.0), 0), n))
+    found = placements(days)
+    aligned = spaces.in_space(days, found)
+    assert len(spaces.age_rows(days, 0)) == (n > 1)
+    assert len(prefix_rows(stream, days, aligned, 3, 0)) == 3
+    ages = [row["age"] for row in reader_rows(stream, days, aligned, 0)]
+    assert ages == ([1] if n >= 3 else [])
 
 
 # Readers

@@ -17,6 +17,7 @@ from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.shards import open_shards
 from embeddings.spaces.similarity import neighbour_overlap
 from jobs.errors import EvergreenError
+from jobs.pipeline.needs import available, is_computed
 from jobs.pipeline.running import ensure
 from jobs.settings import Settings
 from jobs.steps import align, embed, fold_in, lookalike, matrix, publish
@@ -195,6 +196,9 @@ def test_after_an_odd_day_the_space_before_it_goes_on(spark, svd_settings):
     facts = [alone.lake.get("align", day).facts for day in DAYS]
     assert facts[0]["space"] == facts[2]["space"] != facts[1]["space"]
     assert facts[2]["reference_days"] == 2
+    # The day to return to decides the result, so it is computed again where it is damaged.
+    needed = {need: is_computed(need) for need in available(align.needs(alone, DAYS[2]), bool)}
+    assert needed["align", DAYS[0]]
     # Compared with the last day of its space, not with the odd one.
     assert facts[2]["cosine_by_chance"] < facts[2]["cosine_to_previous"]
     assert facts[2]["cosine_to_previous"] <= facts[2]["cosine_by_best_rotation"] + 0.05
