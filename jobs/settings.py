@@ -226,6 +226,8 @@ class ServiceSettings(Section):
     @classmethod
     def _validate_host(cls, host: str) -> str:
         try:
+            if "%" in host:  # the name of an interface, which a command line would read
+                raise ValueError
             return str(ip_address("127.0.0.1" if host == "localhost" else host))
         except ValueError:
             raise ValueError(

@@ -20,9 +20,8 @@ from models.store import describe, load
 from models.training import predict
 
 ARTIFACT = "model"
-# Published vectors of the model's space; zeros for an id that has none. For the champion, the
-# registry's alias names the version: in its space and, once a new space has opened, the one that it
-# was tested with (jobs/steps/evaluate.py).
+# Published vectors of the model's space; zeros for an id that has none. For the champion it
+# is the version that the alias `champion` names, also after a new space has opened.
 CONSUMER_VECTOR, PRODUCER_VECTOR = "consumer_vector", "producer_vector"
 VECTORS = (CONSUMER_VECTOR, PRODUCER_VECTOR)
 

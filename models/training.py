@@ -57,8 +57,8 @@ def train(
     """Fit a ranker of this kind with one pass of Adam over the rows of the days, as `in_order`.
 
     The same days, options, config and machine give the same weights, to the bit. Rows are not
-    shuffled, so the newest are learned last. Raises SpaceMismatch when the vectors of the
-    days are in two spaces, RankerError when the kind cannot be built.
+    shuffled, so of the days with vectors the newest is learned last. Raises SpaceMismatch when the
+    vectors of the days are in two spaces, RankerError when the kind cannot be built.
     """
     space = one_space({day.name: day.space for day in days})
     rows = sum(len(day) for day in days)

@@ -90,7 +90,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     read = reads(settings, "train", day)
     examples, missing = window_examples(read, training_window(settings, day), day)
     use = usable(examples)
-    days = [load_day(settings, day, masked=str(day.day) in use.masked) for day in use.kept]
+    days = []
+    for partition in use.kept:
+        days.append(load_day(settings, partition, masked=str(partition.day) in use.masked))
     spec = spec_of(use.kept[-1])
     ranker = settings.ranker
     cfg = training_config(ranker, chain.seed(settings, "train", day))
