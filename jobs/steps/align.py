@@ -78,7 +78,7 @@ FACTS = (
     ),
     Fact("beyond_chance", "deviation of that cosine from pairs at random", "standard deviations"),
     Fact("stable_rank", "directions that agree with the reference", "directions", headline=True),
-    Fact("cosine_by_chance", "cosine_to_previous of producers paired at random"),
+    Fact("cosine_by_chance", "cosine_to_previous of producers paired at random", headline=True),
     Fact(
         "cosine_by_best_rotation",
         "cosine_to_previous, had the day been rotated to that day alone",
