@@ -204,6 +204,21 @@ def test_after_an_odd_day_the_space_before_it_goes_on(spark, svd_settings):
     assert facts[2]["cosine_to_previous"] <= facts[2]["cosine_by_best_rotation"] + 0.05
 
 
+def test_a_day_before_the_anchor_joins_its_space_and_leaves_it_unchanged(spark, svd_settings):
+    """The anchor's reference is of one day, whatever earlier day is aligned to it."""
+    later = changed(svd_settings, embedding={"anchor_day": DAYS[1]})
+    commit_days(later)
+    for day in DAYS[:2]:
+        matrix.run(spark, later, day)
+        embed.run(spark, later, day)
+    align.run(spark, later, DAYS[1])
+    align.run(spark, later, DAYS[0])
+    earlier, anchor = (later.lake.get("align", day).facts for day in DAYS[:2])
+    assert earlier["space"] == anchor["space"]
+    assert (anchor["reference_days"], anchor["anchor"]) == (1, str(DAYS[1]))
+    assert list(align.needs(later, DAYS[1])) == [("matrix", DAYS[1]), ("embed", DAYS[1])]
+
+
 def test_a_space_is_named_by_its_reference_and_not_by_the_settings(spark, svd_settings, tmp_path):
     """The same settings on two logs open two spaces."""
     names = []
