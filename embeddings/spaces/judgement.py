@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
-from embeddings.spaces.rotation import Pairs, Rotations
+from embeddings.spaces.rotation import Pairs, Rotations, n_pairs
 from embeddings.spaces.similarity import unit_rows
 
 # In standard deviations over random pairings. Of unrelated days the cosine's deviation has itself a
@@ -48,7 +48,7 @@ def judge(pairs: Pairs, rotations: Rotations) -> Judgement:
     pairs as its matrix.
     """
     k = pairs[0].day.shape[1]
-    step = max(1, -(-sum(map(len, pairs)) // JUDGED))
+    step = max(1, -(-n_pairs(pairs) // JUDGED))
     n = 0
     found = expected = variance = 0.0
     correlations = np.zeros(k)

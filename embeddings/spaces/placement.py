@@ -15,7 +15,7 @@ from embeddings.spaces.reference import (
     identity,
     pairs,
 )
-from embeddings.spaces.rotation import Rotations, canonical_axes
+from embeddings.spaces.rotation import Rotations, canonical_axes, n_pairs
 
 FEW = 30  # shared entities of which nothing can be said
 
@@ -78,10 +78,9 @@ def place(sides: Sides, keyframes: list[Keyframe], name: str, day: date) -> Plac
     why = "there is no day before it that could be compared."
     for keyframe in longest_first:
         shared = pairs(sides, keyframe.reference)
-        n_shared = sum(map(len, shared))
-        if n_shared < FEW:
+        if n_pairs(shared) < FEW:
             why = (
-                f"{n_shared} of its consumers and producers are in the reference that "
+                f"{n_pairs(shared)} of its consumers and producers are in the reference that "
                 f"{keyframe.day} left, too few to compare."
             )
             continue

@@ -88,6 +88,11 @@ class Group:
 Pairs = list[Group]  # all that a day shares with a reference
 
 
+def n_pairs(pairs: Pairs) -> int:
+    """How many entities that are."""
+    return sum(map(len, pairs))
+
+
 @dataclass(frozen=True)
 class Rotations:
     """The rotation of a day to a reference, and one per fold that its entities had no part in.

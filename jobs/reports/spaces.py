@@ -16,7 +16,7 @@ simulated ones? One table per question:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -72,6 +72,7 @@ COLOURS = {
     BEST: "black",
     BEST_DIRECTIONS: "grey",
 }
+TABLES = ("spaces", "ages", "prefixes", "readers", "truth")
 YEAR_DAYS = 365
 YEAR = World(new_consumers=0.01, new_producers=0.03)
 SIMULATED = {
@@ -85,55 +86,76 @@ BREAK = 60  # number of the day on which a break is planted
 def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = None) -> Report:
     """Write the tables spaces, ages, prefixes, readers and truth, and their pictures."""
     report = Report(settings, "space", seed, folder)
-    spaces: list[Row] = []
-    ages: list[Row] = []
-    prefixes: list[Row] = []
-    readers: list[Row] = []
-    truth: list[Row] = []
-    streams = [public_stream(name, data) for name in READERS]
-    report.warn([each for each in streams if isinstance(each, str)])
-    public = [each for each in streams if isinstance(each, Stream)]
-    n_runs = sum(len(WINDOWS[stream.name]) for stream in public) + len(SIMULATED) + 3
+    public = public_streams(report, data)
+    tables: dict[str, list[Row]] = {name: [] for name in TABLES}
+    n_windows = sum(len(WINDOWS[stream.name]) for stream in public)
+    n_runs = n_windows + len(SIMULATED) + 3  # the own log, the breaks and the year
     with progress_bar("space", SEEDS * n_runs + len(log_days(settings))) as progress:
         events = [day.events for day in read_log(settings, progress).days]
         own = Stream(settings.source.kind, events)
         for number in range(seed, seed + SEEDS):
-            cases = [(stream, window) for stream in public for window in WINDOWS[stream.name]]
-            cases.append((own, OWN_WINDOW))
-            for name, (world, n_days, window) in SIMULATED.items():
-                cases.append((simulated_stream(name, world, n_days, number), window))
-            for stream, window in cases:
+            for stream, window in cases(public, own, number):
                 progress(f"{stream.name}, window of {window} days, seed {number}")
-                days = list(days_of(stream, window, SVD(DIM, 1.0), number))
-                if len(days) < FEWEST_DAYS:
-                    report.warn([f"{stream.name} left out: {len(days)} days with vectors are few."])
-                    continue
-                base: Row = {"log": stream.name, "window": window, "seed": number}
-                found = placements(days)
-                spaces.append(base | spaces_row(found))
-                ages += [base | row for row in age_rows(days, number)]
-                aligned = in_space(days, found)
-                by_columns = prefix_rows(stream, days, aligned, window, number)
-                prefixes += [base | row for row in by_columns]
-                readers += [base | row for row in reader_rows(stream, days, aligned, number)]
+                measure(report, tables, stream, window, number)
             progress(f"planted breaks, seed {number}")
-            spaces += [{"seed": number} | row for row in break_rows(public, number)]
+            tables["spaces"] += with_fields({"seed": number}, break_rows(public, number))
             progress(f"a simulated year, seed {number}")
-            truth += truth_rows(simulated_stream("year", YEAR, YEAR_DAYS, number), WAYS, number)
-    report.table("spaces", spaces)
-    report.table("ages", ages)
-    report.table("prefixes", prefixes)
-    report.table("readers", readers)
-    report.table("truth", truth)
-    first = select(ages, "seed", seed)
-    for name, logs in PICTURES.items():
-        if chosen := [row for row in first if row["log"] in logs]:
-            draw_ages(report.picture(name), chosen)
-    draw_truth(report.picture("truth"), truth)
-    for row in ages:
+            year = simulated_stream("year", YEAR, YEAR_DAYS, number)
+            tables["truth"] += truth_rows(year, WAYS, number)
+    for name, rows in tables.items():
+        report.table(name, rows)
+    draw(report, tables)
+    for row in tables["ages"]:
         report.add_figures(f"{row['log']}_{row['window']}_{row['seed']}_age{row['age']}", row)
     report.track()
     return report
+
+
+def public_streams(report: Report, data: Path | None) -> list[Stream]:
+    """The public logs that are there; a warning for each other one."""
+    found = []
+    for name in READERS:
+        stream = public_stream(name, data)
+        if isinstance(stream, Stream):
+            found.append(stream)
+        else:
+            report.warn([stream])
+    return found
+
+
+def cases(public: list[Stream], own: Stream, seed: int) -> Iterator[tuple[Stream, int]]:
+    """Every log with every length of its window, in days."""
+    for stream in public:
+        for window in WINDOWS[stream.name]:
+            yield stream, window
+    yield own, OWN_WINDOW
+    for name, (world, n_days, window) in SIMULATED.items():
+        yield simulated_stream(name, world, n_days, seed), window
+
+
+def measure(
+    report: Report, tables: dict[str, list[Row]], stream: Stream, window: int, seed: int
+) -> None:
+    """Add the rows of one log and window to the tables."""
+    days = list(days_of(stream, window, SVD(DIM, 1.0), seed))
+    if len(days) < FEWEST_DAYS:
+        report.warn([f"{stream.name} left out: {len(days)} days with vectors are few."])
+        return
+    found = placements(days)
+    aligned = in_space(days, found)
+    base: Row = {"log": stream.name, "window": window, "seed": seed}
+    for name, rows in (
+        ("spaces", [spaces_row(found)]),
+        ("ages", age_rows(days, seed)),
+        ("prefixes", prefix_rows(stream, days, aligned, window, seed)),
+        ("readers", reader_rows(stream, days, aligned, seed)),
+    ):
+        tables[name] += with_fields(base, rows)
+
+
+def with_fields(fields: Row, rows: list[Row]) -> list[Row]:
+    """The rows, each after these fields."""
+    return [fields | row for row in rows]
 
 
 # Spaces
@@ -263,6 +285,16 @@ def age_row(found: list[dict[str, np.ndarray]], seed: int) -> Row:
 
 
 # Pictures
+
+
+def draw(report: Report, tables: dict[str, list[Row]]) -> None:
+    """The pictures of the first seed."""
+    first = select(tables["ages"], "seed", report.seed)
+    for name, logs in PICTURES.items():
+        chosen = [row for row in first if row["log"] in logs]
+        if chosen:
+            draw_ages(report.picture(name), chosen)
+    draw_truth(report.picture("truth"), tables["truth"])
 
 
 def draw_ages(path: Path, rows: list[Row]) -> None:

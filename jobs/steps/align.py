@@ -50,7 +50,7 @@ from embeddings.spaces.reference import (
     shared_rows,
     smallest_hashes,
 )
-from embeddings.spaces.rotation import Rotations
+from embeddings.spaces.rotation import Rotations, n_pairs
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
 from jobs.lake.store import Partition
 from jobs.pipeline.needs import Needs, if_there, optional
@@ -307,7 +307,7 @@ def producers_of(partition: Partition, wanted: np.ndarray) -> Entities:
 def yardsticks(mine: Entities, others: Entities) -> dict[str, float]:
     """What another rotation would reach at best, and what pairs at random reach."""
     shared = pairs({"producer": mine}, {"producer": directions(others)})
-    if sum(map(len, shared)) < FEW:
+    if n_pairs(shared) < FEW:
         return {}
     judgement = judge(shared, Rotations.of(shared))
     return {
