@@ -47,6 +47,7 @@ def embeddings_daily():
         step("align"),
         step("fold_in", spark=True),
         step("lookalike", spark=True),
+        step("benchmark"),
         step("publish", outlets=[EMBEDDINGS]),
     )
 

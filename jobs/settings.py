@@ -138,6 +138,19 @@ class EmbeddingSettings(PluginSection):
     """Seed of the solver."""
 
 
+class BenchmarkSettings(Section):
+    """What the benchmarks of a version are told about its log."""
+
+    topic: str = "tag"
+    """Category of the items that is their topic, without its `cat_`. Tasks about topics are skipped
+    where the items have no such category."""
+
+    @property
+    def topic_column(self) -> str:
+        """The column of the table of items."""
+        return f"cat_{self.topic}"
+
+
 class RankerSettings(PluginSection):
     """How the ranker is trained and compared; the network's options are in `[ranker.<kind>]`."""
 
@@ -288,6 +301,7 @@ class Settings(BaseSettings):
     validation: ValidationSettings = ValidationSettings()
     matrix: MatrixSettings = MatrixSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
     ranker: RankerSettings = RankerSettings()
     mlflow: MLflowSettings = MLflowSettings()
     registry: RegistrySettings = RegistrySettings()

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.progress import track
 
+from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from jobs.errors import Skip
 from jobs.lake.store import Partition
@@ -34,7 +35,6 @@ from jobs.steps.evaluate import label_column, with_vectors_of
 from jobs.steps.examples import EXAMPLES, published_version, spec_of
 from jobs.steps.train import load_day, training_config
 from models.features import Day, FeatureSpec
-from models.metrics import auc
 from models.training import Trained, predict, train
 from perf.report import Figure, arguments, finish
 

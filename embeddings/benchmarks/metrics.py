@@ -8,7 +8,8 @@ Rank once, then read any metric at any cut-off from the ranking:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,10 +23,21 @@ class Ranking:
     """The ranks of every consumer's relevant producers.
 
     ranks: (pairs,), from 0, grouped by consumer. counts: (n,), relevant producers of each consumer.
+    missing: (n,), relevant producers besides those, which could not be ranked; None for none.
     """
 
     ranks: np.ndarray
     counts: np.ndarray
+    missing: np.ndarray | None = None
+
+    def with_missing(self, missing: np.ndarray) -> Ranking:
+        """The ranking of consumers who have that many more relevant producers each, (n,)."""
+        return replace(self, missing=missing)
+
+    @property
+    def relevant(self) -> np.ndarray:
+        """The relevant producers of each consumer, ranked or not, (n,)."""
+        return self.counts if self.missing is None else self.counts + self.missing
 
     def ndcg(self, top: int) -> np.ndarray:
         """NDCG@top of every consumer, (n,); NaN for a consumer without relevant producers.
@@ -37,8 +49,8 @@ class Ranking:
         gains = np.append(discounts, 0.0)  # the last gain is that of every rank beyond the cut-off
         gained = self._sums(gains[np.minimum(self.ranks, top)])
         best_sums = np.cumsum(discounts)
-        best = best_sums[np.clip(self.counts, 1, top) - 1]
-        return gained / np.where(self.counts, best, np.nan)
+        best = best_sums[np.clip(self.relevant, 1, top) - 1]
+        return gained / np.where(self.relevant, best, np.nan)
 
     def recall(self, top: int) -> np.ndarray:
         """Recall@top of every consumer, (n,); NaN for a consumer without relevant producers.
@@ -46,8 +58,8 @@ class Ranking:
         The share of the relevant producers that are among the first `top`. The denominator is
         min(count, top), so that a consumer with more than `top` relevant producers can reach 1 too.
         """
-        reachable = np.minimum(self.counts, top)
-        return self._sums(self.ranks < top) / np.where(self.counts, reachable, np.nan)
+        reachable = np.minimum(self.relevant, top)
+        return self._sums(self.ranks < top) / np.where(self.relevant, reachable, np.nan)
 
     def _sums(self, values: np.ndarray) -> np.ndarray:
         """Sums by consumer. values: (pairs,). Returns (n,)."""
@@ -70,17 +82,29 @@ def rank(
     producer 0.
     """
     transposed = producers.T.astype(np.float32)
-    chunks = [np.zeros(0, np.int64)]  # not empty, so that no consumers can be concatenated too
-    for start in range(0, len(consumers), CHUNK):
-        rows = slice(start, start + CHUNK)
+
+    def scores(rows: slice) -> np.ndarray:
         vectors = consumers[rows]
-        scores = vectors.astype(np.float32) @ transposed
+        products = vectors.astype(np.float32) @ transposed
         if popularity is not None:
-            scores[~vectors.any(axis=1)] = popularity
+            products[~vectors.any(axis=1)] = popularity
         known = seen[rows]
-        scores[_row_numbers(known), known.indices] = -np.inf
+        products[_row_numbers(known), known.indices] = -np.inf
+        return products
+
+    return rank_scores(scores, relevant)
+
+
+def rank_scores(scores: Callable[[slice], np.ndarray], relevant: sp.csr_matrix) -> Ranking:
+    """Rank all producers for every consumer by scores, (rows, m) for a slice of consumers.
+
+    relevant: (n, m), the stored entries count. Ties as in `rank`.
+    """
+    chunks = [np.zeros(0, np.int64)]  # not empty, so that no consumers can be concatenated too
+    for start in range(0, relevant.shape[0], CHUNK):
+        rows = slice(start, start + CHUNK)
         wanted = relevant[rows]
-        chunks.append(_ranks(scores, _row_numbers(wanted), wanted.indices))
+        chunks.append(_ranks(scores(rows), _row_numbers(wanted), wanted.indices))
     return Ranking(np.concatenate(chunks), np.diff(relevant.indptr))
 
 

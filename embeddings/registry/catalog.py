@@ -24,6 +24,7 @@ from sqlalchemy import (
     Connection,
     Date,
     DateTime,
+    Double,
     Engine,
     ForeignKey,
     MetaData,
@@ -43,7 +44,7 @@ from embeddings.durable import locked
 from embeddings.registry.errors import CatalogError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"  # the newest migration
+HEAD = "0004"  # the newest migration
 BUSY_TIMEOUT_S = 60  # how long one writer waits for another
 WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock: "EVGR" in ASCII
 ADDRESSES = (
@@ -56,6 +57,7 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(
         naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
             "pk": "pk_%(table_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -127,6 +129,26 @@ class MoveRow(Base):
     to_version: Mapped[str | None] = mapped_column(String(150))
     moved_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
     reason: Mapped[str] = mapped_column(String(500))
+
+
+class BenchmarkRow(Base):
+    """One result of a benchmark; the columns mean what they mean in `benchmarks.results.Result`."""
+
+    __tablename__ = "benchmarks"
+
+    key: Mapped[int] = mapped_column(primary_key=True)
+    version_key: Mapped[int] = mapped_column(
+        ForeignKey("versions.key", ondelete="CASCADE"), index=True
+    )
+    task: Mapped[str] = mapped_column(String(100))
+    metric: Mapped[str] = mapped_column(String(100))
+    day: Mapped[date] = mapped_column(Date)  # of the labels
+    value: Mapped[float] = mapped_column(Double)
+    low: Mapped[float] = mapped_column(Double)
+    high: Mapped[float] = mapped_column(Double)
+    judged: Mapped[int]
+    baselines: Mapped[dict[str, float]] = mapped_column(JSON)
+    recorded_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
 
 
 class Catalog:

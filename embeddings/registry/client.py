@@ -18,8 +18,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from embeddings.benchmarks.results import Result
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import aliases, files, versions
+from embeddings.registry import aliases, benchmarks, files, versions
 from embeddings.registry.aliases import AliasMove
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
@@ -84,13 +85,14 @@ class Registry:
         entities: Mapping[str, Vectors | Path],
         fold_in: FoldIn,
         lineage: dict[str, Any],
+        results: Sequence[Result] = (),
     ) -> Version:
         """Publish a version, completely or not at all, and return it.
 
         entities: entity -> its vectors, or a folder of shards written by `shards.write_shard`. The
         files of a folder are hard-linked where the file system allows it.
         fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
-        lineage: what the version was computed from, as JSON values.
+        lineage: what the version was computed from, as JSON values. results: of its benchmarks.
 
         The version becomes the current one of its day, and 'latest' moves to it unless it points
         at a newer day. New content is the day's next revision. Content that was published for that
@@ -104,8 +106,19 @@ class Registry:
         writing = files.publishing_files(self._files, name, day, space, entities, fold_in, lineage)
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
+            benchmarks.add(session, row, results)
             aliases.point(session, LATEST, row, only_forward=True)
             return self._version(row)
+
+    def add_results(self, version: Version, results: Sequence[Result]) -> int:
+        """Add results of benchmarks to a version's record, and return how many are new.
+
+        A result of the same task, metric and day replaces the one before it in `results`; the
+        record keeps both. Raises BadRequest, UnknownName, UnknownVersion.
+        """
+        with self.catalog.writing() as session:
+            row = versions.of_day(session, version.name, version.day, version.revision)
+            return benchmarks.add(session, row, results)
 
     def set_alias(
         self,
@@ -245,6 +258,24 @@ class Registry:
             ) from None
         revision = int(match[2]) if match[2] else None
         return self.version(name, day, revision)
+
+    def results(self, version: Version) -> list[Result]:
+        """The results of a version's benchmarks, by task, metric and day of the labels.
+
+        Raises UnknownName, UnknownVersion.
+        """
+        with self.catalog.reading() as session:
+            row = versions.of_day(session, version.name, version.day, version.revision)
+            return benchmarks.of_version(session, row)
+
+    def all_results(self, name: str) -> dict[str, list[Result]]:
+        """The same of every version of an embedding that has any, by the version's id.
+
+        Raises UnknownName.
+        """
+        with self.catalog.reading() as session:
+            versions.every(session, name)  # raises UnknownName
+            return benchmarks.of_embedding(session, name)
 
     # Looking up
 

@@ -35,6 +35,7 @@ EMBEDDING_STEPS = (
     "align",
     "fold_in",
     "lookalike",
+    "benchmark",
     "publish",
 )
 RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")

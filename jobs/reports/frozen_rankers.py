@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
+from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from jobs.errors import EvergreenError
 from jobs.reports.daily_log import Log
 from jobs.reports.daily_versions import Version, without_vectors
 from jobs.settings import RankerSettings, Settings
 from models.features import Day, FeatureSpec
-from models.metrics import auc
 
 AUC_RESAMPLES = 200
 # A ranker is the mean of so many networks: the AUC of a single one differs by 0.001 between seeds.

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import share_of_gain, user_bootstrap
 from embeddings.spaces.placement import rotated
 from embeddings.spaces.reference import Entities, Sides, shared_rows
@@ -20,7 +21,6 @@ from jobs.reports.daily_factors import (
 from jobs.reports.methods import SVD
 from jobs.reports.report import Row
 from jobs.reports.streams import Stream
-from models.metrics import auc
 
 START = 30  # days of vectors before the first reader is fitted
 STARTS = 5  # readers that are fitted once, on days evenly spaced

@@ -37,6 +37,7 @@ from threadpoolctl import threadpool_limits
 from embeddings.blocks import load_arrays, load_block, save_arrays
 from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
+from embeddings.sampling import smallest_hashes
 from embeddings.spaces.judgement import Judgement, judge
 from embeddings.spaces.placement import FEW, Comparison, Keyframe, Placed, place
 from embeddings.spaces.reference import (
@@ -48,7 +49,6 @@ from embeddings.spaces.reference import (
     folds,
     pairs,
     shared_rows,
-    smallest_hashes,
 )
 from embeddings.spaces.rotation import Rotations, n_pairs
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap

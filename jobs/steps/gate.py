@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
@@ -38,7 +39,6 @@ from jobs.pipeline.plan import reads, recording
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION, PREDICTIONS
-from models.metrics import auc
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

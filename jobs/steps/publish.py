@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ import numpy as np
 from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
-from embeddings.registry.client import Vectors, Version
-from jobs.errors import EvergreenError
+from embeddings.registry.client import Registry, Vectors, Version
+from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
 from jobs.pipeline.provenance import code_commit
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
+from jobs.steps.benchmark import AGES, LEARNED, results_in
 from jobs.steps.lookalike import GROUPS
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ SETTINGS = ("source", "validation", "matrix", "embedding")
 DIGEST_LENGTH = 12  # of a version in an id: enough to tell the versions of one day apart
 FORMAT = 1
 SPARK = False
+COMBINED = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark")
 FACTS = (
     Fact("version", "the published version, name/day@digest", headline=True),
     Fact("space", "coordinate system of the vectors", headline=True),
@@ -35,14 +38,17 @@ FACTS = (
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [(step, day) for step in ("matrix", "embed", "align", "fold_in", "lookalike")]
+    return [(step, day) for step in COMBINED]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Publish vectors, fold-in, space and lineage. The same result is the same version."""
+    """Publish vectors, fold-in, space, lineage and benchmarks. The same result is the same version.
+
+    The results that the day's engagements gave for versions of earlier days are added to these.
+    """
     read = inputs(settings, "publish", day)
     require_one_run(settings, read)
-    matrix, embed, align, folded, lookalike = read
+    matrix, embed, align, folded, lookalike, benchmark = read
     producers, order = producer_vectors(matrix.path, align.path)
     entities: dict[str, Vectors | Path] = {
         "consumer": folded.path / "consumer",
@@ -66,9 +72,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     with writing(settings, "publish", day) as staging:
         # A runner that was thought dead must not publish after its successor.
         with staging.fenced():
-            version = settings.open_registry().publish(
-                settings.embedding.name, day, space, entities, model, lineage
+            registry = settings.open_registry()
+            version = registry.publish(
+                settings.embedding.name,
+                day,
+                space,
+                entities,
+                model,
+                lineage,
+                results_in(benchmark, day),
             )
+            add_later_results(settings, registry, version, read)
         staging.facts |= {
             "version": content_id(version),
             "space": version.space,
@@ -101,6 +115,42 @@ def require_one_run(settings: Settings, inputs: list[Partition]) -> None:
                     f"{partition.key} was computed from another {key} than is committed now. "
                     "Another run is replacing the day: run publish again when it has ended."
                 )
+
+
+def add_later_results(
+    settings: Settings, registry: Registry, version: Version, read: list[Partition]
+) -> None:
+    """Add to each version what a later day says about it.
+
+    The later day is this one, or one that was computed before it: days may be asked for in any
+    order. read: the partitions that this version was made of.
+    """
+    mine = {partition.key: partition.digest for partition in read}
+    benchmark = read[-1]
+    for days in AGES:
+        age = timedelta(days=days)
+        later = found(settings, "benchmark", version.day + age)
+        if later and judges(later, version.day, mine):
+            registry.add_results(version, results_in(later, version.day))
+        earlier = found(settings, "publish", version.day - age)
+        if earlier and judges(benchmark, earlier.day, earlier.inputs):
+            for other in registry.versions(version.name):
+                if other.day == earlier.day and other.digest == earlier.facts["digest"]:
+                    registry.add_results(other, results_in(benchmark, earlier.day))
+
+
+def found(settings: Settings, step: str, day: date) -> Partition | None:
+    """A committed partition that is whole; None where there is none."""
+    try:
+        return settings.lake.get(step, day)
+    except (NotCommitted, DamagedPartition):
+        return None
+
+
+def judges(benchmark: Partition, day: date, made_of: Mapping[str, str]) -> bool:
+    """Does this partition judge the vectors of that day which are made of these partitions?"""
+    keys = [f"{step}/{day}" for step in LEARNED]
+    return all(key in made_of and benchmark.inputs.get(key) == made_of[key] for key in keys)
 
 
 def metrics(settings: Settings, partitions: list[Partition]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ OURS = ("dags", "embeddings", "jobs", "models", "perf", "simulation", "tests")
 # other: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` are loaded by commands.
 MAY_IMPORT = {
     "dags": {"jobs.errors", "jobs.local", "jobs.pipeline", "jobs.settings", "jobs.spark"},
-    "embeddings.benchmarks": set(),
+    "embeddings.benchmarks": {"embeddings.facts", "embeddings.sampling"},
     "embeddings.blocks": {"embeddings.kernels"},
     "embeddings.durable": set(),
     "embeddings.embedders": {
@@ -29,14 +29,23 @@ MAY_IMPORT = {
     "embeddings.kernels": set(),
     "embeddings.lookalike": set(),
     "embeddings.registry": {
+        "embeddings.benchmarks",
         "embeddings.durable",
         "embeddings.fold_in",
         "embeddings.lookalike",
     },
-    "embeddings.spaces": set(),
+    "embeddings.sampling": set(),
+    "embeddings.spaces": {"embeddings.sampling"},
     "jobs.checks": {"jobs.lake", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {"embeddings.registry", "jobs.lake", "models"},
+    "jobs.judging": {
+        "embeddings.benchmarks",
+        "embeddings.blocks",
+        "embeddings.registry",
+        "embeddings.sampling",
+        "jobs.lake",
+    },
     "jobs.lake": {"embeddings.durable", "jobs.errors"},
     "jobs.local": {
         "embeddings.registry",
@@ -92,7 +101,7 @@ MAY_IMPORT = {
     "jobs.sources": {"embeddings.durable", "jobs.errors", "jobs.lake", "jobs.section"},
     "jobs.spark": {"embeddings.durable", "embeddings.kernels", "jobs.errors", "jobs.settings"},
     "jobs.terminal": set(),
-    "models": {"embeddings.registry"},
+    "models": {"embeddings.benchmarks", "embeddings.registry"},
     "simulation": set(),
 }
 # Rooms that may import any other room, and that no other room imports.

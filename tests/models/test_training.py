@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from embeddings.benchmarks.auc import auc
 from embeddings.registry.errors import SpaceMismatch
 from models.features import Categorical, Day, FeatureSpec, gather
 from models.losses import label_losses
-from models.metrics import auc
 from models.rankers.base import kinds, read_options
 from models.store import save
 from models.training import (

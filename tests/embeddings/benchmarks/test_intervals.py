@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import (
     MEAN_RESAMPLES,
     Estimate,
@@ -16,7 +17,6 @@ from embeddings.benchmarks.intervals import (
     user_bootstrap,
     weighted_mean,
 )
-from models.metrics import auc
 
 
 def scored_rows(n_users: int, n_rows: int, signal: float, seed: int):

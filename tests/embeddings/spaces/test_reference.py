@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spaces import names, seeds
 
+from embeddings.sampling import hashes
 from embeddings.spaces import reference
 from embeddings.spaces.reference import (
     FORGOTTEN,
@@ -16,7 +17,6 @@ from embeddings.spaces.reference import (
     continued,
     first_reference,
     folds,
-    hashes,
     identity,
     pairs,
 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from embeddings.benchmarks.auc import auc
 from jobs.errors import EvergreenError
 from jobs.reports import alignment
 from jobs.reports.daily_versions import align, daily_versions, without_vectors
 from jobs.reports.frozen_rankers import AUC_RESAMPLES, RankingDays, ScoredRows
 from jobs.reports.methods import SVD
-from models.metrics import auc
 
 
 def random_rows(seed: int, n: int = 300) -> ScoredRows:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embeddings.benchmarks.auc import auc
 from jobs.pipeline import chain
 from jobs.steps import gate
 from jobs.steps.evaluate import PREDICTIONS
-from models.metrics import auc
 
 DAY = date(2024, 1, 3)
 

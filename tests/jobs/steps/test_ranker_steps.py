@@ -23,6 +23,7 @@ from ranker_lake import (
     ranker_settings,
 )
 
+from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.facts import declaration
 from embeddings.registry.errors import SpaceMismatch
@@ -34,7 +35,6 @@ from jobs.settings import Settings
 from jobs.steps import evaluate, examples, gate, promote, train
 from jobs.steps.gate import Contest, decide
 from jobs.steps.publish import content_id
-from models.metrics import auc
 from models.store import load
 from models.training import predict
 from models.training import train as fit

@@ -1,0 +1,114 @@
+"""Judging a version: every task, each with its baselines and with intervals.
+
+The baselines are vectors too, so that every task has them: `random` ones, and `popularity`, which
+knows of each consumer and producer only how active they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from math import isfinite
+
+import numpy as np
+
+from embeddings.benchmarks.intervals import Estimate, user_bootstrap
+from embeddings.benchmarks.results import Result
+from embeddings.benchmarks.tasks.base import Benchmark, Case, NotJudged
+from embeddings.sampling import hashes
+
+RESAMPLES = 200
+SEED = 0  # of the resamples; the same for all versions, so that they compare
+
+
+def measure(name: str, task: Benchmark, case: Case, on: date) -> list[Result]:
+    """The results of one task, without metrics that are undefined. Raises NotJudged.
+
+    on: the day of the labels.
+    """
+    require(task, case)
+    judged = task.judge(case)
+    rivals = {kind: task.judge(make(case)) for kind, make in BASELINES.items()}
+    rivals |= task.rivals(case)
+    estimates = user_bootstrap(np.arange(judged.n), judged.statistics, RESAMPLES, SEED)
+    results = []
+    for metric, estimate in estimates.items():
+        baselines = {}
+        for kind, rival in rivals.items():
+            value = float(rival.statistics[metric]())
+            if isfinite(value):  # vectors that are all alike have no correlation with anything
+                baselines[kind] = value
+        interval = (estimate.value, estimate.low, estimate.high)
+        if all(map(isfinite, interval)):
+            results.append(Result(name, metric, on, *interval, judged.n, baselines))
+    return results
+
+
+def difference(task: Benchmark, newer: Case, older: Case) -> dict[str, Estimate]:
+    """By metric, how much better the newer version is than the older on the same consumers.
+
+    Both cases have the same consumers with the same labels: the resamples are paired. Raises
+    NotJudged.
+    """
+    statistics = {}
+    judged = {}
+    for age, case in (("newer", newer), ("older", older)):
+        require(task, case)
+        judged[age] = task.judge(case)
+        for metric, statistic in judged[age].statistics.items():
+            statistics[age, metric] = statistic
+    users = np.arange(judged["newer"].n)
+    estimates = user_bootstrap(users, statistics, RESAMPLES, SEED)
+    found = {}
+    for metric in judged["newer"].statistics:
+        found[metric] = estimates["newer", metric] - estimates["older", metric]
+    return found
+
+
+def require(task: Benchmark, case: Case) -> None:
+    """Raises NotJudged where the case lacks something that the task needs."""
+    for need in task.NEEDS:
+        if getattr(case, need) is None:
+            raise NotJudged(f"there are no {need.replace('_', ' ')}")
+
+
+def random_vectors(case: Case) -> Case:
+    """The case with vectors that depend on the ids alone."""
+    width = case.producers.shape[1]
+    return replace(
+        case,
+        consumers=noise(case.consumer_ids, width),
+        producers=noise(case.producer_ids, width),
+    )
+
+
+def noise(ids: np.ndarray, width: int) -> np.ndarray:
+    """Numbers between −1 and 1 drawn from the hash of each id, (n, width) float32."""
+    columns = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    drawn = hashes(ids)[:, None] + columns
+    # The finaliser of SplitMix64: neighbouring numbers become unrelated ones.
+    drawn = (drawn ^ (drawn >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    drawn = (drawn ^ (drawn >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    drawn ^= drawn >> np.uint64(31)
+    return (drawn / 2.0**63 - 1).astype(np.float32)
+
+
+def activity_vectors(case: Case) -> Case:
+    """The case with vectors (1, log(1 + count)) and (log(1 + count), 0).
+
+    Their product ranks producers by popularity, and a linear model of them knows the activity.
+    """
+    consumers = np.log1p(case.consumer_counts)
+    producers = np.log1p(case.producer_counts)
+    return replace(
+        case,
+        consumers=np.column_stack([np.ones_like(consumers), consumers]).astype(np.float32),
+        producers=np.column_stack([producers, np.zeros_like(producers)]).astype(np.float32),
+    )
+
+
+BASELINES: dict[str, Callable[[Case], Case]] = {
+    "random": random_vectors,
+    "popularity": activity_vectors,
+}

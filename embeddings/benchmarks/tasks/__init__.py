@@ -1,0 +1,1 @@
+"""The standard tasks that judge every version: one file each, described in `base`."""

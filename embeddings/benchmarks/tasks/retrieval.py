@@ -1,0 +1,97 @@
+"""Next-day retrieval: do the engagements of a later day have the largest products of vectors?
+
+All of a consumer's engagements of that day count, also those with producers that the version does
+not have, which it cannot find. A consumer that it does not have is shown the most popular ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import scipy.sparse as sp
+
+from embeddings.benchmarks.intervals import weighted_mean
+from embeddings.benchmarks.metrics import Ranking, rank, rank_scores
+from embeddings.benchmarks.tasks.base import Case, Judged, NotJudged
+from embeddings.facts import Fact
+
+FEWEST = 20  # consumers
+
+
+class Retrieval:
+    TITLE = "next-day retrieval"
+    METRICS = (
+        Fact("ndcg20", "NDCG@20 of the later day's engagements", better="higher"),
+        Fact(
+            "recall100",
+            "share of the later day's engagements among the first 100",
+            "share",
+            "higher",
+        ),
+    )
+    LATER = True
+    NEEDS = ("engaged", "elsewhere")
+
+    def judge(self, case: Case) -> Judged:
+        rows, engaged, elsewhere = active(case)
+        ranking = rank(
+            case.consumers[rows],
+            case.producers,
+            seen=sp.csr_matrix(engaged.shape),
+            relevant=engaged,
+            popularity=case.producer_counts.astype(np.float32),
+        )
+        return judged(ranking, elsewhere)
+
+    def rivals(self, case: Case) -> dict[str, Judged]:
+        """Item-item co-occurrence: the window's strengths times the producers' cosines."""
+        rows, engaged, elsewhere = active(case)
+        near = cosines_of_columns(case.window)
+        history = case.window[rows]
+        popular = case.producer_counts / (1 + case.producer_counts.max(initial=0))
+
+        def scores(chunk: slice) -> np.ndarray:
+            # Of producers without any co-occurrence, the more popular one comes first.
+            found = (history[chunk] @ near).toarray()
+            return (found + 1e-6 * popular).astype(np.float32)
+
+        return {"co_occurrence": judged(rank_scores(scores, engaged), elsewhere)}
+
+
+def active(case: Case) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray]:
+    """The r consumers with an engagement on the later day. Raises NotJudged.
+
+    Returns their rows, (r,), their engagements, (r, m), and how many producers each engaged with
+    that the version lacks, (r,).
+    """
+    assert case.engaged is not None, "required by NEEDS"
+    assert case.elsewhere is not None, "required by NEEDS"
+    rows = np.flatnonzero(np.diff(case.engaged.indptr) + case.elsewhere)
+    if len(rows) < FEWEST:
+        raise NotJudged(f"only {len(rows)} consumers engaged, fewer than {FEWEST}")
+    return rows, case.engaged[rows], case.elsewhere[rows]
+
+
+def judged(ranking: Ranking, elsewhere: np.ndarray) -> Judged:
+    ranking = ranking.with_missing(elsewhere)
+    values: Mapping[str, np.ndarray] = {
+        "ndcg20": ranking.ndcg(20),
+        "recall100": ranking.recall(100),
+    }
+    statistics = {metric: partial(weighted_mean, column) for metric, column in values.items()}
+    return Judged(len(elsewhere), statistics)
+
+
+def cosines_of_columns(window: sp.csr_matrix) -> sp.csr_matrix:
+    """The cosine of every two columns, without those of a column with itself, (m, m)."""
+    lengths = np.sqrt(np.asarray(window.multiply(window).sum(axis=0)).ravel())
+    unit = window @ sp.diags(1 / np.where(lengths > 0, lengths, 1.0))
+    near = (unit.T @ unit).tocsr()
+    near.setdiag(0)
+    near.eliminate_zeros()
+    return near
+
+
+BENCHMARK = Retrieval()

@@ -1,0 +1,223 @@
+"""benchmark: judge the day's version, and the versions of earlier days on this day's engagements.
+
+results.json    one object per result, as `embeddings.benchmarks.results.Result`, and the `version`
+                that it judges: the day of its vectors
+
+Tasks about the future judge the version of the day before, and the one of a week before to show
+what it has lost. So each version has the results of the days that came after it, too: `publish`
+adds them to its record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from embeddings.benchmarks.judging import difference, measure
+from embeddings.benchmarks.results import Result
+from embeddings.benchmarks.tasks import base
+from embeddings.benchmarks.tasks.base import Benchmark, Case, NotJudged
+from embeddings.facts import Fact
+from jobs.judging.labels import (
+    read_engagements,
+    read_topics,
+    with_consumer_topics,
+    with_engagements,
+    with_producer_topics,
+    with_profiles,
+)
+from jobs.judging.vectors import Learned, case_of, some_consumers
+from jobs.lake.store import Partition
+from jobs.pipeline.needs import Need, optional
+from jobs.pipeline.plan import Reads, first_day, reads, recording
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SETTINGS = ("source", "validation", "matrix", "embedding", "benchmark")
+FORMAT = 1
+SPARK = False
+RESULTS = "results.json"
+LEARNED = ("matrix", "align", "fold_in")  # the steps that a version's vectors come from
+FRESH, STALE = AGES = (1, 7)  # age in days of the versions that the day's engagements judge
+CONSUMERS = 10_000  # at most, that are judged
+DIGITS = 6  # after the point: far finer than any interval, and the same on every machine
+
+NOT_JUDGED = Fact("not_judged", "which tasks could not judge a version, and why")
+
+
+def task_facts() -> Iterator[Fact]:
+    """What is recorded of every task."""
+    for name in base.names():
+        task = base.benchmark(name)
+        for metric in task.METRICS:
+            yield from metric_facts(f"{name}_{metric.name}", task, metric)
+
+
+def metric_facts(name: str, task: Benchmark, metric: Fact) -> Iterator[Fact]:
+    which = "yesterday's version on this day" if task.LATER else "the day's version"
+    meaning = f"{task.TITLE}: {metric.meaning}, of {which}"
+    headline = metric is task.METRICS[0]
+    yield Fact(name, meaning, metric.unit, metric.better, headline)
+    yield Fact(f"{name}_by_<baseline>", "the same by a baseline", metric.unit, metric.better)
+    yield from interval_facts(name, metric)
+    if task.LATER:
+        week = f"the same of the version of {STALE} days ago, for the same consumers"
+        yield Fact(f"{name}_week_old", week, metric.unit, metric.better)
+        yield Fact(f"{name}_gain", "what yesterday's version gains on it", metric.unit, "higher")
+        yield from interval_facts(f"{name}_gain", metric)
+
+
+def interval_facts(name: str, metric: Fact) -> Iterator[Fact]:
+    for bound, which in (("low", "lower"), ("high", "upper")):
+        yield Fact(f"{name}_{bound}", f"{which} end of its 95 % interval", metric.unit)
+
+
+FACTS = (NOT_JUDGED, *task_facts())
+
+
+def needs(settings: Settings, day: date) -> list[Need]:
+    """The day's tables and vectors, and the vectors of earlier days that the day's rows judge."""
+    wanted: list[Need] = [("validate", day), *((step, day) for step in LEARNED)]
+    for age in AGES:
+        earlier = day - timedelta(days=age)
+        if earlier >= first_day(settings):
+            wanted += [optional(step, earlier) for step in LEARNED]
+    return wanted
+
+
+def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
+    """Run every task that has what it needs."""
+    read = reads(settings, "benchmark", day)
+    # On one thread, because the last bits would depend on their number.
+    with recording(settings, "benchmark", day, read.values()) as staging, threadpool_limits(1):
+        own = own_case(settings, read, day)
+        later = later_cases(settings, read, day)
+        records: list[dict[str, Any]] = []
+        missing = []
+        for name in base.names():
+            try:
+                task = base.benchmark(name)
+                if task.LATER:
+                    results = judge_later(name, task, later, day)
+                    staging.facts |= later_facts(task, results, later, day)
+                else:
+                    results = {day: measure(name, task, own, day)}
+                    staging.facts |= facts_of(results[day])
+                records += records_of(results)
+            except NotJudged as reason:
+                missing.append(f"{name}: {reason}")
+        write_results(staging.path / RESULTS, records)
+        if missing:
+            staging.facts[NOT_JUDGED.name] = "; ".join(missing)
+
+
+# The cases
+
+
+def own_case(settings: Settings, read: Reads, day: date) -> Case:
+    """The day's version, with what is known on the day itself."""
+    learned = learned_on(read, day)
+    assert learned is not None, "it is needed"
+    tables = read["validate", day]
+    case = case_of(learned, some_consumers(learned, CONSUMERS))
+    case = with_producer_topics(case, read_topics(tables, settings.benchmark.topic_column))
+    return with_profiles(case, tables)
+
+
+def later_cases(settings: Settings, read: Reads, day: date) -> dict[int, Case]:
+    """The versions of earlier days, by age, with the day's engagements: of the same consumers."""
+    tables = read["validate", day]
+    engagements = read_engagements(tables, settings.matrix.weights, CONSUMERS)
+    topics = read_topics(tables, settings.benchmark.topic_column)
+    cases = {}
+    for age in AGES:
+        learned = learned_on(read, day - timedelta(days=age))
+        if learned is not None and len(engagements.consumer_ids):
+            case = with_engagements(case_of(learned, engagements.consumer_ids), engagements)
+            cases[age] = with_consumer_topics(case, engagements, topics)
+    return cases
+
+
+def learned_on(read: Reads, day: date) -> Learned | None:
+    """The vectors of a day; None where one of their partitions is not there."""
+    found = [read[step, day].path for step in LEARNED if (step, day) in read]
+    return Learned(*found) if len(found) == len(LEARNED) else None
+
+
+# The results
+
+
+def judge_later(
+    name: str, task: Benchmark, cases: dict[int, Case], day: date
+) -> dict[date, list[Result]]:
+    """The results of a task about the future, by the day of the version. Raises NotJudged."""
+    if not cases:
+        raise NotJudged("there is no earlier version, or no engagement")
+    results = {}
+    for age, case in cases.items():
+        results[day - timedelta(days=age)] = measure(name, task, case, day)
+    return results
+
+
+def later_facts(
+    task: Benchmark, results: dict[date, list[Result]], cases: dict[int, Case], day: date
+) -> dict[str, float]:
+    """Yesterday's version on this day; what the one of a week ago reaches, and what is gained."""
+    facts = facts_of(results.get(day - timedelta(days=FRESH), []))
+    for result in results.get(day - timedelta(days=STALE), []):
+        facts[f"{result.name}_week_old"] = round(result.value, DIGITS)
+    if len(cases) == 2:
+        gains = difference(task, cases[FRESH], cases[STALE])
+        for result in results[day - timedelta(days=FRESH)]:
+            gain = gains[result.metric]
+            facts[f"{result.name}_gain"] = round(gain.value, DIGITS)
+            facts[f"{result.name}_gain_low"] = round(gain.low, DIGITS)
+            facts[f"{result.name}_gain_high"] = round(gain.high, DIGITS)
+    return facts
+
+
+def facts_of(results: list[Result]) -> dict[str, float]:
+    """Every result with its interval and its baselines."""
+    facts = {}
+    for result in results:
+        facts[result.name] = round(result.value, DIGITS)
+        facts[f"{result.name}_low"] = round(result.low, DIGITS)
+        facts[f"{result.name}_high"] = round(result.high, DIGITS)
+        for baseline, value in result.baselines.items():
+            facts[f"{result.name}_by_{baseline}"] = round(value, DIGITS)
+    return facts
+
+
+def records_of(results: dict[date, list[Result]]) -> list[dict[str, Any]]:
+    """As `results.json` has them."""
+    records = []
+    for version, found in results.items():
+        for result in found:
+            record = asdict(result) | {"version": str(version), "on": str(result.on)}
+            for field in ("value", "low", "high"):
+                record[field] = round(record[field], DIGITS)
+            for baseline, value in result.baselines.items():
+                record["baselines"][baseline] = round(value, DIGITS)
+            records.append(record)
+    return records
+
+
+def write_results(path: Path, records: list[dict[str, Any]]) -> None:
+    path.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+
+
+def results_in(partition: Partition, version: date) -> list[Result]:
+    """The results that a partition has about the version of a day."""
+    found = []
+    for record in json.loads((partition.path / RESULTS).read_text()):
+        if record.pop("version") == str(version):
+            found.append(Result(**record | {"on": date.fromisoformat(record["on"])}))
+    return found
