@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import responses
+from embeddings.registry import comparison, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
 from embeddings.registry.files import REMEDY
@@ -203,6 +204,33 @@ def lookalike(
     groups = [f"{count:,} consumers of {group}" for group, count in scored["groups"].items()]
     caption = f"dot products with the mean of {', '.join(groups)}; {_source(scored)}"
     return _print_table(("producer", *SUMMARIES), rows, caption)
+
+
+@app.command()
+def benchmarks(
+    ctx: typer.Context,
+    references: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME[/VERSION]…", help="Embeddings, or versions of them."),
+    ],
+    markdown: Annotated[bool, typer.Option(help="Print a Markdown table.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also save a picture, as a PNG file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the benchmarks of embeddings, each metric on one day for all.
+
+    Example: evergreen registry benchmarks author topic --picture table1.png
+    """
+    compared = comparison.compare(_registry(ctx), references)
+    if picture:
+        comparison.draw(compared, picture)
+    if as_json:
+        return _print_json(responses.comparison(compared))
+    if markdown:
+        return typer.echo(compared.markdown())
+    return _print_table(*compared.table(), caption="± half a 95 % interval")
 
 
 @app.command()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from embeddings.benchmarks.results import Result
 from embeddings.registry.client import Registry, Version, parse_key
+from embeddings.registry.comparison import Comparison
 from embeddings.registry.loaded import GROUP
 from embeddings.registry.versions import LATEST
 
@@ -156,3 +158,19 @@ def lookalike(
 def _source(version: Version) -> dict[str, str]:
     """The version and space of a response: clients must never mix vectors of two spaces."""
     return {"version": version.id, "space": version.space}
+
+
+def comparison(compared: Comparison) -> dict[str, Any]:
+    """Benchmarks side by side: one row per metric, a result or null per column."""
+    rows = []
+    for row in compared.rows:
+        results = [None if result is None else benchmark(result) for result in row.results]
+        rows.append(
+            {"task": row.task, "metric": row.metric, "labels_of": row.day, "results": results}
+        )
+    return {"columns": compared.columns, "rows": rows}
+
+
+def benchmark(result: Result) -> dict[str, Any]:
+    """One result."""
+    return {**vars(result), "on": str(result.on)}

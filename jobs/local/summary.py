@@ -13,7 +13,7 @@ from rich.text import Text
 
 from jobs.local.outcome import Outcome
 from jobs.local.services import addresses
-from jobs.pipeline.plan import STEPS
+from jobs.pipeline.plan import STEPS, tracked
 from jobs.settings import Settings
 
 WIDTH = 110  # where the output is not a terminal
@@ -24,7 +24,8 @@ def show_summary(settings: Settings, outcome: Outcome) -> None:
     """Print the summary, and write it as plain text to home/summary.txt."""
     # As Text, so that brackets in a message are not read as markup.
     closing_text = Text("\n".join([*closing(settings, outcome), *outcome.failures]))
-    summary = Group(quality(settings, outcome), timing(outcome), closing_text)
+    tables = (quality(settings, outcome), benchmarks(settings, outcome), timing(outcome))
+    summary = Group(*tables, closing_text)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(summary)
     with (settings.home / "summary.txt").open("w") as stream:
         Console(file=stream, width=WIDTH, color_system=None).print(summary)
@@ -58,6 +59,18 @@ def quality(settings: Settings, outcome: Outcome) -> Table:
             number(evaluated.get(f"challenger_auc_{label}")),
             promotion(gate),
         )
+    return table
+
+
+def benchmarks(settings: Settings, outcome: Outcome) -> Table:
+    """One row per day: the headline of every task, and how much fresher vectors gain."""
+    declared = tracked(settings, "benchmark").facts
+    tasks = [fact.name for fact in declared if fact.headline]
+    title = "Benchmarks: the day's version; tasks about the next day judge the version before it"
+    table = plain_table(title, "day", *(task.replace("_", "\n", 1) for task in tasks))
+    for day in outcome.days:
+        measured = facts(settings, "benchmark", day)
+        table.add_row(str(day), *(three_digits(measured.get(task)) for task in tasks))
     return table
 
 
@@ -142,3 +155,7 @@ def facts(settings: Settings, step: str, day: date) -> dict:
 
 def number(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
+
+
+def three_digits(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
