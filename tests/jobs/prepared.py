@@ -43,7 +43,7 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
         (staging.path / "impressions").mkdir()
         (staging.path / "impressions" / "part-00000.parquet").write_text(f"rows of {day}")
     space = {"space": "space", "anchor": str(anchor), "left": ""}
-    for step in ("matrix", "embed", "align", "fold_in", "lookalike"):
+    for step in ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark"):
         with writing(settings, step, day) as staging:
             staging.facts |= space
             (staging.path / "vectors.npy").write_text(f"{step} of {day}" * 100)
