@@ -137,7 +137,7 @@ def publish_version(settings: Settings, day: date, space: str = "author-s") -> P
     version = settings.open_registry().publish(
         "author", day, space, entities, fold_in, lineage={"days": []}
     )
-    for step in ("matrix", "embed", "align", "fold_in", "lookalike"):
+    for step in ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark"):
         with writing(settings, step, day) as staging:
             staging.facts |= {"anchor": str(FIRST), "left": ""}
     with writing(settings, "publish", day) as staging:

@@ -20,10 +20,10 @@ from jobs.errors import EvergreenError
 from jobs.pipeline.needs import available, is_computed
 from jobs.pipeline.running import ensure
 from jobs.settings import Settings
-from jobs.steps import align, embed, fold_in, lookalike, matrix, publish
+from jobs.steps import align, benchmark, embed, fold_in, lookalike, matrix, publish
 
-EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, publish)
-STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "publish")
+EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish)
+STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark", "publish")
 
 
 @pytest.fixture(scope="module", params=["svd", "als"])
