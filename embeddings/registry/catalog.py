@@ -43,7 +43,7 @@ from embeddings.durable import locked
 from embeddings.registry.errors import CatalogError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"  # the newest migration
+HEAD = "0003"  # the newest migration
 BUSY_TIMEOUT_S = 60  # how long one writer waits for another
 WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock: "EVGR" in ASCII
 ADDRESSES = (
@@ -127,6 +127,7 @@ class MoveRow(Base):
     to_version: Mapped[str | None] = mapped_column(String(150))
     moved_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
     reason: Mapped[str] = mapped_column(String(500))
+    moved_by: Mapped[str] = mapped_column(String(100), server_default="")
 
 
 class Catalog:

@@ -11,7 +11,6 @@ loaded.entities["consumer"].rows(ids)
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -20,7 +19,7 @@ from typing import Any
 
 from embeddings.fold_in.base import FoldIn
 from embeddings.registry import aliases, files, versions
-from embeddings.registry.aliases import AliasMove
+from embeddings.registry.aliases import AliasMove, Why
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
 from embeddings.registry.loaded import (
@@ -32,7 +31,7 @@ from embeddings.registry.loaded import (
     parse_key,
 )
 from embeddings.registry.vectors import Entity, Vectors
-from embeddings.registry.versions import LATEST, NAME, Version
+from embeddings.registry.versions import LATEST, NAME, REFERENCE, Version
 
 __all__ = [
     "AliasMove",
@@ -50,8 +49,6 @@ __all__ = [
 ]
 
 SPACE_LENGTH = 200  # the catalog's column
-# [0-9], not \d, which also matches the digits of other scripts.
-REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
 class Registry:
@@ -84,6 +81,7 @@ class Registry:
         entities: Mapping[str, Vectors | Path],
         fold_in: FoldIn,
         lineage: dict[str, Any],
+        by: str = "",
     ) -> Version:
         """Publish a version, completely or not at all, and return it.
 
@@ -91,6 +89,7 @@ class Registry:
         files of a folder are hard-linked where the file system allows it.
         fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
         lineage: what the version was computed from, as JSON values.
+        by: who publishes, kept in the history of 'latest'; by default the user of the process.
 
         The version becomes the current one of its day, and 'latest' moves to it unless it points
         at a newer day. New content is the day's next revision. Content that was published for that
@@ -100,11 +99,12 @@ class Registry:
         """
         versions.require_day(day)
         _check_published(name, space, list(entities), lineage)
+        why = Why.of("", by)
         # Files first: the catalog must never refer to files that do not exist yet.
         writing = files.publishing_files(self._files, name, day, space, entities, fold_in, lineage)
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
-            aliases.point(session, LATEST, row, only_forward=True)
+            aliases.point(session, LATEST, row, why, only_forward=True)
             return self._version(row)
 
     def set_alias(
@@ -114,16 +114,17 @@ class Registry:
         version: Version,
         only_forward: bool = False,
         reason: str = "",
+        by: str = "",
     ) -> Version:
         """Point an alias at a version and return the version it now points at.
 
         only_forward: leave the alias unchanged if the move would be to an older day, or to a
-        version of the same day that was published earlier. reason: kept in the alias's history.
-        'latest' cannot be set: only publishing moves it. Raises BadRequest, UnknownName,
-        UnknownVersion.
+        version of the same day that was published earlier. reason, by: why and by whom the alias
+        is moved, kept in its history; by default the user of the process moves it. 'latest' cannot
+        be set: only publishing moves it. Raises BadRequest, UnknownName, UnknownVersion.
         """
-        _check_alias(alias)
-        aliases.require_reason(reason)
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
         if version.name != name:
             raise BadRequest(
                 f"Alias {alias!r} of '{name}' cannot point at {version.id}, "
@@ -131,17 +132,31 @@ class Registry:
             )
         with self.catalog.writing() as session:
             row = versions.of_day(session, name, version.day, version.revision)
-            return self._version(aliases.point(session, alias, row, only_forward, reason))
+            return self._version(aliases.point(session, alias, row, why, only_forward))
 
-    def delete_alias(self, name: str, alias: str, reason: str = "") -> None:
+    def rollback(self, name: str, alias: str, reason: str = "", by: str = "") -> Version:
+        """Undo the last move of an alias, and return the version it now points at.
+
+        It points again at the version before that move, or at the one before that if the version
+        was removed since. An alias that was deleted is set again. The rollback is a move itself: a
+        second one undoes the first. reason, by: as in `set_alias`. 'latest' cannot be rolled back.
+        Raises BadRequest if there is no version to go back to, UnknownName, UnknownVersion.
+        """
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
+        with self.catalog.writing() as session:
+            return self._version(aliases.roll_back(session, name, alias, why))
+
+    def delete_alias(self, name: str, alias: str, reason: str = "", by: str = "") -> None:
         """Delete an alias; its history stays.
 
-        'latest' cannot be deleted. Raises BadRequest, UnknownName, UnknownVersion.
+        reason, by: as in `set_alias`. 'latest' cannot be deleted. Raises BadRequest, UnknownName,
+        UnknownVersion.
         """
-        _check_alias(alias)
-        aliases.require_reason(reason)
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
         with self.catalog.writing() as session:
-            aliases.delete(session, name, alias, reason)
+            aliases.delete(session, name, alias, why)
 
     # Removing
 
@@ -363,15 +378,6 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
             f"in '{version.space}'."
         )
     return Loaded(version, files.open_files(version.path))
-
-
-def _check_alias(alias: str) -> None:
-    # `find` would read an alias that looks like a day as the day.
-    if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
-        raise BadRequest(
-            f"{alias!r} cannot be set as an alias, or deleted: use letters, digits, _ and -, "
-            f"but not a day, and not {LATEST!r}, which only publishing moves."
-        )
 
 
 def _age_s(folder: Path) -> float:

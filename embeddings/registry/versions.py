@@ -26,6 +26,8 @@ Row = TypeVar("Row", VersionRow, AliasRow)
 LATEST = "latest"  # the alias of the newest day's current version
 # Names of embeddings, entities and aliases: safe in paths, in URLs and in every catalog.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+# A day or one revision of it. [0-9], not \d, which also matches the digits of other scripts.
+REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
 @dataclass(frozen=True)

@@ -83,19 +83,24 @@ VALUES ('author', 'latest', 1), ('author', 'serving', 2), ('topic', 'latest', 4)
 @pytest.fixture
 def catalog_0001(url) -> str:
     """The address of a catalog that an Evergreen of schema 0001 has written."""
+    write_catalog(url, "0001", AT_0001)
+    return url
+
+
+def write_catalog(url: str, schema: str, statements: str) -> None:
+    """A catalog as an Evergreen of this schema has left it."""
     with closing(Catalog(url)) as catalog, catalog.writer.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         Base.metadata.drop_all(connection)
         connection.execute(text("DELETE FROM alembic_version"))
-        command.upgrade(config, "0001")
-        for statement in AT_0001.strip().rstrip(";").split(";"):
+        command.upgrade(config, schema)
+        for statement in statements.strip().rstrip(";").split(";"):
             connection.exec_driver_sql(statement)
         if connection.dialect.name == "postgresql":
             # The rows above have brought their own keys.
             connection.execute(text("SELECT setval('versions_key_seq', 4)"))
-    return url
 
 
 def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, root):
@@ -122,11 +127,26 @@ def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, r
         assert [move.alias for move in registry.history("author")] == ["serving"]
 
 
+MOVE_AT_0002 = """
+INSERT INTO alias_moves (name, alias, from_version, to_version, moved_at, reason)
+VALUES ('author', 'serving', 'author/2022-04-25.r2', 'author/2022-04-25.r1',
+        '2022-04-27 00:00:00', 'bad day')
+"""
+
+
+def test_a_move_of_schema_0002_has_no_mover_and_can_be_rolled_back(url, root):
+    write_catalog(url, "0002", AT_0001 + MOVE_AT_0002)
+    with Registry(root, url) as registry:
+        (move,) = registry.history("author")
+        assert (move.reason, move.moved_by) == ("bad day", "")
+        assert registry.rollback("author", "serving").id == "author/2022-04-25.r2"
+
+
 def test_a_reader_of_an_old_catalog_is_told_to_have_it_opened(published):
     with closing(sqlite3.connect(published / "catalog.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     answer = ask(lambda registry: registry.names(), published)
-    assert "has schema 0001, this Evergreen needs 0002" in str(answer)
+    assert f"has schema 0001, this Evergreen needs {HEAD}" in str(answer)
 
 
 def test_four_processes_open_a_fresh_catalog_and_publish_at_once(processes, root, url):
