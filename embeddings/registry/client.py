@@ -20,16 +20,10 @@ from typing import Any
 from embeddings.fold_in.base import FoldIn
 from embeddings.registry import aliases, files, versions
 from embeddings.registry.aliases import AliasMove, Why
+from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
-from embeddings.registry.loaded import (
-    FoldedVector,
-    Loaded,
-    Lookalike,
-    Lookup,
-    Neighbour,
-    parse_key,
-)
+from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import LATEST, NAME, REFERENCE, Version
 
@@ -42,6 +36,7 @@ __all__ = [
     "Lookup",
     "Neighbour",
     "Registry",
+    "Results",
     "Vectors",
     "Version",
     "open_version",
@@ -296,12 +291,16 @@ class Registry:
         ids: Sequence[str],
         day: date | None = None,
         revision: int | None = None,
+        space: str | None = None,
+        dim: int | None = None,
     ) -> Lookup:
         """The vectors of these ids in this order, the engagements behind them, and their version.
 
-        Raises NotFound if the name, the version, the entity or an id is unknown.
+        space: the space in which the vectors will be used; None skips the check. dim: how many of
+        a vector's leading numbers to return, by default all. Raises NotFound if the name, the
+        version, the entity or an id is unknown; SpaceMismatch; BadRequest for an invalid dim.
         """
-        return self._loaded(name, day, revision).get(entity, ids)
+        return self._loaded(name, day, revision, space).get(entity, ids, dim)
 
     def neighbours(
         self,
@@ -311,13 +310,19 @@ class Registry:
         day: date | None = None,
         among: str | None = None,
         revision: int | None = None,
-    ) -> list[Neighbour]:
+        space: str | None = None,
+        dim: int | None = None,
+        only: Sequence[str] | None = None,
+    ) -> Results[Neighbour]:
         """The k nearest vectors by cosine, by exact search, best first, without `key` itself.
 
-        key: 'entity:id', as in 'producer:1196'. among: the entity to search, by default that of
-        `key`. Raises BadRequest, NotFound.
+        Vectors of zeros are never neighbours. key: 'entity:id', as in 'producer:1196'. among: the
+        entity to search, by default that of `key`. only: the ids to search, by default all. space,
+        dim: as in `get`; cosines are those of the shorter vectors. Raises BadRequest, NotFound,
+        SpaceMismatch.
         """
-        return self._loaded(name, day, revision).neighbours(key, k, among)
+        loaded = self._loaded(name, day, revision, space)
+        return loaded.neighbours(key, k, among, dim, only)
 
     def fold_in(
         self,
@@ -325,14 +330,18 @@ class Registry:
         strengths: Mapping[str, float],
         day: date | None = None,
         revision: int | None = None,
+        space: str | None = None,
+        dim: int | None = None,
+        k: int | None = None,
     ) -> FoldedVector:
         """A vector for a consumer with this history, by the same formula as the nightly fold-in.
 
         strengths: producer id -> strength > 0. Producers that are not in the version are left out
-        and returned in `unknown`. Raises NotFound (UnknownId if the version has none of them),
-        BadRequest for an empty history or an invalid strength.
+        and returned in `unknown`. space, dim: as in `get`. k: how many of the nearest producers to
+        return with it. Raises NotFound (UnknownId if the version has none of the producers),
+        SpaceMismatch, BadRequest for an empty history, an invalid strength or an invalid id.
         """
-        return self._loaded(name, day, revision).fold(strengths)
+        return self._loaded(name, day, revision, space).fold(strengths, k, dim)
 
     def lookalike(
         self,
@@ -343,19 +352,24 @@ class Registry:
         by: str = "mean",
         day: date | None = None,
         revision: int | None = None,
-    ) -> list[Lookalike]:
+        space: str | None = None,
+        dim: int | None = None,
+    ) -> Results[Lookalike]:
         """Score producers for a consumer of whom only groups are known.
 
         A score is the dot product of a producer's vector with the mean vector of a group.
         groups: as in 'user_active_degree=full_active'. candidates: producer ids, scored in this
         order; without any, the k producers with the largest `by` (mean, max, median or min over
-        the groups), best first. Raises BadRequest, and NotFound also where the source has no
-        profiles: the version then has no groups.
+        the groups), best first. space, dim: as in `get`. Raises BadRequest, SpaceMismatch, and
+        NotFound also where the source has no profiles: the version then has no groups.
         """
-        return self._loaded(name, day, revision).lookalike(groups, candidates, k, by)
+        loaded = self._loaded(name, day, revision, space)
+        return loaded.lookalike(groups, candidates, k, by, dim)
 
-    def _loaded(self, name: str, day: date | None, revision: int | None) -> Loaded:
-        return self.load(self.version(name, day, revision))
+    def _loaded(
+        self, name: str, day: date | None, revision: int | None, space: str | None
+    ) -> Loaded:
+        return self.load(self.version(name, day, revision), space)
 
     @property
     def _files(self) -> Path:
