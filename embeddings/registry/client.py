@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embeddings.fold_in.base import FoldIn
 from embeddings.registry import aliases, files, versions
@@ -26,6 +26,9 @@ from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
 from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import LATEST, NAME, REFERENCE, Version
+
+if TYPE_CHECKING:
+    from embeddings.registry.diff import Diff
 
 __all__ = [
     "AliasMove",
@@ -365,6 +368,17 @@ class Registry:
         """
         loaded = self._loaded(name, day, revision, space)
         return loaded.lookalike(groups, candidates, k, by, dim)
+
+    def diff(self, a: Version, b: Version) -> Diff:
+        """What differs between two versions: ids, vectors and lineage.
+
+        Of many common ids, the vectors of a sample are compared, chosen by the hashes of the ids.
+        Raises DamagedVersion.
+        """
+        # Imported here: only this verb needs the mathematics of spaces.
+        from embeddings.registry.diff import diff
+
+        return diff(self.load(a), self.load(b))
 
     def _loaded(
         self, name: str, day: date | None, revision: int | None, space: str | None

@@ -32,6 +32,7 @@ MAY_IMPORT = {
         "embeddings.durable",
         "embeddings.fold_in",
         "embeddings.lookalike",
+        "embeddings.spaces",
     },
     "embeddings.spaces": set(),
     "jobs.checks": {"jobs.lake", "jobs.sources"},
