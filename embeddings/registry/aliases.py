@@ -19,9 +19,11 @@ from embeddings.registry.versions import (
     LATEST,
     NAME,
     REFERENCE,
+    calendar_day,
     days_of,
     every,
     known,
+    of_day,
     version_id,
 )
 
@@ -128,6 +130,15 @@ def aliased(session: Session, name: str, alias: str) -> VersionRow:
     existing = days_of(every(session, name))
     existing += [row.alias for row in aliases(session, name)]
     raise UnknownVersion(*missing("day or alias", alias, existing, of=name))
+
+
+def found(session: Session, name: str, reference: str) -> VersionRow:
+    """The version that a day, a revision or an alias refers to, as in `Registry.find`."""
+    match = REFERENCE.fullmatch(reference)
+    if match is None:
+        return aliased(session, name, reference)
+    revision = int(match[2]) if match[2] else None
+    return of_day(session, name, calendar_day(match[1]), revision)
 
 
 def history(session: Session, name: str, alias: str | None) -> list[AliasMove]:

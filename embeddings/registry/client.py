@@ -1,4 +1,4 @@
-"""The registry's Python client: publish a version, find one, look up its vectors.
+"""The registry's Python client: publish a version, find one, look up its vectors and features.
 
 registry = Registry(Path("registry"), "sqlite:///registry/catalog.db")
 registry.get("author", "producer", ["1196"]).vectors
@@ -13,19 +13,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import aliases, files, versions
+from embeddings.registry import aliases, features, files, versions
 from embeddings.registry.aliases import AliasMove, Why
 from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
+from embeddings.registry.features import Feature, Features, Table
 from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.vectors import Entity, Vectors
-from embeddings.registry.versions import LATEST, NAME, REFERENCE, Version
+from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
 
 if TYPE_CHECKING:
     from embeddings.registry.diff import Diff
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AliasMove",
     "Entity",
+    "Feature",
+    "Features",
     "FoldedVector",
     "Loaded",
     "Lookalike",
@@ -40,6 +46,7 @@ __all__ = [
     "Neighbour",
     "Registry",
     "Results",
+    "Table",
     "Vectors",
     "Version",
     "open_version",
@@ -96,10 +103,49 @@ class Registry:
         publication. Raises BadVersion, BadRequest.
         """
         versions.require_day(day)
-        _check_published(name, space, list(entities), lineage)
+        _check_published(name, list(entities), lineage)
+        _check_space(space)
         why = Why.of("", by)
+        self._require_kind(name, EMBEDDING)
         # Files first: the catalog must never refer to files that do not exist yet.
         writing = files.publishing_files(self._files, name, day, space, entities, fold_in, lineage)
+        return self._recorded_version(writing, day, why)
+
+    def publish_features(
+        self,
+        name: str,
+        day: date,
+        entity: str,
+        ids: np.ndarray,
+        columns: Mapping[str, np.ndarray],
+        lineage: dict[str, Any],
+        by: str = "",
+    ) -> Version:
+        """Publish a table of features, as `publish` does an embedding, and return its version.
+
+        ids: (n,) 'S', sorted bytewise, unique, UTF-8. columns: name -> (n,) numbers, NaN where one
+        is missing and integers up to 2^53, or texts of kind 'S' of at most 200 bytes. A name is
+        either that of an embedding or of a table. lineage, by: as in `publish`. Raises BadVersion,
+        BadRequest.
+        """
+        versions.require_day(day)
+        _check_published(name, [entity], lineage)
+        for column in columns:
+            _check_name("column", column)
+        why = Why.of("", by)
+        self._require_kind(name, FEATURES)
+        writing = features.publishing_table(self._files, name, day, entity, ids, columns, lineage)
+        return self._recorded_version(writing, day, why)
+
+    def _require_kind(self, name: str, kind: str) -> None:
+        """As `versions.require_kind`, before any file is written."""
+        with self.catalog.reading() as session:
+            versions.require_kind(session, name, kind)
+
+    def _recorded_version(
+        self, writing: AbstractContextManager[dict[str, Any]], day: date, why: Why
+    ) -> Version:
+        """Write the files of a version, and record it as its day's current one."""
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
             aliases.point(session, LATEST, row, why, only_forward=True)
@@ -197,10 +243,10 @@ class Registry:
 
     # Finding
 
-    def names(self) -> list[str]:
-        """The names of all embeddings, sorted."""
+    def names(self, kind: str | None = None) -> list[str]:
+        """The names of everything published, sorted. kind: only "embedding", or only "features"."""
         with self.catalog.reading() as session:
-            return versions.names(session)
+            return versions.names(session, kind)
 
     def versions(self, name: str) -> list[Version]:
         """All versions of an embedding. Raises UnknownName.
@@ -247,22 +293,13 @@ class Registry:
         reference: a day ('2022-04-25', its current revision), one revision of it
         ('2022-04-25.r1'), or an alias ('latest').
         """
-        match = REFERENCE.fullmatch(reference)
-        if match is None:
-            return self.alias(name, reference)
-        try:
-            day = date.fromisoformat(match[1])
-        except ValueError:
-            raise BadRequest(
-                f"{match[1]!r} is not a calendar day; write it as 2022-04-25."
-            ) from None
-        revision = int(match[2]) if match[2] else None
-        return self.version(name, day, revision)
+        with self.catalog.reading() as session:
+            return self._version(aliases.found(session, name, reference))
 
     # Looking up
 
     def load(self, version: Version, space: str | None = None) -> Loaded:
-        """Map a version's arrays. Raises SpaceMismatch, DamagedVersion.
+        """Map an embedding's arrays. Raises SpaceMismatch, DamagedVersion, BadRequest.
 
         space: the space in which the vectors will be used; None skips the check.
         """
@@ -369,6 +406,48 @@ class Registry:
         loaded = self._loaded(name, day, revision, space)
         return loaded.lookalike(groups, candidates, k, by, dim)
 
+    def load_features(self, version: Version) -> Table:
+        """Map a table's arrays. Raises BadRequest for an embedding, DamagedVersion."""
+        return features.open_table(version)
+
+    def features(
+        self,
+        entity: str,
+        ids: Sequence[str],
+        names: Sequence[str],
+        as_of: date | str | None = None,
+        space: str | None = None,
+    ) -> Features:
+        """Features of any kind for these ids, joined.
+
+        names: 'author' for the vectors of an embedding, 'profile.register_days' for a column of a
+        table, each of its latest version; 'author@2022-04-25', 'author@champion' of another one.
+        An id without a feature is no error: its value is NaN, and False in the mask.
+
+        as_of: a day, after which nothing is read: 'author' then means the newest day until then,
+        a later day is refused, and so is every alias, because where it points was decided later.
+        space: every embedding must be in it; None skips the check. All versions are looked up
+        before the first is read. Raises BadRequest, SpaceMismatch, NotFound for an unknown name,
+        version, feature or entity.
+        """
+        if not names:
+            raise BadRequest("At least one feature is required, such as 'author'.")
+        day = features.as_of_day(as_of)
+        references = [features.parse(name) for name in dict.fromkeys(names)]
+        with self.catalog.reading() as session:
+            rows = [features.resolved(session, one, day) for one in references]
+            found = [self._version(row) for row in rows]
+        read = {}
+        for reference, version in zip(references, found, strict=True):
+            if version.kind == FEATURES:
+                table = self.load_features(version)
+                feature = features.from_table(table, reference, entity, ids)
+            else:
+                loaded = self.load(version, space)
+                feature = features.from_embedding(loaded, reference, entity, ids)
+            read[reference.text] = feature
+        return Features(entity, list(ids), read)
+
     def diff(self, a: Version, b: Version) -> Diff:
         """What differs between two versions: ids, vectors and lineage.
 
@@ -398,6 +477,11 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
 
     The version comes from a process that looked it up (it can be pickled).
     """
+    if version.kind != EMBEDDING:
+        raise BadRequest(
+            f"{version.id} is a table of features, which has no vectors: read its columns with "
+            "Registry.features."
+        )
     if space is not None and space != version.space:
         raise SpaceMismatch(
             f"{version.id} is in space '{version.space}' and was loaded against space "
@@ -416,20 +500,23 @@ def _age_s(folder: Path) -> float:
         return 0.0
 
 
-def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:
+def _check_published(name: str, entities: list[str], lineage: dict[str, Any]) -> None:
     _check_name("name", name)
     for entity in entities:
         _check_name("entity", entity)
-    if not space or len(space) > SPACE_LENGTH:
-        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to {SPACE_LENGTH} characters.")
     try:
         json.dumps(lineage, allow_nan=False)  # NaN is not JSON; PostgreSQL would reject it later
     except (TypeError, ValueError) as error:
         raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
 
 
+def _check_space(space: str) -> None:
+    if not space or len(space) > SPACE_LENGTH:
+        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to {SPACE_LENGTH} characters.")
+
+
 def _check_name(kind: str, text: str) -> None:
     if not NAME.fullmatch(text):
         raise BadVersion(
-            f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -."
+            f"{text!r} cannot be the {kind} of a version: use letters, digits, _ and -."
         )

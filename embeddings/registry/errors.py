@@ -32,6 +32,10 @@ class UnknownEntity(NotFound):
     """The version has no vectors of that entity."""
 
 
+class UnknownFeature(NotFound):
+    """The table has no column of that name."""
+
+
 class UnknownId(NotFound):
     """The version has no vector for that id."""
 

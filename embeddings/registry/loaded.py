@@ -15,7 +15,7 @@ from embeddings.registry.chunked import Rows, blocks, columns
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
 from embeddings.registry.files import Files
 from embeddings.registry.search import BLOCK, best, cosine_top_k
-from embeddings.registry.vectors import Entity
+from embeddings.registry.vectors import Entity, Index
 from embeddings.registry.versions import Version
 
 # The entity of the lookalike fold-in: a group's vector is the mean of its consumers' vectors.
@@ -93,7 +93,7 @@ class Loaded:
         check_strengths(strengths)
         producers = self.entities["producer"]
         ids = list(strengths)
-        rows = find_rows(producers, ids)
+        rows = find_rows(producers.index, ids)
         known = rows >= 0
         if not known.any():
             self.known_rows("producer", ids)  # raises UnknownId with near misses
@@ -166,7 +166,7 @@ class Loaded:
         Raises UnknownId, which names near misses and other entities that have the id.
         """
         stored = self.entity(entity)
-        rows = find_rows(stored, ids)
+        rows = find_rows(stored.index, ids)
         if (rows >= 0).all():
             return rows
         unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
@@ -184,7 +184,7 @@ class Loaded:
         """Ids spelt alike, and the same id of other entities, as 'entity:id'."""
         near = [f"{entity}:{similar}" for similar in self.entities[entity].near(id_)]
         for other, stored in self.entities.items():
-            if find_rows(stored, [id_])[0] >= 0:
+            if find_rows(stored.index, [id_])[0] >= 0:
                 near.append(f"{other}:{id_}")
         return near
 
@@ -290,13 +290,13 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def find_rows(entity: Entity, ids: Sequence[str]) -> np.ndarray:
+def find_rows(index: Index, ids: Sequence[str]) -> np.ndarray:
     """The row of each id, (m,), -1 if unknown. ids: any text, as a user may type it."""
     if not ids:
         return np.empty(0, np.int64)
     # NumPy drops trailing NULs, so that 'p1' + NUL would match 'p1'. No published id has a NUL.
     has_nul = ["\0" in id_ for id_ in ids]
-    return np.where(has_nul, -1, entity.rows(ids))
+    return np.where(has_nul, -1, index.find(ids))
 
 
 def texts(ids: Rows, rows: np.ndarray) -> list[str]:

@@ -179,6 +179,16 @@ def test_sqlite_readers_do_not_wait_for_a_writer(plain):
         session.rollback()
 
 
+def test_a_reader_sees_one_state_while_others_publish(registry):
+    publish(registry)
+    count = text("SELECT count(*) FROM versions")
+    with registry.catalog.reading() as session:
+        assert session.execute(count).scalar() == 1
+        publish(registry, seed=1)
+        assert session.execute(count).scalar() == 1
+    assert len(registry.versions("author")) == 2
+
+
 def test_another_database_is_rejected_without_its_password():
     message = r"'mysql://u:\*\*\*@h/d' cannot hold a catalog\. Use a SQLite file .* or PostgreSQL"
     with pytest.raises(CatalogError, match=message):

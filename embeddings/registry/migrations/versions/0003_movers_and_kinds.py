@@ -1,4 +1,4 @@
-"""Who moved an alias."""
+"""Who moved an alias, and the kind of a version."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,11 @@ def upgrade() -> None:
     op.add_column(
         "alias_moves", sa.Column("moved_by", sa.String(100), nullable=False, server_default="")
     )
+    op.add_column(
+        "versions", sa.Column("kind", sa.String(20), nullable=False, server_default="embedding")
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("versions", "kind")
     op.drop_column("alias_moves", "moved_by")
