@@ -100,7 +100,7 @@ class Registry:
         at a newer day. New content is the day's next revision. Content that was published for that
         day before keeps its revision number and its lineage; its files are replaced if they are
         damaged. If the process is killed, the next call with the same content completes the
-        publication. Raises BadVersion, BadRequest.
+        publication. Raises BadVersion, BadRequest, NotWritten.
         """
         versions.require_day(day)
         _check_published(name, list(entities), lineage)
@@ -126,7 +126,7 @@ class Registry:
         ids: (n,) 'S', sorted bytewise, unique, UTF-8. columns: name -> (n,) numbers, NaN where one
         is missing and integers up to 2^53, or texts of kind 'S' of at most 200 bytes. A name is
         either that of an embedding or of a table. lineage, by: as in `publish`. Raises BadVersion,
-        BadRequest.
+        BadRequest, NotWritten.
         """
         versions.require_day(day)
         _check_published(name, [entity], lineage)

@@ -48,6 +48,16 @@ class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 
 
+class NotWritten(RegistryError, OSError):
+    """The files of a version cannot be written; the registry is as it was.
+
+    Also an OSError, with the number and the file name of what the disk reported.
+    """
+
+    def __str__(self) -> str:
+        return str(self.strerror)  # without the number
+
+
 class SpaceMismatch(RegistryError):
     """A version loaded against another space; names both."""
 

@@ -14,6 +14,7 @@ version is in the catalog, so no other process takes a folder away that is about
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ import numpy as np
 from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
 from embeddings.registry.checks import checked_fold_in
-from embeddings.registry.errors import BadVersion, DamagedVersion
+from embeddings.registry.errors import BadVersion, DamagedVersion, NotWritten
 from embeddings.registry.shards import checked_entity, map_array, save_entity
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
@@ -82,7 +83,7 @@ def publishing_files(
 
     If the same content is already published, its files are replaced if they are damaged, and the
     block gets the manifest that is there. No other process can remove the files while the block
-    runs. Raises BadVersion if the arrays cannot be a version, OSError if they cannot be written.
+    runs. Raises BadVersion if the arrays cannot be a version, NotWritten.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
 
@@ -113,12 +114,12 @@ def publishing_content(
     """As `publishing_files`, for content of any kind.
 
     write: writes checked arrays into a folder, as .npy files, and returns what else belongs to the
-    content, as JSON values.
+    content, as JSON values. Raises NotWritten.
     """
     # A folder per writer, next to its destination: a rename cannot cross file systems.
     staging = root / STAGING / uuid.uuid4().hex
-    staging.mkdir(parents=True)
     try:
+        staging.mkdir(parents=True)
         content = {"name": name, "day": str(day), **write(staging)}
         content["files"] = _digests_below(staging)
         digest = content_digest(content)
@@ -129,9 +130,22 @@ def publishing_content(
         with locked_embedding(root, name):
             _place_intact(root, staging, home)
             yield read_manifest(home)
+    except OSError as error:
+        raise _not_written(root, f"{name}/{day}", error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         sweep(root / STAGING)
+
+
+def _not_written(root: Path, what: str, error: OSError) -> NotWritten:
+    # NumPy reports fewer bytes written than requested, but not why: the disk is full.
+    number = error.errno or errno.ENOSPC
+    cause = error.strerror or f"{os.strerror(number)}: {error}"
+    message = (
+        f"{what} is not published, and nothing of it is left: its files cannot be written below "
+        f"{root}: {cause}. Free some space there, or make it writable, and publish again."
+    )
+    return NotWritten(number, message, error.filename)
 
 
 def _place_intact(root: Path, staging: Path, home: Path) -> None:

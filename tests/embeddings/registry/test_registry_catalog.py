@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from embeddings.registry.catalog import HEAD, MIGRATIONS, Base, Catalog
 from embeddings.registry.client import Registry
-from embeddings.registry.errors import CatalogError
+from embeddings.registry.errors import CatalogError, RegistryError
 
 
 @pytest.fixture
@@ -114,6 +114,7 @@ def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, r
         assert registry.version("author", DAY) == corrected  # the last revision is current
         assert (corrected.lineage, corrected.entities["producer"]["rows"]) == ({"run": "x"}, 5)
         assert registry.version("author").id == "author/2022-04-26.r1"
+        assert {version.kind for version in versions.values()} == {"embedding"}
         assert registry.aliases("author")["serving"] == versions["author/2022-04-25.r1"]
         assert registry.history("author") == registry.history("author", "latest") == []
         # Publishing goes on: revisions and publications are counted from where they were.
@@ -235,8 +236,8 @@ def as_reader(question: Callable[[Registry], object], root: Path, answers) -> No
     try:
         with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
             answers.put(question(registry))
-    except CatalogError as error:
-        answers.put(str(error))
+    except RegistryError as error:
+        answers.put(f"{type(error).__name__}: {error}")
 
 
 def ask(question: Callable[[Registry], object], root: Path) -> object:
@@ -275,3 +276,11 @@ def test_a_user_who_may_only_read_cannot_write_and_learns_why(published):
         return registry.set_alias("author", "serving", registry.version("author"))
 
     assert "can only be read by this user" in str(ask(move, published))
+
+
+def test_a_disk_that_may_not_be_written_is_named_and_the_registry_is_as_it_was(published):
+    before = sorted(published.rglob("*"))
+    answer = str(ask(lambda registry: publish(registry, seed=1), published))
+    assert f"NotWritten: author/{DAY} is not published, and nothing of it is left" in answer
+    assert f"below {published / 'versions'}: Permission denied. Free some space" in answer
+    assert sorted(published.rglob("*")) == before

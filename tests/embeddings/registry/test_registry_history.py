@@ -146,6 +146,15 @@ def test_a_rollback_without_an_earlier_version_names_the_alias_and_changes_nothi
     with pytest.raises(BadRequest, match=message):
         registry.rollback("author", "serving")
     assert (registry.alias("author", "serving"), moves(registry)) == (second, recorded)
+    # Back and forth between the two, of which one is left: it is where the alias points already.
+    registry.set_alias("author", "flapping", second)
+    third = publish(registry, seed=3)
+    registry.set_alias("author", "flapping", third)
+    registry.set_alias("author", "flapping", second)
+    publish(registry, seed=4)
+    registry.remove(third)
+    with pytest.raises(BadRequest, match="'flapping' of 'author' cannot be rolled back"):
+        registry.rollback("author", "flapping")
     with pytest.raises(
         UnknownVersion, match=r"no alias 'servin' in author\. Did you mean 'serving'"
     ):

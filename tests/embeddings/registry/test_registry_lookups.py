@@ -115,6 +115,16 @@ def test_a_limited_search_finds_what_the_whole_search_finds_among_the_given_ids(
     assert nearest(Entity([stored]), query, k, rows) == expected
 
 
+def test_vectors_whose_squares_no_float32_holds_have_true_cosines():
+    """Very long and very short ones are neither zero vectors nor infinite ones."""
+    table = np.float32([[3e25, 4e25], [3e-25, 4e-25], [4e25, -3e25], [0, 0]])
+    stored = replace(vectors(["a", "b", "c", "d"], dim=2), vectors=table)
+    for query in table[:2]:
+        found = nearest(Entity([stored]), query, 9)
+        assert [one.id for one in found] == ["a", "b", "c"]
+        np.testing.assert_allclose([one.score for one in found], [1, 1, 0], atol=1e-6)
+
+
 def test_a_search_is_limited_to_known_ids(plain):
     publish(plain)
     whole = plain.neighbours("author", "producer:p2", 9, among="consumer")
