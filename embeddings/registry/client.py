@@ -434,19 +434,16 @@ class Registry:
             raise BadRequest("At least one feature is required, such as 'author'.")
         day = features.as_of_day(as_of)
         references = [features.parse(name) for name in dict.fromkeys(names)]
+        found = {}
         with self.catalog.reading() as session:
-            rows = [features.resolved(session, one, day) for one in references]
-            found = [self._version(row) for row in rows]
-        read = {}
-        for reference, version in zip(references, found, strict=True):
-            if version.kind == FEATURES:
-                table = self.load_features(version)
-                feature = features.from_table(table, reference, entity, ids)
-            else:
-                loaded = self.load(version, space)
-                feature = features.from_embedding(loaded, reference, entity, ids)
-            read[reference.text] = feature
-        return Features(entity, list(ids), read)
+            for one in references:
+                if one.source not in found:
+                    found[one.source] = self._version(features.resolved(session, one, day))
+        opened: dict[tuple[str, str], Loaded | Table] = {}
+        for source, version in found.items():
+            is_table = version.kind == FEATURES
+            opened[source] = features.open_table(version) if is_table else self.load(version, space)
+        return features.joined(entity, ids, references, opened)
 
     def diff(self, a: Version, b: Version) -> Diff:
         """What differs between two versions: ids, vectors and lineage.

@@ -98,6 +98,11 @@ class Reference:
     column: str
     version: str
 
+    @property
+    def source(self) -> tuple[str, str]:
+        """What it is read from: equal sources are one version."""
+        return self.name, self.version
+
 
 def parse(text: str) -> Reference:
     """A feature's name: NAME or NAME.COLUMN, and @VERSION for one other than the latest.
@@ -135,8 +140,41 @@ def resolved(session: Session, reference: Reference, as_of: date | None) -> Vers
     return aliases.found(session, reference.name, reference.version)
 
 
-def from_table(table: Table, reference: Reference, entity: str, ids: Sequence[str]) -> Feature:
-    """A column's values of these ids. Raises BadRequest, UnknownEntity, UnknownFeature."""
+def joined(
+    entity: str,
+    ids: Sequence[str],
+    references: Sequence[Reference],
+    opened: Mapping[tuple[str, str], Loaded | Table],
+) -> Features:
+    """The features of these ids. opened: the source of every reference -> its version.
+
+    Raises BadRequest, UnknownEntity, UnknownFeature.
+    """
+    rows: dict[tuple[str, str], np.ndarray] = {}  # one search for all columns of a table
+    read = {}
+    for reference in references:
+        source = opened[reference.source]
+        if reference.source not in rows:
+            rows[reference.source] = find_rows(index_of(source, entity), ids)
+        of_ids = rows[reference.source]
+        if isinstance(source, Table):
+            read[reference.text] = from_table(source, reference, of_ids)
+        else:
+            read[reference.text] = from_embedding(source, reference, entity, of_ids)
+    return Features(entity, list(ids), read)
+
+
+def index_of(source: Loaded | Table, entity: str) -> Index:
+    """The index of an entity. Raises UnknownEntity."""
+    if isinstance(source, Loaded):
+        return source.entity(entity).index
+    if entity != source.entity:
+        raise UnknownEntity(*missing("entity", entity, [source.entity], of=source.version.id))
+    return Index(source.ids)
+
+
+def from_table(table: Table, reference: Reference, rows: np.ndarray) -> Feature:
+    """A column's values in these rows, -1 for none. Raises BadRequest, UnknownFeature."""
     existing = [f"{reference.name}.{column}" for column in table.columns]
     if not reference.column:
         raise BadRequest(
@@ -145,32 +183,26 @@ def from_table(table: Table, reference: Reference, entity: str, ids: Sequence[st
     if reference.column not in table.columns:
         wanted = f"{reference.name}.{reference.column}"
         raise UnknownFeature(*missing("feature", wanted, existing, of=table.version.id))
-    if entity != table.entity:
-        raise UnknownEntity(*missing("entity", entity, [table.entity], of=table.version.id))
     column = table.columns[reference.column]
-    rows = find_rows(Index(table.ids), ids)
+    known = rows >= 0
     if column.dtype.kind == "S":
-        return Feature(table.version, np.where(rows >= 0, column[rows], b""), rows >= 0)
+        return Feature(table.version, np.where(known, column[rows], b""), known)
     # A type that has NaN and all numbers of the column.
     values = np.full(len(rows), np.nan, np.result_type(column.dtype, np.float32))
-    values[rows >= 0] = column[rows[rows >= 0]]
+    values[known] = column[rows[known]]
     return Feature(table.version, values, ~np.isnan(values))
 
 
-def from_embedding(
-    loaded: Loaded, reference: Reference, entity: str, ids: Sequence[str]
-) -> Feature:
-    """The vectors of these ids. Raises BadRequest, UnknownEntity."""
+def from_embedding(loaded: Loaded, reference: Reference, entity: str, rows: np.ndarray) -> Feature:
+    """The vectors in these rows, -1 for none. Raises BadRequest."""
     if reference.column:
         raise BadRequest(
             f"'{reference.name}' is an embedding, which has no feature {reference.column!r}: "
             f"use {reference.name!r} for its vectors."
         )
-    stored = loaded.entity(entity)
-    rows = find_rows(stored.index, ids)
     known = rows >= 0
     values = np.full((len(rows), loaded.version.dim), np.nan, np.float32)
-    values[known] = stored.vectors[rows[known]]
+    values[known] = loaded.entity(entity).vectors[rows[known]]
     return Feature(loaded.version, values, known)
 
 
