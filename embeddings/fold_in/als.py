@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
+from embeddings.fold_in.base import relative_residual
 from embeddings.kernels.arguments import csr_arguments, penalties, positive, read_only
 from embeddings.kernels.exact_solve import exact_rows
 
@@ -68,6 +69,11 @@ class ALSFoldIn:
         rotated = np.empty_like(rows)
         rotate_rows(rows, read_only(self.axes), rotated)
         return rotated
+
+    def residual(self, x: sp.csr_matrix, vector: np.ndarray, producers: np.ndarray) -> float:
+        """The targets are 1, weighted by the strengths, as in the loss of ALS."""
+        reached = np.vecdot(producers, vector).astype(np.float64)
+        return relative_residual(np.ones(len(reached)), reached, x.data.astype(np.float64))
 
     def rotated(self, rotation: np.ndarray) -> ALSFoldIn:
         return replace(self, axes=(rotation.T @ self.axes).astype(np.float32))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,18 @@ class FoldIn(Protocol):
         """x: (n, m) raw strengths > 0. Returns (n, k) float32, zeros for an empty row.
 
         Raises ValueError if x has a different number of producers or, for ALS, a strength <= 0.
+        """
+        ...
+
+    def residual(self, x: sp.csr_matrix, vector: np.ndarray, producers: np.ndarray) -> float | None:
+        """How much of one history its vector does not explain, relative to the history's length.
+
+        The norm of what is left of the fit's targets over the norm of the targets, both over the
+        producers of the history alone. 0 if the vector explains all; None where this kind of
+        fold-in has no targets.
+
+        x: (1, m), the history. vector: (d,), its vector, or the first d numbers of it. producers:
+        (nnz, d), as many of the version's vectors of the producers in x.indices.
         """
         ...
 
@@ -53,6 +66,15 @@ class FoldIn(Protocol):
     def scalars(self) -> dict[str, str | float]:
         """The rest of the state, ready for JSON; "kind" names the file in this folder."""
         ...
+
+
+def relative_residual(target: np.ndarray, reached: np.ndarray, weights: np.ndarray) -> float:
+    """√(Σ w (target − reached)² / Σ w target²), 0 without a target. All (n,), weights >= 0."""
+    # Divided first: a square of a large weight could overflow.
+    share = weights / max(weights.max(initial=0.0), np.finfo(np.float64).tiny)
+    length = float(np.sum(share * target**2))
+    left = float(np.sum(share * (target - reached) ** 2))
+    return math.sqrt(left / length) if length > 0 else 0.0
 
 
 def kinds() -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
+from embeddings.fold_in.base import relative_residual
 from embeddings.kernels.arguments import csr_arguments, read_only
 
 
@@ -34,6 +35,15 @@ class SVDFoldIn:
         rows = np.empty((x.shape[0], self.matrix.shape[1]), np.float32)
         svd_rows(indptr, indices, strengths, matrix, column_sums, self.row_extra, rows)
         return rows
+
+    def residual(self, x: sp.csr_matrix, vector: np.ndarray, producers: np.ndarray) -> float:
+        """The targets are the normalised strengths x̂, which the SVD approximates by u·v."""
+        sums = self.column_sums[x.indices]
+        seen = sums > 0
+        total = self.row_extra + x.data.sum()
+        target = x.data[seen] / np.sqrt(total * sums[seen])
+        reached = np.vecdot(producers[seen], vector).astype(np.float64)
+        return relative_residual(target, reached, np.ones(len(target)))
 
     def rotated(self, rotation: np.ndarray) -> SVDFoldIn:
         return replace(self, matrix=(self.matrix @ rotation).astype(np.float32))

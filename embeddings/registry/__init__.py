@@ -3,7 +3,8 @@
 Python code uses `Registry`; `service` offers the same over HTTP with pages for people, `commands`
 on the command line; `responses` holds the JSON that both of these return. Underneath:
 
-    loaded               an open version, and the questions it answers
+    loaded, answers      an open version, and what it answers; `diff` compares two of them
+    features             tables of features, and features of any kind by name
     files, shards        the immutable arrays of a version; `checks` validates them
     vectors, chunked     these arrays as they are read; `search` finds the nearest vectors
     catalog, versions    which versions exist, and which of them are current

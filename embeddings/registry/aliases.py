@@ -5,6 +5,8 @@ Every move is recorded in the session that makes it, so the history is complete.
 
 from __future__ import annotations
 
+import getpass
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,9 +15,36 @@ from sqlalchemy.orm import Session
 
 from embeddings.registry.catalog import AliasRow, MoveRow, VersionRow
 from embeddings.registry.errors import BadRequest, UnknownVersion, missing
-from embeddings.registry.versions import NAME, days_of, every, known, version_id
+from embeddings.registry.versions import (
+    LATEST,
+    NAME,
+    REFERENCE,
+    calendar_day,
+    days_of,
+    every,
+    known,
+    of_day,
+    version_id,
+)
 
 REASON_LENGTH = 500  # the catalog's column
+BY_LENGTH = 100  # the catalog's column
+
+
+@dataclass(frozen=True)
+class Why:
+    """What the history keeps of a move besides the versions: who made it, and the reason."""
+
+    reason: str
+    by: str
+
+    @classmethod
+    def of(cls, reason: str, by: str) -> Why:
+        """by: empty for the user whom the operating system names. Raises BadRequest."""
+        by = by or current_user()
+        _require_line("the reason of a move", reason, REASON_LENGTH)
+        _require_line("the name of who moves an alias", by, BY_LENGTH)
+        return cls(reason, by)
 
 
 @dataclass(frozen=True)
@@ -24,6 +53,7 @@ class AliasMove:
 
     from_version, to_version: ids of versions, as in 'author/2022-04-25.r1', which may have been
     removed since. None before the alias was first set, and after it was deleted. moved_at: UTC.
+    moved_by: who made the move; empty for moves that were recorded before schema 0003.
     """
 
     name: str
@@ -32,10 +62,11 @@ class AliasMove:
     to_version: str | None
     moved_at: datetime
     reason: str
+    moved_by: str
 
 
 def point(
-    session: Session, alias: str, row: VersionRow, only_forward: bool = False, reason: str = ""
+    session: Session, alias: str, row: VersionRow, why: Why, only_forward: bool = False
 ) -> VersionRow:
     """Move an alias to a version and return the version it now points at.
 
@@ -45,22 +76,41 @@ def point(
     pointer = session.get(AliasRow, (row.name, alias))
     if pointer is None:
         session.add(AliasRow(name=row.name, alias=alias, version=row))
-        _record(session, row.name, alias, None, row, reason)
+        _record(session, row.name, alias, None, row, why)
         return row
     current = pointer.version
     is_older = (row.day, row.sequence) < (current.day, current.sequence)
     if current is row or (only_forward and is_older):
         return current
     pointer.version = row
-    _record(session, row.name, alias, current, row, reason)
+    _record(session, row.name, alias, current, row, why)
     return row
 
 
-def delete(session: Session, name: str, alias: str, reason: str) -> None:
+def roll_back(session: Session, name: str, alias: str, why: Why) -> VersionRow:
+    """Point an alias at the version it pointed at before its last move, and return the version.
+
+    Versions that were removed since are skipped. Raises BadRequest if none is left, UnknownName,
+    UnknownVersion.
+    """
+    existing = {_id(row): row for row in every(session, name)}
+    pointer = session.get(AliasRow, (name, alias)) if NAME.fullmatch(alias) else None
+    current = _id(pointer.version) if pointer else None
+    for move in history(session, name, alias):
+        before = move.from_version
+        if before in existing and before != current:
+            return point(session, alias, existing[before], why)
+    raise BadRequest(
+        f"{alias!r} of '{name}' cannot be rolled back: it has pointed at no other version that "
+        "still exists. Set it to one that does."
+    )
+
+
+def delete(session: Session, name: str, alias: str, why: Why) -> None:
     """Delete an alias. Raises UnknownName, UnknownVersion."""
     current = aliased(session, name, alias)
     session.delete(session.get(AliasRow, (name, alias)))
-    _record(session, name, alias, current, None, reason)
+    _record(session, name, alias, current, None, why)
 
 
 def aliases(session: Session, name: str) -> list[AliasRow]:
@@ -82,6 +132,15 @@ def aliased(session: Session, name: str, alias: str) -> VersionRow:
     raise UnknownVersion(*missing("day or alias", alias, existing, of=name))
 
 
+def found(session: Session, name: str, reference: str) -> VersionRow:
+    """The version that a day, a revision or an alias refers to, as in `Registry.find`."""
+    match = REFERENCE.fullmatch(reference)
+    if match is None:
+        return aliased(session, name, reference)
+    revision = int(match[2]) if match[2] else None
+    return of_day(session, name, calendar_day(match[1]), revision)
+
+
 def history(session: Session, name: str, alias: str | None) -> list[AliasMove]:
     """The moves of one alias, or of all, newest first. Raises UnknownName, UnknownVersion."""
     existing = {row.alias for row in aliases(session, name)}
@@ -96,12 +155,29 @@ def history(session: Session, name: str, alias: str | None) -> list[AliasMove]:
     return [move for move in moves if move.alias == alias]
 
 
-def require_reason(reason: str) -> None:
-    """Raises BadRequest unless the text is one short line that every catalog can store."""
-    if len(reason) > REASON_LENGTH or not reason.isprintable():
+def require_settable(alias: str) -> None:
+    """Raises BadRequest unless people may move this alias."""
+    # `find` would read an alias that looks like a day as the day.
+    if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
         raise BadRequest(
-            f"{reason[:100]!r} cannot be the reason of a move: "
-            f"use one line of at most {REASON_LENGTH} characters."
+            f"{alias!r} cannot be set as an alias, deleted or rolled back: use letters, digits, _ "
+            f"and -, but not a day, and not {LATEST!r}, which only publishing moves."
+        )
+
+
+def current_user() -> str:
+    """The user whom the operating system names."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container may have users without a name
+        return f"user {os.getuid()}"
+
+
+def _require_line(what: str, given: str, length: int) -> None:
+    """Raises BadRequest unless the text is one short line that every catalog can store."""
+    if len(given) > length or not given.isprintable():
+        raise BadRequest(
+            f"{given[:100]!r} cannot be {what}: use one line of at most {length} characters."
         )
 
 
@@ -111,7 +187,7 @@ def _record(
     alias: str,
     before: VersionRow | None,
     after: VersionRow | None,
-    reason: str,
+    why: Why,
 ) -> None:
     move = MoveRow(
         name=name,
@@ -119,7 +195,8 @@ def _record(
         from_version=_id(before),
         to_version=_id(after),
         moved_at=datetime.now(UTC).replace(tzinfo=None),
-        reason=reason,
+        reason=why.reason,
+        moved_by=why.by,
     )
     session.add(move)
 
@@ -136,4 +213,5 @@ def _as_move(row: MoveRow) -> AliasMove:
         to_version=row.to_version,
         moved_at=row.moved_at.replace(tzinfo=UTC),
         reason=row.reason,
+        moved_by=row.moved_by,
     )

@@ -88,6 +88,7 @@ class VersionRow(Base):
     lineage: Mapped[dict[str, Any]] = mapped_column(JSON)
     # UTC, without a time zone. Only shown to people: no decision depends on it.
     published_at: Mapped[datetime] = mapped_column(DateTime)
+    kind: Mapped[str] = mapped_column(String(20), server_default="embedding")
 
 
 class DayRow(Base):
@@ -129,6 +130,7 @@ class MoveRow(Base):
     to_version: Mapped[str | None] = mapped_column(String(150))
     moved_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
     reason: Mapped[str] = mapped_column(String(500))
+    moved_by: Mapped[str] = mapped_column(String(100), server_default="")
 
 
 class BenchmarkRow(Base):
@@ -163,6 +165,7 @@ class Catalog:
         self.read_only = _is_read_only(address)
         self.engine = _sqlite_reader(address) if self.read_only else _engine(address)
         self.writer = self.engine.execution_options(writes=True)
+        self.reader = _with_snapshots(self.engine)
         try:
             if self.read_only:
                 _require_head(self.engine)
@@ -188,7 +191,7 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one consistent state of the catalog."""
-        with Session(self.engine) as session:
+        with Session(self.reader) as session:
             yield session
 
     @contextmanager
@@ -244,6 +247,13 @@ def _postgresql(url: URL) -> Engine:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
 
     return engine
+
+
+def _with_snapshots(engine: Engine) -> Engine:
+    """The engine with transactions whose statements all see one state, as SQLite's do anyway."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _sqlite(url: URL) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +13,8 @@ from embeddings.registry.chunked import blocks
 from embeddings.registry.errors import BadVersion
 from embeddings.registry.vectors import FIELDS, Vectors
 
+TEXT_LENGTH = 200  # bytes of a text in a column of features
+EXACT = 2**53  # the largest integer up to which float64 has all of them
 BLOCK = 1 << 16  # rows checked together, which bounds the temporary arrays
 
 
@@ -21,7 +24,7 @@ def checked_shard(name: str, given: Vectors, dim: int | None = None) -> Vectors:
     Ids are as narrow as they can be, numbers little-endian, arrays contiguous. dim: the required
     length of its vectors; None accepts any.
     """
-    ids = _checked_ids(f"{name}.ids", given.ids)
+    ids = checked_ids(f"{name}.ids", given.ids)
     n = len(ids)
     if dim is None:
         # Without a second axis any length fails the check below, which then names the array.
@@ -84,6 +87,45 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
     return arrays
 
 
+def checked_table(
+    entity: str, ids: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The ids and the columns of a table of features as they are stored. Raises BadVersion."""
+    stored_ids = checked_ids(f"{entity}.ids", ids)
+    if not len(stored_ids):
+        raise BadVersion(f"{entity} has no rows; a table of features needs at least one.")
+    if not columns:
+        raise BadVersion("A table of features needs at least one column.")
+    stored = {}
+    for name, column in columns.items():
+        stored[name] = _checked_column(name, column, len(stored_ids))
+    return stored_ids, stored
+
+
+def _checked_column(name: str, column: np.ndarray, rows: int) -> np.ndarray:
+    """A column of numbers, of which NaN stands for a missing one, or of short texts."""
+    kind = column.dtype.kind
+    most = {"b": 1, "i": 8, "u": 8, "f": 8, "S": TEXT_LENGTH}.get(kind, 0)  # bytes of one value
+    if column.shape != (rows,) or column.dtype.itemsize > most:
+        raise BadVersion(
+            f"The column {name!r} must be {rows} numbers or texts (kind 'S') of at most "
+            f"{TEXT_LENGTH} bytes, not {column.dtype} of shape {column.shape}."
+        )
+    if kind == "S":
+        return _narrow(f"The column {name!r}", column)
+    beyond = np.isinf(column) if kind == "f" else np.zeros(0, bool)
+    if kind in "iu":
+        # Readers get numbers as floats, so that a missing one can be NaN.
+        beyond = (column > EXACT) | (column < -EXACT)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        raise BadVersion(
+            f"The column {name!r} must be finite and, if it holds integers, at most 2^53: "
+            f"row {row} is {column[row]}."
+        )
+    return np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
+
+
 def _check_finite(scalars: dict[str, str | float]) -> None:
     """Raise BadVersion unless all numbers are finite: the manifest's JSON has no NaN."""
     bad = {}
@@ -94,7 +136,7 @@ def _check_finite(scalars: dict[str, str | float]) -> None:
         raise BadVersion(f"The fold-in's scalars must be finite; given: {bad}.")
 
 
-def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
+def checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
     """Ids in the narrowest 'S' type that holds them, so that equal ids are equal bytes."""
     if ids.dtype.kind != "S" or ids.ndim != 1:
         raise BadVersion(
@@ -110,14 +152,19 @@ def _checked_ids(name: str, ids: np.ndarray) -> np.ndarray:
         )
     if len(ids) and not ids[0]:  # it sorts first
         raise BadVersion(f"{name} holds an empty id in row 0.")
+    return _narrow(name, ids)
+
+
+def _narrow(name: str, texts: np.ndarray) -> np.ndarray:
+    """Texts in the narrowest 'S' type that holds them. Raises BadVersion unless they are UTF-8."""
     width = 1
     try:
-        for block in blocks(ids, BLOCK):
-            np.strings.decode(block, "utf-8")  # raises; readers decode ids without a check
+        for block in blocks(texts, BLOCK):
+            np.strings.decode(block, "utf-8")  # raises; readers decode texts without a check
             width = max(width, int(np.strings.str_len(block).max()))
     except UnicodeDecodeError as error:
         raise BadVersion(f"{name} must be UTF-8: {error}.") from None
-    return np.ascontiguousarray(ids, f"S{width}")
+    return np.ascontiguousarray(texts, f"S{width}")
 
 
 def _checked(name: str, array: np.ndarray, shape: tuple[int, ...], kind: str) -> np.ndarray:

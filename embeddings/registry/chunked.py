@@ -74,6 +74,13 @@ def joined(parts: Sequence[np.ndarray]) -> Rows:
     return parts[0] if len(parts) == 1 else ChunkedArray(parts)
 
 
+def columns(array: Rows, dim: int | None) -> Rows:
+    """The first `dim` columns of an array (n, k) without a copy; None for all of them."""
+    if dim is None or dim == array.shape[1]:
+        return array
+    return joined([part[:, :dim] for part in parts_of(array)])
+
+
 def blocks(array: Rows, size: int) -> Iterator[np.ndarray]:
     """Views of consecutive rows, at most `size` each, none of which spans two parts."""
     for part in parts_of(array):

@@ -1,4 +1,4 @@
-"""The registry's Python client: publish a version, find one, look up its vectors.
+"""The registry's Python client: publish a version, find one, look up its vectors and features.
 
 registry = Registry(Path("registry"), "sqlite:///registry/catalog.db")
 registry.get("author", "producer", ["1196"]).vectors
@@ -11,39 +11,43 @@ loaded.entities["consumer"].rows(ids)
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from embeddings.benchmarks.results import Result
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import aliases, benchmarks, files, versions
-from embeddings.registry.aliases import AliasMove
+from embeddings.registry import aliases, benchmarks, features, files, versions
+from embeddings.registry.aliases import AliasMove, Why
+from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
-from embeddings.registry.loaded import (
-    FoldedVector,
-    Loaded,
-    Lookalike,
-    Lookup,
-    Neighbour,
-    parse_key,
-)
+from embeddings.registry.features import Feature, Features, Table
+from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.vectors import Entity, Vectors
-from embeddings.registry.versions import LATEST, NAME, Version
+from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
+
+if TYPE_CHECKING:
+    from embeddings.registry.diff import Diff
 
 __all__ = [
     "AliasMove",
     "Entity",
+    "Feature",
+    "Features",
     "FoldedVector",
     "Loaded",
     "Lookalike",
     "Lookup",
     "Neighbour",
     "Registry",
+    "Results",
+    "Table",
     "Vectors",
     "Version",
     "open_version",
@@ -51,8 +55,6 @@ __all__ = [
 ]
 
 SPACE_LENGTH = 200  # the catalog's column
-# [0-9], not \d, which also matches the digits of other scripts.
-REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
 class Registry:
@@ -86,6 +88,7 @@ class Registry:
         fold_in: FoldIn,
         lineage: dict[str, Any],
         results: Sequence[Result] = (),
+        by: str = "",
     ) -> Version:
         """Publish a version, completely or not at all, and return it.
 
@@ -93,21 +96,66 @@ class Registry:
         files of a folder are hard-linked where the file system allows it.
         fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
         lineage: what the version was computed from, as JSON values. results: of its benchmarks.
+        by: who publishes, kept in the history of 'latest'; by default the user of the process.
 
         The version becomes the current one of its day, and 'latest' moves to it unless it points
         at a newer day. New content is the day's next revision. Content that was published for that
         day before keeps its revision number and its lineage; its files are replaced if they are
         damaged. If the process is killed, the next call with the same content completes the
-        publication. Raises BadVersion, BadRequest.
+        publication. Raises BadVersion, BadRequest, NotWritten.
         """
         versions.require_day(day)
-        _check_published(name, space, list(entities), lineage)
+        _check_published(name, list(entities), lineage)
+        _check_space(space)
+        why = Why.of("", by)
+        self._require_kind(name, EMBEDDING)
         # Files first: the catalog must never refer to files that do not exist yet.
         writing = files.publishing_files(self._files, name, day, space, entities, fold_in, lineage)
+        return self._recorded_version(writing, day, why, results)
+
+    def publish_features(
+        self,
+        name: str,
+        day: date,
+        entity: str,
+        ids: np.ndarray,
+        columns: Mapping[str, np.ndarray],
+        lineage: dict[str, Any],
+        by: str = "",
+    ) -> Version:
+        """Publish a table of features, as `publish` does an embedding, and return its version.
+
+        ids: (n,) 'S', sorted bytewise, unique, UTF-8. columns: name -> (n,) numbers, NaN where one
+        is missing and integers up to 2^53, or texts of kind 'S' of at most 200 bytes. A name is
+        either that of an embedding or of a table. lineage, by: as in `publish`. Raises BadVersion,
+        BadRequest, NotWritten.
+        """
+        versions.require_day(day)
+        _check_published(name, [entity], lineage)
+        for column in columns:
+            _check_name("column", column)
+        why = Why.of("", by)
+        self._require_kind(name, FEATURES)
+        writing = features.publishing_table(self._files, name, day, entity, ids, columns, lineage)
+        return self._recorded_version(writing, day, why)
+
+    def _require_kind(self, name: str, kind: str) -> None:
+        """As `versions.require_kind`, before any file is written."""
+        with self.catalog.reading() as session:
+            versions.require_kind(session, name, kind)
+
+    def _recorded_version(
+        self,
+        writing: AbstractContextManager[dict[str, Any]],
+        day: date,
+        why: Why,
+        results: Sequence[Result] = (),
+    ) -> Version:
+        """Write the files of a version, and record it as its day's current one."""
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
             benchmarks.add(session, row, results)
-            aliases.point(session, LATEST, row, only_forward=True)
+            aliases.point(session, LATEST, row, why, only_forward=True)
             return self._version(row)
 
     def add_results(self, version: Version, results: Sequence[Result]) -> int:
@@ -127,16 +175,17 @@ class Registry:
         version: Version,
         only_forward: bool = False,
         reason: str = "",
+        by: str = "",
     ) -> Version:
         """Point an alias at a version and return the version it now points at.
 
         only_forward: leave the alias unchanged if the move would be to an older day, or to a
-        version of the same day that was published earlier. reason: kept in the alias's history.
-        'latest' cannot be set: only publishing moves it. Raises BadRequest, UnknownName,
-        UnknownVersion.
+        version of the same day that was published earlier. reason, by: why and by whom the alias
+        is moved, kept in its history; by default the user of the process moves it. 'latest' cannot
+        be set: only publishing moves it. Raises BadRequest, UnknownName, UnknownVersion.
         """
-        _check_alias(alias)
-        aliases.require_reason(reason)
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
         if version.name != name:
             raise BadRequest(
                 f"Alias {alias!r} of '{name}' cannot point at {version.id}, "
@@ -144,17 +193,31 @@ class Registry:
             )
         with self.catalog.writing() as session:
             row = versions.of_day(session, name, version.day, version.revision)
-            return self._version(aliases.point(session, alias, row, only_forward, reason))
+            return self._version(aliases.point(session, alias, row, why, only_forward))
 
-    def delete_alias(self, name: str, alias: str, reason: str = "") -> None:
+    def rollback(self, name: str, alias: str, reason: str = "", by: str = "") -> Version:
+        """Undo the last move of an alias, and return the version it now points at.
+
+        It points again at the version before that move, or at the one before that if the version
+        was removed since. An alias that was deleted is set again. The rollback is a move itself: a
+        second one undoes the first. reason, by: as in `set_alias`. 'latest' cannot be rolled back.
+        Raises BadRequest if there is no version to go back to, UnknownName, UnknownVersion.
+        """
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
+        with self.catalog.writing() as session:
+            return self._version(aliases.roll_back(session, name, alias, why))
+
+    def delete_alias(self, name: str, alias: str, reason: str = "", by: str = "") -> None:
         """Delete an alias; its history stays.
 
-        'latest' cannot be deleted. Raises BadRequest, UnknownName, UnknownVersion.
+        reason, by: as in `set_alias`. 'latest' cannot be deleted. Raises BadRequest, UnknownName,
+        UnknownVersion.
         """
-        _check_alias(alias)
-        aliases.require_reason(reason)
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
         with self.catalog.writing() as session:
-            aliases.delete(session, name, alias, reason)
+            aliases.delete(session, name, alias, why)
 
     # Removing
 
@@ -197,10 +260,10 @@ class Registry:
 
     # Finding
 
-    def names(self) -> list[str]:
-        """The names of all embeddings, sorted."""
+    def names(self, kind: str | None = None) -> list[str]:
+        """The names of everything published, sorted. kind: only "embedding", or only "features"."""
         with self.catalog.reading() as session:
-            return versions.names(session)
+            return versions.names(session, kind)
 
     def versions(self, name: str) -> list[Version]:
         """All versions of an embedding. Raises UnknownName.
@@ -247,17 +310,8 @@ class Registry:
         reference: a day ('2022-04-25', its current revision), one revision of it
         ('2022-04-25.r1'), or an alias ('latest').
         """
-        match = REFERENCE.fullmatch(reference)
-        if match is None:
-            return self.alias(name, reference)
-        try:
-            day = date.fromisoformat(match[1])
-        except ValueError:
-            raise BadRequest(
-                f"{match[1]!r} is not a calendar day; write it as 2022-04-25."
-            ) from None
-        revision = int(match[2]) if match[2] else None
-        return self.version(name, day, revision)
+        with self.catalog.reading() as session:
+            return self._version(aliases.found(session, name, reference))
 
     def results(self, version: Version) -> list[Result]:
         """The results of a version's benchmarks, by task, metric and day of the labels.
@@ -280,7 +334,7 @@ class Registry:
     # Looking up
 
     def load(self, version: Version, space: str | None = None) -> Loaded:
-        """Map a version's arrays. Raises SpaceMismatch, DamagedVersion.
+        """Map an embedding's arrays. Raises SpaceMismatch, DamagedVersion, BadRequest.
 
         space: the space in which the vectors will be used; None skips the check.
         """
@@ -312,12 +366,16 @@ class Registry:
         ids: Sequence[str],
         day: date | None = None,
         revision: int | None = None,
+        space: str | None = None,
+        dim: int | None = None,
     ) -> Lookup:
         """The vectors of these ids in this order, the engagements behind them, and their version.
 
-        Raises NotFound if the name, the version, the entity or an id is unknown.
+        space: the space in which the vectors will be used; None skips the check. dim: how many of
+        a vector's leading numbers to return, by default all. Raises NotFound if the name, the
+        version, the entity or an id is unknown; SpaceMismatch; BadRequest for an invalid dim.
         """
-        return self._loaded(name, day, revision).get(entity, ids)
+        return self._loaded(name, day, revision, space).get(entity, ids, dim)
 
     def neighbours(
         self,
@@ -327,13 +385,19 @@ class Registry:
         day: date | None = None,
         among: str | None = None,
         revision: int | None = None,
-    ) -> list[Neighbour]:
+        space: str | None = None,
+        dim: int | None = None,
+        only: Sequence[str] | None = None,
+    ) -> Results[Neighbour]:
         """The k nearest vectors by cosine, by exact search, best first, without `key` itself.
 
-        key: 'entity:id', as in 'producer:1196'. among: the entity to search, by default that of
-        `key`. Raises BadRequest, NotFound.
+        Vectors of zeros are never neighbours. key: 'entity:id', as in 'producer:1196'. among: the
+        entity to search, by default that of `key`. only: the ids to search, by default all. space,
+        dim: as in `get`; cosines are those of the shorter vectors. Raises BadRequest, NotFound,
+        SpaceMismatch.
         """
-        return self._loaded(name, day, revision).neighbours(key, k, among)
+        loaded = self._loaded(name, day, revision, space)
+        return loaded.neighbours(key, k, among, dim, only)
 
     def fold_in(
         self,
@@ -341,14 +405,18 @@ class Registry:
         strengths: Mapping[str, float],
         day: date | None = None,
         revision: int | None = None,
+        space: str | None = None,
+        dim: int | None = None,
+        k: int | None = None,
     ) -> FoldedVector:
         """A vector for a consumer with this history, by the same formula as the nightly fold-in.
 
         strengths: producer id -> strength > 0. Producers that are not in the version are left out
-        and returned in `unknown`. Raises NotFound (UnknownId if the version has none of them),
-        BadRequest for an empty history or an invalid strength.
+        and returned in `unknown`. space, dim: as in `get`. k: how many of the nearest producers to
+        return with it. Raises NotFound (UnknownId if the version has none of the producers),
+        SpaceMismatch, BadRequest for an empty history, an invalid strength or an invalid id.
         """
-        return self._loaded(name, day, revision).fold(strengths)
+        return self._loaded(name, day, revision, space).fold(strengths, k, dim)
 
     def lookalike(
         self,
@@ -359,19 +427,74 @@ class Registry:
         by: str = "mean",
         day: date | None = None,
         revision: int | None = None,
-    ) -> list[Lookalike]:
+        space: str | None = None,
+        dim: int | None = None,
+    ) -> Results[Lookalike]:
         """Score producers for a consumer of whom only groups are known.
 
         A score is the dot product of a producer's vector with the mean vector of a group.
         groups: as in 'user_active_degree=full_active'. candidates: producer ids, scored in this
         order; without any, the k producers with the largest `by` (mean, max, median or min over
-        the groups), best first. Raises BadRequest, and NotFound also where the source has no
-        profiles: the version then has no groups.
+        the groups), best first. space, dim: as in `get`. Raises BadRequest, SpaceMismatch, and
+        NotFound also where the source has no profiles: the version then has no groups.
         """
-        return self._loaded(name, day, revision).lookalike(groups, candidates, k, by)
+        loaded = self._loaded(name, day, revision, space)
+        return loaded.lookalike(groups, candidates, k, by, dim)
 
-    def _loaded(self, name: str, day: date | None, revision: int | None) -> Loaded:
-        return self.load(self.version(name, day, revision))
+    def load_features(self, version: Version) -> Table:
+        """Map a table's arrays. Raises BadRequest for an embedding, DamagedVersion."""
+        return features.open_table(version)
+
+    def features(
+        self,
+        entity: str,
+        ids: Sequence[str],
+        names: Sequence[str],
+        as_of: date | str | None = None,
+        space: str | None = None,
+    ) -> Features:
+        """Features of any kind for these ids, joined.
+
+        names: 'author' for the vectors of an embedding, 'profile.register_days' for a column of a
+        table, each of its latest version; 'author@2022-04-25', 'author@champion' of another one.
+        An id without a feature is no error: its value is NaN, and False in the mask.
+
+        as_of: a day, after which nothing is read: 'author' then means the newest day until then,
+        a later day is refused, and so is every alias, because where it points was decided later.
+        space: every embedding must be in it; None skips the check. All versions are looked up
+        before the first is read. Raises BadRequest, SpaceMismatch, NotFound for an unknown name,
+        version, feature or entity.
+        """
+        if not names:
+            raise BadRequest("At least one feature is required, such as 'author'.")
+        day = features.as_of_day(as_of)
+        references = [features.parse(name) for name in dict.fromkeys(names)]
+        found = {}
+        with self.catalog.reading() as session:
+            for one in references:
+                if one.source not in found:
+                    found[one.source] = self._version(features.resolved(session, one, day))
+        opened: dict[tuple[str, str], Loaded | Table] = {}
+        for source, version in found.items():
+            is_table = version.kind == FEATURES
+            opened[source] = features.open_table(version) if is_table else self.load(version, space)
+        return features.joined(entity, ids, references, opened)
+
+    def diff(self, a: Version, b: Version) -> Diff:
+        """What differs between two versions: ids, vectors and lineage.
+
+        Of many common ids, the vectors of a sample are compared, chosen by the hashes of the ids.
+        Raises DamagedVersion.
+        """
+        # Imported here: only this verb needs the mathematics of spaces.
+        from embeddings.registry.diff import diff
+
+        return diff(self.load(a), self.load(b))
+
+    def _loaded(
+        self, name: str, day: date | None, revision: int | None, space: str | None
+    ) -> Loaded:
+        return self.load(self.version(name, day, revision), space)
 
     @property
     def _files(self) -> Path:
@@ -386,6 +509,11 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
 
     The version comes from a process that looked it up (it can be pickled).
     """
+    if version.kind != EMBEDDING:
+        raise BadRequest(
+            f"{version.id} is a table of features, which has no vectors: read its columns with "
+            "Registry.features."
+        )
     if space is not None and space != version.space:
         raise SpaceMismatch(
             f"{version.id} is in space '{version.space}' and was loaded against space "
@@ -396,15 +524,6 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
     return Loaded(version, files.open_files(version.path))
 
 
-def _check_alias(alias: str) -> None:
-    # `find` would read an alias that looks like a day as the day.
-    if not NAME.fullmatch(alias) or alias == LATEST or REFERENCE.fullmatch(alias):
-        raise BadRequest(
-            f"{alias!r} cannot be set as an alias, or deleted: use letters, digits, _ and -, "
-            f"but not a day, and not {LATEST!r}, which only publishing moves."
-        )
-
-
 def _age_s(folder: Path) -> float:
     """Seconds since a folder was filled; 0 if it does not exist any more."""
     try:
@@ -413,20 +532,23 @@ def _age_s(folder: Path) -> float:
         return 0.0
 
 
-def _check_published(name: str, space: str, entities: list[str], lineage: dict[str, Any]) -> None:
+def _check_published(name: str, entities: list[str], lineage: dict[str, Any]) -> None:
     _check_name("name", name)
     for entity in entities:
         _check_name("entity", entity)
-    if not space or len(space) > SPACE_LENGTH:
-        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to {SPACE_LENGTH} characters.")
     try:
         json.dumps(lineage, allow_nan=False)  # NaN is not JSON; PostgreSQL would reject it later
     except (TypeError, ValueError) as error:
         raise BadVersion(f"The lineage of '{name}' cannot be written as JSON: {error}.") from None
 
 
+def _check_space(space: str) -> None:
+    if not space or len(space) > SPACE_LENGTH:
+        raise BadVersion(f"{space!r} cannot be a space: it needs 1 to {SPACE_LENGTH} characters.")
+
+
 def _check_name(kind: str, text: str) -> None:
     if not NAME.fullmatch(text):
         raise BadVersion(
-            f"{text!r} cannot be the {kind} of an embedding: use letters, digits, _ and -."
+            f"{text!r} cannot be the {kind} of a version: use letters, digits, _ and -."
         )

@@ -32,6 +32,10 @@ class UnknownEntity(NotFound):
     """The version has no vectors of that entity."""
 
 
+class UnknownFeature(NotFound):
+    """The table has no column of that name."""
+
+
 class UnknownId(NotFound):
     """The version has no vector for that id."""
 
@@ -42,6 +46,16 @@ class BadRequest(RegistryError):
 
 class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
+
+
+class NotWritten(RegistryError, OSError):
+    """The files of a version cannot be written; the registry is as it was.
+
+    Also an OSError, with the number and the file name of what the disk reported.
+    """
+
+    def __str__(self) -> str:
+        return str(self.strerror)  # without the number
 
 
 class SpaceMismatch(RegistryError):

@@ -14,13 +14,14 @@ version is in the catalog, so no other process takes a folder away that is about
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -33,7 +34,7 @@ import numpy as np
 from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
 from embeddings.registry.checks import checked_fold_in
-from embeddings.registry.errors import BadVersion, DamagedVersion
+from embeddings.registry.errors import BadVersion, DamagedVersion, NotWritten
 from embeddings.registry.shards import checked_entity, map_array, save_entity
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
@@ -82,26 +83,45 @@ def publishing_files(
 
     If the same content is already published, its files are replaced if they are damaged, and the
     block gets the manifest that is there. No other process can remove the files while the block
-    runs. Raises BadVersion if the arrays cannot be a version, OSError if they cannot be written.
+    runs. Raises BadVersion if the arrays cannot be a version, NotWritten.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
-    # A folder per writer, next to its destination: a rename cannot cross file systems.
-    staging = root / STAGING / uuid.uuid4().hex
-    staging.mkdir(parents=True)
-    try:
+
+    def write(staging: Path) -> dict[str, Any]:
         for entity, source in entities.items():
             save_entity(staging / entity, source, stored_entities[entity])
         for field, array in fold_in_arrays.items():
             np.save(staging / f"fold_in.{field}.npy", array, allow_pickle=False)
-        content = {
-            "name": name,
-            "day": str(day),
+        return {
             "space": space,
             "dim": stored_entities["producer"].vectors.shape[1],
             "entities": {entity: _counts(stored) for entity, stored in stored_entities.items()},
             "fold_in": fold_in.scalars(),
-            "files": _digests_below(staging),
         }
+
+    with publishing_content(root, name, day, write, lineage) as manifest:
+        yield manifest
+
+
+@contextmanager
+def publishing_content(
+    root: Path,
+    name: str,
+    day: date,
+    write: Callable[[Path], dict[str, Any]],
+    lineage: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """As `publishing_files`, for content of any kind.
+
+    write: writes checked arrays into a folder, as .npy files, and returns what else belongs to the
+    content, as JSON values. Raises NotWritten.
+    """
+    # A folder per writer, next to its destination: a rename cannot cross file systems.
+    staging = root / STAGING / uuid.uuid4().hex
+    try:
+        staging.mkdir(parents=True)
+        content = {"name": name, "day": str(day), **write(staging)}
+        content["files"] = _digests_below(staging)
         digest = content_digest(content)
         manifest = {"digest": digest, "content": content, "lineage": lineage}
         write_file(staging / MANIFEST, _json(manifest).encode())
@@ -110,9 +130,22 @@ def publishing_files(
         with locked_embedding(root, name):
             _place_intact(root, staging, home)
             yield read_manifest(home)
+    except OSError as error:
+        raise _not_written(root, f"{name}/{day}", error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         sweep(root / STAGING)
+
+
+def _not_written(root: Path, what: str, error: OSError) -> NotWritten:
+    # NumPy reports fewer bytes written than requested, but not why: the disk is full.
+    number = error.errno or errno.ENOSPC
+    cause = error.strerror or f"{os.strerror(number)}: {error}"
+    message = (
+        f"{what} is not published, and nothing of it is left: its files cannot be written below "
+        f"{root}: {cause}. Free some space there, or make it writable, and publish again."
+    )
+    return NotWritten(number, message, error.filename)
 
 
 def _place_intact(root: Path, staging: Path, home: Path) -> None:
@@ -198,18 +231,23 @@ def open_files(home: Path) -> Files:
     Cached: files never change, so the same folder gives the same object. A folder that replaced a
     damaged one is opened afresh.
     """
+    return _open_folder(home, identity(home))
+
+
+def identity(home: Path) -> tuple[int, int]:
+    """Tells a version's folder from another that was at the same path. Raises DamagedVersion."""
     try:
         status = home.stat()
     except OSError as error:
         raise DamagedVersion(
             f"{home} cannot be read: {error}. If the version was removed, use another one. {REMEDY}"
         ) from None
-    return _open_folder(home, (status.st_ino, status.st_mtime_ns))
+    return status.st_ino, status.st_mtime_ns
 
 
 @lru_cache(maxsize=64)  # versions; a map costs address space and open files, not memory
 def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
-    """As `open_files`. identity: tells a folder from another that was at the same path before."""
+    """As `open_files`. identity: that of the folder."""
     manifest = read_manifest(home)
     content = manifest["content"]
     entities = {}
@@ -224,12 +262,12 @@ def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
     matches = [ids_file.fullmatch(name) for name in files]
     shards = []
     for shard_path in sorted(match[1] for match in matches if match):
-        arrays = [_mapped(home / shard_path / f"{field}.npy") for field in FIELDS]
+        arrays = [mapped(home / shard_path / f"{field}.npy") for field in FIELDS]
         shards.append(Vectors(*arrays))
     if len(shards) == 1:
         return Entity(shards)  # its sorted ids are the index
-    ids = _mapped(home / entity / "ids.npy")
-    rows = _mapped(home / entity / "rows.npy")
+    ids = mapped(home / entity / "ids.npy")
+    rows = mapped(home / entity / "rows.npy")
     return Entity(shards, Index(ids, rows))
 
 
@@ -239,11 +277,11 @@ def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
     for name in files:
         match = re.fullmatch(r"fold_in\.(\w+)\.npy", name)
         if match:
-            arrays[match[1]] = _mapped(home / name)
+            arrays[match[1]] = mapped(home / name)
     return arrays
 
 
-def _mapped(path: Path) -> np.ndarray:
+def mapped(path: Path) -> np.ndarray:
     """As `map_array`. Raises DamagedVersion."""
     try:
         return map_array(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,68 +10,19 @@ import scipy.sparse as sp
 
 from embeddings.fold_in.base import FoldIn
 from embeddings.lookalike import SUMMARIES, products
-from embeddings.registry.chunked import Rows, blocks
+from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
+from embeddings.registry.chunked import Rows, blocks, columns
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
 from embeddings.registry.files import Files
 from embeddings.registry.search import BLOCK, best, cosine_top_k
-from embeddings.registry.vectors import Entity
+from embeddings.registry.vectors import Entity, Index
 from embeddings.registry.versions import Version
 
 # The entity of the lookalike fold-in: a group's vector is the mean of its consumers' vectors.
 GROUP = "group"
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """The vectors of requested ids in the requested order, and the version they come from.
-
-    Shapes as in `Vectors`, but ids are texts.
-    """
-
-    version: Version
-    entity: str
-    ids: list[str]
-    vectors: np.ndarray
-    counts: np.ndarray
-    folded: np.ndarray
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """One result of a nearest-neighbour search.
-
-    score: cosine, -1 to 1. count: engagements behind the vector. folded: not fitted but folded in.
-    """
-
-    id: str
-    score: float
-    count: int
-    folded: bool
-
-
-@dataclass(frozen=True)
-class FoldedVector:
-    """A vector computed from a history, in the version's space.
-
-    vector: (k,) float32. known: number of producers that it is based on. unknown: ids that are not
-    in the version and were left out.
-    """
-
-    version: Version
-    vector: np.ndarray
-    known: int
-    unknown: list[str]
-
-
-@dataclass(frozen=True)
-class Lookalike:
-    """A producer, and its dot products with the requested groups, summarised."""
-
-    id: str
-    mean: float
-    max: float
-    median: float
-    min: float
+# The strengths that a fold-in can compute with.
+SMALLEST = float(np.finfo(np.float32).tiny)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -91,49 +41,59 @@ class Loaded:
         """The fold-in: column j of a history is row j of 'producer'. Raises DamagedVersion."""
         return self.files.fold_in
 
-    def get(self, entity: str, ids: Sequence[str]) -> Lookup:
+    def get(self, entity: str, ids: Sequence[str], dim: int | None = None) -> Lookup:
         """See `Registry.get`."""
+        self.check_dim(dim)
         stored = self.entity(entity)
         rows = self.known_rows(entity, ids)
         return Lookup(
             version=self.version,
             entity=entity,
             ids=list(ids),
-            vectors=stored.vectors[rows],
+            vectors=stored.vectors[rows][:, :dim],
             counts=stored.counts[rows],
             folded=stored.folded[rows],
         )
 
-    def neighbours(self, key: str, k: int = 10, among: str | None = None) -> list[Neighbour]:
+    def neighbours(
+        self,
+        key: str,
+        k: int = 10,
+        among: str | None = None,
+        dim: int | None = None,
+        only: Sequence[str] | None = None,
+    ) -> Results[Neighbour]:
         """See `Registry.neighbours`."""
         check_k(k)
+        self.check_dim(dim)
         entity, id_ = parse_key(key, list(self.entities))
         among = among or entity
         searched = self.entity(among)
+        candidates = None if only is None else np.unique(self.known_rows(among, only))
         query_row = self.known_rows(entity, [id_])
-        query = self.entities[entity].vectors[query_row][0]
+        query = self.entities[entity].vectors[query_row][0, :dim]
         if not query.any():
+            prefix = "" if dim is None else f"the first {dim} dimensions of "
             raise BadRequest(
-                f"'{entity}:{id_}' has a zero vector in {self.version.id}, "
+                f"'{entity}:{id_}' has a zero vector in {prefix}{self.version.id}, "
                 "which has no direction and therefore no neighbours."
             )
         # Leave out the query itself. In another entity, its row number belongs to another id.
         leave_out = int(query_row[0]) if among == entity else -1
-        rows, scores = cosine_top_k(searched.vectors, searched.norms, query, k, leave_out)
-        columns = zip(
-            texts(searched.ids, rows),
-            scores.tolist(),
-            searched.counts[rows].tolist(),
-            searched.folded[rows].tolist(),
-            strict=True,
-        )
-        return [Neighbour(*values) for values in columns]
+        found = nearest(searched, query, k, candidates, leave_out)
+        return Results(self.version, found)
 
-    def fold(self, strengths: Mapping[str, float]) -> FoldedVector:
+    def fold(
+        self, strengths: Mapping[str, float], k: int | None = None, dim: int | None = None
+    ) -> FoldedVector:
         """See `Registry.fold_in`."""
+        self.check_dim(dim)
+        if k is not None:
+            check_k(k)
         check_strengths(strengths)
+        producers = self.entities["producer"]
         ids = list(strengths)
-        rows = find_rows(self.entities["producer"], ids)
+        rows = find_rows(producers.index, ids)
         known = rows >= 0
         if not known.any():
             self.known_rows("producer", ids)  # raises UnknownId with near misses
@@ -142,15 +102,29 @@ class Loaded:
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
         # As in the nightly matrix: sums in the same order round the same way.
         history.sort_indices()
-        unknown = [id_ for id_, is_known in zip(ids, known, strict=True) if not is_known]
-        vector = self.fold_in.fold(history)[0]
-        return FoldedVector(self.version, vector, len(values), unknown)
+        vector = self.fold_in.fold(history)[0, :dim]
+        check_folded(vector, strengths)
+        engaged = producers.vectors[history.indices][:, :dim]
+        return FoldedVector(
+            version=self.version,
+            vector=vector,
+            known=len(values),
+            unknown=[id_ for id_, is_known in zip(ids, known, strict=True) if not is_known],
+            residual=self.fold_in.residual(history, vector, engaged),
+            neighbours=None if k is None else nearest(producers, vector, k),
+        )
 
     def lookalike(
-        self, groups: Sequence[str], candidates: Sequence[str] = (), k: int = 10, by: str = "mean"
-    ) -> list[Lookalike]:
+        self,
+        groups: Sequence[str],
+        candidates: Sequence[str] = (),
+        k: int = 10,
+        by: str = "mean",
+        dim: int | None = None,
+    ) -> Results[Lookalike]:
         """See `Registry.lookalike`."""
         check_k(k)
+        self.check_dim(dim)
         if not groups:
             raise BadRequest(
                 "At least one group is required, such as user_active_degree=full_active."
@@ -160,15 +134,25 @@ class Loaded:
                 f"Producers cannot be ranked by {by!r}; use one of {', '.join(SUMMARIES)}."
             )
         distinct = list(dict.fromkeys(groups))  # a repeated group counts once
-        centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, distinct)]
+        centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, distinct)][:, :dim]
         producers = self.entities["producer"]
+        vectors = columns(producers.vectors, dim)
         rows = self.known_rows("producer", candidates)
         if not candidates:
-            rows = best_rows(producers.vectors, centroids, k, by)
-        dots = products(producers.vectors[rows], centroids)
-        columns = [summary(dots, axis=1).tolist() for summary in SUMMARIES.values()]
+            rows = best_rows(vectors, centroids, k, by)
+        dots = products(vectors[rows], centroids)
+        scores = [summary(dots, axis=1).tolist() for summary in SUMMARIES.values()]
         ids = texts(producers.ids, rows)
-        return [Lookalike(*values) for values in zip(ids, *columns, strict=True)]
+        scored = [Lookalike(*values) for values in zip(ids, *scores, strict=True)]
+        return Results(self.version, scored)
+
+    def check_dim(self, dim: int | None) -> None:
+        """Raise BadRequest unless the version's vectors have this many dimensions or more."""
+        if dim is not None and not 1 <= dim <= self.version.dim:
+            raise BadRequest(
+                f"{self.version.id} has vectors of length {self.version.dim}, "
+                f"so dim = {dim} is invalid; it must be 1 to {self.version.dim}."
+            )
 
     def entity(self, entity: str) -> Entity:
         """The vectors of an entity. Raises UnknownEntity."""
@@ -182,7 +166,7 @@ class Loaded:
         Raises UnknownId, which names near misses and other entities that have the id.
         """
         stored = self.entity(entity)
-        rows = find_rows(stored, ids)
+        rows = find_rows(stored.index, ids)
         if (rows >= 0).all():
             return rows
         unknown = [id_ for id_, row in zip(ids, rows, strict=True) if row < 0]
@@ -200,9 +184,41 @@ class Loaded:
         """Ids spelt alike, and the same id of other entities, as 'entity:id'."""
         near = [f"{entity}:{similar}" for similar in self.entities[entity].near(id_)]
         for other, stored in self.entities.items():
-            if find_rows(stored, [id_])[0] >= 0:
+            if find_rows(stored.index, [id_])[0] >= 0:
                 near.append(f"{other}:{id_}")
         return near
+
+
+def nearest(
+    searched: Entity,
+    query: np.ndarray,
+    k: int,
+    candidates: np.ndarray | None = None,
+    leave_out: int = -1,
+) -> list[Neighbour]:
+    """The k nearest vectors by cosine, best first; none for a zero vector.
+
+    query: (dim,), compared with the first dim columns. candidates: the rows to search, ascending;
+    None searches all. leave_out: a row that is never returned.
+    """
+    if not query.any():
+        return []
+    dim = len(query)
+    vectors, norms = columns(searched.vectors, dim), searched.norms(dim)
+    if candidates is None:
+        rows, scores = cosine_top_k(vectors, norms, query, k, leave_out)
+    else:
+        kept = candidates[candidates != leave_out]
+        positions, scores = cosine_top_k(vectors[kept], norms[kept], query, k)
+        rows = kept[positions]
+    found = zip(
+        texts(searched.ids, rows),
+        scores.tolist(),
+        searched.counts[rows].tolist(),
+        searched.folded[rows].tolist(),
+        strict=True,
+    )
+    return [Neighbour(*values) for values in found]
 
 
 def best_rows(producers: Rows, centroids: np.ndarray, k: int, by: str) -> np.ndarray:
@@ -236,24 +252,51 @@ def check_k(k: int) -> None:
 
 
 def check_strengths(strengths: Mapping[str, float]) -> None:
-    """Raise BadRequest unless there are strengths and all are finite and above 0."""
-    bad = {}
-    for producer, strength in strengths.items():
-        if not (math.isfinite(strength) and strength > 0):
-            bad[producer] = strength
-    if bad:
-        raise BadRequest(f"Strengths must be finite and above 0; given: {bad}.")
+    """Raise BadRequest unless there are strengths, all usable, of ids that are valid Unicode."""
     if not strengths:
         raise BadRequest("A history needs at least one producer and its strength.")
+    for producer in strengths:
+        if not is_unicode(producer):
+            raise BadRequest(f"{producer!r} cannot be an id: it has a lone surrogate.")
+    bad = {}
+    for producer, strength in strengths.items():
+        # The fold-in computes in float32, where 1e39 is infinite and 1e-50 is zero.
+        if not SMALLEST <= strength <= LARGEST:  # written so that a NaN is bad too
+            bad[producer] = strength
+    if bad:
+        raise BadRequest(
+            f"Strengths must be finite and above 0; given: {bad}. "
+            f"In float32, they must be {SMALLEST:.2g} to {LARGEST:.2g}."
+        )
 
 
-def find_rows(entity: Entity, ids: Sequence[str]) -> np.ndarray:
+def check_folded(vector: np.ndarray, strengths: Mapping[str, float]) -> None:
+    """Raise BadRequest if the strengths are valid one by one, but too large together."""
+    if np.isfinite(vector).all():
+        return
+    producer = max(strengths, key=lambda id_: strengths[id_])
+    raise BadRequest(
+        "The strengths lead to a vector that is not finite. Use smaller ones; the largest is "
+        f"{strengths[producer]} of {producer!r}."
+    )
+
+
+def is_unicode(text: str) -> bool:
+    """Can UTF-8 express the text? Half a surrogate pair cannot be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def find_rows(index: Index, ids: Sequence[str]) -> np.ndarray:
     """The row of each id, (m,), -1 if unknown. ids: any text, as a user may type it."""
     if not ids:
         return np.empty(0, np.int64)
     # NumPy drops trailing NULs, so that 'p1' + NUL would match 'p1'. No published id has a NUL.
     has_nul = ["\0" in id_ for id_ in ids]
-    return np.where(has_nul, -1, entity.rows(ids))
+    return np.where(has_nul, -1, index.find(ids))
 
 
 def texts(ids: Rows, rows: np.ndarray) -> list[str]:

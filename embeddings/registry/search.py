@@ -9,6 +9,7 @@ import numpy as np
 from embeddings.registry.chunked import Rows, blocks
 
 BLOCK = 1 << 18  # rows scored at a time; bounds the temporary arrays
+NEVER = -np.inf  # the score of what is not to be found
 
 
 def cosine_top_k(
@@ -17,22 +18,28 @@ def cosine_top_k(
     """The k rows with the largest cosine to the query, best first; ties go to the lower row.
 
     vectors: (n, d) float32. norms: (n,), their lengths. query: (d,), not zero.
-    leave_out: a row that is never returned.
-    Returns rows (<=k,) int64 and cosines (<=k,) float32; the cosine with a zero vector is 0.
+    leave_out: a row that is never returned; rows of zeros, which have no cosine, are not either.
+    Returns rows (<=k,) int64 and cosines (<=k,) float32.
     """
     # One more than requested, because the row to leave out may be among them.
     rows, scores = best(cosines(vectors, norms, query, block), k + (leave_out >= 0))
-    kept = np.flatnonzero(rows != leave_out)[:k]
+    kept = np.flatnonzero((rows != leave_out) & (scores > NEVER))[:k]
     return rows[kept], np.clip(scores[kept], -1, 1)  # rounding can exceed 1
 
 
 def cosines(vectors: Rows, norms: Rows, query: np.ndarray, block: int) -> Iterator[np.ndarray]:
-    """The cosine of each row with the query, block by block."""
-    direction = query / np.linalg.norm(query)
+    """The cosine of each row with the query, block by block; NEVER for a row of zeros."""
+    direction = unit(query)
     for rows, lengths in zip(blocks(vectors, block), blocks(norms, block), strict=True):
         # Not @, which wakes BLAS's threads: 60 times slower on a busy machine.
         dots = np.vecdot(rows, direction)
-        yield np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+        yield np.divide(dots, lengths, out=np.full_like(dots, NEVER), where=lengths > 0)
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """The vector scaled to length 1, float32. vector: (d,), not zero."""
+    double = vector.astype(np.float64)  # where no square of a float32 overflows or becomes zero
+    return (double / np.linalg.norm(double)).astype(np.float32)
 
 
 def best(scores: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:

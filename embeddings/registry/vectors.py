@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
 from embeddings.registry.chunked import Rows, joined
 
 NEARBY = 200  # sorted ids on either side in which a near miss is searched
+LENGTHS = 8  # of vectors, whose norms are kept
 FIELDS = ("ids", "vectors", "counts", "folded")
 
 
@@ -92,10 +93,24 @@ class Entity:
         return self.index.near(wanted, n)
 
     @cached_property
-    def norms(self) -> Rows:
-        """(n,) float32, the length of each vector; computed at the first search."""
-        squares = [np.einsum("ij,ij->i", shard.vectors, shard.vectors) for shard in self.shards]
-        return joined([np.sqrt(square) for square in squares])
+    def norms(self) -> Callable[[int], Rows]:
+        """norms(dim): (n,) float32, the length of each vector's first `dim` numbers.
+
+        Computed at the first search with this dim. Only a few are kept, because a client may ask
+        for any.
+        """
+        # Not a cached method: the cache would refer to the entity, and keep its maps open.
+        return lru_cache(maxsize=LENGTHS)(partial(_norms, self.shards))
+
+
+def _norms(shards: Sequence[Vectors], dim: int) -> Rows:
+    norms = []
+    for shard in shards:
+        prefix = shard.vectors[:, :dim]
+        # In float64: the square of a number above 2e19 or below 1e-19 is no float32.
+        squares = np.einsum("ij,ij->i", prefix, prefix, dtype=np.float64)
+        norms.append(np.sqrt(squares).astype(np.float32))
+    return joined(norms)
 
 
 def encode_ids(ids: Sequence[str] | np.ndarray) -> np.ndarray:

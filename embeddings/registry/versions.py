@@ -23,9 +23,13 @@ from embeddings.registry.errors import (
 from embeddings.registry.files import folder
 
 Row = TypeVar("Row", VersionRow, AliasRow)
+# The kinds of versions. A table of features has neither a space nor vectors.
+EMBEDDING, FEATURES = "embedding", "features"
 LATEST = "latest"  # the alias of the newest day's current version
 # Names of embeddings, entities and aliases: safe in paths, in URLs and in every catalog.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+# A day or one revision of it. [0-9], not \d, which also matches the digits of other scripts.
+REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Version:
 
     entities: entity -> its numbers of "rows", "folded" rows and "engagements". lineage: what the
     version was computed from. published_at: UTC, for people only: no decision depends on it.
+    kind: "embedding", or "features" for a table of features, whose space is empty and dim 0.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Version:
     entities: dict[str, dict[str, int]] = field(hash=False)
     lineage: dict[str, Any] = field(hash=False)
     published_at: datetime
+    kind: str = EMBEDDING
 
     @property
     def id(self) -> str:
@@ -71,6 +77,7 @@ def as_version(row: VersionRow, root: Path) -> Version:
         entities=row.entities,
         lineage=row.lineage,
         published_at=row.published_at.replace(tzinfo=UTC),
+        kind=row.kind,
     )
 
 
@@ -81,21 +88,39 @@ def as_row(manifest: dict[str, Any], day: date, revision: int) -> VersionRow:
         name=content["name"],
         day=day,
         revision=revision,
-        space=content["space"],
+        kind=kind_of(content),
+        space=content.get("space", ""),
         digest=manifest["digest"],
-        dim=content["dim"],
+        dim=content.get("dim", 0),
         entities=content["entities"],
         lineage=manifest["lineage"],
         published_at=datetime.now(UTC).replace(tzinfo=None),
     )
 
 
+def kind_of(content: Mapping[str, Any]) -> str:
+    """The kind of a manifest's content. That of an embedding does not name it."""
+    return content.get("kind", EMBEDDING)
+
+
+def require_kind(session: Session, name: str, kind: str) -> None:
+    """Raises BadRequest if versions of another kind have this name: its aliases need one kind."""
+    other = session.scalar(_of(name).where(VersionRow.kind != kind).limit(1))
+    if other is not None:
+        raise BadRequest(
+            f"'{name}' cannot be published as {kind}: it already has versions of the kind "
+            f"{other.kind}. Choose another name."
+        )
+
+
 def record(session: Session, manifest: dict[str, Any], day: date) -> VersionRow:
     """The catalog row of this content, which becomes the day's current version.
 
-    New content is the day's next revision. Content that is already current changes nothing.
+    New content is the day's next revision. Content that is already current changes nothing. Raises
+    BadRequest if the name belongs to another kind.
     """
     name = manifest["content"]["name"]
+    require_kind(session, name, kind_of(manifest["content"]))
     published = session.scalars(_of_day(name, day)).all()
     rows = {row.digest: row for row in published}
     row = rows.get(manifest["digest"])
@@ -169,9 +194,11 @@ def removable(
     return [version for version in versions if version.id not in kept]
 
 
-def names(session: Session) -> list[str]:
-    """The names of all embeddings, sorted."""
-    return list(session.scalars(select(VersionRow.name).distinct().order_by(VersionRow.name)))
+def names(session: Session, kind: str | None = None) -> list[str]:
+    """The names of all versions, or of those of one kind, sorted."""
+    every_name = select(VersionRow.name).distinct().order_by(VersionRow.name)
+    wanted = every_name if kind is None else every_name.where(VersionRow.kind == kind)
+    return list(session.scalars(wanted))
 
 
 def every(session: Session, name: str) -> list[VersionRow]:
@@ -204,6 +231,21 @@ def of_day(session: Session, name: str, day: date, revision: int | None) -> Vers
     raise UnknownVersion(*missing("version", f"{day}.r{revision}", existing, current, of=name))
 
 
+def until(session: Session, name: str, day: date) -> VersionRow:
+    """The current version of the newest day that is not after `day`.
+
+    Raises UnknownName, UnknownVersion.
+    """
+    earlier = _of(name).where(VersionRow.day <= day)
+    newest_first = earlier.order_by(VersionRow.day.desc(), VersionRow.sequence.desc())
+    row = session.scalar(newest_first.limit(1))
+    if row is None:
+        days = days_of(every(session, name))
+        wanted = f"{day} or before"
+        raise UnknownVersion(*missing("version of day", wanted, days, days[:1], of=name))
+    return row
+
+
 def folders(session: Session, root: Path) -> set[Path]:
     """The folders below `root` of all versions of all embeddings."""
     contents = session.execute(select(VersionRow.name, VersionRow.day, VersionRow.digest))
@@ -217,6 +259,14 @@ def require_day(day: object) -> None:
     """
     if isinstance(day, datetime) or not isinstance(day, date):
         raise BadRequest(f"{day!r} is not a day: use a datetime.date, as in date(2022, 4, 25).")
+
+
+def calendar_day(text: str) -> date:
+    """'2022-04-25' as a date. Raises BadRequest."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadRequest(f"{text!r} is not a calendar day; write it as 2022-04-25.") from None
 
 
 def known(session: Session, name: str, rows: Sequence[Row]) -> list[Row]:

@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "embeddings.durable",
         "embeddings.fold_in",
         "embeddings.lookalike",
+        "embeddings.spaces",
     },
     "embeddings.sampling": set(),
     "embeddings.spaces": {"embeddings.sampling"},

@@ -124,6 +124,21 @@ def test_a_fitted_consumer_folds_in_near_its_fitted_vector(name, partition, matr
     assert cosines.min() > 0.95
 
 
+def test_a_folded_vector_explains_a_part_of_its_history(name, partition, matrix):
+    """A vector of zeros explains nothing: its residual is 1. A kind may define none."""
+    fitted = fit(name, partition)
+    vectors = fitted.fold_in.fold(matrix)
+    residuals = []
+    for row, vector in zip(matrix, vectors, strict=True):
+        engaged = fitted.producers[row.indices]
+        residual = fitted.fold_in.residual(row, vector, engaged)
+        if residual is not None:
+            residuals.append(residual)
+            zeros = fitted.fold_in.residual(row, np.zeros_like(vector), engaged)
+            assert zeros == pytest.approx(1)
+    assert not residuals or np.mean(residuals) < 0.95
+
+
 def test_its_fold_in_survives_a_file(name, partition, matrix, tmp_path):
     model = fit(name, partition).fold_in
     save_fold_in(tmp_path / "fold_in", model)

@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from embeddings.registry.catalog import HEAD, MIGRATIONS, Base, Catalog
 from embeddings.registry.client import Registry
-from embeddings.registry.errors import CatalogError
+from embeddings.registry.errors import CatalogError, RegistryError
 
 
 @pytest.fixture
@@ -83,19 +83,24 @@ VALUES ('author', 'latest', 1), ('author', 'serving', 2), ('topic', 'latest', 4)
 @pytest.fixture
 def catalog_0001(url) -> str:
     """The address of a catalog that an Evergreen of schema 0001 has written."""
+    write_catalog(url, "0001", AT_0001)
+    return url
+
+
+def write_catalog(url: str, schema: str, statements: str) -> None:
+    """A catalog as an Evergreen of this schema has left it."""
     with closing(Catalog(url)) as catalog, catalog.writer.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         Base.metadata.drop_all(connection)
         connection.execute(text("DELETE FROM alembic_version"))
-        command.upgrade(config, "0001")
-        for statement in AT_0001.strip().rstrip(";").split(";"):
+        command.upgrade(config, schema)
+        for statement in statements.strip().rstrip(";").split(";"):
             connection.exec_driver_sql(statement)
         if connection.dialect.name == "postgresql":
             # The rows above have brought their own keys.
             connection.execute(text("SELECT setval('versions_key_seq', 4)"))
-    return url
 
 
 def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, root):
@@ -109,6 +114,7 @@ def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, r
         assert registry.version("author", DAY) == corrected  # the last revision is current
         assert (corrected.lineage, corrected.entities["producer"]["rows"]) == ({"run": "x"}, 5)
         assert registry.version("author").id == "author/2022-04-26.r1"
+        assert {version.kind for version in versions.values()} == {"embedding"}
         assert registry.aliases("author")["serving"] == versions["author/2022-04-25.r1"]
         assert registry.history("author") == registry.history("author", "latest") == []
         # Publishing goes on: revisions and publications are counted from where they were.
@@ -120,6 +126,21 @@ def test_a_catalog_of_schema_0001_keeps_its_versions_and_aliases(catalog_0001, r
         assert registry.version("author", DAY) == published
         registry.remove(first)
         assert [move.alias for move in registry.history("author")] == ["serving"]
+
+
+MOVE_AT_0002 = """
+INSERT INTO alias_moves (name, alias, from_version, to_version, moved_at, reason)
+VALUES ('author', 'serving', 'author/2022-04-25.r2', 'author/2022-04-25.r1',
+        '2022-04-27 00:00:00', 'bad day')
+"""
+
+
+def test_a_move_of_schema_0002_has_no_mover_and_can_be_rolled_back(url, root):
+    write_catalog(url, "0002", AT_0001 + MOVE_AT_0002)
+    with Registry(root, url) as registry:
+        (move,) = registry.history("author")
+        assert (move.reason, move.moved_by) == ("bad day", "")
+        assert registry.rollback("author", "serving").id == "author/2022-04-25.r2"
 
 
 def test_a_reader_of_an_old_catalog_is_told_to_have_it_opened(published):
@@ -157,6 +178,16 @@ def test_sqlite_readers_do_not_wait_for_a_writer(plain):
         session.execute(text("DELETE FROM aliases"))
         assert plain.version("author").day == DAY
         session.rollback()
+
+
+def test_a_reader_sees_one_state_while_others_publish(registry):
+    publish(registry)
+    count = text("SELECT count(*) FROM versions")
+    with registry.catalog.reading() as session:
+        assert session.execute(count).scalar() == 1
+        publish(registry, seed=1)
+        assert session.execute(count).scalar() == 1
+    assert len(registry.versions("author")) == 2
 
 
 def test_another_database_is_rejected_without_its_password():
@@ -205,8 +236,8 @@ def as_reader(question: Callable[[Registry], object], root: Path, answers) -> No
     try:
         with Registry(root, f"sqlite:///{root / 'catalog.db'}") as registry:
             answers.put(question(registry))
-    except CatalogError as error:
-        answers.put(str(error))
+    except RegistryError as error:
+        answers.put(f"{type(error).__name__}: {error}")
 
 
 def ask(question: Callable[[Registry], object], root: Path) -> object:
@@ -245,3 +276,11 @@ def test_a_user_who_may_only_read_cannot_write_and_learns_why(published):
         return registry.set_alias("author", "serving", registry.version("author"))
 
     assert "can only be read by this user" in str(ask(move, published))
+
+
+def test_a_disk_that_may_not_be_written_is_named_and_the_registry_is_as_it_was(published):
+    before = sorted(published.rglob("*"))
+    answer = str(ask(lambda registry: publish(registry, seed=1), published))
+    assert f"NotWritten: author/{DAY} is not published, and nothing of it is left" in answer
+    assert f"below {published / 'versions'}: Permission denied. Free some space" in answer
+    assert sorted(published.rglob("*")) == before

@@ -14,7 +14,7 @@ from registry_parts import DAY, SPACE, parts, publish
 from embeddings.embedders.als import ALSConfig, als
 from embeddings.fold_in.als import ALSFoldIn
 from embeddings.registry import files
-from embeddings.registry.errors import BadVersion, DamagedVersion
+from embeddings.registry.errors import BadRequest, BadVersion, DamagedVersion
 
 
 def als_fold_in(producers: int = 5, dim: int = 3) -> ALSFoldIn:
@@ -41,6 +41,77 @@ def test_a_fold_in_of_any_kind_comes_back_unchanged(plain, model):
     folded = plain.fold_in("author", {"p3": 0.5, "p9": 9, "p1": 2})
     np.testing.assert_array_equal(folded.vector, model.fold(history)[0])
     assert (folded.known, folded.unknown, folded.version.space) == (2, ["p9"], SPACE)
+
+
+def slow_residual(targets, weights, vector, producers) -> float:
+    left = total = 0.0
+    for target, weight, producer in zip(targets, weights, producers, strict=True):
+        reached = sum(float(a) * float(b) for a, b in zip(vector, producer, strict=True))
+        left += weight * (target - reached) ** 2
+        total += weight * target**2
+    return math.sqrt(left / total)
+
+
+@pytest.mark.parametrize("dim", [None, 2])
+def test_the_residual_of_svd_is_that_of_the_normalised_history(plain, dim):
+    model = replace(SVD, row_extra=0.25)
+    model.column_sums[4] = 0  # never engaged in the fit: left out
+    plain.publish("author", DAY, SPACE, parts()[0], model, {})
+    folded = plain.fold_in("author", {"p3": 0.5, "p4": 7.0, "p9": 9, "p1": 2}, dim=dim)
+    total = 0.25 + 0.5 + 7 + 2
+    targets = [s / math.sqrt(total * model.column_sums[j]) for j, s in ((3, 0.5), (1, 2))]
+    producers = parts()[0]["producer"].vectors[[3, 1]][:, :dim]
+    expected = slow_residual(targets, [1, 1], folded.vector, producers)
+    assert folded.residual == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dim", [None, 2])
+def test_the_residual_of_als_is_that_of_its_loss_over_the_history(plain, dim):
+    plain.publish("author", DAY, SPACE, parts()[0], ALS, {})
+    folded = plain.fold_in("author", {"p3": 0.5, "p9": 9, "p1": 2}, dim=dim)
+    producers = parts()[0]["producer"].vectors[[3, 1]][:, :dim]
+    expected = slow_residual([1, 1], [0.5, 2], folded.vector, producers)
+    assert folded.residual == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_history_of_producers_without_engagements_has_a_zero_vector_and_no_neighbours(plain):
+    model = replace(SVD, column_sums=np.array([0.0, 1, 1, 1, 1]))
+    plain.publish("author", DAY, SPACE, parts()[0], model, {})
+    folded = plain.fold_in("author", {"p0": 3.0}, k=3)
+    assert (folded.vector.tolist(), folded.residual) == ([0, 0, 0], 0)
+    assert folded.neighbours == []
+
+
+@pytest.mark.parametrize("model", [SVD, ALS], ids=["svd", "als"])
+def test_the_neighbours_of_a_folded_vector_are_those_of_an_equal_vector(plain, model):
+    """A consumer with exactly that vector has the same neighbours."""
+    entities = parts()[0]
+    history = sp.csr_matrix([[0, 2, 0, 0.5, 0]], dtype=np.float64)
+    entities["consumer"].vectors[4] = model.fold(history)[0]
+    plain.publish("author", DAY, SPACE, entities, model, {})
+    folded = plain.fold_in("author", {"p1": 2, "p3": 0.5}, k=4)
+    assert folded.neighbours == plain.neighbours("author", "consumer:c4", 4, among="producer")
+    assert plain.fold_in("author", {"p1": 2}).neighbours is None
+
+
+@pytest.mark.parametrize("model", [SVD, ALS], ids=["svd", "als"])
+@pytest.mark.parametrize("strength", [3e38, 1e-37])
+def test_extreme_strengths_have_a_finite_vector_and_true_cosines(plain, model, strength):
+    plain.publish("author", DAY, SPACE, parts()[0], model, {})
+    folded = plain.fold_in("author", {"p1": strength, "p2": strength}, k=5)
+    assert np.isfinite([*folded.vector, folded.residual]).all()
+    producers = parts()[0]["producer"].vectors.astype(np.float64)
+    for found in folded.neighbours:
+        producer = producers[int(found.id[1:])]
+        lengths = np.linalg.norm(producer) * np.linalg.norm(folded.vector.astype(np.float64))
+        assert found.score == pytest.approx(producer @ folded.vector / lengths, abs=1e-6)
+
+
+def test_a_vector_that_is_not_finite_is_refused_by_the_name_of_the_largest_strength(plain):
+    model = replace(SVD, column_sums=SVD.column_sums * 1e-38, matrix=SVD.matrix * 1000)
+    plain.publish("author", DAY, SPACE, parts()[0], model, {})
+    with pytest.raises(BadRequest, match=r"not finite\. Use smaller .* is 3e\+38 of 'p1'"):
+        plain.fold_in("author", {"p0": 1, "p1": 3e38})
 
 
 def test_a_fold_in_with_other_settings_is_another_version(plain):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from registry_parts import DAY, TOKEN, publish
+from registry_parts import DAY, SPACE, TOKEN, parts, publish
 
 from embeddings.registry import responses
 from embeddings.registry.errors import BadRequest, UnknownName, UnknownVersion
@@ -86,10 +87,86 @@ def test_a_reason_that_a_catalog_cannot_store_is_refused(registry, reason):
     assert list(registry.aliases("author")) == ["latest"]
 
 
+@pytest.mark.parametrize("by", ["x" * 101, "two\nlines", "\0", "\ud800"], ids=ascii)
+def test_a_mover_that_a_catalog_cannot_store_is_refused(registry, by):
+    version = publish(registry)
+    recorded = moves(registry)
+    with pytest.raises(BadRequest, match="cannot be the name of who moves an alias: use one line"):
+        registry.set_alias("author", "serving", version, by=by)
+    entities, fold_in = parts(seed=1)
+    with pytest.raises(BadRequest, match="cannot be the name of who moves an alias"):
+        registry.publish("author", DAY, SPACE, entities, fold_in, {}, by=by)
+    assert moves(registry) == recorded
+    assert registry.versions("author") == [version]
+
+
+def test_every_kind_of_move_records_who_made_it(registry):
+    entities, fold_in = parts()
+    old = registry.publish("author", DAY, SPACE, entities, fold_in, {}, by="nightly")
+    new = publish(registry, NEXT)
+    registry.set_alias("author", "serving", old, by="ann")
+    registry.set_alias("author", "serving", new, by="ben")
+    registry.rollback("author", "serving", by="cem")
+    registry.delete_alias("author", "serving", by="dan")
+    movers = [move.moved_by for move in registry.history("author")]
+    assert movers == ["dan", "cem", "ben", "ann", getpass.getuser(), "nightly"]
+
+
+def test_a_rollback_undoes_the_last_move_and_a_second_one_undoes_the_first(registry):
+    old = publish(registry, DAY)
+    new = publish(registry, NEXT)
+    registry.set_alias("author", "serving", old)
+    registry.set_alias("author", "serving", new)
+    assert registry.rollback("author", "serving", reason="worse") == old
+    assert registry.alias("author", "serving") == old
+    assert moves(registry)[0] == ("serving", NEW, OLD, "worse")
+    assert registry.rollback("author", "serving") == new
+    registry.delete_alias("author", "serving")
+    assert registry.rollback("author", "serving") == new
+    assert moves(registry)[0] == ("serving", None, NEW, "")
+
+
+def test_a_rollback_skips_versions_that_were_removed(registry):
+    first, second, third = (publish(registry, seed=seed) for seed in range(3))
+    for version in (first, second, third):
+        registry.set_alias("author", "serving", version)
+    registry.remove(second)
+    assert registry.rollback("author", "serving") == first
+
+
+def test_a_rollback_without_an_earlier_version_names_the_alias_and_changes_nothing(registry):
+    first, second = publish(registry, seed=1), publish(registry, seed=2)
+    registry.set_alias("author", "serving", first)
+    message = r"'serving' of 'author' cannot be rolled back: it has pointed at no other version"
+    with pytest.raises(BadRequest, match=message):
+        registry.rollback("author", "serving")
+    registry.set_alias("author", "serving", second)
+    registry.remove(first)
+    recorded = moves(registry)
+    with pytest.raises(BadRequest, match=message):
+        registry.rollback("author", "serving")
+    assert (registry.alias("author", "serving"), moves(registry)) == (second, recorded)
+    # Back and forth between the two, of which one is left: it is where the alias points already.
+    registry.set_alias("author", "flapping", second)
+    third = publish(registry, seed=3)
+    registry.set_alias("author", "flapping", third)
+    registry.set_alias("author", "flapping", second)
+    publish(registry, seed=4)
+    registry.remove(third)
+    with pytest.raises(BadRequest, match="'flapping' of 'author' cannot be rolled back"):
+        registry.rollback("author", "flapping")
+    with pytest.raises(
+        UnknownVersion, match=r"no alias 'servin' in author\. Did you mean 'serving'"
+    ):
+        registry.rollback("author", "servin")
+
+
 @pytest.mark.parametrize("alias", ["latest", "2022-04-25", "a b", ""])
-def test_an_alias_that_cannot_be_set_cannot_be_deleted(plain, alias):
+def test_an_alias_that_cannot_be_set_cannot_be_deleted_or_rolled_back(plain, alias):
     publish(plain)
-    with pytest.raises(BadRequest, match="cannot be set as an alias, or deleted"):
+    with pytest.raises(BadRequest, match="cannot be set as an alias, deleted or rolled back"):
+        plain.rollback("author", alias)
+    with pytest.raises(BadRequest, match="cannot be set as an alias, deleted or rolled back"):
         plain.delete_alias("author", alias)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from registry_parts import DAY, SPACE, parts, publish, vectors
+from registry_parts import DAY, SPACE, parts, publish, publish_groups, vectors
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.errors import BadRequest, SpaceMismatch, UnknownEntity, UnknownId
+from embeddings.registry.loaded import nearest
 from embeddings.registry.search import cosine_top_k
+from embeddings.registry.shards import write_shard
+from embeddings.registry.vectors import FIELDS, Entity, Vectors
 
 
 def test_get_returns_vectors_in_the_requested_order(registry):
@@ -74,20 +78,127 @@ def test_blocks_and_ties_do_not_change_the_result(table, k, block, data):
     query = np.array([1, 0], np.float32)
     cosine = np.divide(table[:, 0], norms, out=np.zeros_like(norms), where=norms > 0)
     by_cosine_and_row = np.lexsort((np.arange(len(cosine)), -cosine))
-    expected = by_cosine_and_row[by_cosine_and_row != leave_out][:k]
+    found = (by_cosine_and_row != leave_out) & (norms[by_cosine_and_row] > 0)
+    expected = by_cosine_and_row[found][:k]
     rows, scores = cosine_top_k(table, norms, query, k, leave_out, block)
     assert rows.tolist() == expected.tolist()
     np.testing.assert_array_equal(scores, cosine[rows])
 
 
-def test_a_zero_vector_has_no_neighbours_and_cosine_zero(plain):
+def test_a_zero_vector_has_no_neighbours_and_is_none(plain):
     entities, fold_in = parts()
     entities["producer"].vectors[1] = 0
     plain.publish("author", DAY, SPACE, entities, fold_in, {})
     with pytest.raises(BadRequest, match="'producer:p1' has a zero vector"):
         plain.neighbours("author", "producer:p1")
-    scores = {found.id: found.score for found in plain.neighbours("author", "producer:p0")}
-    assert scores["p1"] == 0
+    entities["producer"].vectors[2, :2] = 0  # zero in its first two dimensions
+    plain.publish("author", DAY, SPACE, entities, fold_in, {})
+    for dim, never in ((None, {"p1"}), (2, {"p1", "p2"})):
+        found = plain.neighbours("author", "producer:p0", dim=dim)
+        assert {one.id for one in found} == {"p1", "p2", "p3", "p4"} - never
+        limited = plain.neighbours("author", "producer:p0", dim=dim, only=["p1", "p2"])
+        assert {one.id for one in limited} == {"p1", "p2"} - never
+    with pytest.raises(BadRequest, match="'producer:p2' has a zero vector in the first 2 dimen"):
+        plain.neighbours("author", "producer:p2", dim=2)
+
+
+@given(SMALL, st.integers(1, 35), st.data())
+def test_a_limited_search_finds_what_the_whole_search_finds_among_the_given_ids(table, k, data):
+    """For any list of ids, repeated ones too, and however many vectors are equal."""
+    ids = [f"{row:02d}" for row in range(len(table))]
+    stored = replace(vectors(ids, dim=2), vectors=table)
+    only = data.draw(st.lists(st.sampled_from(ids)))
+    rows = np.unique(np.array([int(id_) for id_ in only], np.int64))
+    query = np.array([1, 0], np.float32)
+    every = nearest(Entity([stored]), query, len(ids))
+    expected = [found for found in every if found.id in only][:k]
+    assert nearest(Entity([stored]), query, k, rows) == expected
+
+
+def test_vectors_whose_squares_no_float32_holds_have_true_cosines():
+    """Very long and very short ones are neither zero vectors nor infinite ones."""
+    table = np.float32([[3e25, 4e25], [3e-25, 4e-25], [4e25, -3e25], [0, 0]])
+    stored = replace(vectors(["a", "b", "c", "d"], dim=2), vectors=table)
+    for query in table[:2]:
+        found = nearest(Entity([stored]), query, 9)
+        assert [one.id for one in found] == ["a", "b", "c"]
+        np.testing.assert_allclose([one.score for one in found], [1, 1, 0], atol=1e-6)
+
+
+def test_a_search_is_limited_to_known_ids(plain):
+    publish(plain)
+    whole = plain.neighbours("author", "producer:p2", 9, among="consumer")
+    wanted = ["c7", "c1", "c7", "c4"]
+    found = plain.neighbours("author", "producer:p2", 9, among="consumer", only=wanted)
+    assert found == [one for one in whole if one.id in wanted]
+    assert plain.neighbours("author", "producer:p2", only=["p2"]) == []  # never its own neighbour
+    assert plain.neighbours("author", "producer:p2", only=[]) == []
+    with pytest.raises(UnknownId, match="no consumer 'c99' in .*, nor 1 more"):
+        plain.neighbours("author", "producer:p2", among="consumer", only=["c1", "c99", "p1"])
+
+
+READS = {
+    "get": lambda registry, **how: registry.get("author", "consumer", ["c1"], **how),
+    "neighbours": lambda registry, **how: registry.neighbours("author", "consumer:c1", **how),
+    "fold_in": lambda registry, **how: registry.fold_in("author", {"p1": 1.0}, **how),
+    "lookalike": lambda registry, **how: registry.lookalike("author", ["degree=low"], **how),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_every_read_checks_the_space_and_says_where_it_read(plain, read):
+    version = publish_groups(plain)
+    assert READS[read](plain, space=SPACE).version == version
+    message = r"space 'author/2022-04-25'.*against space 'author/2022-04-26'"
+    with pytest.raises(SpaceMismatch, match=message):
+        READS[read](plain, space="author/2022-04-26")
+
+
+@pytest.mark.parametrize("dim", [0, -1, 4])
+@pytest.mark.parametrize("read", READS)
+def test_a_length_that_a_version_does_not_have_is_refused(plain, read, dim):
+    publish_groups(plain)
+    message = rf"author/2022-04-25\.r1 has vectors of length 3, so dim = {dim} is invalid"
+    with pytest.raises(BadRequest, match=message):
+        READS[read](plain, dim=dim)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_shorter_length_is_what_a_version_of_the_first_columns_answers(plain, dim):
+    """Published once whole and once cut: every read of both is the same."""
+    entities, fold_in = parts()
+    entities["group"] = vectors(["degree=low"], seed=7)
+    cut = {}
+    for entity, stored in entities.items():
+        cut[entity] = replace(stored, vectors=stored.vectors[:, :dim])
+    plain.publish("author", DAY, SPACE, entities, fold_in, {})
+    plain.publish("cut", DAY, SPACE, cut, replace(fold_in, matrix=fold_in.matrix[:, :dim]), {})
+    whole, short = plain.load(plain.version("author")), plain.load(plain.version("cut"))
+    found = whole.get("consumer", ["c5", "c0"], dim=dim)
+    np.testing.assert_array_equal(found.vectors, short.get("consumer", ["c5", "c0"]).vectors)
+    key = "consumer:c1"
+    found = whole.neighbours(key, among="producer", dim=dim)
+    assert found == short.neighbours(key, among="producer")
+    groups = ["degree=low"]
+    assert whole.lookalike(groups, dim=dim) == short.lookalike(groups)
+    folded, expected = whole.fold({"p1": 2.0}, k=3, dim=dim), short.fold({"p1": 2.0}, k=3)
+    np.testing.assert_allclose(folded.vector, expected.vector, rtol=1e-6)
+    assert [one.id for one in folded.neighbours] == [one.id for one in expected.neighbours]
+    assert folded.residual == pytest.approx(expected.residual, rel=1e-5)
+
+
+def test_a_shorter_length_is_read_across_shards(plain, tmp_path):
+    entities, fold_in = parts()
+    consumer = entities["consumer"]
+    for number, rows in enumerate((slice(4), slice(4, 9))):
+        shard = [getattr(consumer, field)[rows] for field in FIELDS]
+        write_shard(tmp_path / "consumer", number, Vectors(*shard))
+    plain.publish("whole", DAY, SPACE, entities, fold_in, {})
+    sharded = {**entities, "consumer": tmp_path / "consumer"}
+    plain.publish("sharded", DAY, SPACE, sharded, fold_in, {})
+    for only in (None, ["c2", "c7", "c8"]):
+        read = {"key": "producer:p1", "among": "consumer", "dim": 2, "only": only}
+        assert plain.neighbours("sharded", **read) == plain.neighbours("whole", **read)
 
 
 def test_fold_in_by_hand(registry):
@@ -100,7 +211,8 @@ def test_fold_in_by_hand(registry):
     by_hand = p1_weight * matrix[1] + p3_weight * matrix[3]
     folded = registry.fold_in("author", {"p3": 2.0, "p1": 0.5, "unknown": 9.0})
     np.testing.assert_allclose(folded.vector, by_hand, rtol=1e-6)
-    assert (folded.known, folded.unknown) == (2, ["unknown"])
+    assert (folded.known, folded.unknown, folded.whole) == (2, ["unknown"], False)
+    assert registry.fold_in("author", {"p3": 2.0, "p1": 0.5}).whole
 
 
 def test_a_history_of_unknown_producers_has_no_vector(registry):
@@ -109,11 +221,17 @@ def test_a_history_of_unknown_producers_has_no_vector(registry):
         registry.fold_in("author", {"p7": 1, "p8": 1})
 
 
-@pytest.mark.parametrize("strength", [0, -1, math.nan, math.inf])
+@pytest.mark.parametrize("strength", [0, -1, math.nan, math.inf, 1e39, 1e-50])
 def test_an_invalid_strength_is_rejected(plain, strength):
     publish(plain)
     with pytest.raises(BadRequest, match=r"finite and above 0; given: \{'p1'"):
         plain.fold_in("author", {"p0": 1, "p1": strength})
+
+
+def test_a_producer_that_is_not_valid_unicode_is_refused_by_name(plain):
+    publish(plain)
+    with pytest.raises(BadRequest, match=r"'\\ud800' cannot be an id: it has a lone surrogate"):
+        plain.fold_in("author", {"p0": 1, "\ud800": 1})
 
 
 def test_an_empty_history_is_rejected(plain):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from registry_parts import DAY, SPACE, parts, publish, publish_large
 
 from embeddings.registry import files, responses
-from embeddings.registry.errors import BadRequest, UnknownName, UnknownVersion
+from embeddings.registry.client import Registry
+from embeddings.registry.errors import BadRequest, NotWritten, UnknownName, UnknownVersion
 
 NEXT = DAY + timedelta(days=1)
 
@@ -188,6 +190,35 @@ def test_a_publication_that_fails_leaves_no_staging_folder(plain, root, monkeypa
     with pytest.raises(OSError, match="No space left"):
         publish(plain)
     assert list((root / "versions").iterdir()) == [root / "versions" / "_staging"]
+    assert list((root / "versions" / "_staging").iterdir()) == []
+
+
+def publish_on_a_full_disk(root: Path, url: str, answers) -> None:
+    """Run in a process of its own, in which no file can become larger than 64 kB."""
+    with Registry(root, url) as registry:
+        entities, fold_in = parts(consumers=10_000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        try:
+            registry.publish("author", DAY, SPACE, entities, fold_in, {})
+        except NotWritten as error:
+            answers.put((str(error), error.errno))
+
+
+def test_a_full_disk_is_named_and_the_registry_is_as_it_was(processes, plain, root):
+    version = publish(plain)
+    before = contents(version.path)
+    answers = processes.Queue()
+    arguments = (root, plain.catalog.url, answers)
+    process = processes.Process(target=publish_on_a_full_disk, args=arguments)
+    process.start()
+    message, number = answers.get(timeout=60)
+    process.join()
+    assert "author/2022-04-25 is not published, and nothing of it is left" in message
+    assert "No space left on device" in message
+    assert number == errno.ENOSPC
+    assert plain.versions("author") == [version]
+    assert files.content_folders(root / "versions") == {version.path}
+    assert contents(version.path) == before
     assert list((root / "versions" / "_staging").iterdir()) == []
 
 
