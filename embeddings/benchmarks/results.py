@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -28,3 +29,20 @@ class Result:
     def name(self) -> str:
         """As in MLflow and in tables: retrieval_ndcg20."""
         return f"{self.task}_{self.metric}"
+
+
+# The results of one metric by the day of their labels; None for those of the version's own day.
+ByDay = dict[date | None, Result]
+
+
+def by_metric(versions: Iterable[tuple[date, Iterable[Result]]]) -> dict[tuple[str, str], ByDay]:
+    """The results of some versions by task and metric, a later one replacing those before it.
+
+    versions: the day of each, and its results.
+    """
+    found: dict[tuple[str, str], ByDay] = {}
+    for day, results in versions:
+        for result in results:
+            on = None if result.on == day else result.on
+            found.setdefault((result.task, result.metric), {})[on] = result
+    return found

@@ -481,7 +481,7 @@ class Registry:
         return features.joined(entity, ids, references, opened)
 
     def diff(self, a: Version, b: Version) -> Diff:
-        """What differs between two versions: ids, vectors and lineage.
+        """What differs between two versions: ids, vectors, lineage and benchmarks.
 
         Of many common ids, the vectors of a sample are compared, chosen by the hashes of the ids.
         Raises DamagedVersion.
@@ -489,7 +489,7 @@ class Registry:
         # Imported here: only this verb needs the mathematics of spaces.
         from embeddings.registry.diff import diff
 
-        return diff(self.load(a), self.load(b))
+        return diff(self.load(a), self.load(b), self.results(a), self.results(b))
 
     def _loaded(
         self, name: str, day: date | None, revision: int | None, space: str | None

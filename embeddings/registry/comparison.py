@@ -7,19 +7,17 @@ Source: Table 1 of Shiebler et al. 2018, "Fighting Redundancy and Model Decay wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from embeddings.benchmarks.results import Result
+from embeddings.benchmarks.results import ByDay, Result, by_metric
 from embeddings.registry.client import Registry, Version
 from embeddings.registry.errors import BadRequest
 
 NONE = "–"
 COLOURS = ("tab:gray", "tab:orange", "tab:blue", "tab:purple", "tab:brown")  # of baselines
-# The results of one metric by the day of their labels; None for those of the version's own day.
-Results = dict[date | None, Result]
 
 
 @dataclass(frozen=True)
@@ -141,16 +139,16 @@ def compare(registry: Registry, references: Sequence[str]) -> Comparison:
     return Comparison(list(references), rows)
 
 
-def results_of(registry: Registry, reference: str) -> dict[tuple[str, str], Results]:
+def results_of(registry: Registry, reference: str) -> dict[tuple[str, str], ByDay]:
     """By task and metric, the result of each day of labels."""
     name, slash, version = reference.partition("/")
     if slash:
         found = registry.find(name, version)
-        return by_metric([(found, registry.results(found))])
+        return by_metric([(found.day, registry.results(found))])
     known = registry.all_results(name)
     # Oldest first: of two versions with labels of the same day, the newer one counts.
     versions = current(registry.versions(name))
-    return by_metric([(version, known.get(version.id, [])) for version in versions])
+    return by_metric([(version.day, known.get(version.id, [])) for version in versions])
 
 
 def current(versions: Sequence[Version]) -> list[Version]:
@@ -158,19 +156,7 @@ def current(versions: Sequence[Version]) -> list[Version]:
     return list({version.day: version for version in versions}.values())
 
 
-def by_metric(
-    versions: Iterable[tuple[Version, list[Result]]],
-) -> dict[tuple[str, str], Results]:
-    """The results of some versions, a later one replacing those before it."""
-    found: dict[tuple[str, str], Results] = {}
-    for version, results in versions:
-        for result in results:
-            on = None if result.on == version.day else result.on
-            found.setdefault((result.task, result.metric), {})[on] = result
-    return found
-
-
-def newest_shared_day(found: Sequence[Results]) -> date | None:
+def newest_shared_day(found: Sequence[ByDay]) -> date | None:
     """The newest of the days on which most of these have a result; None for their own days."""
     counts: dict[date | None, int] = {}
     for results in found:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
 
+from embeddings.benchmarks.results import ByDay, Result, by_metric
 from embeddings.registry.loaded import Loaded, texts
 from embeddings.registry.vectors import Entity, Index
 from embeddings.registry.versions import Version
@@ -19,6 +22,7 @@ EXAMPLES = 5  # ids named of those gained, and of those lost
 SAMPLE = 20_000  # common ids whose vectors are compared; bounds time and memory
 QUERIES = 1000  # of the sample, whose neighbours within the sample are compared
 NEIGHBOURS = 10
+ByMetric = dict[tuple[str, str], ByDay]
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,41 @@ class EntityDiff:
 
 
 @dataclass(frozen=True)
+class Delta:
+    """One benchmark of both versions.
+
+    Tasks about a later day are judged on the same day for both, on the same users; tasks about a
+    version's own day each on its own.
+    """
+
+    a: Result
+    b: Result
+
+    @property
+    def name(self) -> str:
+        return self.a.name
+
+    @property
+    def value(self) -> float:
+        """What version b gains."""
+        return self.b.value - self.a.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of 95 %, as if both had been judged on different users: not too narrow."""
+        width = math.hypot(half_width(self.a), half_width(self.b))
+        return self.value - width, self.value + width
+
+
+def half_width(result: Result) -> float:
+    return (result.high - result.low) / 2
+
+
+@dataclass(frozen=True)
 class Diff:
     """What differs between version `a` and version `b`.
 
+    benchmarks: that both have, by task and metric.
     entities: of both versions. lineage: field -> its values in a and in b, None where it is
     missing; parts of a field are named by dots, as in 'metrics.auc'. Equal fields are left out.
     """
@@ -64,16 +100,31 @@ class Diff:
     b: Version
     entities: dict[str, EntityDiff]
     lineage: dict[str, tuple[Any, Any]]
+    benchmarks: list[Delta]
 
 
-def diff(a: Loaded, b: Loaded) -> Diff:
-    """See `Registry.diff`."""
+def diff(a: Loaded, b: Loaded, results_a: list[Result], results_b: list[Result]) -> Diff:
+    """See `Registry.diff`. results_a, results_b: of the benchmarks of each version."""
     reason = _no_drift(a.version, b.version)
     entities = {}
     for entity in sorted(a.entities.keys() | b.entities.keys()):
         entities[entity] = _entity_diff(a.entities.get(entity), b.entities.get(entity), reason)
     lineage = lineage_diff(a.version.lineage, b.version.lineage)
-    return Diff(a.version, b.version, entities, lineage)
+    benchmarks = deltas(
+        by_metric([(a.version.day, results_a)]), by_metric([(b.version.day, results_b)])
+    )
+    return Diff(a.version, b.version, entities, lineage, benchmarks)
+
+
+def deltas(a: ByMetric, b: ByMetric) -> list[Delta]:
+    """The metrics of both on the newest day that both have, or each on its own day."""
+    found = []
+    for key in sorted(a.keys() & b.keys()):
+        shared = a[key].keys() & b[key].keys()
+        if shared:
+            on = max(shared, key=lambda day: day or date.min)
+            found.append(Delta(a[key][on], b[key][on]))
+    return found
 
 
 def lineage_diff(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "embeddings.durable",
         "embeddings.fold_in",
         "embeddings.lookalike",
+        "embeddings.sampling",
         "embeddings.spaces",
     },
     "embeddings.sampling": set(),

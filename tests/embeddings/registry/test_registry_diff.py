@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from registry_parts import DAY, SPACE, parts, publish, vectors
 
+from embeddings.benchmarks.results import Result
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry import diff as diffs
 from embeddings.registry.diff import lineage_diff
@@ -121,3 +122,27 @@ def test_a_version_does_not_differ_from_itself(plain):
     for entity in found.entities.values():
         assert (entity.gained, entity.lost, entity.overlap) == (0, 0, 1)
         assert entity.drift.p10 == pytest.approx(1)
+
+
+def result(metric: str, on, value: float, half: float = 0.03) -> Result:
+    return Result("task", metric, on, value, value - half, value + half, 50, {})
+
+
+def test_benchmarks_are_compared_on_the_newest_day_that_both_have(plain):
+    """One metric about the day itself, one about later days, one that only the first has."""
+    entities, fold_in = parts()
+    days = [DAY + timedelta(days=n) for n in range(4)]
+    of_a = [result("own", days[0], 0.6), result("later", days[2], 0.3), result("gone", DAY, 0.1)]
+    of_b = [
+        result("own", days[1], 0.7),
+        result("later", days[2], 0.34, half=0.04),
+        result("later", days[3], 0.2),
+    ]
+    a = plain.publish("author", days[0], SPACE, entities, fold_in, {}, of_a)
+    b = plain.publish("author", days[1], SPACE, entities, fold_in, {}, of_b)
+    later, own = plain.diff(a, b).benchmarks
+    assert (later.a.on, later.b.on, later.name) == (days[2], days[2], "task_later")
+    assert (own.a.on, own.b.on) == (days[0], days[1])
+    assert own.value == pytest.approx(0.1)
+    # The widths of two independent estimates add as the sides of a right triangle.
+    assert later.interval == pytest.approx((0.04 - 0.05, 0.04 + 0.05))
