@@ -113,7 +113,7 @@ def diff(a: Loaded, b: Loaded, results_a: list[Result], results_b: list[Result])
     benchmarks = deltas(
         by_metric([(a.version.day, results_a)]), by_metric([(b.version.day, results_b)])
     )
-    return Diff(a.version, b.version, entities, lineage, benchmarks)
+    return Diff(a.version, b.version, entities, lineage, deltas(before, after))
 
 
 def deltas(a: ByMetric, b: ByMetric) -> list[Delta]:
