@@ -110,9 +110,8 @@ def diff(a: Loaded, b: Loaded, results_a: list[Result], results_b: list[Result])
     for entity in sorted(a.entities.keys() | b.entities.keys()):
         entities[entity] = _entity_diff(a.entities.get(entity), b.entities.get(entity), reason)
     lineage = lineage_diff(a.version.lineage, b.version.lineage)
-    benchmarks = deltas(
-        by_metric([(a.version.day, results_a)]), by_metric([(b.version.day, results_b)])
-    )
+    before = by_metric([(a.version.day, results_a)])
+    after = by_metric([(b.version.day, results_b)])
     return Diff(a.version, b.version, entities, lineage, deltas(before, after))
 
 
