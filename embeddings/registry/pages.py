@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -10,13 +11,16 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
+from embeddings.benchmarks.results import Result
 from embeddings.registry import responses
+from embeddings.registry.benchmark_curves import BenchmarkCurve, benchmark_curves, headline
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
-from embeddings.registry.curves import curves, metrics_of
+from embeddings.registry.curves import curves
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
+from embeddings.registry.space_map import space_map
 
 BARS = 30  # versions in the chart
 MOVES = 20  # of aliases, in the table of their history
@@ -40,7 +44,12 @@ def add(app: FastAPI, registry: Registry) -> None:
 
     @app.get("/", include_in_schema=False)
     def index(request: Request) -> Response:
-        return page(request, "index.html", embeddings=responses.overview(registry))
+        embeddings = responses.overview(registry)
+        headlines = {}
+        for embedding in embeddings:
+            name = embedding["name"]
+            headlines[name] = headline(_benchmark_curves(registry, name))
+        return page(request, "index.html", embeddings=embeddings, headlines=headlines)
 
     @app.get("/embeddings/{name}", include_in_schema=False)
     def embedding(request: Request, name: str) -> Response:
@@ -50,7 +59,10 @@ def add(app: FastAPI, registry: Registry) -> None:
             "embedding.html",
             name=name,
             versions=versions[::-1],
-            metrics=_metric_names(versions),
+            aliases=registry.aliases(name),
+            benchmarks=(benchmarks := _benchmark_curves(registry, name)),
+            headline=headline(benchmarks),
+            headlines=_headline_values(registry, name, headline(benchmarks)),
             bars=_bars(versions[-BARS:]),
             curves=curves(versions),
             search=_search(registry, registry.version(name)),
@@ -70,9 +82,27 @@ def add(app: FastAPI, registry: Registry) -> None:
     ) -> Response:
         found = registry.find(name, reference)
         search = _search(registry, found, entity, id, among or entity, k)
-        described = responses.detail(registry, found)
         status = 404 if search["error"] else 200
-        return page(request, "version.html", status, name=name, version=described, search=search)
+        return page(
+            request,
+            "version.html",
+            status,
+            name=name,
+            version=responses.detail(registry, found),
+            benchmarks=[_benchmark_row(result, found.day) for result in registry.results(found)],
+            map=space_map(registry, found),
+            others=[other for other in registry.versions(name)[::-1] if other.id != found.id],
+            search=search,
+        )
+
+    @app.get("/diff/{name}/{reference}", include_in_schema=False)
+    def difference(
+        request: Request, name: str, reference: str, against: Annotated[str, Query(max_length=200)]
+    ) -> Response:
+        version = registry.find(name, reference)
+        before = registry.find(*_reference(against, name))
+        found = registry.diff(before, version)
+        return page(request, "diff.html", a=before, b=version, diff=found)
 
     @app.get("/style.css", include_in_schema=False)
     def style() -> Response:
@@ -146,9 +176,45 @@ def _busiest(entity: Entity) -> list[str]:
     return texts(entity.ids, rows)
 
 
-def _metric_names(versions: list[dict[str, Any]]) -> list[str]:
-    """The names of the numeric metrics that any of these versions has, sorted."""
-    return sorted({name for version in versions for name in metrics_of(version)})
+def _reference(text: str, name: str) -> tuple[str, str]:
+    """'author/2022-04-25.r1' -> ('author', '2022-04-25.r1'); without a name, of this embedding."""
+    other, slash, reference = text.partition("/")
+    return (other, reference) if slash else (name, text)
+
+
+def _benchmark_curves(registry: Registry, name: str) -> list[BenchmarkCurve]:
+    """The benchmarks of an embedding, as curves."""
+    return benchmark_curves(registry.versions(name), registry.all_results(name))
+
+
+def _headline_values(
+    registry: Registry, name: str, curve: BenchmarkCurve | None
+) -> dict[str, Result]:
+    """The headline's first result of every version that has one, by its id."""
+    found: dict[str, Result] = {}
+    for version, results in registry.all_results(name).items():
+        for result in results:
+            if curve and (result.task, result.metric) == (curve.task, curve.metric):
+                found.setdefault(version, result)
+    return found
+
+
+def _benchmark_row(result: Result, day: date) -> dict[str, Any]:
+    """A result as a table shows it: interval and baselines in per cent of a common width."""
+    values = [0.0, result.low, result.high, *result.baselines.values()]
+    low, width = min(values), (max(values) - min(values)) or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / width, 1)
+
+    return {
+        **vars(result),
+        "title": result.name.replace("_", " "),
+        "age": (result.on - day).days,
+        "start": place(result.low),
+        "width": max(round(place(result.high) - place(result.low), 1), 0.8),
+        "marks": [min(place(value), 99.2) for value in result.baselines.values()],
+    }
 
 
 def _bars(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ from embeddings.benchmarks.results import Result
 from embeddings.registry.client import Registry, Version, parse_key
 from embeddings.registry.comparison import Comparison
 from embeddings.registry.loaded import GROUP
-from embeddings.registry.versions import LATEST
+from embeddings.registry.versions import EMBEDDING, LATEST
 
 
 def overview(registry: Registry) -> list[dict[str, Any]]:
     """Every embedding: the number of its versions, their first and last day, and the latest one."""
     embeddings = []
-    for name in registry.names():
+    for name in registry.names(EMBEDDING):
         versions = registry.versions(name)
         aliases = registry.aliases(name)
         embedding = {

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,11 +29,14 @@ from jobs.features.columns import feature_spec
 from jobs.features.lookups import EMBEDDED, Past, add_lookups
 from jobs.features.past_counts import COUNTS, count_past
 from jobs.features.profiles import join_profiles, read_profiles
+from jobs.features.tables import publish_counts
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, first_day, reads, recording, trusted, window
+from jobs.pipeline.provenance import code_commit
+from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
 from models.features import FeatureSpec
 
@@ -102,12 +105,24 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         # In one file and sorted by time, because the ranker trains in the order of the rows.
         staging.write(examples, EXAMPLES, total_order(spec))
         (staging.path / SPEC).write_text(spec.to_json() + "\n")
+        if counts_path is not None:
+            with staging.fenced():
+                publish_counts(settings.open_registry(), day, counts_path, lineage_of(read))
         staging.facts |= facts_of(staging.path / EXAMPLES, spec.labels)
         staging.facts |= {
             "version": publication.facts["version"] if publication else "",
             "space": version.space if version else "",
             "days_counted": len(past),
         }
+
+
+def lineage_of(read: Reads) -> dict[str, Any]:
+    """What the tables of features are made of."""
+    return {
+        "commit": code_commit(),
+        "mlflow_run": active_run_id(),
+        "inputs": {partition.key: partition.digest for partition in read.values()},
+    }
 
 
 def total_order(spec: FeatureSpec) -> list[str]:

@@ -1,4 +1,7 @@
-"""publish: the day's vectors as one version of the embedding in the registry."""
+"""publish: the day's vectors as one version of the embedding in the registry.
+
+Beside it, the topics of its producers as a table of features.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.client import Registry, Vectors, Version
 from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
+from jobs.features.tables import publish_producers
+from jobs.judging.labels import read_topics
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
 from jobs.pipeline.provenance import code_commit
@@ -25,11 +30,11 @@ from jobs.steps.lookalike import GROUPS
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SETTINGS = ("source", "validation", "matrix", "embedding")
+SETTINGS = ("source", "validation", "matrix", "embedding", "benchmark")
 DIGEST_LENGTH = 12  # of a version in an id: enough to tell the versions of one day apart
 FORMAT = 1
 SPARK = False
-COMBINED = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark")
+COMBINED = ("validate", "matrix", "embed", "align", "fold_in", "lookalike", "benchmark")
 FACTS = (
     Fact("version", "the published version, name/day@digest", headline=True),
     Fact("space", "coordinate system of the vectors", headline=True),
@@ -48,7 +53,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """
     read = inputs(settings, "publish", day)
     require_one_run(settings, read)
-    matrix, embed, align, folded, lookalike, benchmark = read
+    clean, matrix, embed, align, folded, lookalike, benchmark = read
     producers, order = producer_vectors(matrix.path, align.path)
     entities: dict[str, Vectors | Path] = {
         "consumer": folded.path / "consumer",
@@ -83,11 +88,18 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 results_in(benchmark, day),
             )
             add_later_results(settings, registry, version, read)
+            topics = read_topics(clean, settings.benchmark.topic_column)
+            publish_producers(registry, day, producers.ids, topics, about_tables(lineage))
         staging.facts |= {
             "version": content_id(version),
             "space": version.space,
             "digest": version.digest,
         }
+
+
+def about_tables(lineage: dict[str, Any]) -> dict[str, Any]:
+    """What of a version's lineage also holds for the tables that are published beside it."""
+    return {field: lineage[field] for field in ("settings", "commit", "mlflow_run", "inputs")}
 
 
 def content_id(version: Version) -> str:

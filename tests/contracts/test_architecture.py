@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "embeddings.spaces": {"embeddings.sampling"},
     "jobs.checks": {"jobs.lake", "jobs.sources"},
     "jobs.errors": set(),
-    "jobs.features": {"embeddings.registry", "jobs.lake", "models"},
+    "jobs.features": {"embeddings.registry", "jobs.judging", "jobs.lake", "models"},
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
