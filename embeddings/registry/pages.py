@@ -39,6 +39,14 @@ templates = Jinja2Templates(directory=TEMPLATES)
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
+def no_link(_request: Request, _field: str, _value: object) -> str:
+    """No field of a lineage is an address by itself; a service that knows better replaces this."""
+    return ""
+
+
+templates.env.globals["lineage_link"] = no_link
+
+
 def add(app: FastAPI, registry: Registry) -> None:
     """Add the pages to a service."""
 

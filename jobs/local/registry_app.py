@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -19,9 +20,30 @@ from embeddings.registry import pages
 from embeddings.registry.service import app_from_environment
 from jobs.errors import EvergreenError
 from jobs.pipeline.status import grouped, status
-from jobs.settings import load_settings
+from jobs.pipeline.tracking.runs import VIEW
+from jobs.settings import in_url, load_settings
 
 SHOWN = 20  # reasons in a table
+
+
+def lineage_link(request: Request, field: str, value: object) -> str:
+    """The page of the run that a field of a lineage names; empty for any other field.
+
+    Under the host by which the browser has reached this service, unless MLflow is elsewhere.
+    """
+    settings = load_settings()
+    host = in_url(request.url.hostname or settings.services.local_host)
+    if field == "mlflow_run" and value:
+        ours = settings.services.address(settings.services.mlflow_port)
+        uri = settings.mlflow_uri.rstrip("/")
+        elsewhere = uri.startswith("http") and uri != ours
+        base = uri if elsewhere else f"http://{host}:{settings.services.mlflow_port}"
+        return f"{base}/#/runs/{quote(str(value))}{VIEW}"
+    if field == "airflow_run" and value:
+        dag, _, run = str(value).partition("/")
+        airflow = f"http://{host}:{settings.services.airflow_port}"
+        return f"{airflow}/dags/{quote(dag)}/runs/{quote(run, safe='')}"
+    return ""
 
 
 def app() -> FastAPI:
@@ -31,6 +53,7 @@ def app() -> FastAPI:
     rendering.loader = FileSystemLoader([pages.TEMPLATES, Path(__file__).parent / "templates"])
     rendering.globals["grouped"] = grouped
     rendering.globals["links"] = {"Status": "/status"}
+    rendering.globals["lineage_link"] = lineage_link
 
     @service.get("/status", include_in_schema=False)
     def status_page(request: Request) -> Response:

@@ -1,7 +1,8 @@
-"""Where a result comes from: the commit of the running code."""
+"""Where a result comes from: the commit of the running code, the run of Airflow."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,12 @@ def code_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}+" if changed else commit
+
+
+def airflow_run() -> str:
+    """DAG/run of the Airflow task that this process is; empty for any other process."""
+    dag, run = (os.environ.get(f"AIRFLOW_CTX_DAG_{part}") for part in ("ID", "RUN_ID"))
+    return f"{dag}/{run}" if dag and run else ""
 
 
 def _git(*args: str) -> str:

@@ -35,7 +35,7 @@ from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, first_day, reads, recording, trusted, window
-from jobs.pipeline.provenance import code_commit
+from jobs.pipeline.provenance import airflow_run, code_commit
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
 from models.features import FeatureSpec
@@ -121,6 +121,7 @@ def lineage_of(read: Reads) -> dict[str, Any]:
     return {
         "commit": code_commit(),
         "mlflow_run": active_run_id(),
+        "airflow_run": airflow_run(),
         "inputs": {partition.key: partition.digest for partition in read.values()},
     }
 

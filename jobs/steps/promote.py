@@ -12,6 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
+from embeddings.registry.aliases import REASON_LENGTH
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
@@ -59,7 +60,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     with recording(settings, "promote", day, read.values()) as staging:
         # A runner that was thought dead must not move them after its successor.
         with staging.fenced():
-            set_aliases(settings, champion, challenger, version_id)
+            set_aliases(settings, champion, challenger, version_id, gate.facts["why"])
         # Last: a receipt states that the aliases are set.
         staging.facts |= {
             "champion": gate.facts["champion_after"],
@@ -70,16 +71,28 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
 
 def set_aliases(
-    settings: Settings, champion: Partition | None, challenger: Partition, version_id: str
+    settings: Settings,
+    champion: Partition | None,
+    challenger: Partition,
+    version_id: str,
+    why: str,
 ) -> None:
     """Point the aliases at the models, and at the version of the champion's vectors.
 
     champion: None where there is none, or its model is missing. version_id: empty if the champion
-    was trained before the first version was published.
+    was trained before the first version was published. why: the gate's reason, kept in the
+    history of the registry's alias.
     """
     if version_id:
         version = published_version(settings, version_id)
-        settings.open_registry().set_alias(version.name, CHAMPION, version, only_forward=True)
+        settings.open_registry().set_alias(
+            version.name,
+            CHAMPION,
+            version,
+            only_forward=True,
+            reason=" ".join(why.split())[:REASON_LENGTH],
+            by="promote",
+        )
     tracker = Tracker(settings)
     if tracker.enabled:
         models = ModelRegistry(tracker)

@@ -21,7 +21,7 @@ from jobs.features.tables import publish_producers
 from jobs.judging.labels import read_topics
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
-from jobs.pipeline.provenance import code_commit
+from jobs.pipeline.provenance import airflow_run, code_commit
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
 from jobs.steps.benchmark import AGES, LEARNED, results_in
@@ -67,6 +67,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         "settings": settings.digest(*SETTINGS),
         "commit": code_commit(),
         "mlflow_run": active_run_id(),
+        "airflow_run": airflow_run(),
         "inputs": {partition.key: partition.digest for partition in read},
         "method": embed.facts["method"],
         "metrics": metrics(settings, [embed, align]),
@@ -86,6 +87,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 model,
                 lineage,
                 results_in(benchmark, day),
+                by="publish",
             )
             add_later_results(settings, registry, version, read)
             topics = read_topics(clean, settings.benchmark.topic_column)
@@ -99,7 +101,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
 def about_tables(lineage: dict[str, Any]) -> dict[str, Any]:
     """What of a version's lineage also holds for the tables that are published beside it."""
-    return {field: lineage[field] for field in ("settings", "commit", "mlflow_run", "inputs")}
+    fields = ("settings", "commit", "mlflow_run", "airflow_run", "inputs")
+    return {field: lineage[field] for field in fields}
 
 
 def content_id(version: Version) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import getpass
+from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
-from registry_parts import DAY, parts, publish
+from registry_parts import DAY, SPACE, parts, publish
+
+from embeddings.benchmarks.results import Result
+from embeddings.registry.client import Registry, Version
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -85,18 +90,19 @@ def test_a_mistyped_id_offers_the_intended_one(page, plain):
 
 
 def test_the_history_of_the_aliases_is_shown(page, plain):
-    """Newest first, with reasons; a version that was removed is named, but not linked."""
+    """Newest first, with who and why; a version that was removed is named, but not linked."""
+    me = getpass.getuser()
     old = publish(plain, seed=1)
-    plain.set_alias("author", "serving", old, reason="<b>first</b>")
+    plain.set_alias("author", "serving", old, reason="<b>first</b>", by="anna")
     publish(plain, seed=2)
     page.goto("/embeddings/author")
     assert "replaced" in page.locator("table.versions tbody tr").nth(1).inner_text()
     rows = page.locator("table.moves tbody tr")
     shown = [cells.split("\t")[1:] for cells in rows.all_inner_texts()]
     assert shown == [
-        ["latest", "2022-04-25.r1", "2022-04-25.r2", ""],
-        ["serving", "none", "2022-04-25.r1", "<b>first</b>"],
-        ["latest", "none", "2022-04-25.r1", ""],
+        ["latest", "2022-04-25.r1", "2022-04-25.r2", me, ""],
+        ["serving", "none", "2022-04-25.r1", "anna", "<b>first</b>"],
+        ["latest", "none", "2022-04-25.r1", me, ""],
     ]
     assert rows.nth(0).get_by_role("link").count() == 2
     plain.delete_alias("author", "serving")
@@ -119,14 +125,79 @@ def test_the_metrics_of_all_versions_are_curves(page, plain):
     assert len(points) == 3
 
 
+def result(task: str, on: date, value: float) -> Result:
+    return Result(task, "auc", on, value, value - 0.05, value + 0.05, 50, {"random": 0.5})
+
+
+def publish_judged(registry: Registry) -> list[Version]:
+    """Two versions with benchmarks of their own days and of later ones."""
+    published = []
+    for number in range(2):
+        day = DAY + timedelta(days=number)
+        entities, fold_in = parts(number)
+        own = result("profile", day, 0.6 + number / 10)
+        later = [result("next", day + timedelta(days=1), 0.7)]
+        later += [result("next", DAY + timedelta(days=2), 0.65)] if number == 0 else []
+        version = registry.publish("author", day, SPACE, entities, fold_in, {}, [own, *later])
+        published.append(version)
+    return published
+
+
+def test_benchmarks_are_curves_with_bands(page, plain):
+    """One point a day, of the newest version that it judges; an older one has a line of its own."""
+    publish_judged(plain)
+    page.goto("/embeddings/author")
+    shown = page.locator("#benchmarks svg")
+    labels = [curve.get_attribute("aria-label") for curve in shown.all()]
+    assert labels == [
+        "next auc: 0.700 on 2022-04-27, interval 0.650 to 0.750; 2 days between 0.500 and 0.750",
+        "profile auc: 0.700 on 2022-04-26, interval 0.650 to 0.750; 2 days between 0.500 and 0.750",
+    ]
+    assert len(shown.nth(0).locator(".band").get_attribute("points").split()) == 4
+    assert len(shown.nth(0).locator(".older").get_attribute("points").split()) == 1
+    assert shown.nth(1).locator(".older").get_attribute("points") == ""
+    page.goto("/")
+    assert "0.700 ±0.050" in page.locator("article").inner_text()
+
+
+def test_a_version_shows_its_benchmarks_its_map_and_what_differs(page, plain):
+    older, newer = publish_judged(plain)
+    ids = np.array(sorted(f"p{i}".encode() for i in range(5)))
+    topics = np.array([b"art", b"sport", b"art", b"", b"art"])
+    plain.publish_features("producers", DAY, "producer", ids, {"topic": topics}, {})
+    page.goto(f"/embeddings/{older.id}")
+    rows = page.locator("#benchmarks tbody tr")
+    assert "2022-04-27 2 days later" in rows.nth(1).inner_text().replace("\t", " ")
+    assert page.locator("#map circle title").count() == 5
+    legend = [text.strip() for text in page.locator("#map .legend li").all_inner_texts()]
+    assert legend == ["art", "sport", "any other"]
+    page.locator("#map svg a").first.click()
+    assert page.locator("#neighbours table.results tbody tr").count() == 4
+    page.get_by_label("What differs from").select_option(newer.id)
+    page.get_by_role("button", name="Compare").click()
+    profile = page.locator("#benchmarks tbody tr").nth(1).inner_text().split("\t")
+    assert profile[:4] == ["profile auc", "0.700", "0.600", "-0.100"]
+    assert "worse" in profile[4]
+    assert "Both are in space" in page.locator("main").inner_text()
+
+
+def test_differences_from_an_unknown_version_are_an_error_page(page, plain):
+    version = publish(plain)
+    page.goto(f"/diff/{version.id}?against=2022-04-30")
+    assert "2022-04-30" in page.get_by_role("alert").inner_text()
+
+
 @pytest.mark.parametrize("width", [360, 1150])
 def test_no_element_overflows_the_page(page, plain, width):
     publish(plain, DAY - timedelta(days=1), metrics={"m" * 90: 1, "n": 1.0})
     metrics = {"m" * 90: 2, "n": 3.0}
     version = publish(plain, commit="abc123", note="x" * 300, metrics=metrics)
     plain.set_alias("author", "a" * 100, version, reason="x" * 500)
+    results = [Result("t" * 100, "m" * 100, DAY, 0.5, 0.4, 0.6, 9, {"b" * 100: 0.3})]
+    plain.add_results(version, results)
     page.set_viewport_size({"width": width, "height": 800})
-    for address in ("/", "/embeddings/author", "/embeddings/author/latest?id=p1"):
+    diff = "/diff/author/latest?against=2022-04-24"
+    for address in ("/", "/embeddings/author", "/embeddings/author/latest?id=p1", diff):
         page.goto(address)
         elements = page.locator("main > *").all()
         assert elements

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,9 +11,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from prepared import complete
 
+from embeddings.fold_in.svd import SVDFoldIn
+from embeddings.registry.client import Vectors
 from jobs.settings import load_settings
 from tests.ports import reserve_port
 
@@ -100,3 +104,23 @@ def test_a_log_that_is_gone_is_said_and_the_registry_goes_on(service):
         (folder / "away").rename(folder / "log")
     assert (response.status_code, "There is no file at" in response.text) == (503, True)
     assert httpx.get(f"{address}/").status_code == 200
+
+
+def test_the_lineage_of_a_version_leads_to_its_runs(service):
+    """Under the host that the browser used."""
+    address, folder = service
+    settings = load_settings(folder / "settings.toml")
+    runs = {"mlflow_run": "abc", "airflow_run": "embeddings_daily/scheduled__2024-03-02T00:00"}
+    one = np.ones(1, np.int32)
+    vectors = Vectors(np.array([b"a"]), np.ones((1, 2), np.float32), one, np.zeros(1, bool))
+    fold_in = SVDFoldIn(vectors.vectors, np.ones(1))
+    registry = settings.open_registry()
+    registry.publish("other", DAYS[0], "space", {"producer": vectors}, fold_in, runs)
+    page = httpx.get(f"{address.replace('127.0.0.1', 'localhost')}/embeddings/other/latest").text
+    links = re.findall(r'<dd><a href="([^"]+)">', page)
+    ports = settings.services
+    assert links == [
+        f"http://localhost:{ports.airflow_port}/dags/embeddings_daily/runs/"
+        "scheduled__2024-03-02T00%3A00",
+        f"http://localhost:{ports.mlflow_port}/#/runs/abc?workflowType=machine_learning",
+    ]

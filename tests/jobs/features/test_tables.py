@@ -1,0 +1,56 @@
+"""The tables of features that the loop publishes, against their rows."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embeddings.registry.client import Registry
+from jobs.features.tables import publish_counts, publish_producers
+from jobs.judging.labels import Topics
+
+DAY = date(2024, 3, 1)
+
+
+@pytest.fixture
+def registry(tmp_path) -> Registry:
+    return Registry(tmp_path, f"sqlite:///{tmp_path / 'catalog.db'}")
+
+
+def test_a_producers_topic_is_the_most_frequent_one_of_its_items(registry):
+    topics = Topics(
+        names=("fun", "news"),
+        item_ids=np.array([b"i0", b"i1", b"i2", b"i3", b"i4"]),
+        producer_ids=np.array([b"p2", b"p2", b"p2", b"p0", b"stranger"]),
+        topic=np.array([1, 0, 1, 0, 1]),
+    )
+    ids = np.array([b"p0", b"p1", b"p2"])
+    publish_producers(registry, DAY, ids, topics, {"run": "x"})
+    names = ["producers.topic", "producers.items"]
+    found = registry.features("producer", ["p2", "p1", "p0"], names, as_of=DAY)
+    assert found.features["producers.topic"].values.tolist() == [b"news", b"", b"fun"]
+    assert found.features["producers.items"].values.tolist() == [3, 0, 1]
+    assert registry.version("producers", DAY).lineage == {"run": "x"}
+
+
+def test_a_log_without_topics_has_no_such_table(registry):
+    publish_producers(registry, DAY, np.array([b"p0"]), None, {})
+    assert registry.names() == []
+
+
+def test_counts_are_a_table_of_each_entity_that_occurs(registry, tmp_path):
+    rows = [("consumer", "b", 3, 1), ("consumer", "a", 2, 0), ("item", "x", 5, 4)]
+    entity, ids, shown, click = map(list, zip(*rows, strict=True))
+    table = pa.table({"entity": entity, "id": ids, "shown": shown, "label_click": click})
+    (tmp_path / "counts").mkdir()
+    pq.write_table(table, tmp_path / "counts" / "part-0.parquet")
+    publish_counts(registry, DAY, tmp_path / "counts", {})
+    assert registry.names() == ["consumer_counts", "item_counts"]
+    found = registry.features("consumer", ["a", "b", "c"], ["consumer_counts.shown"])
+    np.testing.assert_array_equal(found.features["consumer_counts.shown"].values, [2, 3, np.nan])
+    clicks = registry.features("item", ["x"], ["item_counts.label_click"])
+    assert clicks.features["item_counts.label_click"].values.tolist() == [4]
