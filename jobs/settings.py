@@ -145,6 +145,10 @@ class BenchmarkSettings(Section):
     """Category of the items that is their topic, without its `cat_`. Tasks about topics are skipped
     where the items have no such category."""
 
+    lengths: list[int] = Field(default_factory=list)
+    """Shorter lengths of the vectors that are judged too: the first so many numbers of each. Each
+    is below `embedding.dim`."""
+
     @property
     def topic_column(self) -> str:
         """The column of the table of items."""

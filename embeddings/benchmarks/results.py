@@ -13,7 +13,8 @@ class Result:
 
     task: a file of benchmarks/tasks. on: the day of the labels; a later one than the version's own
     for a task about the future. value, with its interval (low, high) of 95 % by resampled users or
-    producers. n: how many of them were judged. baselines: the same metric of others, by name.
+    producers. n: how many of them were judged. baselines: the same metric of others, by name. dim:
+    how many of the first numbers of each vector were judged; 0 for all.
     """
 
     task: str
@@ -24,11 +25,18 @@ class Result:
     high: float
     n: int
     baselines: dict[str, float]
+    dim: int = 0
 
     @property
     def name(self) -> str:
-        """As in MLflow and in tables: retrieval_ndcg20."""
-        return f"{self.task}_{self.metric}"
+        """As in MLflow and in tables: retrieval_ndcg20, retrieval_ndcg20_16_dims."""
+        name = f"{self.task}_{self.metric}"
+        return f"{name}_{self.dim}_dims" if self.dim else name
+
+
+def whole(results: Iterable[Result]) -> list[Result]:
+    """Those of whole vectors."""
+    return [result for result in results if not result.dim]
 
 
 # The results of one metric by the day of their labels; None for those of the version's own day.
@@ -38,11 +46,11 @@ ByDay = dict[date | None, Result]
 def by_metric(versions: Iterable[tuple[date, Iterable[Result]]]) -> dict[tuple[str, str], ByDay]:
     """The results of some versions by task and metric, a later one replacing those before it.
 
-    versions: the day of each, and its results.
+    Only those of whole vectors. versions: the day of each, and its results.
     """
     found: dict[tuple[str, str], ByDay] = {}
     for day, results in versions:
-        for result in results:
+        for result in whole(results):
             on = None if result.on == day else result.on
             found.setdefault((result.task, result.metric), {})[on] = result
     return found

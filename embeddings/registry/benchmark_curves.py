@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from embeddings.benchmarks.results import Result
+from embeddings.benchmarks.results import Result, whole
 from embeddings.registry.client import Version
 from embeddings.registry.curves import HEIGHT, MARGIN, WIDTH
 
@@ -59,7 +59,7 @@ def benchmark_curves(
     current = {version.day: version for version in versions}
     metrics: dict[tuple[str, str], dict[date, Judged]] = {}
     for version in current.values():
-        for result in results.get(version.id, []):
+        for result in whole(results.get(version.id, [])):
             days = metrics.setdefault((result.task, result.metric), {})
             before = days.get(result.on)
             days[result.on] = Judged(result, before.oldest if before else result)

@@ -36,7 +36,7 @@ def add(session: Session, version: VersionRow, results: Iterable[Result]) -> int
 
 
 def of_version(session: Session, version: VersionRow) -> list[Result]:
-    """The results that count, by task, metric and day."""
+    """The results that count, by task, metric, length and day."""
     rows = session.scalars(
         select(BenchmarkRow)
         .where(BenchmarkRow.version_key == version.key)
@@ -60,13 +60,13 @@ def of_embedding(session: Session, name: str) -> dict[str, list[Result]]:
 
 
 def newest(results: Iterable[Result]) -> list[Result]:
-    """Of each task, metric and day the last one, sorted by these."""
+    """Of each task, metric, length and day the last one, sorted by these."""
     found = {identity(result): result for result in results}
     return [found[key] for key in sorted(found)]
 
 
-def identity(result: Result) -> tuple[str, str, str]:
-    return result.task, result.metric, str(result.on)
+def identity(result: Result) -> tuple[str, str, int, str]:
+    return result.task, result.metric, result.dim, str(result.on)
 
 
 def as_row(version: VersionRow, result: Result) -> BenchmarkRow:
@@ -74,6 +74,7 @@ def as_row(version: VersionRow, result: Result) -> BenchmarkRow:
         version_key=version.key,
         task=result.task,
         metric=result.metric,
+        dim=result.dim,
         day=result.on,
         value=result.value,
         low=result.low,
@@ -94,6 +95,7 @@ def as_result(row: BenchmarkRow) -> Result:
         high=row.high,
         n=row.judged,
         baselines=row.baselines,
+        dim=row.dim,
     )
 
 

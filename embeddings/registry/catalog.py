@@ -144,6 +144,7 @@ class BenchmarkRow(Base):
     )
     task: Mapped[str] = mapped_column(String(100))
     metric: Mapped[str] = mapped_column(String(100))
+    dim: Mapped[int]
     day: Mapped[date] = mapped_column(Date)  # of the labels
     value: Mapped[float] = mapped_column(Double)
     low: Mapped[float] = mapped_column(Double)

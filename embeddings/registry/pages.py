@@ -11,7 +11,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
-from embeddings.benchmarks.results import Result
+from embeddings.benchmarks.results import Result, whole
 from embeddings.registry import responses
 from embeddings.registry.benchmark_curves import BenchmarkCurve, benchmark_curves, headline
 from embeddings.registry.chunked import parts_of
@@ -201,7 +201,7 @@ def _headline_values(
     """The headline's first result of every version that has one, by its id."""
     found: dict[str, Result] = {}
     for version, results in registry.all_results(name).items():
-        for result in results:
+        for result in whole(results):
             if curve and (result.task, result.metric) == (curve.task, curve.metric):
                 found.setdefault(version, result)
     return found
@@ -217,7 +217,7 @@ def _benchmark_row(result: Result, day: date) -> dict[str, Any]:
 
     return {
         **vars(result),
-        "title": result.name.replace("_", " "),
+        "title": f"{result.task} {result.metric}".replace("_", " "),
         "age": (result.on - day).days,
         "start": place(result.low),
         "width": max(round(place(result.high) - place(result.low), 1), 0.8),

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from embeddings.benchmarks.intervals import Estimate
 from embeddings.benchmarks.judging import difference, measure
-from embeddings.benchmarks.results import Result
+from embeddings.benchmarks.results import Result, whole
 from embeddings.benchmarks.tasks import base
 from embeddings.benchmarks.tasks.base import Benchmark, Case, NotJudged
 from embeddings.facts import Fact
+from jobs.errors import SettingsError
 from jobs.judging.labels import (
     read_engagements,
     read_topics,
@@ -67,6 +69,7 @@ def metric_facts(name: str, task: Benchmark, metric: Fact) -> Iterator[Fact]:
     headline = metric is task.METRICS[0]
     yield Fact(name, meaning, metric.unit, metric.better, headline)
     yield Fact(f"{name}_by_<baseline>", "the same by a baseline", metric.unit, metric.better)
+    yield Fact(f"{name}_<dim>_dims", "the same of shorter vectors", metric.unit, metric.better)
     yield from interval_facts(name, metric)
     if task.LATER:
         week = f"the same of the version of {STALE} days ago, for the same consumers"
@@ -94,23 +97,21 @@ def needs(settings: Settings, day: date) -> list[Need]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Run every task that has what it needs."""
+    """Run every task that has what it needs. Raises SettingsError."""
+    lengths = shorter_lengths(settings)
     read = reads(settings, "benchmark", day)
     # On one thread, because the last bits would depend on their number.
     with recording(settings, "benchmark", day, read.values()) as staging, threadpool_limits(1):
-        own = own_case(settings, read, day)
+        own = {day: own_case(settings, read, day)}
         later = later_cases(settings, read, day)
         records: list[dict[str, Any]] = []
         missing = []
         for name in base.names():
+            task = base.benchmark(name)
+            cases = later if task.LATER else own
             try:
-                task = base.benchmark(name)
-                if task.LATER:
-                    results = judge_later(name, task, later, day)
-                    staging.facts |= later_facts(task, results, later, day)
-                else:
-                    results = {day: measure(name, task, own, day)}
-                    staging.facts |= facts_of(results[day])
+                results = judge(name, task, cases, lengths, day)
+                staging.facts |= facts_of(task, results, cases, day)
                 records += records_of(results)
             except NotJudged as reason:
                 missing.append(f"{name}: {reason}")
@@ -119,7 +120,18 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             staging.facts[NOT_JUDGED.name] = "; ".join(missing)
 
 
-# The cases
+def shorter_lengths(settings: Settings) -> list[int]:
+    """The lengths that are judged besides the whole one. Raises SettingsError."""
+    for dim in settings.benchmark.lengths:
+        if not 0 < dim < settings.embedding.dim:
+            raise SettingsError(
+                f"benchmark.lengths has {dim}, but a shorter length of vectors of "
+                f"{settings.embedding.dim} is from 1 to {settings.embedding.dim - 1}."
+            )
+    return settings.benchmark.lengths
+
+
+# The cases, by the day of the version
 
 
 def own_case(settings: Settings, read: Reads, day: date) -> Case:
@@ -132,17 +144,18 @@ def own_case(settings: Settings, read: Reads, day: date) -> Case:
     return with_profiles(case, tables)
 
 
-def later_cases(settings: Settings, read: Reads, day: date) -> dict[int, Case]:
-    """The versions of earlier days, by age, with the day's engagements: of the same consumers."""
+def later_cases(settings: Settings, read: Reads, day: date) -> dict[date, Case]:
+    """The versions of earlier days with the day's engagements, all of the same consumers."""
     tables = read["validate", day]
     engagements = read_engagements(tables, settings.matrix.weights, CONSUMERS)
     topics = read_topics(tables, settings.benchmark.topic_column)
     cases = {}
     for age in AGES:
-        learned = learned_on(read, day - timedelta(days=age))
+        version = day - timedelta(days=age)
+        learned = learned_on(read, version)
         if learned is not None and len(engagements.consumer_ids):
             case = with_engagements(case_of(learned, engagements.consumer_ids), engagements)
-            cases[age] = with_consumer_topics(case, engagements, topics)
+            cases[version] = with_consumer_topics(case, engagements, topics)
     return cases
 
 
@@ -155,45 +168,62 @@ def learned_on(read: Reads, day: date) -> Learned | None:
 # The results
 
 
-def judge_later(
-    name: str, task: Benchmark, cases: dict[int, Case], day: date
+def judge(
+    name: str, task: Benchmark, cases: dict[date, Case], lengths: list[int], day: date
 ) -> dict[date, list[Result]]:
-    """The results of a task about the future, by the day of the version. Raises NotJudged."""
+    """The results of a task, by the day of the version; of the newest one also shorter lengths.
+
+    Raises NotJudged.
+    """
     if not cases:
         raise NotJudged("there is no earlier version, or no engagement")
     results = {}
-    for age, case in cases.items():
-        results[day - timedelta(days=age)] = measure(name, task, case, day)
+    for version, case in cases.items():
+        results[version] = measure(name, task, case, day)
+    newest = max(cases)
+    for dim in lengths:
+        for result in measure(name, task, cases[newest].shortened(dim), day):
+            results[newest].append(replace(result, dim=dim))
     return results
 
 
-def later_facts(
-    task: Benchmark, results: dict[date, list[Result]], cases: dict[int, Case], day: date
+def facts_of(
+    task: Benchmark, results: dict[date, list[Result]], cases: dict[date, Case], day: date
 ) -> dict[str, float]:
-    """Yesterday's version on this day; what the one of a week ago reaches, and what is gained."""
-    facts = facts_of(results.get(day - timedelta(days=FRESH), []))
-    for result in results.get(day - timedelta(days=STALE), []):
+    """The figures of the day's version, or of yesterday's for a task about the future.
+
+    For such a task also what the version of a week ago reaches, and what is gained on it.
+    """
+    fresh = day - timedelta(days=FRESH) if task.LATER else day
+    stale = day - timedelta(days=STALE)
+    facts: dict[str, float] = {}
+    for result in results.get(fresh, []):
+        facts |= result_facts(result)
+    for result in whole(results.get(stale, [])):
         facts[f"{result.name}_week_old"] = round(result.value, DIGITS)
-    if len(cases) == 2:
-        gains = difference(task, cases[FRESH], cases[STALE])
-        for result in results[day - timedelta(days=FRESH)]:
-            gain = gains[result.metric]
-            facts[f"{result.name}_gain"] = round(gain.value, DIGITS)
-            facts[f"{result.name}_gain_low"] = round(gain.low, DIGITS)
-            facts[f"{result.name}_gain_high"] = round(gain.high, DIGITS)
+    if fresh in cases and stale in cases:
+        gains = difference(task, cases[fresh], cases[stale])
+        for result in whole(results[fresh]):
+            facts |= interval_of(f"{result.name}_gain", gains[result.metric])
     return facts
 
 
-def facts_of(results: list[Result]) -> dict[str, float]:
-    """Every result with its interval and its baselines."""
-    facts = {}
-    for result in results:
-        facts[result.name] = round(result.value, DIGITS)
-        facts[f"{result.name}_low"] = round(result.low, DIGITS)
-        facts[f"{result.name}_high"] = round(result.high, DIGITS)
-        for baseline, value in result.baselines.items():
-            facts[f"{result.name}_by_{baseline}"] = round(value, DIGITS)
+def result_facts(result: Result) -> dict[str, float]:
+    """A result with its interval and its baselines; of a shorter length only the value."""
+    if result.dim:
+        return {result.name: round(result.value, DIGITS)}
+    facts = interval_of(result.name, result)
+    for baseline, value in result.baselines.items():
+        facts[f"{result.name}_by_{baseline}"] = round(value, DIGITS)
     return facts
+
+
+def interval_of(name: str, estimate: Result | Estimate) -> dict[str, float]:
+    return {
+        name: round(estimate.value, DIGITS),
+        f"{name}_low": round(estimate.low, DIGITS),
+        f"{name}_high": round(estimate.high, DIGITS),
+    }
 
 
 def records_of(results: dict[date, list[Result]]) -> list[dict[str, Any]]:

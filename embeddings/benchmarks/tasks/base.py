@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +53,10 @@ class Case:
     consumer_topics: sp.csr_matrix | None = None  # (n, topics) engagements of the later day
     # Column -> value of each consumer: texts, '' where unknown, or numbers, NaN where unknown.
     profiles: Mapping[str, np.ndarray] | None = None
+
+    def shortened(self, dim: int) -> Case:
+        """The case with the first `dim` numbers of each vector."""
+        return replace(self, consumers=self.consumers[:, :dim], producers=self.producers[:, :dim])
 
 
 @dataclass(frozen=True)

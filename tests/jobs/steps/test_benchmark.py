@@ -15,8 +15,9 @@ from embeddings.fold_in.base import save_fold_in
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
 from embeddings.registry.shards import write_shard
+from jobs.errors import SettingsError
 from jobs.pipeline.plan import freshness, reads, writing
-from jobs.settings import Settings
+from jobs.settings import BenchmarkSettings, Settings
 from jobs.steps import benchmark, publish
 
 FIRST, SECOND, THIRD = DAYS
@@ -163,3 +164,21 @@ def test_the_file_of_results_names_the_day_of_each_version(settings):
     path = settings.lake.get("benchmark", SECOND).path / benchmark.RESULTS
     versions = {record["task"]: record["version"] for record in json.loads(path.read_text())}
     assert versions == {"jaccard": str(SECOND), "retrieval": str(FIRST)}
+
+
+def test_shorter_lengths_are_judged_too(settings):
+    with_lengths = settings.model_copy(update={"benchmark": BenchmarkSettings(lengths=[2])})
+    whole = judge(settings, SECOND)
+    facts = judge(with_lengths, SECOND)
+    assert {name: facts[name] for name in whole} == whole
+    assert 0 < facts["jaccard_cosine_2_dims"] != facts["jaccard_cosine"]
+    publish_day(with_lengths, SECOND)
+    lengths = [(one.task, one.dim) for one in recorded(with_lengths)["author/2024-01-02.r1"]]
+    assert {("jaccard", 0), ("jaccard", 2)} == set(lengths)
+
+
+@pytest.mark.parametrize("length", [0, 6, 100])
+def test_a_length_that_is_none_is_refused_before_anything_is_read(settings, length):
+    wrong = settings.model_copy(update={"benchmark": BenchmarkSettings(lengths=[length])})
+    with pytest.raises(SettingsError, match=f"has {length}, .* from 1 to 5"):
+        judge(wrong, SECOND)

@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("version_key", sa.Integer, nullable=False),
         sa.Column("task", sa.String(100), nullable=False),
         sa.Column("metric", sa.String(100), nullable=False),
+        sa.Column("dim", sa.Integer, nullable=False),
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("value", sa.Double, nullable=False),
         sa.Column("low", sa.Double, nullable=False),
