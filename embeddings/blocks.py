@@ -1,5 +1,6 @@
 """The consumer-producer matrix on disk, in CSR blocks of consumers, and a worker's share of it.
 
+    producers.npy                  (n_producers,) bytes, the ids of the columns
     column_sums.npy                (n_producers,) float64, the sum of each fitted column
     fitted/block-00000/{ids,engagements,indptr,indices,strengths}.npy
 
@@ -112,6 +113,7 @@ class MatrixShare:
         # By name: all workers must cut the same list.
         self._homes = sorted((folder / "fitted").glob("block-*"))
         self.column_sums = np.load(folder / "column_sums.npy")  # (n_producers,) float64
+        self.producer_ids = np.load(folder / "producers.npy")  # (n_producers,) bytes
         by_rank = np.array_split(np.array(self._homes, dtype=object), comm.size)
         self.block_homes: list[Path] = list(by_rank[comm.rank])
         self.block_sizes: dict[str, int] = {}  # consumers of each own block, by name and in order

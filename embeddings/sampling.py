@@ -1,4 +1,4 @@
-"""Samples by a hash of the id: the same entities are in them on every day and every machine."""
+"""Draws by a hash of the id: the same for an entity on every day and every machine."""
 
 from __future__ import annotations
 
@@ -24,6 +24,22 @@ def hashes(ids: np.ndarray) -> np.ndarray:
     for column in characters.T:
         step = (found ^ column) * np.uint64(0x100000001B3)
         found = np.where(column != 0, step, found)  # 0 fills shorter ids
-    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return found ^ (found >> np.uint64(31))
+    return mixed(found)
+
+
+def noise(ids: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
+    """Numbers between −1 and 1 that depend on the id, the column and the seed: (n, width) float32.
+
+    ids: (n,) bytes. Uniform, with mean 0 and variance 1/3.
+    """
+    start = mixed(np.full(1, seed, np.int64).view(np.uint64))
+    columns = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    drawn = mixed(hashes(ids)[:, None] + columns + start)
+    return (drawn / 2.0**63 - 1).astype(np.float32)
+
+
+def mixed(numbers: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64: neighbouring numbers become unrelated ones. numbers: uint64."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))

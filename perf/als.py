@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from embeddings.benchmarks.metrics import rank
 from embeddings.benchmarks.splits import hold_out_pairs
-from embeddings.embedders.als import ALSConfig, als, initial_rows
+from embeddings.embedders.als import ALSConfig, als, initial_rows, row_numbers
 from jobs.machine import usable_cpus
 from jobs.settings import SparkSettings, load_settings
 from jobs.spark.session import spark_session
@@ -151,7 +151,9 @@ def fit_implicit(
             random_state=cfg.seed,
             num_threads=THREADS,
         )
-        model.item_factors = np.float32(np.sqrt(1 + weight)) * initial_rows(0, train.shape[1], cfg)
+        model.item_factors = np.float32(np.sqrt(1 + weight)) * initial_rows(
+            row_numbers(train.shape[1]), cfg
+        )
         model.fit(train * np.float32(1 + 1 / weight), show_progress=False, callback=timer)
     return model.user_factors, model.item_factors
 

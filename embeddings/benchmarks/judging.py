@@ -16,7 +16,7 @@ import numpy as np
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from embeddings.benchmarks.results import Result
 from embeddings.benchmarks.tasks.base import Benchmark, Case, NotJudged
-from embeddings.sampling import hashes
+from embeddings.sampling import noise
 
 RESAMPLES = 200
 SEED = 0  # of the resamples; the same for all versions, so that they compare
@@ -81,17 +81,6 @@ def random_vectors(case: Case) -> Case:
         consumers=noise(case.consumer_ids, width),
         producers=noise(case.producer_ids, width),
     )
-
-
-def noise(ids: np.ndarray, width: int) -> np.ndarray:
-    """Numbers between −1 and 1 drawn from the hash of each id, (n, width) float32."""
-    columns = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    drawn = hashes(ids)[:, None] + columns
-    # The finaliser of SplitMix64: neighbouring numbers become unrelated ones.
-    drawn = (drawn ^ (drawn >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    drawn = (drawn ^ (drawn >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    drawn ^= drawn >> np.uint64(31)
-    return (drawn / 2.0**63 - 1).astype(np.float32)
 
 
 def activity_vectors(case: Case) -> Case:

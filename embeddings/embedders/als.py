@@ -30,9 +30,9 @@ from embeddings.kernels.communicator import Communicator, run_threads
 from embeddings.kernels.conjugate_gradients import cg_rows
 from embeddings.kernels.exact_solve import exact_rows
 from embeddings.kernels.simd import LANES, empty_aligned
+from embeddings.sampling import noise
 
 BATCH = 1024  # rows solved at a time: they and their intermediate results fit into a core's cache
-DRAWN = 4096  # rows of the random start that share a seed
 
 
 class Options(base.Options):
@@ -95,7 +95,8 @@ class ALS:
             progress(f"ALS: {iteration} of {cfg.iterations} iterations, loss {loss:.6g}")
 
         by_consumer = matrix.by_consumer(lambda block: block.astype(np.float32))
-        factors = fit(by_consumer, matrix.by_producer(), cfg, matrix.comm, report)
+        by_producer = matrix.by_producer()
+        factors = fit(by_consumer, by_producer, cfg, matrix.comm, report, matrix.producer_ids)
         facts: dict[str, float | int] = {"loss": losses[-1], "iterations": len(losses)}
         fold_in = ALSFoldIn.of(factors, cfg)
         return Fitted(factors.consumers, factors.producers, fold_in, facts, [loss_curve(losses)])
@@ -121,16 +122,18 @@ def als(
     cfg: ALSConfig,
     threads: int = 1,
     progress: Callable[[int, float], None] | None = None,
+    producer_ids: np.ndarray | None = None,
 ) -> ALSFactors:
     """Fit a matrix in this process. x: (n, m) strengths > 0.
 
-    The number of threads changes the result only by rounding. progress, errors raised: as in `fit`.
+    The number of threads changes the result only by rounding. progress, producer_ids, errors
+    raised: as in `fit`.
     """
 
     def work(comm: Communicator) -> ALSFactors:
         rows = x[consumer_ranges[comm.rank]]
         columns = transposed[producer_ranges[comm.rank]]
-        return fit(rows, columns, cfg, comm, progress if comm.rank == 0 else None)
+        return fit(rows, columns, cfg, comm, progress if comm.rank == 0 else None, producer_ids)
 
     transposed = x.T.tocsr()
     consumer_ranges = even_split(x.indptr, threads)
@@ -146,11 +149,13 @@ def fit(
     cfg: ALSConfig,
     comm: Communicator,
     progress: Callable[[int, float], None] | None = None,
+    producer_ids: np.ndarray | None = None,
 ) -> ALSFactors:
     """One worker's part of a fit; the workers' rows follow each other by rank.
 
     by_consumer: (own consumers, m) strengths > 0. by_producer: (own producers, n), the same matrix
     transposed. progress: called with the number of finished iterations and the loss.
+    producer_ids: (m,) bytes, which decide where the producers start; by default their row numbers.
 
     Raises ValueError if the workers' rows do not make up the whole matrix, or a strength is not
     above 0.
@@ -158,7 +163,10 @@ def fit(
     # The consumers start at zero: they are solved first, from the random producers.
     consumers = Side(by_consumer, by_producer.shape[1], cfg, comm)
     producers = Side(by_producer, by_consumer.shape[1], cfg, comm)
-    producers.rows[:, : cfg.dim] = initial_rows(producers.start, len(producers.rows), cfg)
+    if producer_ids is None:
+        producer_ids = row_numbers(by_consumer.shape[1])
+    own = slice(producers.start, producers.start + len(producers.rows))
+    producers.rows[:, : cfg.dim] = initial_rows(producer_ids[own], cfg)
     losses = np.empty(cfg.iterations)
     rotation = np.eye(cfg.dim)  # the product of all rotations so far, undone at the end
     for iteration in range(cfg.iterations):
@@ -270,19 +278,19 @@ def shared_axes(gram: np.ndarray, comm: Communicator) -> tuple[np.ndarray, np.nd
     return comm.allreduce(eigenvalues), comm.allreduce(axes)
 
 
-def initial_rows(start: int, count: int, cfg: ALSConfig) -> np.ndarray:
-    """Rows start … start + count − 1 of the random start, (count, k) float32, from N(0, (0.1/√k)²).
+def row_numbers(n: int) -> np.ndarray:
+    """Ids for rows without any, (n,) bytes."""
+    return np.arange(n).astype(np.bytes_)
 
-    A row does not depend on how the rows are split: every DRAWN rows have their own seed.
-    Source of the variance: Rendle et al. 2022.
+
+def initial_rows(ids: np.ndarray, cfg: ALSConfig) -> np.ndarray:
+    """The start of these producers, (count, k) float32, with the variance (0.1/√k)².
+
+    It depends on the id and the seed, not on the row: a producer starts in the same place every
+    day, so that two days end up close to each other (docs/experiments.md). Source of the variance:
+    Rendle et al. 2022.
     """
-    first = start - start % DRAWN
-    drawn = []
-    for row in range(first, max(start + count, first + 1), DRAWN):
-        rng = np.random.default_rng([cfg.seed, row // DRAWN])
-        drawn.append(rng.standard_normal((DRAWN, cfg.dim), np.float32))
-    rows = np.concatenate(drawn)[start - first :][:count]
-    return rows * np.float32(0.1 / np.sqrt(cfg.dim))
+    return noise(ids, cfg.dim, cfg.seed) * np.float32(0.1 * np.sqrt(3 / cfg.dim))
 
 
 def batches(n: int) -> Iterator[slice]:

@@ -48,7 +48,7 @@ def factors(stream: Stream, last: int, window: int, method: Method, seed: int) -
     x, columns = x[:, seen].tocsr(), columns[seen]
     if min(x.shape) < 2:
         return None
-    model = method.fit(x, seed)
+    model = method.fit(x, seed, row_ids(columns))
     sums = [np.asarray(x.sum(axis=axis)).ravel() for axis in (1, 0)]
     return {
         "consumer": Entities.of_day(row_ids(rows), model.consumers, sums[0]),

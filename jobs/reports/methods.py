@@ -55,8 +55,8 @@ class SVD:
         """The tuned options, for a table."""
         return f"k {self.dim}, smoothing {self.smoothing:g}"
 
-    def fit(self, x: sp.csr_matrix, seed: int) -> Model:
-        """x: (n, m) strengths > 0."""
+    def fit(self, x: sp.csr_matrix, seed: int, producer_ids: np.ndarray | None = None) -> Model:
+        """x: (n, m) strengths > 0. producer_ids: not used."""
         sums = np.asarray(x.sum(axis=0), dtype=np.float64).ravel()
         n_active = int(np.count_nonzero(np.diff(x.indptr)))
         sums, row_extra = smoothed(sums, n_active, self.smoothing)
@@ -77,10 +77,10 @@ class ALS:
         """The tuned options, for a table."""
         return f"α0 {self.cfg.unobserved_weight:g}, λ {self.cfg.regularization:g}"
 
-    def fit(self, x: sp.csr_matrix, seed: int) -> Model:
-        """x: (n, m) strengths > 0."""
+    def fit(self, x: sp.csr_matrix, seed: int, producer_ids: np.ndarray | None = None) -> Model:
+        """x: (n, m) strengths > 0. producer_ids: (m,), if other days have other columns."""
         cfg = self.cfg.model_copy(update={"seed": seed})
-        factors = als(x, cfg, threads=THREADS)
+        factors = als(x, cfg, threads=THREADS, producer_ids=producer_ids)
         fold_in = ALSFoldIn.of(factors, cfg)
         return Model(factors.consumers, factors.producers, fold_in, np.ones(x.shape[1]))
 

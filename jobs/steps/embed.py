@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
-FORMAT = 1
+FORMAT = 2
 SPARK = True
 FACTS = (
     Fact("method", "the embedder that fitted the vectors"),

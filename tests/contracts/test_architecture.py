@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "embeddings.facts",
         "embeddings.fold_in",
         "embeddings.kernels",
+        "embeddings.sampling",
     },
     "embeddings.facts": set(),
     "embeddings.fold_in": {"embeddings.embedders", "embeddings.kernels"},

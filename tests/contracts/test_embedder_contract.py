@@ -68,6 +68,7 @@ def partition(matrix, tmp_path_factory) -> Path:
         save_block(folder / "fitted" / f"block-{number:05d}", block)
     sums = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel()
     np.save(folder / "column_sums.npy", sums)
+    np.save(folder / "producers.npy", np.array([b"p%d" % j for j in range(PRODUCERS)]))
     return folder
 
 

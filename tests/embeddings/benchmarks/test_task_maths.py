@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import ndcg_score, roc_auc_score
 
 from embeddings.benchmarks.degrees import degrees, ndcg
-from embeddings.benchmarks.judging import activity_vectors, noise, random_vectors
+from embeddings.benchmarks.judging import activity_vectors, random_vectors
 from embeddings.benchmarks.labels import FEWEST_TO_FIT, common_labels, mean_auc
 from embeddings.benchmarks.learning import Halves, linear_scores, logistic_scores, standardised
 from embeddings.benchmarks.metrics import Ranking
@@ -25,6 +25,7 @@ from embeddings.benchmarks.tasks.jaccard import jaccard, similarities, spearman_
 from embeddings.benchmarks.tasks.profile import profile_labels
 from embeddings.benchmarks.tasks.retrieval import BENCHMARK as RETRIEVAL
 from embeddings.benchmarks.tasks.retrieval import cosines_of_columns
+from embeddings.sampling import noise
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
-from embeddings.embedders.als import ALSConfig, als, fit, initial_rows
+from embeddings.embedders.als import ALSConfig, als, fit, initial_rows, row_numbers
 from embeddings.kernels.communicator import SingleWorker
 from embeddings.kernels.exact_solve import CHUNK
 
@@ -151,12 +151,26 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
     assert als(x, CFG).consumers.tobytes() != als(x, replace(CFG, seed=1)).consumers.tobytes()
 
 
-def test_the_start_has_the_papers_variance_and_does_not_depend_on_the_split():
-    whole = initial_rows(0, 10_000, CFG)
+def test_a_producer_starts_in_the_same_place_every_day_with_the_papers_variance():
+    ids = row_numbers(10_000)
+    whole = initial_rows(ids, CFG)
     assert whole.std() == pytest.approx(0.1 / np.sqrt(CFG.dim), rel=0.02)
-    ranges = [(0, 4095), (4095, 5000), (9095, 905)]
-    split = [initial_rows(start, count, CFG) for start, count in ranges]
-    np.testing.assert_array_equal(np.concatenate(split), whole)
+    some = np.random.default_rng(0).permutation(10_000)[:700]
+    np.testing.assert_array_equal(initial_rows(ids[some], CFG), whole[some])
+    other = initial_rows(ids, replace(CFG, seed=1))
+    assert abs(np.corrcoef(whole.ravel(), other.ravel())[0, 1]) < 0.02
+
+
+def test_two_days_with_the_same_engagements_end_up_in_the_same_place():
+    """Whatever the order of the columns: without ids, another order is another start."""
+    x = tastes()
+    ids = np.array([b"p%d" % column for column in range(x.shape[1])])
+    order = np.random.default_rng(0).permutation(x.shape[1])
+    first = als(x, CFG, producer_ids=ids).producers
+    again = als(x[:, order], CFG, producer_ids=ids[order]).producers
+    np.testing.assert_allclose(again, first[order], atol=1e-4)
+    unnamed = als(x[:, order], CFG).producers
+    assert np.abs(unnamed - first[order]).max() > 0.05
 
 
 def test_the_gram_matrix_belongs_to_the_producers():
@@ -180,7 +194,9 @@ def test_implicit_finds_the_same_under_its_own_parameters():
         factors=cfg.dim, regularization=(1 + a) * cfg.regularization / cfg.unobserved_weight,
         iterations=cfg.iterations, use_cg=False, num_threads=1, dtype=np.float64,
     )  # fmt: skip
-    peer.item_factors = np.sqrt(1 + a) * initial_rows(0, x.shape[1], cfg).astype(np.float64)
+    peer.item_factors = np.sqrt(1 + a) * initial_rows(row_numbers(x.shape[1]), cfg).astype(
+        np.float64
+    )
     with threadpool_limits(1, "blas"):
         peer.fit((x > 0).astype(np.float64) * (1 + 1 / a), show_progress=False)
     np.testing.assert_allclose(peer.user_factors / np.sqrt(1 + a), ours.consumers, atol=1e-4)
