@@ -12,7 +12,7 @@ import numpy as np
 from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
-from embeddings.registry.client import Registry, Vectors, Version
+from embeddings.registry.client import IndexRule, Registry, Vectors, Version
 from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
@@ -81,6 +81,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 model,
                 lineage,
                 results_in(benchmark, day),
+                index=IndexRule(settings.registry.index_above, settings.registry.min_recall),
             )
             add_later_results(settings, registry, version, read)
         staging.facts |= {
