@@ -27,9 +27,7 @@ SEED = 1234  # of k-means
 ITERATIONS = 10  # of k-means
 POINTS = 64  # vectors per list that k-means learns from
 QUERIES = 400  # sampled of each entity
-THREADED = (
-    100_000  # rows from which threads pay; few rows on a busy machine take four times as long
-)
+THREADED = 100_000  # rows from which threads pay: on a busy machine, they slow down fewer rows
 SPARE = 20  # exact neighbours beyond `MOST`, because products of matrices round differently
 
 
