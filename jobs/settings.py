@@ -209,6 +209,14 @@ class RegistrySettings(Section):
     token: str = ""
     """Token that the service demands for writes. Empty: drawn once per home."""
 
+    index_above: int = Field(default=200_000, ge=0)
+    """Vectors of an entity above which a version is published with an approximate index of them.
+    0: never. A change takes effect with the next publication of a day."""
+
+    min_recall: float = Field(default=0.95, ge=0, le=1)
+    """Smallest recall of an index, among the 10 and the 100 nearest; one that finds less is not
+    published, and neither is its version."""
+
 
 class ServiceSettings(Section):
     """The services of `evergreen up` on one machine, bound to loopback by default."""

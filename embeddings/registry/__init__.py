@@ -7,11 +7,12 @@ on the command line; `responses` holds the JSON that both of these return. Under
     features             tables of features, and features of any kind by name
     files, shards        the immutable arrays of a version; `checks` validates them
     vectors, chunked     these arrays as they are read; `search` finds the nearest vectors
+    approximate          the index of an entity with many vectors; `indexing` builds it
     catalog, versions    which versions exist, and which of them are current
     aliases              which versions the aliases point at, and pointed at before
 
 Nothing here imports Spark, torch, Airflow, MLflow, `jobs` or `models`, so any service can use it.
-numba is imported only when a version's fold-in is used.
+numba is imported only when a version's fold-in is used, faiss when an index is.
 """
 
 from __future__ import annotations

@@ -8,17 +8,29 @@ from typing import TypeVar
 
 import numpy as np
 
+from embeddings.registry.search import Recall
 from embeddings.registry.versions import Version
 
 T = TypeVar("T")
 
 
 class Results(list[T]):
-    """A list of results, and the version that they come from."""
+    """A list of results, and the version that they come from.
 
-    def __init__(self, version: Version, results: Iterable[T]) -> None:
+    recall: the published recall if the search was approximate; None if it was exact.
+    """
+
+    def __init__(
+        self, version: Version, results: Iterable[T], recall: Recall | None = None
+    ) -> None:
         super().__init__(results)
         self.version = version
+        self.recall = recall
+
+    @property
+    def exact(self) -> bool:
+        """Was everything searched?"""
+        return self.recall is None
 
 
 @dataclass(frozen=True)

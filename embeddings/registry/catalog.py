@@ -84,7 +84,7 @@ class VersionRow(Base):
     space: Mapped[str] = mapped_column(String(200))
     digest: Mapped[str] = mapped_column(String(64))
     dim: Mapped[int]
-    entities: Mapped[dict[str, dict[str, int]]] = mapped_column(JSON)
+    entities: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON)
     lineage: Mapped[dict[str, Any]] = mapped_column(JSON)
     # UTC, without a time zone. Only shown to people: no decision depends on it.
     published_at: Mapped[datetime] = mapped_column(DateTime)

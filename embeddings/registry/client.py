@@ -24,11 +24,19 @@ from embeddings.benchmarks.results import Result
 from embeddings.fold_in.base import FoldIn
 from embeddings.registry import aliases, benchmarks, features, files, versions
 from embeddings.registry.aliases import AliasMove, Why
-from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
+from embeddings.registry.answers import (
+    FoldedVector,
+    Lookalike,
+    Lookup,
+    Neighbour,
+    Results,
+)
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
 from embeddings.registry.features import Feature, Features, Table
+from embeddings.registry.indexing import NO_INDEX, IndexRule
 from embeddings.registry.loaded import Loaded, parse_key
+from embeddings.registry.search import Recall
 from embeddings.registry.vectors import Entity, Vectors
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
 
@@ -41,10 +49,12 @@ __all__ = [
     "Feature",
     "Features",
     "FoldedVector",
+    "IndexRule",
     "Loaded",
     "Lookalike",
     "Lookup",
     "Neighbour",
+    "Recall",
     "Registry",
     "Results",
     "Table",
@@ -89,6 +99,7 @@ class Registry:
         lineage: dict[str, Any],
         results: Sequence[Result] = (),
         by: str = "",
+        index: IndexRule = NO_INDEX,
     ) -> Version:
         """Publish a version, completely or not at all, and return it.
 
@@ -97,12 +108,14 @@ class Registry:
         fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
         lineage: what the version was computed from, as JSON values. results: of its benchmarks.
         by: who publishes, kept in the history of 'latest'; by default the user of the process.
+        index: which entities get an approximate index, by default none. It is part of the content.
 
         The version becomes the current one of its day, and 'latest' moves to it unless it points
         at a newer day. New content is the day's next revision. Content that was published for that
         day before keeps its revision number and its lineage; its files are replaced if they are
         damaged. If the process is killed, the next call with the same content completes the
-        publication. Raises BadVersion, BadRequest, NotWritten.
+        publication. Raises BadVersion, LowRecall for an index that finds too little, BadRequest,
+        NotWritten.
         """
         versions.require_day(day)
         _check_published(name, list(entities), lineage)
@@ -110,7 +123,9 @@ class Registry:
         why = Why.of("", by)
         self._require_kind(name, EMBEDDING)
         # Files first: the catalog must never refer to files that do not exist yet.
-        writing = files.publishing_files(self._files, name, day, space, entities, fold_in, lineage)
+        writing = files.publishing_files(
+            self._files, name, day, space, entities, fold_in, lineage, index
+        )
         return self._recorded_version(writing, day, why, results)
 
     def publish_features(
@@ -388,16 +403,20 @@ class Registry:
         space: str | None = None,
         dim: int | None = None,
         only: Sequence[str] | None = None,
+        exact: bool = False,
     ) -> Results[Neighbour]:
-        """The k nearest vectors by cosine, by exact search, best first, without `key` itself.
+        """The k nearest vectors by cosine, best first, without `key` itself.
 
         Vectors of zeros are never neighbours. key: 'entity:id', as in 'producer:1196'. among: the
         entity to search, by default that of `key`. only: the ids to search, by default all. space,
-        dim: as in `get`; cosines are those of the shorter vectors. Raises BadRequest, NotFound,
-        SpaceMismatch.
+        dim: as in `get`; cosines are those of the shorter vectors.
+
+        exact: search everything. Otherwise the index of the entity is used, if it was published
+        with one, k is at most 100, and neither `only` nor a shorter dim is given; the answer has
+        its `recall` then. Raises BadRequest, NotFound, SpaceMismatch, DamagedVersion.
         """
         loaded = self._loaded(name, day, revision, space)
-        return loaded.neighbours(key, k, among, dim, only)
+        return loaded.neighbours(key, k, among, dim, only, exact)
 
     def fold_in(
         self,

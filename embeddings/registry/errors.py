@@ -48,6 +48,10 @@ class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 
 
+class LowRecall(BadVersion):
+    """An approximate index that finds too little; names the recall that was measured."""
+
+
 class NotWritten(RegistryError, OSError):
     """The files of a version cannot be written; the registry is as it was.
 

@@ -2,6 +2,7 @@
 
     versions/<name>/day=2022-04-25/<digest>/manifest.json         content, lineage; written last
     versions/<name>/day=2022-04-25/<digest>/consumer/...          an entity's shards, see `shards`
+    versions/<name>/day=2022-04-25/<digest>/consumer/neighbours.faiss   where there is an index
     versions/<name>/day=2022-04-25/<digest>/fold_in.matrix.npy    one array of the fold-in
 
 A version is written to a staging folder, which is then renamed to the digest of its content, so
@@ -33,8 +34,10 @@ import numpy as np
 
 from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
+from embeddings.registry.approximate import FILE, ApproximateIndex, map_index
 from embeddings.registry.checks import checked_fold_in
 from embeddings.registry.errors import BadVersion, DamagedVersion, NotWritten
+from embeddings.registry.indexing import NO_INDEX, IndexRule, built
 from embeddings.registry.shards import checked_entity, map_array, save_entity
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
@@ -52,6 +55,7 @@ class Files:
     manifest: dict[str, Any]
     entities: dict[str, Entity]
     fold_in_arrays: dict[str, np.ndarray]
+    indexes: dict[str, ApproximateIndex]
 
     @cached_property
     def fold_in(self) -> FoldIn:
@@ -78,12 +82,13 @@ def publishing_files(
     entities: Mapping[str, Vectors | Path],
     fold_in: FoldIn,
     lineage: dict[str, Any],
+    index: IndexRule = NO_INDEX,
 ) -> Iterator[dict[str, Any]]:
     """Write a version's files below `root`; the block gets its manifest, and should record it.
 
     If the same content is already published, its files are replaced if they are damaged, and the
     block gets the manifest that is there. No other process can remove the files while the block
-    runs. Raises BadVersion if the arrays cannot be a version, NotWritten.
+    runs. Raises BadVersion if the arrays cannot be a version, LowRecall, NotWritten.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
 
@@ -92,10 +97,13 @@ def publishing_files(
             save_entity(staging / entity, source, stored_entities[entity])
         for field, array in fold_in_arrays.items():
             np.save(staging / f"fold_in.{field}.npy", array, allow_pickle=False)
+        facts: dict[str, dict[str, Any]] = {}
+        for entity, stored in stored_entities.items():
+            facts[entity] = {**_counts(stored), **_index(staging, stored_entities, entity, index)}
         return {
             "space": space,
             "dim": stored_entities["producer"].vectors.shape[1],
-            "entities": {entity: _counts(stored) for entity, stored in stored_entities.items()},
+            "entities": facts,
             "fold_in": fold_in.scalars(),
         }
 
@@ -135,6 +143,18 @@ def publishing_content(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         sweep(root / STAGING)
+
+
+def _index(
+    staging: Path, entities: Mapping[str, Entity], entity: str, rule: IndexRule
+) -> dict[str, Any]:
+    """Write the entity's index, and return the facts of it; none without one. Raises LowRecall."""
+    found = built(entities, entity, rule) if rule.applies(entities[entity]) else None
+    if found is None:
+        return {}
+    data, facts = found
+    data.tofile(staging / entity / FILE)
+    return {"index": facts}
 
 
 def _not_written(root: Path, what: str, error: OSError) -> NotWritten:
@@ -253,7 +273,8 @@ def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
     entities = {}
     for entity in content["entities"]:
         entities[entity] = _open_entity(home, content["files"], entity)
-    return Files(home, manifest, entities, _fold_in_arrays(home, content["files"]))
+    arrays = _fold_in_arrays(home, content["files"])
+    return Files(home, manifest, entities, arrays, _open_indexes(home, content))
 
 
 def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
@@ -269,6 +290,19 @@ def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
     ids = mapped(home / entity / "ids.npy")
     rows = mapped(home / entity / "rows.npy")
     return Entity(shards, Index(ids, rows))
+
+
+def _open_indexes(home: Path, content: dict[str, Any]) -> dict[str, ApproximateIndex]:
+    """The indexes by entity, memory-mapped. Their bytes are checked at the first search."""
+    indexes = {}
+    for entity, facts in content["entities"].items():
+        if "index" in facts:
+            name = f"{entity}/{FILE}"
+            try:
+                indexes[entity] = map_index(home / name, content["files"][name], facts["index"])
+            except (OSError, ValueError) as error:  # ValueError: the file is empty
+                raise DamagedVersion(f"{home / name} cannot be read: {error}. {REMEDY}") from None
+    return indexes
 
 
 def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
@@ -343,10 +377,11 @@ def content_digest(content: dict[str, Any]) -> str:
 
 
 def _digests_below(staging: Path) -> dict[str, str]:
-    """The digest of every array file, by path below `staging`."""
+    """The digest of every file, by path below `staging`."""
     digests = {}
-    for path in sorted(staging.rglob("*.npy")):
-        digests[str(path.relative_to(staging))] = file_digest(path)
+    for path in sorted(staging.rglob("*")):
+        if path.is_file():
+            digests[str(path.relative_to(staging))] = file_digest(path)
     return digests
 
 

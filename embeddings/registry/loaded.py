@@ -11,10 +11,11 @@ import scipy.sparse as sp
 from embeddings.fold_in.base import FoldIn
 from embeddings.lookalike import SUMMARIES, products
 from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
+from embeddings.registry.approximate import MOST
 from embeddings.registry.chunked import Rows, blocks, columns
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
 from embeddings.registry.files import Files
-from embeddings.registry.search import BLOCK, best, cosine_top_k
+from embeddings.registry.search import BLOCK, best, cosine_top_k, cosine_top_k_of
 from embeddings.registry.vectors import Entity, Index
 from embeddings.registry.versions import Version
 
@@ -62,6 +63,7 @@ class Loaded:
         among: str | None = None,
         dim: int | None = None,
         only: Sequence[str] | None = None,
+        exact: bool = False,
     ) -> Results[Neighbour]:
         """See `Registry.neighbours`."""
         check_k(k)
@@ -80,6 +82,13 @@ class Loaded:
             )
         # Leave out the query itself. In another entity, its row number belongs to another id.
         leave_out = int(query_row[0]) if among == entity else -1
+        index = self.files.indexes.get(among)
+        recall = index.recall(entity) if index else None
+        if index and recall and not exact and only is None and len(query) == self.version.dim:
+            found = nearest(searched, query, k, index.candidates(query), leave_out)
+            # Too few if k is larger than what an index answers, or the lists were short.
+            if len(found) == k <= MOST:
+                return Results(self.version, found, recall)
         found = nearest(searched, query, k, candidates, leave_out)
         return Results(self.version, found)
 
@@ -204,13 +213,11 @@ def nearest(
     if not query.any():
         return []
     dim = len(query)
-    vectors, norms = columns(searched.vectors, dim), searched.norms(dim)
+    vectors = columns(searched.vectors, dim)
     if candidates is None:
-        rows, scores = cosine_top_k(vectors, norms, query, k, leave_out)
+        rows, scores = cosine_top_k(vectors, searched.norms(dim), query, k, leave_out)
     else:
-        kept = candidates[candidates != leave_out]
-        positions, scores = cosine_top_k(vectors[kept], norms[kept], query, k)
-        rows = kept[positions]
+        rows, scores = cosine_top_k_of(vectors, candidates, query, k, leave_out)
     found = zip(
         texts(searched.ids, rows),
         scores.tolist(),

@@ -104,13 +104,14 @@ class Entity:
 
 
 def _norms(shards: Sequence[Vectors], dim: int) -> Rows:
-    norms = []
-    for shard in shards:
-        prefix = shard.vectors[:, :dim]
-        # In float64: the square of a number above 2e19 or below 1e-19 is no float32.
-        squares = np.einsum("ij,ij->i", prefix, prefix, dtype=np.float64)
-        norms.append(np.sqrt(squares).astype(np.float32))
-    return joined(norms)
+    return joined([lengths(shard.vectors[:, :dim]) for shard in shards])
+
+
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """The length of each vector, (n,) float32. vectors: (n, dim) float32."""
+    # In float64: the square of a number above 2e19 or below 1e-19 is no float32.
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return np.sqrt(squares).astype(np.float32)
 
 
 def encode_ids(ids: Sequence[str] | np.ndarray) -> np.ndarray:

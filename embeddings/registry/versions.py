@@ -36,9 +36,10 @@ REFERENCE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.r([0-9]{1,6}))?")
 class Version:
     """One published version.
 
-    entities: entity -> its numbers of "rows", "folded" rows and "engagements". lineage: what the
-    version was computed from. published_at: UTC, for people only: no decision depends on it.
-    kind: "embedding", or "features" for a table of features, whose space is empty and dim 0.
+    entities: entity -> its numbers of "rows", "folded" rows and "engagements", and the facts of its
+    "index" if it has one. lineage: what the version was computed from. published_at: UTC, for
+    people only: no decision depends on it. kind: "embedding", or "features" for a table of
+    features, whose space is empty and dim 0.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Version:
     digest: str
     dim: int
     path: Path
-    entities: dict[str, dict[str, int]] = field(hash=False)
+    entities: dict[str, dict[str, Any]] = field(hash=False)
     lineage: dict[str, Any] = field(hash=False)
     published_at: datetime
     kind: str = EMBEDDING

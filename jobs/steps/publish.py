@@ -15,7 +15,7 @@ import numpy as np
 from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
-from embeddings.registry.client import Registry, Vectors, Version
+from embeddings.registry.client import IndexRule, Registry, Vectors, Version
 from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
 from jobs.features.tables import publish_producers
 from jobs.judging.labels import read_topics
@@ -88,6 +88,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 lineage,
                 results_in(benchmark, day),
                 by="publish",
+                index=IndexRule(settings.registry.index_above, settings.registry.min_recall),
             )
             add_later_results(settings, registry, version, read)
             topics = read_topics(clean, settings.benchmark.topic_column)

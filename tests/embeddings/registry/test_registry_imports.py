@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from registry_parts import publish
+from registry_parts import DAY, SPACE, parts, publish
+
+from embeddings.registry.client import IndexRule
 
 ROOT = Path(__file__).parents[3]
-HEAVY = {"numba", "torch", "pyspark", "airflow", "mlflow"}
+HEAVY = {"faiss", "numba", "torch", "pyspark", "airflow", "mlflow"}
 OURS_ABOVE = {"jobs", "models", "dags"}
 
 
@@ -64,6 +66,15 @@ def test_reading_vectors_needs_no_compiler_and_folding_in_does(plain, root):
     assert loaded_after(LOOK_UP, *arguments) & HEAVY == set()
     fold = 'registry.fold_in("author", {"p1": 2.0})'
     assert loaded_after(f"{LOOK_UP}{fold}", *arguments) & HEAVY == {"numba"}
+
+
+def test_an_approximate_search_needs_faiss_and_an_exact_one_does_not(plain, root):
+    entities, fold_in = parts(consumers=50)
+    plain.publish("author", DAY, SPACE, entities, fold_in, {}, index=IndexRule(9, 0.0))
+    arguments = (str(root), f"sqlite:///{root / 'catalog.db'}")
+    for options, needed in (("exact=True", set()), ("", {"faiss"})):
+        search = f'registry.neighbours("author", "consumer:c1", {options})'
+        assert loaded_after(f"{LOOK_UP}{search}", *arguments) & HEAVY == needed
 
 
 def test_the_package_names_an_unknown_attribute():

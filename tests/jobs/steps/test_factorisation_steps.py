@@ -14,12 +14,13 @@ from engagement_lake import DAYS, arrays, commit_day, engagement_settings, rando
 
 from embeddings.blocks import load_blocks
 from embeddings.fold_in.base import load_fold_in
+from embeddings.registry.errors import LowRecall
 from embeddings.registry.shards import open_shards
 from embeddings.spaces.similarity import neighbour_overlap
 from jobs.errors import EvergreenError
 from jobs.pipeline.needs import available, is_computed
 from jobs.pipeline.running import ensure
-from jobs.settings import Settings
+from jobs.settings import RegistrySettings, Settings
 from jobs.steps import align, benchmark, embed, fold_in, lookalike, matrix, publish
 
 EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish)
@@ -113,6 +114,28 @@ def test_every_consumer_of_the_window_is_published_once_fitted_or_folded(publish
         expected
     )
     np.testing.assert_array_equal(consumers.folded[every], counts < 3)
+
+
+@pytest.mark.parametrize("published", ["svd"], indirect=True)
+def test_the_settings_decide_which_entities_get_an_index(published, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(published.home, home)
+    untracked = published.mlflow.model_copy(update={"uri": "off"})
+    registry = RegistrySettings(index_above=20, min_recall=0.1)
+    settings = published.model_copy(
+        update={"home": home, "mlflow": untracked, "registry": registry}
+    )
+    publish.run(None, settings, DAYS[2])
+    version = settings.open_registry().version("author", DAYS[2])
+    assert {entity for entity, facts in version.entities.items() if "index" in facts} == {
+        entity for entity, facts in version.entities.items() if facts["rows"] > 20
+    }
+    assert "index" in version.entities["consumer"]
+    refusing = settings.model_copy(
+        update={"registry": registry.model_copy(update={"min_recall": 1.01})}
+    )
+    with pytest.raises(LowRecall, match=r"1\.01 is required"):
+        publish.run(None, refusing, DAYS[2])
 
 
 def test_online_fold_in_equals_the_batch(published):
