@@ -27,7 +27,7 @@ def openapi() -> dict[str, Any]:
 
 
 def render(schema: dict, method: str, path: str, operation: dict) -> list[str]:
-    lines = [f"### `{method} {path}`", ""]
+    lines = [f"### `{method} {path}`", "", f"{operation['summary']}.", ""]
     if description := operation.get("description"):
         lines += [description, ""]
     rows = [parameter_row(parameter) for parameter in operation.get("parameters", [])]
@@ -41,7 +41,17 @@ def render(schema: dict, method: str, path: str, operation: dict) -> list[str]:
         lines += ["| " + " | ".join(row) + " |" for row in rows]
     else:
         lines.append("No parameters.")
-    return [*lines, ""]
+    return [*lines, "", f"Answers {answers(operation)}.", ""]
+
+
+def answers(operation: dict) -> str:
+    """The statuses of a route with the types of their answers, as in OpenAPI's schemas."""
+    named = []
+    for status, response in operation["responses"].items():
+        (content,) = response["content"].values()
+        kind = type_of(content["schema"])
+        named.append(f"{status}: {kind}" if status == "200" else status)
+    return ", ".join(named)
 
 
 def parameter_row(parameter: dict) -> tuple[str, ...]:
@@ -72,6 +82,8 @@ def body_rows(schema: dict, body: dict) -> list[tuple[str, ...]]:
 
 def type_of(form: dict) -> str:
     """The type of a parameter in words, with the bounds of a number or list."""
+    if "$ref" in form:
+        return f"`{form['$ref'].rpartition('/')[2]}`"
     for choice in form.get("anyOf", []):
         if choice.get("type") != "null":
             return type_of(choice)

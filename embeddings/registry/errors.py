@@ -40,6 +40,14 @@ class BadRequest(RegistryError):
     """A request that is malformed or has no answer."""
 
 
+class Unauthorized(RegistryError):
+    """A write over HTTP without the right token."""
+
+
+class Forbidden(RegistryError):
+    """A write to a service that was started without a token."""
+
+
 class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 

@@ -65,6 +65,11 @@ def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
     return described
 
 
+def aliases(registry: Registry, name: str) -> dict[str, str]:
+    """Alias -> the id of the version that it points at."""
+    return {alias: version.id for alias, version in registry.aliases(name).items()}
+
+
 def history(registry: Registry, name: str, alias: str | None = None) -> list[dict[str, Any]]:
     """The moves of one alias, or of all aliases of an embedding, newest first."""
     moves = []
@@ -91,8 +96,7 @@ def _records(
     registry: Registry, version: Version, entity: str, ids: list[str]
 ) -> list[dict[str, Any]]:
     """One record per id, in the order of the ids."""
-    # By day and revision, because an alias could move between two lookups for one response.
-    found = registry.get(version.name, entity, ids, version.day, version.revision)
+    found = registry.load(version).get(entity, ids)
     columns = zip(
         ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True
     )
@@ -113,7 +117,7 @@ def neighbours(
     registry: Registry, version: Version, key: str, k: int, among: str | None
 ) -> dict[str, Any]:
     """The nearest vectors of one 'entity:id'."""
-    found = registry.neighbours(version.name, key, k, version.day, among, version.revision)
+    found = registry.load(version).neighbours(key, k, among)
     entity, _ = parse_key(key, list(version.entities))
     return {
         **_source(version),
@@ -125,7 +129,7 @@ def neighbours(
 
 def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]) -> dict[str, Any]:
     """The vector of a history, and the producers of the history that are unknown."""
-    folded = registry.fold_in(version.name, strengths, version.day, version.revision)
+    folded = registry.load(version).fold(strengths)
     return {
         **_source(version),
         "known": folded.known,
