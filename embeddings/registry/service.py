@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from embeddings.registry import answers, failures, pages, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import Forbidden, RegistryError, Unauthorized
+from embeddings.registry.metrics import CONTENT_TYPE, Measured, Metrics
 from embeddings.registry.parameters import (
     Alias,
     AliasRequest,
@@ -85,8 +86,10 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         redoc_url=None,
     )
     failures.handle(app)
+    metrics = Metrics()
+    app.add_middleware(Measured, metrics=metrics)
     pages.add(app, registry)
-    _add_service_routes(app, registry)
+    _add_service_routes(app, registry, metrics)
     _add_catalog_routes(app, registry)
     _add_vector_routes(app, registry)
     _add_search_routes(app, registry)
@@ -94,11 +97,18 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     return app
 
 
-def _add_service_routes(app: FastAPI, registry: Registry) -> None:
+def _add_service_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
+    """For those who operate the service."""
+
     @app.get("/healthz", response_model=answers.Health, tags=["service"], summary="Health check")
     def healthz() -> Response:
         """Answers 503 with the reason while the catalog cannot be read."""
         return JSONResponse({"status": "ok", "embeddings": len(registry.names())})
+
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["service"], summary="Metrics")
+    def metrics_text() -> Response:
+        """In Prometheus's text format: requests by route, method and status, and their seconds."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:

@@ -33,8 +33,13 @@ def client(service, plain):
         yield opened
 
 
-def test_health(client):
+def test_health(client, plain):
     assert client.get("/healthz").json() == {"status": "ok", "embeddings": 1}
+    with plain.catalog.writing() as session:
+        session.execute(text("ALTER TABLE versions RENAME TO gone"))
+    sick = client.get("/healthz")
+    assert (sick.status_code, sick.json()["error"]) == (503, "CatalogError")
+    assert "no such table: versions" in sick.json()["detail"]
 
 
 def test_the_service_describes_versions_as_the_client_does(client, plain):
