@@ -48,9 +48,8 @@ def answers(operation: dict) -> str:
     """The statuses of a route with the types of their answers, as in OpenAPI's schemas."""
     named = []
     for status, response in operation["responses"].items():
-        (content,) = response["content"].values()
-        kind = type_of(content["schema"])
-        named.append(f"{status}: {kind}" if status == "200" else status)
+        kinds = [type_of(content["schema"]) for content in response["content"].values()]
+        named.append(f"{status}: {kinds[0]}" if status == "200" else status)
     return ", ".join(named)
 
 

@@ -48,6 +48,10 @@ class Forbidden(RegistryError):
     """A write to a service that was started without a token."""
 
 
+class NotAcceptable(RegistryError):
+    """An answer was requested over HTTP in a format that does not exist."""
+
+
 class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 

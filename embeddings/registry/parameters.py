@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from embeddings.registry.aliases import REASON_LENGTH
 
-# Limits of one request, whose response is built in memory.
-MAX_IDS = 1000
+# Limits of one request, whose vectors are in memory at once.
+MAX_IDS = 1000  # in an address; a body may list MAX_BULK_IDS
+MAX_BULK_IDS = 100_000
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100  # the work per producer is proportional to it
 MAX_STRENGTHS = 10_000
@@ -67,6 +68,9 @@ By = Annotated[
         examples=["mean"],
     ),
 ]
+# The service decides by it, and OpenAPI has another place for it.
+Accept = Annotated[str, Header(include_in_schema=False)]
+Id = Annotated[str, Field(max_length=1000)]
 
 
 class AliasRequest(BaseModel):
@@ -83,6 +87,13 @@ class AliasRequest(BaseModel):
         description="one line, kept in the alias's history",
         examples=["the log of 04-26 was wrong"],
     )
+
+
+class VectorsRequest(BaseModel):
+    """Ids of one entity."""
+
+    entity: str = Field(max_length=1000, examples=["producer"])
+    ids: list[Id] = Field(max_length=MAX_BULK_IDS, examples=[["1196", "33"]])
 
 
 def _valid_unicode(text: str) -> str:

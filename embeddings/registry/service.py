@@ -14,17 +14,18 @@ import hmac
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from embeddings.registry import answers, failures, pages, responses
+from embeddings.registry import answers, failures, formats, pages, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import Forbidden, RegistryError, Unauthorized
 from embeddings.registry.metrics import CONTENT_TYPE, Measured, Metrics
 from embeddings.registry.parameters import (
+    Accept,
     Alias,
     AliasRequest,
     Among,
@@ -39,6 +40,7 @@ from embeddings.registry.parameters import (
     Producers,
     Reference,
     Space,
+    VectorsRequest,
 )
 from embeddings.registry.versions import LATEST
 
@@ -48,6 +50,12 @@ TAGS = [
     {"name": "service", "description": "The service itself."},
 ]
 
+AS_ARROW: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The vectors, as JSON or by `Accept` as an Arrow stream.",
+        "content": {formats.ARROW: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 BEARER = HTTPBearer(auto_error=False, description="The service's token; only writes need it.")
 
 
@@ -172,14 +180,40 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
     @app.get(
         "/v1/embeddings/{name}/vectors",
         response_model=answers.Vectors,
-        responses=failures.documented(404, 409),
+        responses=AS_ARROW | failures.documented(404, 406, 409),
         tags=["vectors"],
         summary="Vectors of a few ids",
     )
-    def vectors(name: Name, id: Keys, version: Reference = LATEST, space: Space = None) -> Response:
-        found = registry.find(name, version)
-        registry.load(found, space=space)  # raises SpaceMismatch
-        return JSONResponse(responses.vectors(registry, found, id))
+    def vectors(
+        name: Name,
+        id: Keys,
+        version: Reference = LATEST,
+        space: Space = None,
+        accept: Accept = "",
+    ) -> Response:
+        media_type = formats.chosen(accept)
+        loaded = registry.load(registry.find(name, version), space)
+        return formats.answer(responses.look_up_keys(loaded, id), media_type)
+
+    @app.post(
+        "/v1/embeddings/{name}/vectors",
+        response_model=answers.Vectors,
+        responses=AS_ARROW | failures.documented(404, 406, 409),
+        tags=["vectors"],
+        summary="Vectors of many ids",
+    )
+    def many_vectors(
+        name: Name,
+        request: VectorsRequest,
+        version: Reference = LATEST,
+        space: Space = None,
+        accept: Accept = "",
+    ) -> Response:
+        """In the order of the ids. Ask for Arrow when there are many: it is much smaller."""
+        media_type = formats.chosen(accept)
+        loaded = registry.load(registry.find(name, version), space)
+        found = responses.look_up(loaded, request.entity, request.ids)
+        return formats.answer(found, media_type)
 
     @app.post(
         "/v1/embeddings/{name}/fold-in",

@@ -21,6 +21,7 @@ ANSWERED: list[dict[str, Any]] = [
     {"url": f"{AUTHOR}/aliases"},
     {"url": f"{AUTHOR}/history"},
     {"url": f"{AUTHOR}/vectors?id=consumer:c2&id=producer:p0"},
+    {"url": f"{AUTHOR}/vectors", "json": {"entity": "producer", "ids": ["p1", "p0"]}},
     {"url": f"{AUTHOR}/neighbours?id=producer:p1&among=consumer"},
     {"url": f"{AUTHOR}/fold-in", "json": {"strengths": {"p1": 2, "x": 1}}},
     {"url": f"{AUTHOR}/lookalike?group=degree=full"},
@@ -30,6 +31,7 @@ ANSWERED: list[dict[str, Any]] = [
 REFUSED: list[tuple[int, dict[str, Any]]] = [
     (401, {"url": f"{AUTHOR}/aliases", "json": {"alias": "a", "version": "latest"}, "headers": {}}),
     (404, {"url": "/v1/embeddings/autor/versions"}),
+    (406, {"url": f"{AUTHOR}/vectors?id=consumer:c2", "headers": {"Accept": "text/csv"}}),
     (409, {"url": f"{AUTHOR}/vectors?id=consumer:c2&space=other"}),
     (422, {"url": f"{AUTHOR}/neighbours?id=producer:p1&k=0"}),
 ]
