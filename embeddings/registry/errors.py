@@ -52,6 +52,10 @@ class NotAcceptable(RegistryError):
     """An answer was requested over HTTP in a format that does not exist."""
 
 
+class TooLarge(RegistryError):
+    """A request over HTTP that is larger than the service reads; names the limit."""
+
+
 class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 

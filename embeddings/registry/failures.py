@@ -21,6 +21,7 @@ from embeddings.registry.errors import (
     NotFound,
     RegistryError,
     SpaceMismatch,
+    TooLarge,
     Unauthorized,
 )
 
@@ -30,6 +31,7 @@ STATUS: dict[type[RegistryError], int] = {
     NotFound: 404,
     NotAcceptable: 406,
     SpaceMismatch: 409,
+    TooLarge: 413,
     BadRequest: 422,
     CatalogError: 503,
 }
@@ -39,6 +41,8 @@ MEANING = {
     404: "There is no embedding, version, entity or id of that name.",
     406: "The vectors are not answered in that format.",
     409: "The version is in another space than the requested one.",
+    413: "The body is too large.",
+    414: "The address is too long.",
     422: "The request is invalid.",
     500: "The version's files are damaged.",
     503: "The catalog cannot be read.",
@@ -88,9 +92,20 @@ def handle(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> Response:
-        response = answer(request, error.status_code, "HTTPError", str(error.detail))
+        status, kind, detail = _of_framework(request, error)
+        response = answer(request, status, kind, detail)
         response.headers.update(error.headers or {})
         return response
+
+
+def _of_framework(request: Request, error: HTTPException) -> tuple[int, str, str]:
+    """Status, kind and message of an error that was raised outside of the registry."""
+    if error.status_code == 404:
+        detail = f"There is no {request.url.path[:200]}. GET /openapi.json describes what there is."
+        return 404, "UnknownRoute", detail
+    if error.status_code == 400:  # FastAPI could not parse the body, for a reason that is no syntax
+        return 422, "BadRequest", f"The body cannot be read as JSON: {error.__cause__}."
+    return error.status_code, "HTTPError", f"{error.detail}."
 
 
 def _fault(fault: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Header, Path, Query
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from embeddings.registry.aliases import REASON_LENGTH
 
@@ -15,6 +15,7 @@ MAX_BULK_IDS = 100_000
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100  # the work per producer is proportional to it
 MAX_STRENGTHS = 10_000
+MAX_STRENGTH = 3e38  # the largest number of 32 bits is a little larger
 
 A_REFERENCE = "a day, a revision (2022-04-25.r1) or an alias"
 
@@ -96,19 +97,10 @@ class VectorsRequest(BaseModel):
     ids: list[Id] = Field(max_length=MAX_BULK_IDS, examples=[["1196", "33"]])
 
 
-def _valid_unicode(text: str) -> str:
-    """The text. Raises ValueError for half a surrogate pair: JSON can escape it, UTF-8 has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("an id must not contain a lone surrogate") from None
-    return text
-
-
 class History(BaseModel):
     """The engagements of a consumer."""
 
-    strengths: dict[Annotated[str, AfterValidator(_valid_unicode)], float] = Field(
+    strengths: dict[str, Annotated[float, Field(le=MAX_STRENGTH)]] = Field(
         min_length=1,
         max_length=MAX_STRENGTHS,
         description="producer id -> strength, > 0",

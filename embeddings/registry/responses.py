@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from embeddings.registry.client import Registry, Version, parse_key
+from embeddings.registry.errors import BadRequest
 from embeddings.registry.loaded import GROUP, Loaded
 from embeddings.registry.versions import LATEST
 
@@ -161,6 +162,11 @@ def neighbours(
 def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]) -> dict[str, Any]:
     """The vector of a history, and the producers of the history that are unknown."""
     folded = registry.load(version).fold(strengths)
+    if not np.isfinite(folded.vector).all():
+        raise BadRequest(
+            f"The strengths are so large that the vector is not finite; the largest is "
+            f"{max(strengths.values()):g}."
+        )
     return {
         **source(version),
         "known": folded.known,

@@ -23,6 +23,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from embeddings.registry import answers, failures, formats, pages, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import Forbidden, RegistryError, Unauthorized
+from embeddings.registry.limits import Limited
 from embeddings.registry.metrics import CONTENT_TYPE, Measured, Metrics
 from embeddings.registry.parameters import (
     Accept,
@@ -89,12 +90,13 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         title="Evergreen registry",
         version="1",
         openapi_tags=TAGS,
-        responses=failures.documented(422, 500, 503),
+        responses=failures.documented(414, 422, 500, 503),
         docs_url=None,
         redoc_url=None,
     )
     failures.handle(app)
     metrics = Metrics()
+    app.add_middleware(Limited)
     app.add_middleware(Measured, metrics=metrics)
     pages.add(app, registry)
     _add_service_routes(app, registry, metrics)
@@ -198,7 +200,7 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
     @app.post(
         "/v1/embeddings/{name}/vectors",
         response_model=answers.Vectors,
-        responses=AS_ARROW | failures.documented(404, 406, 409),
+        responses=AS_ARROW | failures.documented(404, 406, 409, 413),
         tags=["vectors"],
         summary="Vectors of many ids",
     )
@@ -218,7 +220,7 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
     @app.post(
         "/v1/embeddings/{name}/fold-in",
         response_model=answers.FoldedVector,
-        responses=failures.documented(404),
+        responses=failures.documented(404, 413),
         tags=["vectors"],
         summary="A vector for a history",
     )
@@ -270,7 +272,7 @@ def _add_writes(app: FastAPI, registry: Registry, token: str) -> None:
     @app.post(
         "/v1/embeddings/{name}/aliases",
         response_model=answers.Version,
-        responses=failures.documented(401, 403, 404),
+        responses=failures.documented(401, 403, 404, 413),
         tags=["catalog"],
         summary="Move an alias",
         dependencies=[Depends(_guard(token))],
