@@ -39,13 +39,16 @@ class Limited:
             return
         try:
             _check_unicode("The address", unquote_to_bytes(address))
-            body = await _read(Headers(scope=scope), receive)
-            _check_unicode("The body", body)
-            _check_escapes(body)
+            headers = Headers(scope=scope)
+            if "content-length" in headers or "transfer-encoding" in headers:
+                body = await _read(headers, receive)
+                _check_unicode("The body", body)
+                _check_escapes(body)
+                receive = _again(body, receive)
         except RegistryError as error:
             await _refuse(scope, receive, send, failures.status_of(error), error)
             return
-        await self.app(scope, _again(body, receive), send)
+        await self.app(scope, receive, send)
 
 
 async def _refuse(

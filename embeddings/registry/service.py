@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from embeddings.registry import answers, failures, formats, pages, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import Forbidden, RegistryError, Unauthorized
+from embeddings.registry.finder import Finder
 from embeddings.registry.limits import Limited
 from embeddings.registry.metrics import CONTENT_TYPE, Measured, Metrics
 from embeddings.registry.parameters import (
@@ -57,6 +59,7 @@ AS_ARROW: dict[int | str, dict[str, Any]] = {
         "content": {formats.ARROW: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+AT_ONCE = 100  # the most ids that are looked up while other requests wait
 BEARER = HTTPBearer(auto_error=False, description="The service's token; only writes need it.")
 
 
@@ -100,9 +103,10 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     app.add_middleware(Measured, metrics=metrics)
     pages.add(app, registry)
     _add_service_routes(app, registry, metrics)
-    _add_catalog_routes(app, registry)
-    _add_vector_routes(app, registry)
-    _add_search_routes(app, registry)
+    finder = Finder(registry)
+    _add_catalog_routes(app, registry, finder)
+    _add_vector_routes(app, registry, finder)
+    _add_search_routes(app, registry, finder)
     _add_writes(app, registry, token)
     return app
 
@@ -121,7 +125,7 @@ def _add_service_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> N
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:
+def _add_catalog_routes(app: FastAPI, registry: Registry, finder: Finder) -> None:
     """What is published: embeddings, versions, aliases and their history."""
 
     @app.get(
@@ -152,7 +156,7 @@ def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:
         summary="One version",
     )
     def version_detail(name: Name, version: PathReference) -> Response:
-        return JSONResponse(responses.detail(registry, registry.find(name, version)))
+        return JSONResponse(responses.detail(registry, finder.find(name, version)))
 
     @app.get(
         "/v1/embeddings/{name}/aliases",
@@ -176,8 +180,14 @@ def _add_catalog_routes(app: FastAPI, registry: Registry) -> None:
         return JSONResponse(responses.history(registry, name, alias))
 
 
-def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
+def _add_vector_routes(app: FastAPI, registry: Registry, finder: Finder) -> None:
     """Vectors as they are stored, and vectors of histories."""
+
+    async def run(read: Callable[[], Response], ids: int) -> Response:
+        """Look up few ids at once: handing the work to a thread would take longer."""
+        if finder.is_quick and ids <= AT_ONCE:
+            return read()
+        return await run_in_threadpool(read)
 
     @app.get(
         "/v1/embeddings/{name}/vectors",
@@ -186,7 +196,7 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
         tags=["vectors"],
         summary="Vectors of a few ids",
     )
-    def vectors(
+    async def vectors(
         name: Name,
         id: Keys,
         version: Reference = LATEST,
@@ -194,8 +204,12 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
         accept: Accept = "",
     ) -> Response:
         media_type = formats.chosen(accept)
-        loaded = registry.load(registry.find(name, version), space)
-        return formats.answer(responses.look_up_keys(loaded, id), media_type)
+
+        def read() -> Response:
+            loaded = registry.load(finder.find(name, version), space)
+            return formats.answer(responses.look_up_keys(loaded, id), media_type)
+
+        return await run(read, len(id))
 
     @app.post(
         "/v1/embeddings/{name}/vectors",
@@ -204,7 +218,7 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
         tags=["vectors"],
         summary="Vectors of many ids",
     )
-    def many_vectors(
+    async def many_vectors(
         name: Name,
         request: VectorsRequest,
         version: Reference = LATEST,
@@ -213,9 +227,13 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
     ) -> Response:
         """In the order of the ids. Ask for Arrow when there are many: it is much smaller."""
         media_type = formats.chosen(accept)
-        loaded = registry.load(registry.find(name, version), space)
-        found = responses.look_up(loaded, request.entity, request.ids)
-        return formats.answer(found, media_type)
+
+        def read() -> Response:
+            loaded = registry.load(finder.find(name, version), space)
+            found = responses.look_up(loaded, request.entity, request.ids)
+            return formats.answer(found, media_type)
+
+        return await run(read, len(request.ids))
 
     @app.post(
         "/v1/embeddings/{name}/fold-in",
@@ -226,11 +244,11 @@ def _add_vector_routes(app: FastAPI, registry: Registry) -> None:
     )
     def fold_in(name: Name, history: History, version: Reference = LATEST) -> Response:
         """By the formula of the nightly fold-in. Unknown producers are left out and listed."""
-        found = registry.find(name, version)
+        found = finder.find(name, version)
         return JSONResponse(responses.fold_in(registry, found, history.strengths))
 
 
-def _add_search_routes(app: FastAPI, registry: Registry) -> None:
+def _add_search_routes(app: FastAPI, registry: Registry, finder: Finder) -> None:
     """What is found by its vector."""
 
     @app.get(
@@ -244,7 +262,7 @@ def _add_search_routes(app: FastAPI, registry: Registry) -> None:
         name: Name, id: Key, k: K = 10, among: Among = None, version: Reference = LATEST
     ) -> Response:
         """By cosine and exact search, best first, without the id itself."""
-        found = registry.find(name, version)
+        found = finder.find(name, version)
         return JSONResponse(responses.neighbours(registry, found, id, k, among))
 
     @app.get(
@@ -263,7 +281,7 @@ def _add_search_routes(app: FastAPI, registry: Registry) -> None:
         version: Reference = LATEST,
     ) -> Response:
         """By the groups that the newcomer belongs to; without candidates, among all producers."""
-        found = registry.find(name, version)
+        found = finder.find(name, version)
         scored = responses.lookalike(registry, found, group, candidate or [], k, by)
         return JSONResponse(scored)
 
