@@ -26,8 +26,8 @@ import numpy as np
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry import files
+from embeddings.registry.arrow import ARROW
 from embeddings.registry.client import Registry, Vectors
-from embeddings.registry.formats import ARROW
 from perf import http_load
 from perf.report import Figure, arguments, finish
 from perf.timing import seconds, timed

@@ -1,7 +1,8 @@
 """The registry: every published version of every embedding, its contents and its lineage.
 
 Python code uses `Registry`; `service` offers the same over HTTP with pages for people, `commands`
-on the command line; `responses` holds the JSON that both of these return. Underneath:
+on the command line; `responses` holds the JSON that both of these return. `RemoteRegistry` has the
+reading verbs of `Registry` for a process that can reach the service but not the files. Underneath:
 
     loaded               an open version, and the questions it answers
     files, shards        the immutable arrays of a version; `checks` validates them
@@ -20,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embeddings.registry.client import Registry, Vectors, Version
+    from embeddings.registry.remote import RemoteRegistry
 
-__all__ = ["Registry", "Vectors", "Version"]
+__all__ = ["Registry", "RemoteRegistry", "Vectors", "Version"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the client on first use: importing a submodule should not import the catalog too."""
+    if name == "RemoteRegistry":
+        return importlib.import_module("embeddings.registry.remote").RemoteRegistry
     if name in __all__:
         return getattr(importlib.import_module("embeddings.registry.client"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,6 +56,10 @@ class TooLarge(RegistryError):
     """A request over HTTP that is larger than the service reads; names the limit."""
 
 
+class ServiceError(RegistryError):
+    """A registry's service that cannot be reached, or that answers as none would."""
+
+
 class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 

@@ -1,23 +1,17 @@
-"""How vectors are answered: JSON for people, or an Arrow stream for programs that read many.
-
-The stream has one batch with the columns of `schema`, whose metadata names the version, the space
-and the length of the vectors. Python reads it with `pyarrow.ipc.open_stream(body).read_all()`.
-"""
+"""How vectors are answered: JSON for people, or an Arrow stream for programs that read many."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 
-import pyarrow as pa
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from embeddings.registry.arrow import ARROW, arrow_stream
 from embeddings.registry.errors import NotAcceptable
 from embeddings.registry.responses import Found, records, source
-from embeddings.registry.versions import Version
 
 JSON = "application/json"
-ARROW = "application/vnd.apache.arrow.stream"
 OFFERED = (JSON, ARROW)  # the first one is the default
 VARY = {"Vary": "Accept"}
 BLOCK = 1000  # rows that are JSON text at a time: 100,000 of them would be hundreds of megabytes
@@ -91,32 +85,3 @@ def _json_blocks(found: Found) -> Iterator[bytes]:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def arrow_stream(found: Found) -> bytes:
-    """The vectors as an Arrow IPC stream."""
-    dim = found.vectors.shape[1]
-    columns = [
-        pa.array(found.entities).dictionary_encode(),
-        pa.array(found.ids, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pa.array(found.vectors.ravel()), dim),
-        pa.array(found.counts),
-        pa.array(found.folded),
-    ]
-    batch = pa.record_batch(columns, schema=schema(found.version))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    return sink.getvalue().to_pybytes()
-
-
-def schema(version: Version) -> pa.Schema:
-    """The columns, which mean what they mean in `answers.VectorRecord`, and the metadata."""
-    fields = [
-        ("entity", pa.dictionary(pa.int32(), pa.string())),
-        ("id", pa.string()),
-        ("vector", pa.list_(pa.float32(), version.dim)),
-        ("count", pa.int32()),
-        ("folded", pa.bool_()),
-    ]
-    return pa.schema(fields, metadata={**source(version), "dim": str(version.dim)})

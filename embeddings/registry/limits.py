@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embeddings.registry import failures
+from embeddings.registry.arrow import MAX_BULK_IDS
 from embeddings.registry.errors import BadRequest, RegistryError, TooLarge
-from embeddings.registry.parameters import MAX_BULK_IDS
 
 MAX_BODY_BYTES = 16 << 20  # room for MAX_BULK_IDS ids of 160 bytes
 # Path and query. From 64 KiB on, uvicorn refuses an address itself, without saying why.

@@ -8,10 +8,10 @@ from fastapi import Header, Path, Query
 from pydantic import BaseModel, Field
 
 from embeddings.registry.aliases import REASON_LENGTH
+from embeddings.registry.arrow import MAX_BULK_IDS
 
 # Limits of one request, whose vectors are in memory at once.
 MAX_IDS = 1000  # in an address; a body may list MAX_BULK_IDS
-MAX_BULK_IDS = 100_000
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100  # the work per producer is proportional to it
 MAX_STRENGTHS = 10_000

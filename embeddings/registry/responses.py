@@ -54,7 +54,7 @@ def describe(version: Version, aliases: Mapping[str, Version], is_current: bool)
         "entities": version.entities,
         "lineage": version.lineage,
         "digest": version.digest,
-        "published_at": version.published_at.isoformat(timespec="seconds"),
+        "published_at": version.published_at.isoformat(),
     }
 
 
@@ -78,7 +78,7 @@ def history(registry: Registry, name: str, alias: str | None = None) -> list[dic
     """The moves of one alias, or of all aliases of an embedding, newest first."""
     moves = []
     for move in registry.history(name, alias):
-        moves.append({**vars(move), "moved_at": move.moved_at.isoformat(timespec="seconds")})
+        moves.append({**vars(move), "moved_at": move.moved_at.isoformat()})
     return moves
 
 

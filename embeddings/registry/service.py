@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from embeddings.registry import answers, failures, formats, pages, responses
+from embeddings.registry.arrow import ARROW
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import Forbidden, RegistryError, Unauthorized
 from embeddings.registry.finder import Finder
@@ -56,7 +57,7 @@ TAGS = [
 AS_ARROW: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The vectors, as JSON or by `Accept` as an Arrow stream.",
-        "content": {formats.ARROW: {"schema": {"type": "string", "format": "binary"}}},
+        "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 AT_ONCE = 100  # the most ids that are looked up while other requests wait

@@ -130,6 +130,15 @@ def test_the_python_examples_print_what_they_show(small_registry):
     assert (failed, tried > 10) == (0, True), "".join(report)
 
 
+def test_the_python_example_over_http_runs(address, capsys):
+    (example,) = [text for kind, text in blocks("reference/python.md") if kind == "python"]
+    exec(example.replace("http://127.0.0.1:8090", address), {})
+    printed = capsys.readouterr().out
+    assert "author/2022-04-25.r1 [[1. " in printed
+    assert "\n[2. 0.]\n" in printed
+    assert "Neighbour(id='folk'" in printed
+
+
 def test_the_python_example_of_the_readme_runs(small_registry):
     """With producers of the small registry in place of the bundled log's."""
     readme = (DOCS.parent / "README.md").read_text()

@@ -9,9 +9,9 @@ import pytest
 from registry_parts import DAY, SPACE, parts, publish
 
 from embeddings.registry import formats
+from embeddings.registry.arrow import ARROW, MAX_BULK_IDS
 from embeddings.registry.errors import NotAcceptable
-from embeddings.registry.formats import ARROW, JSON
-from embeddings.registry.parameters import MAX_BULK_IDS
+from embeddings.registry.formats import JSON
 
 VECTORS = "/v1/embeddings/author/vectors"
 
