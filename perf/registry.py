@@ -1,7 +1,7 @@
 """make bench-registry: reads, in process and over HTTP, of 1,000,000 vectors of 128 numbers.
 
-Ids are drawn at random. In process, the peer is a table in SQLite with the vectors as blobs, read
-in turn with the registry, and both return an array in the order of the ids. Over HTTP, the service
+Ids are drawn at random. In process, the peer is a table in SQLite with the vectors as blobs; both
+are read in turn, a round each, and return an array in the order of the ids. Over HTTP, the service
 is a uvicorn process of its own as the process file starts it, with one worker; this process is the
 client, with connections that are kept. SIZE=0.1 takes a tenth of the vectors.
 """
@@ -35,7 +35,7 @@ from perf.timing import seconds, timed
 K = 128
 N = 1_000_000
 DAY = date(2024, 1, 1)
-CALLS = {1: 2000, 100: 500, 1000: 200}  # ids in a call -> calls
+CALLS = {1: 500, 100: 200, 1000: 50}  # ids in a call -> calls in a round
 PATH = "/v1/embeddings/{name}/vectors"
 CONNECTIONS = 8
 REQUESTS = 50_000  # during which memory must not grow
@@ -51,16 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Registry(*registry_in(folder)) as registry:
         figures = []
         for kind, of_kind in ids.items():
-            vectors = drawn(of_kind, rng)
-            publish_s = seconds(lambda kind=kind, vectors=vectors: publish(registry, kind, vectors))
-            peer = Table(Path(folder) / f"{kind}.db")
-            peer_s = seconds(lambda peer=peer, vectors=vectors: peer.write(vectors))
-            size = f"{n:,} x {K}, {kind}"
-            figures.append(
-                Figure(f"publish {size}", publish_s, "s", "SQLite, not synced", peer_s, bar=10)
-            )
-            figures += in_process(registry, kind, of_kind, peer, rng)
-            del vectors
+            figures += written_and_read(registry, kind, of_kind, rng)
         figures.append(text_ratio(figures))
         figures.append(Figure("open a version", opening_ms(registry), "ms", bar=50))
         with service(registry.root) as (port, process):
@@ -129,6 +120,21 @@ class Table:
         return np.frombuffer(joined, np.float32).reshape(len(ids), K)
 
 
+def written_and_read(
+    registry: Registry, kind: str, ids: np.ndarray, rng: np.random.Generator
+) -> list[Figure]:
+    """Publish vectors of these ids, and look them up."""
+    vectors = drawn(ids, rng)
+    peer = Table(registry.root / f"{kind}.db")
+    ours = seconds(lambda: publish(registry, kind, vectors))
+    theirs = seconds(lambda: peer.write(vectors))
+    label = f"publish {len(ids):,} x {K}, {kind}"
+    return [
+        Figure(label, ours, "s", "SQLite, not synced", theirs, bar=10),
+        *in_process(registry, kind, ids, peer, rng),
+    ]
+
+
 def in_process(
     registry: Registry, name: str, ids: np.ndarray, peer: Table, rng: np.random.Generator
 ) -> list[Figure]:
@@ -138,22 +144,38 @@ def in_process(
     figures = []
     for size, calls in CALLS.items():
         ours, theirs = [], []
-        for _ in range(calls):
-            wanted = [id_.decode() for id_ in rng.choice(ids, size).tolist()]
-            took, found = timed(lambda wanted=wanted: loaded.get("consumer", wanted).vectors)
+        for _ in range(ROUNDS):
+            wanted = [drawn_ids(ids, size, rng) for _ in range(calls)]
+            took, found = taken(lambda some: loaded.get("consumer", some).vectors, wanted)
             ours.append(took)
-            took, expected = timed(lambda wanted=wanted: peer.read(wanted))
+            took, expected = taken(peer.read, wanted)
             theirs.append(took)
             assert np.array_equal(found, expected)
         for percent, bar in zip((50, 99), bars.get(size, (None, None)), strict=True):
             label = f"in process, {size:,} of {name}, p{percent}"
-            value, peers = (percentile_ms(times, percent) for times in (ours, theirs))
+            value, peers = (of_rounds(rounds, percent) for rounds in (ours, theirs))
             figures.append(Figure(label, value, "ms", "SQLite", peers, bar=bar))
     return figures
 
 
-def percentile_ms(times_s: list[float] | np.ndarray, percent: int) -> float:
-    return 1000 * float(np.percentile(times_s, percent))
+def drawn_ids(ids: np.ndarray, n: int, rng: np.random.Generator) -> list[str]:
+    return [id_.decode() for id_ in rng.choice(ids, n).tolist()]
+
+
+def taken(read: Read, calls: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """The seconds of each call, (n,), and what the last one found."""
+    times = np.empty(len(calls))
+    for number, ids in enumerate(calls):
+        times[number], found = timed(lambda ids=ids: read(ids))
+    return times, found
+
+
+def of_rounds(rounds: list[np.ndarray], percent: int) -> float:
+    """The median over the rounds of a percentile, in ms: other work on the machine comes and goes.
+
+    rounds: the seconds of each call, per round.
+    """
+    return 1000 * median(float(np.percentile(times, percent)) for times in rounds)
 
 
 def text_ratio(figures: list[Figure]) -> Figure:
@@ -213,11 +235,11 @@ def over_http(port: int, pid: int, ids: np.ndarray, rng: np.random.Generator) ->
         return http_load.get(f"{path}?id=consumer:{rng.choice(ids).decode()}")
 
     def thousand() -> bytes:
-        wanted = [id_.decode() for id_ in rng.choice(ids, 1000).tolist()]
-        body = json.dumps({"entity": "consumer", "ids": wanted}).encode()
+        body = json.dumps({"entity": "consumer", "ids": drawn_ids(ids, 1000, rng)}).encode()
         return http_load.post(path, body, ARROW)
 
-    http_load.latencies(port, one, 500)  # until caches are filled
+    http_load.latencies(port, one, 500)  # until caches are filled and buffers have their size
+    http_load.latencies(port, thousand, 200)
     before = anonymous_mib(pid)
     ones, thousands, rates = [], [], []
     for _ in range(ROUNDS):
@@ -226,18 +248,16 @@ def over_http(port: int, pid: int, ids: np.ndarray, rng: np.random.Generator) ->
         rates.append(http_load.throughput(port, one, REQUESTS // ROUNDS, CONNECTIONS))
     growth = anonymous_mib(pid) - before
     rate = f"HTTP, one id, {CONNECTIONS} connections, one worker"
+    figures = []
+    for label, rounds, bar in (("one id as JSON", ones, 3), ("1,000 ids as Arrow", thousands, 10)):
+        p50, p99 = (of_rounds(rounds, percent) for percent in (50, 99))
+        figures.append(Figure(f"HTTP, {label}, p50", p50, "ms"))
+        figures.append(Figure(f"HTTP, {label}, p99", p99, "ms", bar=bar))
     return [
-        *of_rounds("HTTP, one id as JSON", ones, bar=3),
-        *of_rounds("HTTP, 1,000 ids as Arrow", thousands, bar=10),
+        *figures,
         Figure(rate, median(rates), "requests/s", bar=1500, at_most=False),
         Figure(f"growth of memory in {REQUESTS:,} requests", growth, "MiB", bar=2),
     ]
-
-
-def of_rounds(label: str, rounds: list[np.ndarray], bar: float) -> list[Figure]:
-    """The median over the rounds of their p50 and p99: other work on the machine comes and goes."""
-    p50, p99 = (median(percentile_ms(taken, percent) for taken in rounds) for percent in (50, 99))
-    return [Figure(f"{label}, p50", p50, "ms"), Figure(f"{label}, p99", p99, "ms", bar=bar)]
 
 
 def anonymous_mib(pid: int) -> float:
