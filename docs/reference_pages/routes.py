@@ -41,16 +41,17 @@ def render(schema: dict, method: str, path: str, operation: dict) -> list[str]:
         lines += ["| " + " | ".join(row) + " |" for row in rows]
     else:
         lines.append("No parameters.")
-    return [*lines, "", f"Answers {answers(operation)}.", ""]
+    return [*lines, "", answers(operation), ""]
 
 
 def answers(operation: dict) -> str:
-    """The statuses of a route with the types of their answers, as in OpenAPI's schemas."""
-    named = []
-    for status, response in operation["responses"].items():
-        kinds = [type_of(content["schema"]) for content in response["content"].values()]
-        named.append(f"{status}: {kinds[0]}" if status == "200" else status)
-    return ", ".join(named)
+    """What a route answers, as OpenAPI's schemas are named, and its error statuses."""
+    responses = operation["responses"]
+    form = next(iter(responses["200"]["content"].values()))["schema"]
+    is_list = form.get("type") == "array"
+    kind = f"a list of {type_of(form['items'])}" if is_list else type_of(form)
+    errors = ", ".join(sorted(set(responses) - {"200"}))
+    return f"Answers {kind}. Errors: {errors}."
 
 
 def parameter_row(parameter: dict) -> tuple[str, ...]:

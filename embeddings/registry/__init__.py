@@ -10,6 +10,14 @@ reading verbs of `Registry` for a process that can reach the service but not the
     catalog, versions    which versions exist, and which of them are current
     aliases              which versions the aliases point at, and pointed at before
 
+Of the service:
+
+    parameters, answers  what requests may contain, and the types of what is answered
+    formats, arrow       vectors as JSON or as an Arrow stream
+    finder               which version a reference means, remembered until the catalog changes
+    limits, failures     what is refused before any route sees it, and how errors are answered
+    metrics, pages       for those who operate it, and for people
+
 Nothing here imports Spark, torch, Airflow, MLflow, `jobs` or `models`, so any service can use it.
 numba is imported only when a version's fold-in is used.
 """

@@ -7,6 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
@@ -160,6 +162,40 @@ def test_latest_cannot_be_moved_over_http(client):
     refused = client.post("/v1/embeddings/author/aliases", json=request, headers=headers)
     assert refused.status_code == 422
     assert "only publishing moves" in refused.json()["detail"]
+
+
+def test_an_answer_is_whole_while_an_alias_moves(service, plain):
+    """The vectors of an answer are those of the version that it names, whatever moves meanwhile."""
+    versions = [publish(plain, seed=seed) for seed in (0, 9)]
+    expected = {}
+    for version in versions:
+        stored = plain.load(version).entities
+        expected[version.id] = [
+            stored[kind].vectors[1].tolist() for kind in ("consumer", "producer")
+        ]
+    plain.set_alias("author", "champion", versions[0])
+    finished = threading.Event()
+    params = {"id": ["consumer:c1", "producer:p1"], "version": "champion"}
+    seen: list[set[str]] = []
+
+    def read() -> None:
+        ids = set()
+        with httpx.Client(base_url=service) as reader:
+            while not finished.is_set():
+                answer = reader.get("/v1/embeddings/author/vectors", params=params).json()
+                vectors = [record["vector"] for record in answer["vectors"]]
+                assert vectors == expected[answer["version"]]
+                ids.add(answer["version"])
+        seen.append(ids)
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        for turn in range(60):
+            plain.set_alias("author", "champion", versions[turn % 2])
+        finished.set()
+        for reader in readers:
+            reader.result()
+    assert set.union(*seen) == set(expected)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
