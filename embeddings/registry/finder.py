@@ -35,21 +35,28 @@ class Finder:
 
     def find(self, name: str, reference: str = LATEST) -> Version:
         """See `Registry.find`."""
-        if self._watch is None:
-            return self.registry.find(name, reference)
         with self._lock:
             # Read before the version is: a change between the two only means one more question.
-            state = self._watch.execute("PRAGMA data_version").fetchone()[0]
-            if state != self._state:
+            state = self._current_state()
+            if state is None or state != self._state:
                 self._found.clear()
                 self._state = state
             found = self._found.get((name, reference))
         if found is None:
             found = self.registry.find(name, reference)
             with self._lock:
-                if state == self._state:
+                if state is not None and state == self._state:
                     self._found[name, reference] = found
         return found
+
+    def _current_state(self) -> int | None:
+        """A number that changes with every commit; None where there is none to ask for."""
+        if self._watch is None:
+            return None
+        try:
+            return self._watch.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            return None  # the catalog itself says what is wrong with it
 
 
 def _watch(registry: Registry) -> sqlite3.Connection | None:

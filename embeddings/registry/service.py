@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from embeddings.registry import answers, failures, formats, pages, responses
@@ -48,6 +49,7 @@ from embeddings.registry.parameters import (
 )
 from embeddings.registry.versions import LATEST
 
+EMBEDDINGS = "/v1/embeddings"
 TAGS = [
     {"name": "catalog", "description": "What is published, and where the aliases point."},
     {"name": "vectors", "description": "What is computed from the vectors of one version."},
@@ -86,7 +88,8 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
 
     token: the bearer token of writes; if empty, every write is refused.
 
-    Routes return a Response, else FastAPI would validate every number of an answer.
+    Routes return a Response, else FastAPI would validate every number of an answer. Their names
+    are their summaries in OpenAPI.
     """
     registry = Registry(root, url)
     # No interactive API docs: their pages load scripts from another host.
@@ -103,101 +106,100 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     app.add_middleware(Limited)
     app.add_middleware(Measured, metrics=metrics)
     pages.add(app, registry)
-    _add_service_routes(app, registry, metrics)
     finder = Finder(registry)
-    _add_catalog_routes(app, registry, finder)
-    _add_vector_routes(app, registry, finder)
-    _add_search_routes(app, registry, finder)
-    _add_writes(app, registry, token)
+    for router in (
+        _operated(registry, metrics),
+        _catalog(registry, finder),
+        _writes(registry, token),
+        _vectors(registry, finder),
+        _computed(registry, finder),
+    ):
+        _summarise(router)
+        app.include_router(router)
     return app
 
 
-def _add_service_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
-    """For those who operate the service."""
+def _summarise(router: APIRouter) -> None:
+    """Give each route a summary in OpenAPI: its name as a sentence, 'All versions'."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            route.summary = route.name.replace("_", " ").capitalize()
 
-    @app.get("/healthz", response_model=answers.Health, tags=["service"], summary="Health check")
-    def healthz() -> Response:
+
+def _operated(registry: Registry, metrics: Metrics) -> APIRouter:
+    """Routes for those who operate the service."""
+    router = APIRouter(tags=["service"])
+
+    @router.get("/healthz", response_model=answers.Health)
+    def health_check() -> Response:
         """Answers 503 with the reason while the catalog cannot be read."""
         return JSONResponse({"status": "ok", "embeddings": len(registry.names())})
 
-    @app.get("/metrics", response_class=PlainTextResponse, tags=["service"], summary="Metrics")
-    def metrics_text() -> Response:
+    @router.get("/metrics", response_class=PlainTextResponse)
+    def all_metrics() -> Response:
         """In Prometheus's text format: requests by route, method and status, and their seconds."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
+    return router
 
-def _add_catalog_routes(app: FastAPI, registry: Registry, finder: Finder) -> None:
-    """What is published: embeddings, versions, aliases and their history."""
 
-    @app.get(
-        "/v1/embeddings",
-        response_model=list[answers.Embedding],
-        tags=["catalog"],
-        summary="All embeddings",
-    )
-    def names() -> Response:
+def _catalog(registry: Registry, finder: Finder) -> APIRouter:
+    """Routes for what is published: embeddings, versions, aliases and their history."""
+    router = APIRouter(prefix=EMBEDDINGS, tags=["catalog"])
+    unknown = failures.documented(404)
+
+    @router.get("", response_model=list[answers.Embedding])
+    def all_embeddings() -> Response:
         return JSONResponse(responses.overview(registry))
 
-    @app.get(
-        "/v1/embeddings/{name}/versions",
-        response_model=list[answers.Version],
-        responses=failures.documented(404),
-        tags=["catalog"],
-        summary="All versions of an embedding",
-    )
-    def versions(name: Name) -> Response:
+    @router.get("/{name}/versions", response_model=list[answers.Version], responses=unknown)
+    def all_versions(name: Name) -> Response:
         """Oldest day first. Of a day with several revisions, the current one is last."""
         return JSONResponse(responses.versions(registry, name))
 
-    @app.get(
-        "/v1/embeddings/{name}/versions/{version}",
-        response_model=answers.Version,
-        responses=failures.documented(404),
-        tags=["catalog"],
-        summary="One version",
-    )
-    def version_detail(name: Name, version: PathReference) -> Response:
+    @router.get("/{name}/versions/{version}", response_model=answers.Version, responses=unknown)
+    def one_version(name: Name, version: PathReference) -> Response:
+        """With its lineage."""
         return JSONResponse(responses.detail(registry, finder.find(name, version)))
 
-    @app.get(
-        "/v1/embeddings/{name}/aliases",
-        response_model=dict[str, str],
-        responses=failures.documented(404),
-        tags=["catalog"],
-        summary="Where the aliases point",
-    )
-    def aliases(name: Name) -> Response:
+    @router.get("/{name}/aliases", response_model=dict[str, str], responses=unknown)
+    def all_aliases(name: Name) -> Response:
+        """Alias -> the version that it points at."""
         return JSONResponse(responses.aliases(registry, name))
 
-    @app.get(
-        "/v1/embeddings/{name}/history",
-        response_model=list[answers.Move],
-        responses=failures.documented(404),
-        tags=["catalog"],
-        summary="Where the aliases pointed before",
-    )
-    def history(name: Name, alias: Alias = None) -> Response:
+    @router.get("/{name}/history", response_model=list[answers.Move], responses=unknown)
+    def history_of_aliases(name: Name, alias: Alias = None) -> Response:
         """Newest move first."""
         return JSONResponse(responses.history(registry, name, alias))
 
+    return router
 
-def _add_vector_routes(app: FastAPI, registry: Registry, finder: Finder) -> None:
-    """Vectors as they are stored, and vectors of histories."""
 
-    async def run(read: Callable[[], Response], ids: int) -> Response:
-        """Look up few ids at once: handing the work to a thread would take longer."""
-        if finder.is_quick and ids <= AT_ONCE:
-            return read()
-        return await run_in_threadpool(read)
+def _writes(registry: Registry, token: str) -> APIRouter:
+    """The one route that changes something."""
+    refused = failures.documented(401, 403, 404, 413)
+    router = APIRouter(prefix=EMBEDDINGS, tags=["catalog"], dependencies=[Depends(_guard(token))])
 
-    @app.get(
-        "/v1/embeddings/{name}/vectors",
-        response_model=answers.Vectors,
-        responses=AS_ARROW | failures.documented(404, 406, 409),
-        tags=["vectors"],
-        summary="Vectors of a few ids",
-    )
-    async def vectors(
+    @router.post("/{name}/aliases", response_model=answers.Version, responses=refused)
+    def move_an_alias(name: Name, request: AliasRequest) -> Response:
+        """The only write: it needs the token. Answers the version that the alias points at."""
+        version = registry.find(name, request.version)
+        moved = registry.set_alias(
+            name, request.alias, version, request.only_forward, request.reason
+        )
+        return JSONResponse(responses.detail(registry, moved))
+
+    return router
+
+
+def _vectors(registry: Registry, finder: Finder) -> APIRouter:
+    """Routes for vectors as they are stored."""
+    router = APIRouter(prefix=EMBEDDINGS, tags=["vectors"])
+    described = AS_ARROW | failures.documented(404, 406, 409)
+    too_large = failures.documented(413)
+
+    @router.get("/{name}/vectors", response_model=answers.Vectors, responses=described)
+    async def vectors_of_a_few_ids(
         name: Name,
         id: Keys,
         version: Reference = LATEST,
@@ -210,16 +212,10 @@ def _add_vector_routes(app: FastAPI, registry: Registry, finder: Finder) -> None
             loaded = registry.load(finder.find(name, version), space)
             return formats.answer(responses.look_up_keys(loaded, id), media_type)
 
-        return await run(read, len(id))
+        return await _run(read, at_once=finder.is_quick and len(id) <= AT_ONCE)
 
-    @app.post(
-        "/v1/embeddings/{name}/vectors",
-        response_model=answers.Vectors,
-        responses=AS_ARROW | failures.documented(404, 406, 409, 413),
-        tags=["vectors"],
-        summary="Vectors of many ids",
-    )
-    async def many_vectors(
+    @router.post("/{name}/vectors", response_model=answers.Vectors, responses=described | too_large)
+    async def vectors_of_many_ids(
         name: Name,
         request: VectorsRequest,
         version: Reference = LATEST,
@@ -234,46 +230,40 @@ def _add_vector_routes(app: FastAPI, registry: Registry, finder: Finder) -> None
             found = responses.look_up(loaded, request.entity, request.ids)
             return formats.answer(found, media_type)
 
-        return await run(read, len(request.ids))
+        return await _run(read, at_once=finder.is_quick and len(request.ids) <= AT_ONCE)
 
-    @app.post(
-        "/v1/embeddings/{name}/fold-in",
-        response_model=answers.FoldedVector,
-        responses=failures.documented(404, 413),
-        tags=["vectors"],
-        summary="A vector for a history",
-    )
-    def fold_in(name: Name, history: History, version: Reference = LATEST) -> Response:
+    return router
+
+
+async def _run(read: Callable[[], Response], at_once: bool) -> Response:
+    """The answer, read now or in a thread. To hand over little work takes longer than to do it."""
+    return read() if at_once else await run_in_threadpool(read)
+
+
+def _computed(registry: Registry, finder: Finder) -> APIRouter:
+    """Routes for what is computed from the vectors of one version."""
+    router = APIRouter(prefix=EMBEDDINGS, tags=["vectors"])
+    unknown = failures.documented(404)
+    refused = failures.documented(404, 413)
+
+    @router.post("/{name}/fold-in", response_model=answers.FoldedVector, responses=refused)
+    def a_vector_for_a_history(
+        name: Name, history: History, version: Reference = LATEST
+    ) -> Response:
         """By the formula of the nightly fold-in. Unknown producers are left out and listed."""
         found = finder.find(name, version)
         return JSONResponse(responses.fold_in(registry, found, history.strengths))
 
-
-def _add_search_routes(app: FastAPI, registry: Registry, finder: Finder) -> None:
-    """What is found by its vector."""
-
-    @app.get(
-        "/v1/embeddings/{name}/neighbours",
-        response_model=answers.Neighbours,
-        responses=failures.documented(404),
-        tags=["vectors"],
-        summary="The nearest vectors",
-    )
-    def neighbours(
+    @router.get("/{name}/neighbours", response_model=answers.Neighbours, responses=unknown)
+    def the_nearest_vectors(
         name: Name, id: Key, k: K = 10, among: Among = None, version: Reference = LATEST
     ) -> Response:
         """By cosine and exact search, best first, without the id itself."""
         found = finder.find(name, version)
         return JSONResponse(responses.neighbours(registry, found, id, k, among))
 
-    @app.get(
-        "/v1/embeddings/{name}/lookalike",
-        response_model=answers.Lookalikes,
-        responses=failures.documented(404),
-        tags=["vectors"],
-        summary="Producers for a newcomer",
-    )
-    def lookalike(
+    @router.get("/{name}/lookalike", response_model=answers.Lookalikes, responses=unknown)
+    def producers_for_a_newcomer(
         name: Name,
         group: Groups,
         candidate: Producers = None,
@@ -286,23 +276,7 @@ def _add_search_routes(app: FastAPI, registry: Registry, finder: Finder) -> None
         scored = responses.lookalike(registry, found, group, candidate or [], k, by)
         return JSONResponse(scored)
 
-
-def _add_writes(app: FastAPI, registry: Registry, token: str) -> None:
-    @app.post(
-        "/v1/embeddings/{name}/aliases",
-        response_model=answers.Version,
-        responses=failures.documented(401, 403, 404, 413),
-        tags=["catalog"],
-        summary="Move an alias",
-        dependencies=[Depends(_guard(token))],
-    )
-    def set_alias(name: Name, request: AliasRequest) -> Response:
-        """The only write: it needs the token. Answers the version that the alias points at."""
-        version = registry.find(name, request.version)
-        moved = registry.set_alias(
-            name, request.alias, version, request.only_forward, request.reason
-        )
-        return JSONResponse(responses.detail(registry, moved))
+    return router
 
 
 def _guard(token: str) -> Callable[..., None]:

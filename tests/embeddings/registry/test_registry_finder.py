@@ -88,6 +88,16 @@ def test_the_catalog_is_not_asked_again_while_nothing_changes(plain):
     assert asked != []
 
 
+def test_a_watch_that_fails_is_not_trusted(plain):
+    versions = [publish(plain, day) for day in DAYS]
+    plain.set_alias("author", "champion", versions[0])
+    finder = Finder(plain)
+    assert finder.find("author", "champion") == versions[0]
+    finder._watch.close()
+    plain.set_alias("author", "champion", versions[1])
+    assert finder.find("author", "champion") == versions[1]
+
+
 def test_a_writer_finds_what_it_wrote_while_others_read(plain):
     versions = [publish(plain, day) for day in DAYS]
     finder = Finder(plain)
