@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from embeddings.benchmarks.results import Result
 from embeddings.registry.client import Registry, Version, parse_key
 from embeddings.registry.comparison import Comparison
-from embeddings.registry.loaded import GROUP
+from embeddings.registry.errors import BadRequest
+from embeddings.registry.loaded import GROUP, Loaded
 from embeddings.registry.versions import EMBEDDING, LATEST
 
 
@@ -52,7 +56,7 @@ def describe(version: Version, aliases: Mapping[str, Version], is_current: bool)
         "entities": version.entities,
         "lineage": version.lineage,
         "digest": version.digest,
-        "published_at": version.published_at.isoformat(timespec="seconds"),
+        "published_at": version.published_at.isoformat(),
     }
 
 
@@ -67,58 +71,90 @@ def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
     return described
 
 
+def aliases(registry: Registry, name: str) -> dict[str, str]:
+    """Alias -> the id of the version that it points at."""
+    return {alias: version.id for alias, version in registry.aliases(name).items()}
+
+
 def history(registry: Registry, name: str, alias: str | None = None) -> list[dict[str, Any]]:
     """The moves of one alias, or of all aliases of an embedding, newest first."""
     moves = []
     for move in registry.history(name, alias):
-        moves.append({**vars(move), "moved_at": move.moved_at.isoformat(timespec="seconds")})
+        moves.append({**vars(move), "moved_at": move.moved_at.isoformat()})
     return moves
+
+
+@dataclass(frozen=True)
+class Found:
+    """Vectors of ids of any entities, in the order in which they were requested.
+
+    entities, ids: n texts. vectors: (n, k) float32. counts: (n,) int32. folded: (n,) bool.
+    """
+
+    version: Version
+    entities: list[str]
+    ids: list[str]
+    vectors: np.ndarray
+    counts: np.ndarray
+    folded: np.ndarray
 
 
 def vectors(registry: Registry, version: Version, keys: Sequence[str]) -> dict[str, Any]:
     """The vectors of these 'entity:id' keys, in their order."""
-    parsed = [parse_key(key, list(version.entities)) for key in keys]
+    found = look_up_keys(registry.load(version), keys)
+    return {**source(version), "vectors": records(found)}
+
+
+def look_up(loaded: Loaded, entity: str, ids: Sequence[str]) -> Found:
+    """The vectors of these ids of one entity. Raises NotFound."""
+    one = loaded.get(entity, ids)
+    columns = (one.vectors, one.counts, one.folded)
+    return Found(loaded.version, [entity] * len(one.ids), one.ids, *columns)
+
+
+def look_up_keys(loaded: Loaded, keys: Sequence[str]) -> Found:
+    """The vectors of these 'entity:id' keys. Raises BadRequest, NotFound."""
+    parsed = [parse_key(key, list(loaded.version.entities)) for key in keys]
     # One lookup per entity, not per id: each lookup has a fixed cost.
-    ids_by_entity: dict[str, list[str]] = {}
-    for entity, id_ in parsed:
-        ids_by_entity.setdefault(entity, []).append(id_)
-    records: dict[tuple[str, str], dict[str, Any]] = {}
-    for entity, ids in ids_by_entity.items():
-        for record in _records(registry, version, entity, ids):
-            records[entity, record["id"]] = record
-    return {**_source(version), "vectors": [records[key] for key in parsed]}
+    places: dict[str, list[int]] = {}
+    for place, (entity, _) in enumerate(parsed):
+        places.setdefault(entity, []).append(place)
+    if len(places) == 1:
+        return look_up(loaded, parsed[0][0], [id_ for _, id_ in parsed])
+    n = len(parsed)
+    rows = np.empty((n, loaded.version.dim), np.float32)
+    counts = np.empty(n, np.int32)
+    folded = np.empty(n, np.bool_)
+    for entity, at in places.items():
+        one = loaded.get(entity, [parsed[place][1] for place in at])
+        rows[at], counts[at], folded[at] = one.vectors, one.counts, one.folded
+    entities = [entity for entity, _ in parsed]
+    return Found(loaded.version, entities, [id_ for _, id_ in parsed], rows, counts, folded)
 
 
-def _records(
-    registry: Registry, version: Version, entity: str, ids: list[str]
-) -> list[dict[str, Any]]:
-    """One record per id, in the order of the ids."""
-    # By day and revision, because an alias could move between two lookups for one response.
-    found = registry.get(version.name, entity, ids, version.day, version.revision)
+def records(found: Found, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+    """One record per vector, of all or of some rows."""
+    rows = slice(start, stop)
     columns = zip(
-        ids, found.counts.tolist(), found.folded.tolist(), found.vectors.tolist(), strict=True
+        found.entities[rows],
+        found.ids[rows],
+        found.counts[rows].tolist(),
+        found.folded[rows].tolist(),
+        found.vectors[rows].tolist(),
+        strict=True,
     )
-    records = []
-    for id_, count, folded, vector in columns:
-        record = {
-            "entity": entity,
-            "id": id_,
-            "count": count,
-            "folded": folded,
-            "vector": vector,
-        }
-        records.append(record)
-    return records
+    fields = ("entity", "id", "count", "folded", "vector")
+    return [dict(zip(fields, values, strict=True)) for values in columns]
 
 
 def neighbours(
     registry: Registry, version: Version, key: str, k: int, among: str | None
 ) -> dict[str, Any]:
     """The nearest vectors of one 'entity:id'."""
-    found = registry.neighbours(version.name, key, k, version.day, among, version.revision)
+    found = registry.load(version).neighbours(key, k, among)
     entity, _ = parse_key(key, list(version.entities))
     return {
-        **_source(version),
+        **source(version),
         "of": key,
         "among": among or entity,
         "neighbours": [vars(neighbour) for neighbour in found],
@@ -127,9 +163,14 @@ def neighbours(
 
 def fold_in(registry: Registry, version: Version, strengths: Mapping[str, float]) -> dict[str, Any]:
     """The vector of a history, and the producers of the history that are unknown."""
-    folded = registry.fold_in(version.name, strengths, version.day, version.revision)
+    folded = registry.load(version).fold(strengths)
+    if not np.isfinite(folded.vector).all():
+        raise BadRequest(
+            f"The strengths are so large that the vector is not finite; the largest is "
+            f"{max(strengths.values()):g}."
+        )
     return {
-        **_source(version),
+        **source(version),
         "known": folded.known,
         "unknown": folded.unknown,
         "vector": folded.vector.tolist(),
@@ -149,13 +190,13 @@ def lookalike(
     scored = loaded.lookalike(groups, candidates, k, by)
     counts = loaded.get(GROUP, groups).counts.tolist()
     return {
-        **_source(version),
+        **source(version),
         "groups": dict(zip(groups, counts, strict=True)),
         "producers": [vars(producer) for producer in scored],
     }
 
 
-def _source(version: Version) -> dict[str, str]:
+def source(version: Version) -> dict[str, str]:
     """The version and space of a response: clients must never mix vectors of two spaces."""
     return {"version": version.id, "space": version.space}
 
