@@ -19,6 +19,7 @@ from embeddings.registry.errors import (
     Forbidden,
     NotAcceptable,
     NotFound,
+    NotWritten,
     RegistryError,
     SpaceMismatch,
     TooLarge,
@@ -34,18 +35,20 @@ STATUS: dict[type[RegistryError], int] = {
     TooLarge: 413,
     BadRequest: 422,
     CatalogError: 503,
+    NotWritten: 507,
 }
 MEANING = {
     401: "The token is missing or wrong.",
     403: "The service was started without a token, so it refuses every write.",
     404: "There is no embedding, version, entity or id of that name.",
-    406: "The vectors are not answered in that format.",
+    406: "This is not answered in that format.",
     409: "The version is in another space than the requested one.",
     413: "The body is too large.",
     414: "The address is too long.",
     422: "The request is invalid.",
     500: "The version's files are damaged.",
     503: "The catalog cannot be read.",
+    507: "The disk is full or read-only; nothing was changed.",
 }
 # Answered in JSON; all other paths are pages.
 PROGRAMS = ("/v1/", "/healthz", "/metrics")

@@ -1,20 +1,24 @@
-"""How vectors are answered: JSON for people, or an Arrow stream for programs that read many."""
+"""How much is answered: as JSON for people, or an Arrow stream for programs that read many."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from embeddings.registry.arrow import ARROW, arrow_stream
+from embeddings.registry.arrow import ARROW, arrow_stream, features_stream
 from embeddings.registry.errors import NotAcceptable
-from embeddings.registry.responses import Found, records, source
+from embeddings.registry.features import Features
+from embeddings.registry.responses import Found, feature_rows, records, source, sources
 
 JSON = "application/json"
 OFFERED = (JSON, ARROW)  # the first one is the default
 VARY = {"Vary": "Accept"}
 BLOCK = 1000  # rows that are JSON text at a time: 100,000 of them would be hundreds of megabytes
+Rows = Callable[[int, int], list[dict[str, Any]]]  # the records from a row to before another
 
 
 def chosen(accept: str, offered: Sequence[str] = OFFERED) -> str:
@@ -68,17 +72,28 @@ def answer(found: Found, media_type: str) -> Response:
     """The response with these vectors."""
     if media_type == ARROW:
         return Response(arrow_stream(found), media_type=ARROW, headers=VARY)
-    if len(found.ids) <= BLOCK:
-        body = {**source(found.version), "vectors": records(found)}
-        return JSONResponse(body, headers=VARY)
-    return StreamingResponse(_json_blocks(found), media_type=JSON, headers=VARY)
+    return _json_answer(source(found.version), "vectors", partial(records, found), len(found.ids))
 
 
-def _json_blocks(found: Found) -> Iterator[bytes]:
-    """The JSON of `schemas.Vectors`, block by block."""
-    yield _json(source(found.version))[:-1] + b',"vectors":['
-    for start in range(0, len(found.ids), BLOCK):
-        block = _json(records(found, start, start + BLOCK))
+def answer_features(found: Features, media_type: str) -> Response:
+    """The response with these features."""
+    if media_type == ARROW:
+        return Response(features_stream(found), media_type=ARROW, headers=VARY)
+    return _json_answer(sources(found), "rows", partial(feature_rows, found), len(found.ids))
+
+
+def _json_answer(head: dict[str, Any], field: str, rows: Rows, n: int) -> Response:
+    """An object with the head's fields and n rows, which are text at once only if they are few."""
+    if n <= BLOCK:
+        return JSONResponse({**head, field: rows(0, n)}, headers=VARY)
+    return StreamingResponse(_json_blocks(head, field, rows, n), media_type=JSON, headers=VARY)
+
+
+def _json_blocks(head: dict[str, Any], field: str, rows: Rows, n: int) -> Iterator[bytes]:
+    """The same JSON, block by block."""
+    yield _json(head)[:-1] + b"," + _json(field) + b":["
+    for start in range(0, n, BLOCK):
+        block = _json(rows(start, start + BLOCK))
         yield (b"," if start else b"") + block[1:-1]
     yield b"]}"
 

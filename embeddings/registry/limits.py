@@ -106,7 +106,7 @@ def _too_large() -> TooLarge:
 def _too_long() -> TooLarge:
     return TooLarge(
         f"The address has more than {MAX_ADDRESS_BYTES:,} bytes. "
-        "Send many ids in the body of a POST to .../vectors instead."
+        "Send many ids in the body of a POST to .../vectors or .../neighbours instead."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header, Path, Query
 from pydantic import BaseModel, Field
 
-from embeddings.registry.aliases import REASON_LENGTH
+from embeddings.registry.aliases import BY_LENGTH, REASON_LENGTH
 from embeddings.registry.arrow import MAX_BULK_IDS
 
 # Limits of one request, whose vectors are in memory at once.
@@ -15,9 +15,15 @@ MAX_IDS = 1000  # in an address; a body may list MAX_BULK_IDS
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100  # the work per producer is proportional to it
 MAX_STRENGTHS = 10_000
+MAX_FEATURES = 100
+MAX_VALUES = 500_000  # ids times features, of which each may be a vector
+MAX_COMPARED = 20
 MAX_STRENGTH = 3e38  # the largest number of 32 bits is a little larger
 
 A_REFERENCE = "a day, a revision (2022-04-25.r1) or an alias"
+A_REASON = "one line, kept in the alias's history"
+WHO = "who moves the alias, kept in its history"
+UNNAMED = "http"  # moved it, if a request does not say who
 
 Name = Annotated[str, Path(max_length=1000, description="of an embedding", examples=["author"])]
 PathReference = Annotated[
@@ -38,6 +44,11 @@ Groups = Annotated[
     list[Group],
     Query(min_length=1, max_length=MAX_GROUPS, examples=[["user_active_degree=full_active"]]),
 ]
+PathAlias = Annotated[str, Path(max_length=100, description="an alias", examples=["champion"])]
+Reason = Annotated[
+    str, Query(max_length=REASON_LENGTH, description=A_REASON, examples=["worse for newcomers"])
+]
+Mover = Annotated[str, Query(min_length=1, max_length=BY_LENGTH, description=WHO, examples=["ann"])]
 Alias = Annotated[
     str | None,
     Query(max_length=100, description="an alias; by default all of them", examples=["latest"]),
@@ -50,6 +61,14 @@ Space = Annotated[
         examples=["author/2022-04-25"],
     ),
 ]
+Dim = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        description="how many of a vector's leading numbers to use, by default all",
+        examples=[2],
+    ),
+]
 Among = Annotated[
     str | None,
     Query(
@@ -60,6 +79,41 @@ Among = Annotated[
 ]
 K = Annotated[
     int, Query(ge=1, le=MAX_NEIGHBOURS, description="the most results to return", examples=[5])
+]
+FoldedK = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MAX_NEIGHBOURS,
+        description="how many of the nearest producers to return, by default none",
+        examples=[5],
+    ),
+]
+EntityId = Annotated[str, Query(max_length=1000, description="of the searched entity, as in 1196")]
+Only = Annotated[
+    list[EntityId] | None,
+    Query(
+        max_length=MAX_IDS,
+        description="the ids to search, by default all",
+        examples=[["1196", "33"]],
+    ),
+]
+VersionId = Annotated[
+    str,
+    Query(
+        max_length=1101,
+        description=f"NAME for the latest version, or NAME/ and {A_REFERENCE}",
+        examples=["author/2022-04-25"],
+    ),
+]
+Compared = Annotated[
+    list[VersionId],
+    Query(
+        min_length=1,
+        max_length=MAX_COMPARED,
+        description=f"NAME for all its versions, or NAME/ and {A_REFERENCE}",
+        examples=[["author", "author/2022-04-25"]],
+    ),
 ]
 By = Annotated[
     str,
@@ -85,9 +139,10 @@ class AliasRequest(BaseModel):
     reason: str = Field(
         "",
         max_length=REASON_LENGTH,
-        description="one line, kept in the alias's history",
+        description=A_REASON,
         examples=["the log of 04-26 was wrong"],
     )
+    by: str = Field(UNNAMED, min_length=1, max_length=BY_LENGTH, description=WHO, examples=["ann"])
 
 
 class VectorsRequest(BaseModel):
@@ -95,6 +150,38 @@ class VectorsRequest(BaseModel):
 
     entity: str = Field(max_length=1000, examples=["producer"])
     ids: list[Id] = Field(max_length=MAX_BULK_IDS, examples=[["1196", "33"]])
+
+
+class NeighboursRequest(BaseModel):
+    """The ids to search, when an address has no room for them."""
+
+    only: list[Id] = Field(max_length=MAX_BULK_IDS, examples=[["1196", "33"]])
+
+
+class FeaturesRequest(BaseModel):
+    """Which features of which ids."""
+
+    entity: str = Field(max_length=1000, examples=["consumer"])
+    ids: list[Id] = Field(max_length=MAX_BULK_IDS, examples=[["42", "7"]])
+    names: list[Annotated[str, Field(max_length=1000)]] = Field(
+        min_length=1,
+        max_length=MAX_FEATURES,
+        description="NAME of an embedding or NAME.COLUMN of a table, and @VERSION for one other "
+        "than the latest",
+        examples=[["profile.register_days", "author@champion"]],
+    )
+    as_of: str | None = Field(
+        None,
+        max_length=100,
+        description="a day, after which nothing is read",
+        examples=["2022-05-01"],
+    )
+    space: str | None = Field(
+        None,
+        max_length=1000,
+        description="every embedding must be in it",
+        examples=["author/2022-04-25"],
+    )
 
 
 class History(BaseModel):

@@ -48,12 +48,13 @@ class Version(Answer):
 
     id: str = Field(description="NAME/DAY.rREVISION", examples=["author/2022-04-25.r1"])
     name: str
+    kind: str = Field(description="embedding, or features for a table of features")
     day: Day
     revision: int
     current: bool = Field(description="whether the day means this revision when none is named")
     aliases: list[str] = Field(description="the aliases that point at it")
-    space: str = Field(description="vectors of two spaces must not be mixed")
-    dim: int = Field(description="length of a vector")
+    space: str = Field(description="vectors of two spaces must not be mixed; empty for features")
+    dim: int = Field(description="length of a vector; 0 for features")
     entities: dict[str, Counts]
     lineage: dict[str, Any] = Field(description="what the version was computed from")
     digest: str = Field(description="SHA-256 of its content")
@@ -70,6 +71,15 @@ class Embedding(Answer):
     latest: Version
 
 
+class FeatureTable(Embedding):
+    """One table of features, all versions together."""
+
+    entity: str
+    columns: list[str] | None = Field(
+        description="the features of the latest version; null if its files are damaged"
+    )
+
+
 class Move(Answer):
     """One move of an alias. The versions may have been removed since."""
 
@@ -79,6 +89,7 @@ class Move(Answer):
     to_version: str | None = Field(description="null after the alias was deleted")
     moved_at: Moment
     reason: str
+    moved_by: str = Field(description="who moved it; empty if that was not recorded")
 
 
 class Source(Answer):
@@ -126,7 +137,15 @@ class FoldedVector(Source):
 
     known: int = Field(description="producers that the vector is based on")
     unknown: list[str] = Field(description="producers that the version does not have, left out")
+    whole: bool = Field(description="whether the vector is based on the whole history")
+    residual: float | None = Field(
+        description="what the vector leaves unexplained of the known part, from 0 for nothing; "
+        "null where the kind of fold-in defines none"
+    )
     vector: list[float]
+    neighbours: list[Neighbour] | None = Field(
+        description="the nearest producers; null unless k is given"
+    )
 
 
 class Lookalike(Answer):
@@ -144,3 +163,104 @@ class Lookalikes(Source):
 
     groups: dict[str, int] = Field(description="group -> its number of consumers")
     producers: list[Lookalike]
+
+
+class Result(Answer):
+    """One metric of one benchmark, measured on one version."""
+
+    task: str
+    metric: str
+    on: Day = Field(description="of the labels")
+    value: float
+    low: float = Field(description="of the 95 % interval")
+    high: float
+    n: int = Field(description="users or producers that were judged")
+    baselines: dict[str, float] = Field(description="the same metric of others")
+
+
+class ComparedMetric(Answer):
+    """One metric of everything that is compared."""
+
+    task: str
+    metric: str
+    labels_of: str = Field(description="a day, or 'own day' for that of each version")
+    results: list[Result | None] = Field(description="one per column")
+
+
+class Comparison(Answer):
+    """Benchmarks side by side."""
+
+    columns: list[str] = Field(description="what is compared")
+    rows: list[ComparedMetric]
+
+
+class Drift(Answer):
+    """Cosines of the vectors that ids have in both versions."""
+
+    mean: float
+    p10: float = Field(description="10th percentile")
+
+
+class EntityDiff(Answer):
+    """What differs in one entity."""
+
+    gained: int = Field(description="ids only in b")
+    lost: int = Field(description="ids only in a")
+    common: int = Field(description="ids in both")
+    gained_ids: list[str] = Field(description="a few of them")
+    lost_ids: list[str] = Field(description="a few of them")
+    sampled: int = Field(description="common ids whose vectors were compared")
+    drift: Drift | None
+    drift_reason: str = Field(description="why there is no drift")
+    overlap: float | None = Field(description="share of the 10 nearest neighbours that stay")
+
+
+class Change(Answer):
+    """A field of the lineage in both versions, null where it is missing."""
+
+    a: Any
+    b: Any
+
+
+class Gain(Answer):
+    """By how much b is better than a, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Delta(Answer):
+    """One benchmark of both versions."""
+
+    name: str
+    a: Result
+    b: Result
+    gain: Gain
+
+
+class Diff(Answer):
+    """What differs between two versions."""
+
+    a: str = Field(description="its id")
+    b: str = Field(description="its id")
+    entities: dict[str, EntityDiff]
+    lineage: dict[str, Change] = Field(description="fields that differ, parts named by dots")
+    benchmarks: list[Delta]
+
+
+class FeatureRow(Answer):
+    """The features of one id."""
+
+    id: str
+    features: dict[str, float | str | list[float] | None] = Field(
+        description="feature -> number, text or vector; null where there is none"
+    )
+
+
+class Features(Answer):
+    """Features of any kind, joined."""
+
+    entity: str
+    sources: dict[str, Source] = Field(description="feature -> where it was read")
+    rows: list[FeatureRow] = Field(description="in the order of the ids")

@@ -1,11 +1,11 @@
 """The registry over HTTP: JSON below /v1 for programs, pages for people.
 
-Anyone who can reach the port can read. The only write, moving an alias, requires the token. Start
+Anyone who can reach the port can read. The only writes, those of aliases, require the token. Start
 the service with
 
     EVERGREEN_REGISTRY_ROOT=... uvicorn --factory embeddings.registry.service:app_from_environment
 
-`parameters` has what a request may contain, `answers` what is answered, `failures` the errors.
+`parameters` has what a request may contain, `schemas` what is answered, `failures` the errors.
 """
 
 from __future__ import annotations
@@ -22,43 +22,57 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from embeddings.registry import failures, formats, pages, responses, schemas
+from embeddings.registry import comparison, failures, formats, pages, responses, schemas
 from embeddings.registry.arrow import ARROW
 from embeddings.registry.client import Registry
-from embeddings.registry.errors import Forbidden, RegistryError, Unauthorized
+from embeddings.registry.errors import BadRequest, Forbidden, RegistryError, Unauthorized
 from embeddings.registry.finder import Finder
 from embeddings.registry.limits import Limited
 from embeddings.registry.metrics import CONTENT_TYPE, Measured, Metrics
 from embeddings.registry.parameters import (
+    MAX_VALUES,
+    UNNAMED,
     Accept,
     Alias,
     AliasRequest,
     Among,
     By,
+    Compared,
+    Dim,
+    FeaturesRequest,
+    FoldedK,
     Groups,
     History,
     K,
     Key,
     Keys,
+    Mover,
     Name,
+    NeighboursRequest,
+    Only,
+    PathAlias,
     PathReference,
     Producers,
+    Reason,
     Reference,
     Space,
     VectorsRequest,
+    VersionId,
 )
-from embeddings.registry.versions import LATEST
+from embeddings.registry.versions import EMBEDDING, LATEST
 
 EMBEDDINGS = "/v1/embeddings"
 TAGS = [
     {"name": "catalog", "description": "What is published, and where the aliases point."},
     {"name": "vectors", "description": "What is computed from the vectors of one version."},
+    {"name": "benchmarks", "description": "How good versions are, and what differs between them."},
+    {"name": "features", "description": "Features of any kind by name, joined."},
     {"name": "service", "description": "The service itself."},
 ]
 
 AS_ARROW: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The vectors, as JSON or by `Accept` as an Arrow stream.",
+        "description": "As JSON, or by `Accept` as an Arrow stream.",
         "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -105,17 +119,20 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
     metrics = Metrics()
     app.add_middleware(Limited)
     app.add_middleware(Measured, metrics=metrics)
-    pages.add(app, registry)
     finder = Finder(registry)
     for router in (
         _operated(registry, metrics),
-        _catalog(registry, finder),
-        _writes(registry, token),
+        # A request is compared with one route after the other: the most frequent ones come first.
         _vectors(registry, finder),
         _computed(registry, finder),
+        _features(registry),
+        _catalog(registry, finder),
+        _compared(registry, finder),
+        _writes(registry, token),
     ):
         _summarise(router)
         app.include_router(router)
+    pages.add(app, registry)
     return app
 
 
@@ -133,7 +150,7 @@ def _operated(registry: Registry, metrics: Metrics) -> APIRouter:
     @router.get("/healthz", response_model=schemas.Health)
     def health_check() -> Response:
         """Answers 503 with the reason while the catalog cannot be read."""
-        return JSONResponse({"status": "ok", "embeddings": len(registry.names())})
+        return JSONResponse({"status": "ok", "embeddings": len(registry.names(EMBEDDING))})
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def all_metrics() -> Response:
@@ -176,18 +193,107 @@ def _catalog(registry: Registry, finder: Finder) -> APIRouter:
 
 
 def _writes(registry: Registry, token: str) -> APIRouter:
-    """The one route that changes something."""
-    refused = failures.documented(401, 403, 404, 413)
+    """The routes that change something: they move and delete aliases."""
+    refused = failures.documented(401, 403, 404)
+    too_large = failures.documented(413)
     router = APIRouter(prefix=EMBEDDINGS, tags=["catalog"], dependencies=[Depends(_guard(token))])
 
-    @router.post("/{name}/aliases", response_model=schemas.Version, responses=refused)
+    @router.post("/{name}/aliases", response_model=schemas.Version, responses=refused | too_large)
     def move_an_alias(name: Name, request: AliasRequest) -> Response:
-        """The only write: it needs the token. Answers the version that the alias points at."""
+        """Needs the token. Answers the version that the alias points at."""
         version = registry.find(name, request.version)
         moved = registry.set_alias(
-            name, request.alias, version, request.only_forward, request.reason
+            name, request.alias, version, request.only_forward, request.reason, request.by
         )
         return JSONResponse(responses.detail(registry, moved))
+
+    @router.post(
+        "/{name}/aliases/{alias}/rollback", response_model=schemas.Version, responses=refused
+    )
+    def undo_the_last_move_of_an_alias(
+        name: Name, alias: PathAlias, reason: Reason = "", by: Mover = UNNAMED
+    ) -> Response:
+        """Needs the token. Answers the version that the alias points at. A second one undoes it."""
+        moved = registry.rollback(name, alias, reason, by)
+        return JSONResponse(responses.detail(registry, moved))
+
+    @router.delete("/{name}/aliases/{alias}", response_model=dict[str, str], responses=refused)
+    def delete_an_alias(
+        name: Name, alias: PathAlias, reason: Reason = "", by: Mover = UNNAMED
+    ) -> Response:
+        """Needs the token. Answers the aliases that are left. The history stays."""
+        registry.delete_alias(name, alias, reason, by)
+        return JSONResponse(responses.aliases(registry, name))
+
+    return router
+
+
+def _compared(registry: Registry, finder: Finder) -> APIRouter:
+    """Routes for benchmarks, and for what differs between versions."""
+    router = APIRouter(prefix="/v1", tags=["benchmarks"])
+    unknown = failures.documented(404)
+
+    @router.get(
+        "/embeddings/{name}/benchmarks",
+        response_model=dict[str, list[schemas.Result]],
+        responses=unknown,
+    )
+    def results_of_all_versions(name: Name) -> Response:
+        """By the version's id; versions without any are left out."""
+        return JSONResponse(responses.all_results(registry, name))
+
+    @router.get(
+        "/embeddings/{name}/versions/{version}/benchmarks",
+        response_model=list[schemas.Result],
+        responses=unknown,
+    )
+    def results_of_one_version(name: Name, version: PathReference) -> Response:
+        """By task, metric and day of the labels."""
+        return JSONResponse(responses.results(registry, registry.find(name, version)))
+
+    @router.get("/benchmarks", response_model=schemas.Comparison, responses=unknown)
+    def benchmarks_side_by_side(of: Compared) -> Response:
+        """Each metric on the newest day of labels that most of them have."""
+        return JSONResponse(responses.comparison(comparison.compare(registry, of)))
+
+    @router.get("/diff", response_model=schemas.Diff, responses=unknown)
+    def differences_between_two_versions(a: VersionId, b: VersionId) -> Response:
+        """Ids, vectors, lineage and benchmarks. Of many common ids, a sample is compared."""
+        versions = [finder.find(*_named(text)) for text in (a, b)]
+        return JSONResponse(responses.diff(registry.diff(*versions)))
+
+    return router
+
+
+def _named(text: str) -> tuple[str, str]:
+    """'author/2022-04-25' -> ('author', '2022-04-25'); without a reference, the latest."""
+    name, _, reference = text.partition("/")
+    return name, reference or LATEST
+
+
+def _features(registry: Registry) -> APIRouter:
+    """Routes for features by name."""
+    router = APIRouter(prefix="/v1/features", tags=["features"])
+    described = AS_ARROW | failures.documented(404, 406, 409, 413)
+
+    @router.get("", response_model=list[schemas.FeatureTable])
+    def all_tables_of_features() -> Response:
+        """Their versions, aliases and history are read as those of an embedding."""
+        return JSONResponse(responses.tables(registry))
+
+    @router.post("", response_model=schemas.Features, responses=described)
+    def features_of_ids(request: FeaturesRequest, accept: Accept = "") -> Response:
+        """Columns of tables and vectors of embeddings, one row per id. A missing one is null."""
+        media_type = formats.chosen(accept)
+        if len(request.ids) * len(request.names) > MAX_VALUES:
+            raise BadRequest(
+                f"{len(request.names)} features of {len(request.ids):,} ids are too many for one "
+                f"request: send fewer ids, so that the product is at most {MAX_VALUES:,}."
+            )
+        found = registry.features(
+            request.entity, request.ids, request.names, request.as_of, request.space
+        )
+        return formats.answer_features(found, media_type)
 
     return router
 
@@ -204,13 +310,14 @@ def _vectors(registry: Registry, finder: Finder) -> APIRouter:
         id: Keys,
         version: Reference = LATEST,
         space: Space = None,
+        dim: Dim = None,
         accept: Accept = "",
     ) -> Response:
         media_type = formats.chosen(accept)
 
         def read() -> Response:
             loaded = registry.load(finder.find(name, version), space)
-            return formats.answer(responses.look_up_keys(loaded, id), media_type)
+            return formats.answer(responses.look_up_keys(loaded, id, dim), media_type)
 
         return await _run(read, at_once=finder.is_quick and len(id) <= AT_ONCE)
 
@@ -220,6 +327,7 @@ def _vectors(registry: Registry, finder: Finder) -> APIRouter:
         request: VectorsRequest,
         version: Reference = LATEST,
         space: Space = None,
+        dim: Dim = None,
         accept: Accept = "",
     ) -> Response:
         """In the order of the ids. Ask for Arrow when there are many: it is much smaller."""
@@ -227,7 +335,7 @@ def _vectors(registry: Registry, finder: Finder) -> APIRouter:
 
         def read() -> Response:
             loaded = registry.load(finder.find(name, version), space)
-            found = responses.look_up(loaded, request.entity, request.ids)
+            found = responses.look_up(loaded, request.entity, request.ids, dim)
             return formats.answer(found, media_type)
 
         return await _run(read, at_once=finder.is_quick and len(request.ids) <= AT_ONCE)
@@ -243,26 +351,60 @@ async def _run(read: Callable[[], Response], at_once: bool) -> Response:
 def _computed(registry: Registry, finder: Finder) -> APIRouter:
     """Routes for what is computed from the vectors of one version."""
     router = APIRouter(prefix=EMBEDDINGS, tags=["vectors"])
-    unknown = failures.documented(404)
-    refused = failures.documented(404, 413)
+    refused = failures.documented(404, 409)
+    too_large = failures.documented(413)
 
-    @router.post("/{name}/fold-in", response_model=schemas.FoldedVector, responses=refused)
+    @router.post(
+        "/{name}/fold-in", response_model=schemas.FoldedVector, responses=refused | too_large
+    )
     def a_vector_for_a_history(
-        name: Name, history: History, version: Reference = LATEST
+        name: Name,
+        history: History,
+        k: FoldedK = None,
+        version: Reference = LATEST,
+        space: Space = None,
+        dim: Dim = None,
     ) -> Response:
         """By the formula of the nightly fold-in. Unknown producers are left out and listed."""
         found = finder.find(name, version)
-        return JSONResponse(responses.fold_in(registry, found, history.strengths))
+        folded = responses.fold_in(registry, found, history.strengths, k, space, dim)
+        return JSONResponse(folded)
 
-    @router.get("/{name}/neighbours", response_model=schemas.Neighbours, responses=unknown)
+    @router.get("/{name}/neighbours", response_model=schemas.Neighbours, responses=refused)
     def the_nearest_vectors(
-        name: Name, id: Key, k: K = 10, among: Among = None, version: Reference = LATEST
+        name: Name,
+        id: Key,
+        k: K = 10,
+        among: Among = None,
+        only: Only = None,
+        version: Reference = LATEST,
+        space: Space = None,
+        dim: Dim = None,
     ) -> Response:
         """By cosine and exact search, best first, without the id itself."""
         found = finder.find(name, version)
-        return JSONResponse(responses.neighbours(registry, found, id, k, among))
+        near = responses.neighbours(registry, found, id, k, among, space, dim, only)
+        return JSONResponse(near)
 
-    @router.get("/{name}/lookalike", response_model=schemas.Lookalikes, responses=unknown)
+    @router.post(
+        "/{name}/neighbours", response_model=schemas.Neighbours, responses=refused | too_large
+    )
+    def the_nearest_vectors_of_many_ids(
+        name: Name,
+        request: NeighboursRequest,
+        id: Key,
+        k: K = 10,
+        among: Among = None,
+        version: Reference = LATEST,
+        space: Space = None,
+        dim: Dim = None,
+    ) -> Response:
+        """The same, with more ids to search than an address has room for."""
+        found = finder.find(name, version)
+        near = responses.neighbours(registry, found, id, k, among, space, dim, request.only)
+        return JSONResponse(near)
+
+    @router.get("/{name}/lookalike", response_model=schemas.Lookalikes, responses=refused)
     def producers_for_a_newcomer(
         name: Name,
         group: Groups,
@@ -270,10 +412,12 @@ def _computed(registry: Registry, finder: Finder) -> APIRouter:
         k: K = 10,
         by: By = "mean",
         version: Reference = LATEST,
+        space: Space = None,
+        dim: Dim = None,
     ) -> Response:
         """By the groups that the newcomer belongs to; without candidates, among all producers."""
         found = finder.find(name, version)
-        scored = responses.lookalike(registry, found, group, candidate or [], k, by)
+        scored = responses.lookalike(registry, found, group, candidate or [], k, by, space, dim)
         return JSONResponse(scored)
 
     return router

@@ -85,8 +85,8 @@ def shows(answer: Any, shown: Any) -> bool:
 
 
 @pytest.mark.parametrize(("command", "shown"), http_examples(), ids=lambda x: str(x)[:60])
-def test_a_curl_command_is_answered_as_shown(small_registry, command, shown):
-    app = create_app(small_registry, f"sqlite:///{small_registry}/catalog.db", TOKEN)
+def test_a_curl_command_is_answered_as_shown(served_registry, command, shown):
+    app = create_app(served_registry, f"sqlite:///{served_registry}/catalog.db", TOKEN)
     answer = answer_of(app, request_of(command))
     if "/metrics" in command:
         assert set(shown) <= set(answer)  # whose order and values are not fixed

@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_parts import DAY, TOKEN, publish, publish_groups
+from registry_parts import DAY, TOKEN, publish, publish_groups, publish_profile
+
+from embeddings.benchmarks.results import Result
 
 REQUESTS = 10_000
 UVICORN_READS = 65_000  # of an address; it refuses a longer one before the service sees it
@@ -22,11 +24,17 @@ EXISTING = {
     "space": ["author/2022-04-25"],
     "by": ["mean", "max"],
     "alias": ["latest", "champion"],
+    "only": ["p0", "p1"],
+    "of": ["author", f"author/{DAY}"],
+    "a": [f"author/{DAY}.r1"],
+    "b": ["author"],
 }
 BODIES = [
     {"entity": "producer", "ids": ["p1", "p0"]},
     {"strengths": {"p1": 2.0, "x": 1}},
     {"alias": "champion", "version": "latest"},
+    {"only": ["p2", "p0"]},
+    {"entity": "consumer", "ids": ["c1", "x"], "names": ["profile.degree", "author@champion"]},
 ]
 CHECKS = (
     "not_a_server_error",
@@ -41,8 +49,9 @@ def described(service, plain):
     """The service's description, as a source of requests to it."""
     # Imported here: it takes a second, and this test is not among the usual ones.
     schemathesis = pytest.importorskip("schemathesis", reason="run `make install`")
-    publish(plain, seed=3)
-    publish_groups(plain)
+    for version in (publish(plain, seed=3), publish_groups(plain)):
+        plain.add_results(version, [Result("task", "auc", DAY, 0.7, 0.6, 0.8, 9, {"random": 0.5})])
+    publish_profile(plain)
     plain.set_alias("author", "champion", plain.version("author", DAY, 1))
     return schemathesis.openapi.from_url(f"{service}/openapi.json")
 

@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
-from registry_parts import TOKEN, publish_groups
+from registry_parts import DAY, TOKEN, publish, publish_groups, publish_profile
+
+from embeddings.benchmarks.results import Result
 
 AUTHOR = "/v1/embeddings/author"
+NAMES = ["profile.days", "profile.degree", "author"]
 # Requests that are answered: at least one for every route.
 ANSWERED: list[dict[str, Any]] = [
     {"url": "/healthz"},
@@ -24,11 +27,29 @@ ANSWERED: list[dict[str, Any]] = [
     {"url": f"{AUTHOR}/vectors", "json": {"entity": "producer", "ids": ["p1", "p0"]}},
     {"url": f"{AUTHOR}/neighbours?id=producer:p1&among=consumer"},
     {"url": f"{AUTHOR}/fold-in", "json": {"strengths": {"p1": 2, "x": 1}}},
+    {"url": f"{AUTHOR}/neighbours?id=producer:p1&k=2", "json": {"only": ["p2", "p0"]}},
+    {"url": f"{AUTHOR}/fold-in?k=2&dim=2", "json": {"strengths": {"p1": 2}}},
     {"url": f"{AUTHOR}/lookalike?group=degree=full"},
+    {"url": f"{AUTHOR}/benchmarks"},
+    {"url": f"{AUTHOR}/versions/latest/benchmarks"},
+    {"url": "/v1/benchmarks?of=author&of=author/latest"},
+    {"url": f"/v1/diff?a=author/{DAY}.r1&b=author"},
+    {"url": "/v1/features"},
+    {"url": "/v1/features", "json": {"entity": "consumer", "ids": ["c1", "x"], "names": NAMES}},
     {"url": f"{AUTHOR}/aliases", "json": {"alias": "champion", "version": "latest"}},
+    {"url": f"{AUTHOR}/aliases", "json": {"alias": "champion", "version": f"{DAY}.r1"}},
+    {"url": f"{AUTHOR}/aliases/champion/rollback?reason=why&by=ann", "method": "POST"},
+    {"url": f"{AUTHOR}/aliases/champion", "method": "DELETE"},
 ]
 # Requests that are refused, with the status.
 REFUSED: list[tuple[int, dict[str, Any]]] = [
+    (401, {"url": f"{AUTHOR}/aliases/a", "method": "DELETE", "headers": {}}),
+    (404, {"url": "/v1/diff?a=author&b=autor"}),
+    (404, {"url": "/v1/benchmarks?of=autor"}),
+    (404, {"url": "/v1/features", "json": {"entity": "consumer", "ids": [], "names": ["a.b"]}}),
+    (422, {"url": "/v1/features", "json": {"entity": "consumer", "ids": [], "names": []}}),
+    (409, {"url": f"{AUTHOR}/neighbours?id=producer:p1&space=other"}),
+    (422, {"url": f"{AUTHOR}/aliases/latest/rollback", "method": "POST"}),
     (401, {"url": f"{AUTHOR}/aliases", "json": {"alias": "a", "version": "latest"}, "headers": {}}),
     (404, {"url": "/v1/embeddings/autor/versions"}),
     (406, {"url": f"{AUTHOR}/vectors?id=consumer:c2", "headers": {"Accept": "text/csv"}}),
@@ -39,16 +60,21 @@ REFUSED: list[tuple[int, dict[str, Any]]] = [
 
 @pytest.fixture
 def client(service, plain):
-    publish_groups(plain)
+    versions = [publish(plain, seed=3, commit="abc"), publish_groups(plain)]
+    publish_profile(plain)
+    for version in versions:
+        plain.add_results(version, [Result("task", "auc", DAY, 0.7, 0.6, 0.8, 9, {"random": 0.5})])
     with httpx.Client(base_url=service) as opened:
         yield opened
 
 
 def send(client: httpx.Client, request: dict[str, Any]) -> httpx.Response:
     """The answer to a request, a POST if it has a body; with the token unless it has headers."""
-    method = "POST" if "json" in request or "content" in request else "GET"
-    token = {"Authorization": f"Bearer {TOKEN}"}
-    return client.request(method, **({"headers": token} | request))
+    usual = {
+        "method": "POST" if "json" in request else "GET",
+        "headers": {"Authorization": f"Bearer {TOKEN}"},
+    }
+    return client.request(**(usual | request))
 
 
 def operation_of(schema: dict[str, Any], response: httpx.Response) -> tuple[str, dict[str, Any]]:
@@ -109,4 +135,8 @@ def test_only_writes_are_described_with_the_token(client):
     guarded = []
     for path, operations in schema["paths"].items():
         guarded += [(method, path) for method in operations if "security" in operations[method]]
-    assert guarded == [("post", "/v1/embeddings/{name}/aliases")]
+    assert guarded == [
+        ("post", "/v1/embeddings/{name}/aliases"),
+        ("post", "/v1/embeddings/{name}/aliases/{alias}/rollback"),
+        ("delete", "/v1/embeddings/{name}/aliases/{alias}"),
+    ]
