@@ -244,6 +244,12 @@ def lookalike(
     }
 
 
+def named(text: str) -> tuple[str, str]:
+    """'author/2022-04-25' -> ('author', '2022-04-25'); a name alone means its latest version."""
+    name, _, reference = text.partition("/")
+    return name, reference or LATEST
+
+
 def source(version: Version) -> dict[str, str]:
     """The version and space of a response: clients must never mix vectors of two spaces."""
     return {"version": version.id, "space": version.space}

@@ -259,16 +259,10 @@ def _compared(registry: Registry, finder: Finder) -> APIRouter:
     @router.get("/diff", response_model=schemas.Diff, responses=unknown)
     def differences_between_two_versions(a: VersionId, b: VersionId) -> Response:
         """Ids, vectors, lineage and benchmarks. Of many common ids, a sample is compared."""
-        versions = [finder.find(*_named(text)) for text in (a, b)]
+        versions = [finder.find(*responses.named(text)) for text in (a, b)]
         return JSONResponse(responses.diff(registry.diff(*versions)))
 
     return router
-
-
-def _named(text: str) -> tuple[str, str]:
-    """'author/2022-04-25' -> ('author', '2022-04-25'); without a reference, the latest."""
-    name, _, reference = text.partition("/")
-    return name, reference or LATEST
 
 
 def _features(registry: Registry) -> APIRouter:

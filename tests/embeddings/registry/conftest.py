@@ -111,8 +111,8 @@ def run(plain):
     def main(ctx: typer.Context) -> None:
         ctx.obj = lambda: plain
 
-    def invoke(*arguments: str):
-        wide = {"COLUMNS": "200"}  # so that no cell of a table is wrapped
-        return CliRunner().invoke(evergreen, ["registry", *arguments], env=wide)
+    def invoke(*arguments: str, columns: int = 200):  # so that no cell of a table is wrapped
+        narrow_or_wide = {"COLUMNS": str(columns)}
+        return CliRunner().invoke(evergreen, ["registry", *arguments], env=narrow_or_wide)
 
     return invoke
