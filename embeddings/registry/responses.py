@@ -154,6 +154,7 @@ def look_up_keys(loaded: Loaded, keys: Sequence[str], dim: int | None = None) ->
         places.setdefault(entity, []).append(place)
     if len(places) == 1:
         return look_up(loaded, parsed[0][0], [id_ for _, id_ in parsed], dim)
+    loaded.check_dim(dim)  # before any memory is asked for
     n = len(parsed)
     rows = np.empty((n, loaded.version.dim if dim is None else dim), np.float32)
     counts = np.empty(n, np.int32)

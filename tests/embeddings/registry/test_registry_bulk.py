@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 from registry_parts import DAY, SPACE, parts, publish
 
-from embeddings.registry import formats
+from embeddings.registry import formats, responses
 from embeddings.registry.arrow import ARROW, MAX_BULK_IDS
 from embeddings.registry.errors import NotAcceptable
 from embeddings.registry.formats import JSON
@@ -39,6 +41,7 @@ def test_arrow_has_the_vectors_and_where_they_come_from(client, plain):
         b"version": b"author/2022-04-25.r1",
         b"space": SPACE.encode(),
         b"dim": b"3",
+        b"description": json.dumps(responses.facts(found.version)).encode(),
     }
     assert read["entity"].to_pylist() == ["producer"] * 3
     assert read["id"].to_pylist() == ids

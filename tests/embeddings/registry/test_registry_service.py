@@ -14,13 +14,15 @@ from string import Template
 from urllib.parse import quote
 
 import httpx
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_parts import SPACE, TOKEN, parts, publish
+from registry_parts import SPACE, TOKEN, parts, publish, publish_profile
 from sqlalchemy import text
 
 from embeddings.registry import responses
+from embeddings.registry.arrow import ARROW
 from embeddings.registry.errors import RegistryError
 from embeddings.registry.service import app_from_environment
 
@@ -72,6 +74,46 @@ def test_vectors_for_another_space_are_rejected(client):
     params = {"id": "consumer:c2", "space": "author/other"}
     refused = client.get("/v1/embeddings/author/vectors", params=params)
     assert (refused.status_code, refused.json()["error"]) == (409, "SpaceMismatch")
+
+
+@pytest.mark.parametrize("ids", [["consumer:c2"], ["consumer:c2", "producer:p0"]])
+def test_shorter_vectors_are_as_long_as_requested(client, ids):
+    path = "/v1/embeddings/author/vectors"
+    full = client.get(path, params={"id": ids}).json()["vectors"]
+    shorter = client.get(path, params={"id": ids, "dim": 2}).json()["vectors"]
+    assert [record["vector"] for record in shorter] == [record["vector"][:2] for record in full]
+    for dim in (4, 2**32, 10**30):
+        refused = client.get(path, params={"id": ids, "dim": dim})
+        assert refused.status_code == 422
+        assert "must be 1 to 3" in refused.json()["detail"]
+
+
+def test_features_of_many_ids_are_answered_in_blocks_as_in_arrow(client, plain):
+    publish_profile(plain)
+    ids = [f"c{n % 12}" for n in range(2500)]
+    names = ["profile.degree", "profile.share", "author"]
+    body = {"entity": "consumer", "ids": ids, "names": names}
+    rows = client.post("/v1/features", json=body).json()["rows"]
+    assert [row["id"] for row in rows] == ids
+    stream = client.post("/v1/features", json=body, headers={"Accept": ARROW}).content
+    table = pa.ipc.open_stream(stream).read_all()
+    for name in names:
+        assert table[name].to_pylist() == [row["features"][name] for row in rows]
+    assert table.field("author").metadata[b"space"].decode() == SPACE
+
+
+def test_too_many_features_are_refused_by_number(client):
+    body = {"entity": "consumer", "ids": ["c"] * 10_000, "names": [f"a.{n}" for n in range(51)]}
+    refused = client.post("/v1/features", json=body)
+    assert refused.status_code == 422
+    assert "51 features of 10,000 ids are too many" in refused.json()["detail"]
+
+
+def test_a_table_whose_files_are_damaged_is_still_listed(client, plain):
+    publish_profile(plain, name="intact")
+    (publish_profile(plain, name="damaged").path / "ids.npy").write_bytes(b"")
+    columns = {one["name"]: one["columns"] for one in client.get("/v1/features").json()}
+    assert columns == {"intact": ["days", "share", "active", "degree"], "damaged": None}
 
 
 def test_neighbours_are_those_of_the_client(client, plain):
