@@ -1,8 +1,9 @@
 """The registry: every published version of every embedding, its contents and its lineage.
 
 Python code uses `Registry`; `service` offers the same over HTTP with pages for people, `commands`
-on the command line; `responses` holds the JSON that both of these return. `RemoteRegistry` has the
-reading verbs of `Registry` for a process that can reach the service but not the files. Underneath:
+on the command line; `responses` holds the JSON that both of these return, and `tables` prints it.
+`RemoteRegistry` has the verbs of `Registry` for a process that can reach the service but not the
+files: all but publishing, removing and loading. Underneath:
 
     loaded, answers      an open version, and what it answers; `diff` compares two of them
     features             tables of features, and features of any kind by name
