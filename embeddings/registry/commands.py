@@ -5,15 +5,11 @@ The command line that mounts `app` sets the context's object to a function that 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
@@ -21,9 +17,15 @@ from embeddings.registry import comparison, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
 from embeddings.registry.files import REMEDY
+from embeddings.registry.tables import (
+    MISSING,
+    SHOWN_NUMBERS,
+    feature,
+    numbers,
+    print_json,
+    print_table,
+)
 from embeddings.registry.versions import LATEST
-
-SHOWN_NUMBERS = 6  # of a vector, in a table with many
 
 
 class RegistryCommands(TyperGroup):
@@ -49,6 +51,15 @@ Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="For example serving
 Day = Annotated[
     str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")
 ]
+Space = Annotated[
+    str | None,
+    typer.Option(help="The space in which the vectors will be used; any other is refused."),
+]
+Dim = Annotated[int | None, typer.Option(help="Use only this many leading numbers of each vector.")]
+Reason = Annotated[str, typer.Option(help="Kept in the history of the alias.")]
+VersionId = Annotated[
+    str, typer.Argument(metavar="NAME[/VERSION]", help="By default the latest version.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
 Key = Annotated[str, typer.Argument(metavar="ENTITY:ID", help="For example producer:1196.")]
 Keys = Annotated[
@@ -61,10 +72,11 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the embeddings.  Example: evergreen registry list"""
     embeddings = responses.overview(_registry(ctx))
     if as_json:
-        return _print_json(embeddings)
+        return print_json(embeddings)
     columns = ("name", "versions", "first day", "latest", "dim", "consumers", "producers")
     rows = map(_overview_row, embeddings)
-    return _print_table(columns, rows, "" if embeddings else "Nothing is published yet.")
+    caption = "" if embeddings else "Nothing is published yet."
+    return print_table(columns, rows, caption, whole=("name", "first day", "latest"))
 
 
 @app.command()
@@ -72,12 +84,13 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     """List the versions of an embedding.  Example: evergreen registry versions author"""
     described = responses.versions(_registry(ctx), name)
     if as_json:
-        return _print_json(described)
+        return print_json(described)
     columns = ("version", "current", "alias", "dim", "consumers", "folded", "producers", "digest")
     # Several, in order of first use, if a day had nothing in common with those before it.
     spaces = dict.fromkeys(version["space"] for version in described)
     caption = f"of {name} in space {', then '.join(spaces)}"
-    return _print_table(columns, map(_version_row, described), caption)
+    rows = map(_version_row, described)
+    return print_table(columns, rows, caption, whole=("version", "alias"))
 
 
 @app.command()
@@ -91,28 +104,35 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
     described = responses.detail(registry, version)
     described["path"] = str(version.path)
     if as_json:
-        return _print_json(described)
-    return _print_table(("fact", "value"), _flat(described), header=False)
+        return print_json(described)
+    return print_table(("fact", "value"), _flat(described), header=False)
 
 
 @app.command()
 def get(
-    ctx: typer.Context, name: Name, keys: Keys, day: Day = LATEST, as_json: Json = False
+    ctx: typer.Context,
+    name: Name,
+    keys: Keys,
+    day: Day = LATEST,
+    space: Space = None,
+    dim: Dim = None,
+    as_json: Json = False,
 ) -> None:
     """Print vectors and the engagements behind them.
 
     Example: evergreen registry get author producer:1196 consumer:42
     """
     registry = _registry(ctx)
-    found = responses.vectors(registry, registry.find(name, day), keys)
+    found = responses.vectors(registry, registry.find(name, day), keys, space, dim)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     rows = []
     for record in found["vectors"]:
         key = f"{record['entity']}:{record['id']}"
-        vector = _numbers(record["vector"], SHOWN_NUMBERS)
+        vector = numbers(record["vector"], SHOWN_NUMBERS)
         rows.append((key, record["count"], _origin(record), vector))
-    return _print_table(("id", "engagements", "origin", "vector"), rows, _source(found))
+    columns = ("id", "engagements", "origin", "vector")
+    return print_table(columns, rows, _source(found), whole=("id",))
 
 
 @app.command()
@@ -124,7 +144,12 @@ def neighbours(
     among: Annotated[
         str | None, typer.Option(help="The entity to search; by default that of ENTITY:ID.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="An id to search, may be repeated; by default all.")
+    ] = None,
     day: Day = LATEST,
+    space: Space = None,
+    dim: Dim = None,
     as_json: Json = False,
 ) -> None:
     """Print the nearest vectors by cosine.
@@ -132,16 +157,21 @@ def neighbours(
     Example: evergreen registry neighbours author producer:1196 --k 5
     """
     registry = _registry(ctx)
-    found = responses.neighbours(registry, registry.find(name, day), key, k, among)
+    version = registry.find(name, day)
+    found = responses.neighbours(registry, version, key, k, among, space, dim, only or None)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
+    return _print_neighbours(found["among"], found["neighbours"], f"of {key}, {_source(found)}")
+
+
+def _print_neighbours(entity: str, neighbours: list[dict[str, Any]], caption: str) -> None:
     rows = []
-    for neighbour in found["neighbours"]:
-        neighbour_key = f"{found['among']}:{neighbour['id']}"
+    for neighbour in neighbours:
+        key = f"{entity}:{neighbour['id']}"
         score = f"{neighbour['score']:.4f}"
-        rows.append((neighbour_key, score, neighbour["count"], _origin(neighbour)))
+        rows.append((key, score, neighbour["count"], _origin(neighbour)))
     columns = ("neighbour", "cosine", "engagements", "origin")
-    return _print_table(columns, rows, f"of {key}, {_source(found)}")
+    print_table(columns, rows, caption, whole=("neighbour",))
 
 
 @app.command("fold-in")
@@ -152,7 +182,12 @@ def fold_in(
         list[str],
         typer.Argument(metavar="PRODUCER=STRENGTH", help="One or more, for example 1196=3.5."),
     ],
+    k: Annotated[
+        int | None, typer.Option("--k", help="Also print that many of the nearest producers.")
+    ] = None,
     day: Day = LATEST,
+    space: Space = None,
+    dim: Dim = None,
     as_json: Json = False,
 ) -> None:
     """Compute a vector for a new consumer from a history.
@@ -161,13 +196,23 @@ def fold_in(
     """
     registry = _registry(ctx)
     strengths = dict(map(_strength, history))
-    folded = responses.fold_in(registry, registry.find(name, day), strengths)
+    folded = responses.fold_in(registry, registry.find(name, day), strengths, k, space, dim)
     if as_json:
-        return _print_json(folded)
+        return print_json(folded)
+    print_table(("vector",), [(numbers(folded["vector"]),)], _folded_from(folded))
+    if folded["neighbours"]:
+        _print_neighbours("producer", folded["neighbours"], "nearest to the vector")
+    return None
+
+
+def _folded_from(folded: dict[str, Any]) -> str:
+    """What a folded vector is based on."""
     caption = f"{_source(folded)}; from {folded['known']} interactions"
+    if folded["residual"] is not None:
+        caption += f", of which it leaves {folded['residual']:.2f} unexplained"
     if folded["unknown"]:
         caption += f"; unknown and left out: {', '.join(folded['unknown'])}"
-    return _print_table(("vector",), [(_numbers(folded["vector"]),)], caption)
+    return caption
 
 
 @app.command()
@@ -186,6 +231,8 @@ def lookalike(
         str, typer.Option(help=f"Rank by {', '.join(SUMMARIES)} over the groups.")
     ] = "mean",
     day: Day = LATEST,
+    space: Space = None,
+    dim: Dim = None,
     as_json: Json = False,
 ) -> None:
     """Score producers for a consumer of whom only groups are known.
@@ -194,16 +241,124 @@ def lookalike(
     """
     registry = _registry(ctx)
     version = registry.find(name, day)
-    scored = responses.lookalike(registry, version, group, candidate or [], k, by)
+    scored = responses.lookalike(registry, version, group, candidate or [], k, by, space, dim)
     if as_json:
-        return _print_json(scored)
+        return print_json(scored)
     rows = []
     for producer in scored["producers"]:
         scores = [f"{producer[summary]:.4g}" for summary in SUMMARIES]
         rows.append((producer["id"], *scores))
     groups = [f"{count:,} consumers of {group}" for group, count in scored["groups"].items()]
     caption = f"dot products with the mean of {', '.join(groups)}; {_source(scored)}"
-    return _print_table(("producer", *SUMMARIES), rows, caption)
+    return print_table(("producer", *SUMMARIES), rows, caption, whole=("producer",))
+
+
+@app.command()
+def features(
+    ctx: typer.Context,
+    entity: Annotated[str | None, typer.Argument(help="For example consumer.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="One or more.")] = None,
+    named_features: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--feature",
+            metavar="NAME[.COLUMN][@VERSION]",
+            help="A column of a table, or an embedding for its vectors; may be repeated.",
+        ),
+    ] = None,
+    as_of: Annotated[str | None, typer.Option(help="A day; nothing later is read.")] = None,
+    space: Space = None,
+    as_json: Json = False,
+) -> None:
+    """Print features of any kind, joined; without ids, list the tables of features.
+
+    Example: evergreen registry features consumer 42 7 --feature profile.register_days
+    """
+    registry = _registry(ctx)
+    if entity is None:
+        return _print_feature_tables(responses.tables(registry), as_json)
+    joined = registry.features(entity, ids or [], named_features or [], as_of, space)
+    found = responses.features(joined)
+    if as_json:
+        return print_json(found)
+    rows = []
+    for row in found["rows"]:
+        for name, value in row["features"].items():
+            rows.append((f"{entity}:{row['id']}", name, feature(value)))
+    sources = [f"{name} from {one['version']}" for name, one in found["sources"].items()]
+    caption = "\n".join(sources)
+    return print_table(("id", "feature", "value"), rows, caption, whole=("id", "feature"))
+
+
+def _print_feature_tables(tables: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        return print_json(tables)
+    rows = []
+    for table in tables:
+        latest, entity = table["latest"], table["entity"]
+        count = _counts(latest, entity)["rows"]
+        names = MISSING if table["columns"] is None else "\n".join(table["columns"])
+        rows.append((table["name"], _reference(latest), entity, f"{count:,}", names))
+    columns = ("table", "latest", "entity", "rows", "features")
+    caption = "" if tables else "No table of features is published yet."
+    return print_table(columns, rows, caption, whole=("table", "latest", "entity", "features"))
+
+
+@app.command()
+def diff(ctx: typer.Context, a: VersionId, b: VersionId, as_json: Json = False) -> None:
+    """Print what differs between two versions, and what the second one gains.
+
+    Example: evergreen registry diff author/2022-04-24 author/2022-04-25
+    """
+    registry = _registry(ctx)
+    versions = [registry.find(*responses.named(text)) for text in (a, b)]
+    found = responses.diff(registry.diff(*versions))
+    if as_json:
+        return print_json(found)
+    print_table((), (), f"a: {found['a']}\nb: {found['b']}\n")
+    _print_entities(found["entities"])
+    _print_gains(found["benchmarks"])
+    rows = []
+    for field, change in found["lineage"].items():
+        of_both = [(of, value) for of, value in change.items() if value is not None]
+        rows += [(field, of, _flat_text(value)) for of, value in of_both]
+    typer.echo()
+    return print_table(("lineage", "of", "value"), rows, whole=("of",))
+
+
+def _print_entities(entities: dict[str, Any]) -> None:
+    """Who came and who left, and how far vectors moved."""
+    rows = []
+    notes: dict[str, None] = {}  # each once, in order
+    for entity, one in entities.items():
+        drift = one["drift"] or {}
+        moved = [_share(drift.get("mean")), _share(drift.get("p10")), _share(one["overlap"])]
+        rows.append((entity, one["common"], one["gained"], one["lost"], *moved))
+        for change in ("gained", "lost"):
+            if one[change]:
+                more = " …" if one[change] > len(one[f"{change}_ids"]) else ""
+                notes[f"{change} {entity}: {', '.join(one[f'{change}_ids'])}{more}"] = None
+        if one["drift_reason"]:
+            notes[f"no cosine: {one['drift_reason']}"] = None
+    columns = ("entity", "common", "gained", "lost", "cosine", "10th percentile", "overlap@10")
+    print_table(columns, rows, "\n".join(notes), whole=("entity",))
+
+
+def _print_gains(benchmarks: list[dict[str, Any]]) -> None:
+    rows = []
+    for delta in benchmarks:
+        a, b, gain = delta["a"], delta["b"], delta["gain"]
+        labels = a["on"] if a["on"] == b["on"] else "own day"
+        values = (f"{a['value']:.3f}", f"{b['value']:.3f}", f"{gain['value']:+.3f}")
+        interval = f"{gain['low']:+.3f} to {gain['high']:+.3f}"
+        rows.append((delta["name"].replace("_", " "), labels, *values, interval))
+    columns = ("benchmark", "labels of", "a", "b", "gain", "95 % interval")
+    typer.echo()
+    print_table(columns, rows, whole=columns[1:])
+
+
+def _share(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
 
 
 @app.command()
@@ -227,10 +382,11 @@ def benchmarks(
     if picture:
         comparison.draw(compared, picture)
     if as_json:
-        return _print_json(responses.comparison(compared))
+        return print_json(responses.comparison(compared))
     if markdown:
         return typer.echo(compared.markdown())
-    return _print_table(*compared.table(), caption="± half a 95 % interval")
+    columns, rows = compared.table()
+    return print_table(columns, rows, "± half a 95 % interval", whole=columns[1:-1])
 
 
 @app.command()
@@ -242,7 +398,7 @@ def alias(
         str | None, typer.Option(help="Where it shall point: a day, a revision or an alias.")
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it instead.")] = False,
-    reason: Annotated[str, typer.Option(help="Kept in the history of the alias.")] = "",
+    reason: Reason = "",
 ) -> None:
     """Point an alias at a version, or delete it. A version with an alias cannot be removed.
 
@@ -259,25 +415,38 @@ def alias(
 
 
 @app.command()
+def rollback(ctx: typer.Context, name: Name, alias: Alias, reason: Reason = "") -> None:
+    """Undo the last move of an alias. A second rollback undoes the first.
+
+    Example: evergreen registry rollback author serving --reason "worse for newcomers"
+    """
+    version = _registry(ctx).rollback(name, alias, reason)
+    return typer.echo(f"{alias} of {name} points at {version.id}")
+
+
+@app.command()
 def history(
     ctx: typer.Context,
     name: Name,
     alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the moves of the aliases, newest first.
+    """List the moves of the aliases and who made them, newest first. Times are in UTC.
 
     Example: evergreen registry history author --alias latest
     """
     moves = responses.history(_registry(ctx), name, alias)
     if as_json:
-        return _print_json(moves)
+        return print_json(moves)
     rows = []
     for move in moves:
-        versions = (move["from_version"] or "none", move["to_version"] or "none")
-        rows.append((move["moved_at"], move["alias"], *versions, move["reason"]))
-    columns = ("when", "alias", "from", "to", "reason")
-    return _print_table(columns, rows, "" if moves else "No move is recorded yet.")
+        when = move["moved_at"][:16].replace("T", " ")
+        ends = (move["from_version"], move["to_version"])
+        versions = [(id_ or "none").removeprefix(f"{name}/") for id_ in ends]
+        rows.append((when, move["alias"], *versions, move["moved_by"], move["reason"]))
+    columns = ("when", "alias", "from", "to", "by", "reason")
+    caption = "" if moves else "No move is recorded yet."
+    return print_table(columns, rows, caption, whole=("when", "alias", "from", "to"))
 
 
 @app.command()
@@ -299,9 +468,9 @@ def verify(
     version = registry.find(name, day)
     digests = registry.verify(version)
     if as_json:
-        return _print_json({"version": version.id, "files": digests})
+        return print_json({"version": version.id, "files": digests})
     caption = f"{version.id}: all {len(digests)} files are unchanged since publication"
-    return _print_table(("file", "sha256"), digests.items(), caption)
+    return print_table(("file", "sha256"), digests.items(), caption)
 
 
 def _verify_all(registry: Registry, as_json: bool) -> None:
@@ -315,7 +484,7 @@ def _verify_all(registry: Registry, as_json: bool) -> None:
         if not as_json:
             typer.echo(f"{version}: {', '.join(faults) or 'unchanged'}")
     if as_json:
-        _print_json({"versions": verified, "damaged": damaged})
+        print_json({"versions": verified, "damaged": damaged})
     elif not damaged:
         typer.echo(f"All {verified} versions are unchanged since publication.")
     if damaged:
@@ -357,12 +526,12 @@ def _version_row(version: dict[str, Any]) -> tuple:
     return (
         _reference(version),
         "yes" if version["current"] else "replaced",
-        ", ".join(version["aliases"]),
+        "\n".join(version["aliases"]),
         version["dim"],
         f"{consumers['rows']:,}",
         f"{folded_share:.0%}",
         f"{producers['rows']:,}",
-        version["digest"][:12],
+        version["digest"][:8],
     )
 
 
@@ -381,43 +550,17 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else key)
-    elif isinstance(value, list):
-        yield name, ", ".join(map(str, value))
     else:
-        yield name, str(value)
+        yield name, _flat_text(value)
+
+
+def _flat_text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _origin(record: dict[str, Any]) -> str:
     return "folded in" if record["folded"] else "fitted"
 
 
-def _numbers(vector: list[float], most: int | None = None) -> str:
-    """The first `most` numbers of a vector; by default all of them."""
-    shown = " ".join(f"{x:.4f}" for x in vector[:most])
-    if most is not None and len(vector) > most:
-        shown += f" … ({len(vector)} numbers; --json prints all)"
-    return shown
-
-
 def _source(response: dict[str, Any]) -> str:
     return f"{response['version']} in space {response['space']}"
-
-
-def _print_json(value: Any) -> None:
-    # Not printed with Rich, which would wrap long lines in the middle of a value.
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def _print_table(
-    columns: Iterable[str], rows: Iterable[Iterable[Any]], caption: str = "", header: bool = True
-) -> None:
-    table = Table(*columns, show_header=header)
-    for row in rows:
-        # Text, not str: Rich would read an id such as [red] as markup. Folded, not cut off.
-        cells = [Text(str(cell), overflow="fold") for cell in row]
-        table.add_row(*cells)
-    console = Console()
-    if table.row_count:
-        console.print(table)
-    if caption:
-        console.print(Text(caption))

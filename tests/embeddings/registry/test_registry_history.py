@@ -180,7 +180,8 @@ def test_the_commands_set_rewind_delete_and_list(run, plain):
     assert printed == responses.history(plain, "author", "serving")
     assert [move["to_version"] for move in printed] == [None, OLD, NEW]
     table = run("history", "author").stdout
-    assert all(text in table for text in (OLD, NEW, "serving", "bad", "none"))
+    versions = [id_.removeprefix("author/") for id_ in (OLD, NEW)]
+    assert all(text in table for text in (*versions, "serving", "bad", "none"))
 
 
 @pytest.mark.parametrize("options", [[], ["--day", "latest", "--delete"]])
@@ -194,13 +195,17 @@ def test_the_alias_command_does_one_thing(run, plain, options):
 def test_the_service_returns_the_history_and_takes_reasons(service, plain):
     publish(plain, DAY)
     publish(plain, NEXT)
-    with httpx.Client(base_url=f"{service}/api/embeddings/author") as client:
+    with httpx.Client(base_url=f"{service}/v1/embeddings/author") as client:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         body = {"alias": "serving", "version": "2022-04-25", "reason": "bad day"}
         assert client.post("/aliases", json=body, headers=headers).status_code == 200
         assert client.get("/history").json() == responses.history(plain, "author")
         (move,) = client.get("/history", params={"alias": "serving"}).json()
-        assert (move["to_version"], move["reason"]) == (OLD, "bad day")
+        assert (move["to_version"], move["reason"], move["moved_by"]) == (OLD, "bad day", "http")
+        for version, by in (("2022-04-26", "ann"), ("2022-04-25", "ben")):
+            body = {"alias": "serving", "version": version, "by": by}
+            client.post("/aliases", json=body, headers=headers)
+            assert client.get("/history").json()[0]["moved_by"] == by
         assert client.get("/history", params={"alias": "servin"}).status_code == 404
         for reason in ("x" * 501, "two\nlines"):
             refused = client.post("/aliases", json={**body, "reason": reason}, headers=headers)
