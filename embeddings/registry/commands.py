@@ -150,6 +150,9 @@ def neighbours(
     day: Day = LATEST,
     space: Space = None,
     dim: Dim = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Search every vector, also where there is an index.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print the nearest vectors by cosine.
@@ -158,10 +161,13 @@ def neighbours(
     """
     registry = _registry(ctx)
     version = registry.find(name, day)
-    found = responses.neighbours(registry, version, key, k, among, space, dim, only or None)
+    found = responses.neighbours(registry, version, key, k, among, space, dim, only or None, exact)
     if as_json:
         return print_json(found)
-    return _print_neighbours(found["among"], found["neighbours"], f"of {key}, {_source(found)}")
+    caption = f"of {key}, {_source(found)}"
+    if not found["exact"]:
+        caption += f"; by an index that finds {found['recall']['at_10']:.1%} of the 10 nearest"
+    return _print_neighbours(found["among"], found["neighbours"], caption)
 
 
 def _print_neighbours(entity: str, neighbours: list[dict[str, Any]], caption: str) -> None:

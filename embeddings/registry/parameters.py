@@ -69,6 +69,10 @@ Dim = Annotated[
         examples=[2],
     ),
 ]
+Exact = Annotated[
+    bool,
+    Query(description="search every vector, also where the version has an index of neighbours"),
+]
 Among = Annotated[
     str | None,
     Query(

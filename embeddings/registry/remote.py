@@ -31,6 +31,7 @@ from embeddings.registry.errors import (
 )
 from embeddings.registry.features import Feature, Features
 from embeddings.registry.files import folder
+from embeddings.registry.search import Recall
 from embeddings.registry.versions import (
     EMBEDDING,
     FEATURES,
@@ -170,16 +171,18 @@ class RemoteRegistry:
         space: str | None = None,
         dim: int | None = None,
         only: Sequence[str] | None = None,
+        exact: bool = False,
     ) -> Results[Neighbour]:
         """See `Registry.neighbours`."""
         path = f"{self._path(name)}/neighbours"
         version = _reference(day, revision)
         params = _given(id=key, k=k, among=among, version=version, space=space, dim=dim)
         if only is None:
-            found = self._get(path, params)
+            found = self._get(path, params | _given(exact=exact or None))
         else:
             found = self._post(path, {"only": list(only)}, params).json()
-        return Results(self._of_id(found["version"]), _neighbours(found["neighbours"]))
+        recall = Recall(**found["recall"]) if found["recall"] else None
+        return Results(self._of_id(found["version"]), _neighbours(found["neighbours"]), recall)
 
     def fold_in(
         self,

@@ -190,14 +190,17 @@ def neighbours(
     space: str | None = None,
     dim: int | None = None,
     only: Sequence[str] | None = None,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """The nearest vectors of one 'entity:id'."""
-    found = registry.load(version, space).neighbours(key, k, among, dim, only)
+    found = registry.load(version, space).neighbours(key, k, among, dim, only, exact)
     entity, _ = parse_key(key, list(version.entities))
     return {
         **source(version),
         "of": key,
         "among": among or entity,
+        "exact": found.exact,
+        "recall": vars(found.recall) if found.recall else None,
         "neighbours": [vars(neighbour) for neighbour in found],
     }
 

@@ -41,6 +41,9 @@ class Counts(Answer):
     rows: int = Field(description="vectors")
     folded: int = Field(description="vectors that were not fitted but folded in")
     engagements: int = Field(description="engagements behind these vectors")
+    index: dict[str, Any] | None = Field(
+        None, description="the index of neighbours, with its measured recall, if there is one"
+    )
 
 
 class Version(Answer):
@@ -124,11 +127,20 @@ class Neighbour(Answer):
     folded: bool = Field(description="whether the vector was not fitted but folded in")
 
 
+class Recall(Answer):
+    """The published recall of an index: how many of the nearest it finds."""
+
+    at_10: float
+    at_100: float
+
+
 class Neighbours(Source):
     """The nearest vectors, best first."""
 
     of: str
     among: str
+    exact: bool = Field(description="whether every vector was searched")
+    recall: Recall | None = Field(description="of the index that was used instead")
     neighbours: list[Neighbour]
 
 
@@ -176,6 +188,7 @@ class Result(Answer):
     high: float
     n: int = Field(description="users or producers that were judged")
     baselines: dict[str, float] = Field(description="the same metric of others")
+    dim: int = Field(description="how many leading numbers of each vector were judged; 0: all")
 
 
 class ComparedMetric(Answer):

@@ -39,6 +39,7 @@ from embeddings.registry.parameters import (
     By,
     Compared,
     Dim,
+    Exact,
     FeaturesRequest,
     FoldedK,
     Groups,
@@ -374,10 +375,11 @@ def _computed(registry: Registry, finder: Finder) -> APIRouter:
         version: Reference = LATEST,
         space: Space = None,
         dim: Dim = None,
+        exact: Exact = False,
     ) -> Response:
-        """By cosine and exact search, best first, without the id itself."""
+        """By cosine, best first, without the id itself."""
         found = finder.find(name, version)
-        near = responses.neighbours(registry, found, id, k, among, space, dim, only)
+        near = responses.neighbours(registry, found, id, k, among, space, dim, only, exact)
         return JSONResponse(near)
 
     @router.post(

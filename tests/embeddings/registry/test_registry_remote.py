@@ -16,6 +16,7 @@ from registry_parts import (
     DAY,
     SPACE,
     TOKEN,
+    parts,
     publish,
     publish_groups,
     publish_profile,
@@ -27,6 +28,7 @@ from embeddings.registry import Registry, RemoteRegistry, errors, failures
 from embeddings.registry.aliases import AliasMove
 from embeddings.registry.answers import Results
 from embeddings.registry.arrow import MAX_BULK_IDS
+from embeddings.registry.client import IndexRule
 from embeddings.registry.comparison import compare
 from embeddings.registry.errors import (
     BadRequest,
@@ -69,6 +71,8 @@ SAME = {
     "get shorter": lambda r: r.get("author", "producer", ["p3", "p0"], space=SPACE, dim=2),
     "get none, shorter": lambda r: r.get("author", "producer", [], dim=1),
     "neighbours": lambda r: r.neighbours("author", "producer:p1", 3),
+    "neighbours by an index": lambda r: r.neighbours("indexed", "consumer:c7", 5),
+    "neighbours by a full search": lambda r: r.neighbours("indexed", "consumer:c7", exact=True),
     "neighbours among": lambda r: r.neighbours("author", "producer:p1", 2, DAY, "consumer", 1),
     "neighbours in one dimension": lambda r: r.neighbours(
         "author", "producer:p1", space=SPACE, dim=1
@@ -178,6 +182,9 @@ def fill(plain: Registry) -> None:
     publish(plain, NEXT, name="other")
     publish(plain, name="elsewhere", seed=4, space="author/2021-01-01")
     publish_profile(plain)
+    entities, fold_in = parts(consumers=150)
+    rule = IndexRule(above=100, min_recall=0.0)
+    plain.publish("indexed", DAY, SPACE, entities, fold_in, {}, index=rule)
     for revision, value in ((1, 0.5), (2, 0.75)):
         plain.add_results(plain.version("author", DAY, revision), [result(value)])
         plain.set_alias("author", "moved", plain.version("author", DAY, revision), by="ann")
@@ -233,7 +240,7 @@ def comparable(value: Any) -> Any:
         # As text: a NaN does not equal itself.
         return str(value.dtype), value.shape, str(value.tolist())
     if isinstance(value, Results):
-        return comparable(value.version), comparable(list(value))
+        return comparable(value.version), comparable(list(value)), comparable(value.recall)
     if isinstance(value, dict):
         return {key: comparable(inner) for key, inner in value.items()}
     if isinstance(value, list):
