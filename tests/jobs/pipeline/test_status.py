@@ -18,11 +18,11 @@ from jobs.errors import EvergreenError
 from jobs.lake.integrity import seen_file
 from jobs.pipeline import backfill, garbage
 from jobs.pipeline.plan import STEPS
+from jobs.pipeline.published import content_id
 from jobs.pipeline.status import Status, status
 from jobs.pipeline.verify import verify
 from jobs.settings import Settings, load_settings
 from jobs.sources import reopen_sources
-from jobs.steps.publish import content_id
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)  # of the day after the last
