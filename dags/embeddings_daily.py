@@ -20,7 +20,16 @@ from __future__ import annotations
 
 from airflow.sdk import CronPartitionTimetable, chain, dag
 
-from dags.common import DEFAULTS, EMBEDDINGS, LAST_DAY, LATENESS_H, START, TIMEZONE, step
+from dags.common import (
+    DEFAULTS,
+    EMBEDDINGS,
+    LAST_DAY,
+    LATENESS_H,
+    START,
+    TIMEZONE,
+    RegistryVersion,
+    step,
+)
 from jobs.local.schedule import daily_cron, last_run
 
 # The run is for the day that has just ended: its partition is one tick earlier.
@@ -37,6 +46,7 @@ AFTER_THE_DAY = CronPartitionTimetable(
     max_active_runs=1,
     default_args=DEFAULTS,
     doc_md=__doc__,
+    tags=["evergreen", "embeddings"],
 )
 def embeddings_daily():
     chain(
@@ -48,7 +58,7 @@ def embeddings_daily():
         step("fold_in", spark=True),
         step("lookalike", spark=True),
         step("benchmark"),
-        step("publish", outlets=[EMBEDDINGS]),
+        step("publish", outlets=[EMBEDDINGS], links=[RegistryVersion()]),
     )
 
 
