@@ -34,7 +34,7 @@ class MLflowRun(BaseOperatorLink):
 
 
 class RegistryVersion(BaseOperatorLink):
-    """A link from an Airflow task to the version that it published or promoted."""
+    """A link from an Airflow task to the version that it published, read or promoted."""
 
     name = "Registry version"
 

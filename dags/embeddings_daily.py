@@ -8,6 +8,7 @@ asset `embeddings` with the day as its partition.
 | --- | --- |
 | `land` | the log's file is missing or damaged; the message names it. Fix it, clear the task |
 | `validate` | the day is not trusted; the message says why. Yesterday's version keeps serving |
+| `consistency` | a published vector depends on how it is read; the message names it |
 | any other | it is retried; a step writes whole or not at all, so clearing it is always safe |
 
 To run old days, one after the other: `airflow backfill create --dag-id embeddings_daily
@@ -59,6 +60,7 @@ def embeddings_daily():
         step("lookalike", spark=True),
         step("benchmark"),
         step("publish", outlets=[EMBEDDINGS], links=[RegistryVersion()]),
+        step("consistency", links=[RegistryVersion()]),
     )
 
 

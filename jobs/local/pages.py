@@ -10,7 +10,7 @@ from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import ServiceSettings, Settings
 
 # step -> the fact that names the version of the embedding that the step's task links to
-VERSION_FACTS = {"publish": "version", "promote": "embedding"}
+VERSION_FACTS = {"publish": "version", "consistency": "version", "promote": "embedding"}
 
 
 def browser_address(services: ServiceSettings, port: int) -> str:
@@ -37,7 +37,7 @@ def mlflow_page(settings: Settings) -> str:
 
 
 def version_page(settings: Settings, partition: Partition) -> str:
-    """The registry's page of the version that a step has published or promoted; empty for none.
+    """The page of the version that a step has published, read or promoted; empty for none.
 
     Raises NotCommitted where the registry no longer has it.
     """

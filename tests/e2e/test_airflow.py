@@ -294,7 +294,7 @@ def test_a_backfill_is_requested_from_airflow_and_computes_what_is_missing(loop)
         [*command, "--from", str(ZERO), "--to", str(LAST)], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    assert f"{LAST}  run 1, reuse 12, from lookalike on: lookalike is missing" in result.stdout
+    assert f"{LAST}  run 1, reuse 14, from lookalike on: lookalike is missing" in result.stdout
     assert "Airflow runs" in result.stdout
     run = ended(loop.airflow, "embeddings_daily", LAST)
     assert (run["state"], run["run_type"]) == ("success", "backfill")

@@ -50,6 +50,8 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
     version = publish(settings, day)
     with writing(settings, "publish", day) as staging:
         staging.facts |= {"version": content_id(version), "digest": version.digest}
+    with writing(settings, "consistency", day) as staging:
+        staging.facts |= {"version": content_id(version)}
     facts = {
         "examples": {"version": content_id(version)},
         "evaluate": {},

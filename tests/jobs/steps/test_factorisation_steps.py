@@ -16,13 +16,22 @@ from embeddings.blocks import load_blocks
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.shards import open_shards
 from embeddings.spaces.similarity import neighbour_overlap
-from jobs.errors import EvergreenError
+from jobs.errors import EvergreenError, Inconsistent
 from jobs.pipeline.needs import available, is_computed
 from jobs.pipeline.running import ensure
 from jobs.settings import Settings
-from jobs.steps import align, benchmark, embed, fold_in, lookalike, matrix, publish
+from jobs.steps import (
+    align,
+    benchmark,
+    consistency,
+    embed,
+    fold_in,
+    lookalike,
+    matrix,
+    publish,
+)
 
-EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish)
+EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish, consistency)
 STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark", "publish")
 
 
@@ -135,6 +144,48 @@ def test_online_fold_in_equals_the_batch(published):
             assert np.abs(batch).max() > 0
             assert online.vector.tobytes() == batch.tobytes()
             assert (online.known, online.version.space) == (len(history), version.version.space)
+
+
+def test_every_way_to_a_vector_gives_the_same_bytes(published):
+    entities = published.open_registry().version("author", DAYS[1]).entities
+    left_out = 0
+    for block in load_blocks(published.lake.get("matrix", DAYS[1]).path / "rest"):
+        left_out += len(block.ids)
+    facts = published.lake.get("consistency", DAYS[1]).facts
+    assert facts["ids_compared"] == sum(counts["rows"] for counts in entities.values())
+    assert facts["histories_compared"] == left_out > 0
+    assert facts["fold_in_difference"] == 0.0
+
+
+def other_rows(version: Path) -> str:
+    """Another order in the index: an id finds the vector of its neighbour."""
+    file = version / "consumer" / "rows.npy"
+    rewrite(file, np.roll(np.load(file), 1))
+    return r"vector of consumer '\w+' is \S+ in its shard, and \S+ in process"
+
+
+def other_fold_in(version: Path) -> str:
+    """The same files as of a fold-in that another fit has left."""
+    for file in version.glob("fold_in.*.npy"):
+        rewrite(file, np.load(file) * 1.001)
+    return r"vector of consumer '\w+', folded in, is \S+ by the batch, and \S+ in process"
+
+
+def rewrite(file: Path, array: np.ndarray) -> None:
+    """Replace the file: others are linked to what it was."""
+    file.unlink()
+    np.save(file, array)
+
+
+@pytest.mark.parametrize("damage", [other_rows, other_fold_in])
+def test_a_way_to_another_vector_fails_the_step_and_names_both(published, tmp_path, damage):
+    settings = published.model_copy(update={"home": tmp_path / "home"})
+    shutil.copytree(published.home, settings.home)
+    message = damage(settings.open_registry().version("author", DAYS[2]).path)
+    before = settings.lake.get("consistency", DAYS[2]).digest
+    with pytest.raises(Inconsistent, match=message):
+        consistency.run(None, settings, DAYS[2])
+    assert settings.lake.get("consistency", DAYS[2]).digest == before
 
 
 @pytest.mark.parametrize("published", ["svd"], indirect=True)
