@@ -18,7 +18,7 @@ LATENESS_H = float(os.environ.get("EVERGREEN_LATENESS", "0"))
 LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; no later day is scheduled
 BEGAN_WITH = "began_with"  # XCom of a run's first task: digest of the settings, commit of the code
 # The scheduler may start a task before the API server listens: that attempt fails.
-DEFAULTS = {"retries": 2, "retry_delay": timedelta(seconds=5)}
+DEFAULTS = {"owner": "evergreen", "retries": 2, "retry_delay": timedelta(seconds=5)}
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,20 @@ class MLflowRun(BaseOperatorLink):
         return ti_key.xcom_pull(task_ids=ti_key.task_id, key="mlflow") or ""
 
 
-def step(name: str, *, spark: bool = False, **options):
-    """The task of one step. With spark it takes a slot of the pool and receives a session."""
+class RegistryVersion(BaseOperatorLink):
+    """A link from an Airflow task to the version that it published, read or promoted."""
+
+    name = "Registry version"
+
+    def get_link(self, operator, *, ti_key) -> str:
+        return ti_key.xcom_pull(task_ids=ti_key.task_id, key="registry") or ""
+
+
+def step(name: str, *, spark: bool = False, links=(), **options):
+    """The task of one step. With spark it takes a slot of the pool and receives a session.
+
+    links: what its page links to besides its MLflow run.
+    """
     if spark:
 
         @task.pyspark(task_id=name, conn_id="spark", pool="spark", **options)
@@ -48,7 +60,7 @@ def step(name: str, *, spark: bool = False, **options):
             return execute(name, dag_run, ti, None)
 
     ran = run()
-    ran.operator.operator_extra_links = (MLflowRun(),)
+    ran.operator.operator_extra_links = (MLflowRun(), *links)
     return ran
 
 
@@ -88,6 +100,7 @@ def day_of(dag_run) -> date:
 def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
     """The step itself; what is written for people can fail without changing its outcome."""
     from jobs.local.environment import without_login
+    from jobs.local.pages import version_page
     from jobs.pipeline import plan, running
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
@@ -111,6 +124,9 @@ def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
             address = Tracker(settings).address(plan.tracked(settings, name), day)
             # Airflow stores it, and shows it to everybody.
             ti.xcom_push("mlflow", without_login(address) if address else None)
+    with only_logged("the address of the version's page"):
+        if page := version_page(settings, done.partition):
+            ti.xcom_push("registry", page)
     how = "reused" if done.reused else "computed"
     found = done.partition
     return {"partition": found.key, "digest": found.digest, "result": how, **result}

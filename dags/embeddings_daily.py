@@ -8,6 +8,7 @@ asset `embeddings` with the day as its partition.
 | --- | --- |
 | `land` | the log's file is missing or damaged; the message names it. Fix it, clear the task |
 | `validate` | the day is not trusted; the message says why. Yesterday's version keeps serving |
+| `consistency` | a published vector depends on how it is read; the message names it |
 | any other | it is retried; a step writes whole or not at all, so clearing it is always safe |
 
 To run old days, one after the other: `airflow backfill create --dag-id embeddings_daily
@@ -20,7 +21,16 @@ from __future__ import annotations
 
 from airflow.sdk import CronPartitionTimetable, chain, dag
 
-from dags.common import DEFAULTS, EMBEDDINGS, LAST_DAY, LATENESS_H, START, TIMEZONE, step
+from dags.common import (
+    DEFAULTS,
+    EMBEDDINGS,
+    LAST_DAY,
+    LATENESS_H,
+    START,
+    TIMEZONE,
+    RegistryVersion,
+    step,
+)
 from jobs.local.schedule import daily_cron, last_run
 
 # The run is for the day that has just ended: its partition is one tick earlier.
@@ -37,6 +47,7 @@ AFTER_THE_DAY = CronPartitionTimetable(
     max_active_runs=1,
     default_args=DEFAULTS,
     doc_md=__doc__,
+    tags=["evergreen", "embeddings"],
 )
 def embeddings_daily():
     chain(
@@ -48,7 +59,8 @@ def embeddings_daily():
         step("fold_in", spark=True),
         step("lookalike", spark=True),
         step("benchmark"),
-        step("publish", outlets=[EMBEDDINGS]),
+        step("publish", outlets=[EMBEDDINGS], links=[RegistryVersion()]),
+        step("consistency", links=[RegistryVersion()]),
     )
 
 

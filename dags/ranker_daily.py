@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 
-from dags.common import DEFAULTS, EMBEDDINGS, START, step
+from dags.common import DEFAULTS, EMBEDDINGS, START, RegistryVersion, step
 
 
 @dag(
@@ -22,10 +22,15 @@ from dags.common import DEFAULTS, EMBEDDINGS, START, step
     max_active_runs=1,
     default_args=DEFAULTS,
     doc_md=__doc__,
+    tags=["evergreen", "ranker"],
 )
 def ranker_daily():
     chain(
-        step("examples", spark=True), step("evaluate"), step("train"), step("gate"), step("promote")
+        step("examples", spark=True),
+        step("evaluate"),
+        step("train"),
+        step("gate"),
+        step("promote", links=[RegistryVersion()]),
     )
 
 

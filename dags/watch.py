@@ -33,6 +33,7 @@ LATER = CronPartitionTimetable(CRON, timezone=TIMEZONE, run_offset=OFFSET, key_f
     max_active_runs=1,
     default_args=DEFAULTS,
     doc_md=__doc__,
+    tags=["evergreen", "watch"],
 )
 def watch():
     task(task_id="look", retries=4, retry_delay=timedelta(minutes=30))(look)()

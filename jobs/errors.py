@@ -32,6 +32,10 @@ class Superseded(EvergreenError):
     """A runner that was thought dead: another one has taken over its step and day."""
 
 
+class Inconsistent(EvergreenError):
+    """One vector that has two values, depending on how it is read."""
+
+
 class StorageError(EvergreenError):
     """A disk that is full, cannot be written, or is gone."""
 

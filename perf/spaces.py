@@ -27,12 +27,13 @@ from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from jobs.errors import Skip
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
+from jobs.pipeline.published import published_version
 from jobs.pipeline.running import ensure
 from jobs.settings import Settings, load_settings
 from jobs.sources import open_source
 from jobs.spark.session import spark_session
 from jobs.steps.evaluate import label_column, with_vectors_of
-from jobs.steps.examples import EXAMPLES, published_version, spec_of
+from jobs.steps.examples import EXAMPLES, spec_of
 from jobs.steps.train import load_day, training_config
 from models.features import Day, FeatureSpec
 from models.training import Trained, predict, train

@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from jobs.errors import EvergreenError, SettingsError
 from jobs.local.access import ALL_ADMINS, USER, check_access, page_addresses
+from jobs.local.pages import mlflow_page, registry_page
 from jobs.settings import DEFAULT_FILE, Settings
 from jobs.sources import open_source
 
@@ -215,6 +216,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
+        "EVERGREEN_PAGES": json.dumps(pages(settings)),  # for infra/airflow/plugins
     }
     defaults = {
         # A user's own database needs the key that its connections were encrypted with.
@@ -223,6 +225,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         # All DAGs in the folder are ours, and the schedule is to begin without a click.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "infra" / "airflow" / "plugins"),
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
         # The DAG files are parsed at start; they rarely change after that.
@@ -234,6 +237,12 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
     return Variables(fixed, defaults)
+
+
+def pages(settings: Settings) -> dict[str, str]:
+    """The pages that Airflow's navigation leads to, by their names. Everybody sees them there."""
+    named = {"Registry": registry_page(settings), "MLflow": without_login(mlflow_page(settings))}
+    return {name: address for name, address in named.items() if address}
 
 
 def airflow_login(settings: Settings, keys: dict[str, str]) -> Variables:

@@ -37,6 +37,7 @@ EMBEDDING_STEPS = (
     "lookalike",
     "benchmark",
     "publish",
+    "consistency",
 )
 RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")
 STEPS = EMBEDDING_STEPS + RANKER_STEPS

@@ -26,9 +26,10 @@ from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recording
+from jobs.pipeline.published import published_version
 from jobs.plots import figure
 from jobs.settings import Settings
-from jobs.steps.examples import EXAMPLES, clean_impressions, published_version, spec_of
+from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import load_day
 from models.metrics import both_classes, calibration_curve, metrics_by_label, roc_curve
 

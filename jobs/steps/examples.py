@@ -23,8 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
-from embeddings.registry.client import Version
-from jobs.errors import NotCommitted, Skip, UntrustedDay
+from jobs.errors import Skip, UntrustedDay
 from jobs.features.columns import feature_spec
 from jobs.features.lookups import EMBEDDED, Past, add_lookups
 from jobs.features.past_counts import COUNTS, count_past
@@ -36,6 +35,7 @@ from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, first_day, reads, recording, trusted, window
 from jobs.pipeline.provenance import airflow_run, code_commit
+from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
 from models.features import FeatureSpec
@@ -171,22 +171,6 @@ def publication_in(read: Reads) -> Partition | None:
         if step == "publish":
             return partition
     return None
-
-
-def published_version(settings: Settings, content_id: str) -> Version:
-    """The version with a content id such as 'author/2022-04-25@0123456789ab'.
-
-    Raises NotCommitted where the registry does not have it.
-    """
-    name, _, reference = content_id.partition("/")
-    day, _, digest = reference.partition("@")
-    for version in settings.open_registry().versions(name):
-        if str(version.day) == day and version.digest.startswith(digest):
-            return version
-    raise NotCommitted(
-        f"The registry has no version {content_id}: it was removed, or another registry is named "
-        f"by the settings. Publish it again: evergreen step publish --day {day}"
-    )
 
 
 # What was written

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding")
-FORMAT = 1
+FORMAT = 2
 SPARK = True
 FACTS = (
     Fact(
@@ -86,14 +86,16 @@ def shard_writer(
     def write(batches: Batches) -> Batches:
         # As float32, or the product with the vectors would be float64.
         rotation = np.load(align / "rotation.npy").astype(np.float32)
-        model = load_fold_in(align / "fold_in")
+        # In the order of the registry: a request adds the same numbers in the same order.
+        order = np.argsort(np.load(matrix / "producers.npy"))
+        model = load_fold_in(align / "fold_in").in_order(order)
         for batch in batches:
             for name in batch["block"].to_pylist():
                 vectors = embed / "consumers" / f"{name}.npy"
                 # Spark runs one task per core; threads of BLAS would compete with other tasks.
                 with threadpool_limits(1):
                     fitted = fitted_consumers(matrix / "fitted" / name, vectors, rotation)
-                    folded = folded_consumers(matrix / "rest" / name, model)
+                    folded = folded_consumers(matrix / "rest" / name, model, order)
                 shard = merged([part for part in (fitted, folded) if part is not None])
                 write_shard(home, int(name.removeprefix("block-")), shard)
                 n_folded = int(np.count_nonzero(shard.folded))
@@ -118,12 +120,17 @@ def fitted_consumers(block: Path, vectors: Path, rotation: np.ndarray) -> Vector
     return Vectors(rows.ids, np.load(vectors) @ rotation, rows.engagements, folded)
 
 
-def folded_consumers(block: Path, model: FoldIn) -> Vectors | None:
-    """The consumers of a block that were left out of the fit, folded in; None where it has none."""
+def folded_consumers(block: Path, model: FoldIn, order: np.ndarray) -> Vectors | None:
+    """The consumers of a block that were left out of the fit, folded in; None where it has none.
+
+    order: (m,), the producer of the block that is in each column of the model.
+    """
     if not block.exists():
         return None
     rows = load_block(block)
-    vectors = model.fold(rows.matrix(model.n_producers))
+    histories = rows.matrix(model.n_producers)[:, order]
+    histories.sort_indices()
+    vectors = model.fold(histories)
     return Vectors(rows.ids, vectors, rows.engagements, np.ones(len(rows.ids), dtype=bool))
 
 

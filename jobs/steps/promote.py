@@ -17,11 +17,11 @@ from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import reads, recording
+from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION
-from jobs.steps.examples import published_version
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -22,6 +22,7 @@ from jobs.judging.labels import read_topics
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
 from jobs.pipeline.provenance import airflow_run, code_commit
+from jobs.pipeline.published import content_id
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
 from jobs.steps.benchmark import AGES, LEARNED, results_in
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding", "benchmark")
-DIGEST_LENGTH = 12  # of a version in an id: enough to tell the versions of one day apart
 FORMAT = 1
 SPARK = False
 COMBINED = ("validate", "matrix", "embed", "align", "fold_in", "lookalike", "benchmark")
@@ -104,11 +104,6 @@ def about_tables(lineage: dict[str, Any]) -> dict[str, Any]:
     """What of a version's lineage also holds for the tables that are published beside it."""
     fields = ("settings", "commit", "mlflow_run", "airflow_run", "inputs")
     return {field: lineage[field] for field in fields}
-
-
-def content_id(version: Version) -> str:
-    """A version by its content: the revision depends on what was published before it."""
-    return f"{version.name}/{version.day}@{version.digest[:DIGEST_LENGTH]}"
 
 
 def require_one_run(settings: Settings, inputs: list[Partition]) -> None:

@@ -25,11 +25,12 @@ from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recording
+from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.plots import figure
 from jobs.settings import RankerSettings, Settings
-from jobs.steps.examples import EXAMPLES, published_version, spec_of
+from jobs.steps.examples import EXAMPLES, spec_of
 from models.features import Day
 
 if TYPE_CHECKING:

@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "jobs.local": {
         "embeddings.registry",
         "jobs.errors",
+        "jobs.lake",
         "jobs.pipeline",
         "jobs.settings",
         "jobs.sources",

@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 
 from jobs.local.environment import ROOT
+from jobs.local.pages import VERSION_FACTS
 from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
@@ -34,6 +35,7 @@ found = dags[0] if dags else vars(module)[sys.argv[1]]()
 tasks = {}
 for t in found.tasks:
     tasks[t.task_id] = {
+        "owner": t.owner,
         "retries": t.retries,
         "pool": t.pool,
         "down": sorted(t.downstream_task_ids),
@@ -44,6 +46,7 @@ print(json.dumps({
     "seconds": seconds,
     "imported": sorted(set(sys.modules) - before),
     "doc": found.doc_md,
+    "tags": sorted(found.tags),
     "id": found.dag_id,
     "catchup": found.catchup,
     "max_active_runs": found.max_active_runs,
@@ -121,8 +124,16 @@ def test_the_nightly_run_follows_the_clock_of_the_log():
     assert watch["end_date"] == "None"
 
 
-def test_every_task_links_to_its_mlflow_run(of_steps):
-    assert all(task["links"] == ["MLflow run"] for task in of_steps["tasks"].values())
+def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registry(of_steps):
+    for name, task in of_steps["tasks"].items():
+        version = ["Registry version"] if name in VERSION_FACTS else []
+        assert task["links"] == ["MLflow run", *version], name
+
+
+def test_it_has_an_owner_and_tags_of_its_own(parsed):
+    assert {task["owner"] for task in parsed["tasks"].values()} == {"evergreen"}
+    own = {"embeddings_daily": "embeddings", "ranker_daily": "ranker", "watch": "watch"}
+    assert parsed["tags"] == sorted(["evergreen", own[parsed["id"]]])
 
 
 def test_it_documents_its_purpose_and_what_to_do_on_failure(parsed):

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags import common
 from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
+from jobs.local import pages
 from jobs.pipeline import plan, provenance, running
 from jobs.pipeline.tracking.runs import Tracker
 from tests.ports import reserve_port
@@ -28,6 +29,8 @@ uri = "{}"
 
 class TaskInstance:
     """As much of Airflow's as a step uses; XComs by their key, of the one task of these tests."""
+
+    task_id = "of these tests"
 
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
@@ -58,7 +61,7 @@ def ending_with(outcome: Exception | None):
     def request(*_):
         if outcome is not None:
             raise outcome
-        partition = SimpleNamespace(key=f"train/{DAY}", digest="d1")
+        partition = SimpleNamespace(step="train", key=f"train/{DAY}", digest="d1", facts={})
         return SimpleNamespace(partition=partition, reused=True)
 
     return request
@@ -142,6 +145,23 @@ def test_a_run_whose_first_task_left_no_record_is_not_said_to_have_changed(
     monkeypatch.setattr(running, "request", ending_with(None))
     assert "changed" not in run("publish", TaskInstance())
     assert caplog.records == []
+
+
+def test_the_step_that_publishes_links_to_its_version(settings_file, monkeypatch):
+    """Where the registry has lost the version, the step ends as it ended, without a link."""
+    facts = {"version": f"author/{DAY}@0123"}
+    partition = SimpleNamespace(step="publish", key=f"publish/{DAY}", digest="d1", facts=facts)
+    done = SimpleNamespace(partition=partition, reused=False)
+    monkeypatch.setattr(running, "request", lambda *_: done)
+    ti = TaskInstance()
+    assert run("publish", ti)["result"] == "computed"
+    assert "registry" not in ti.xcoms
+    version = SimpleNamespace(id=f"author/{DAY}.r1")
+    monkeypatch.setattr(pages, "published_version", lambda *_: version)
+    run("publish", ti)
+    assert ti.xcoms["registry"] == f"http://127.0.0.1:8090/embeddings/author/{DAY}.r1"
+    link = common.RegistryVersion().get_link(None, ti_key=ti)
+    assert link == ti.xcoms["registry"]
 
 
 def test_the_link_to_mlflow_has_no_password(settings_file, monkeypatch):

@@ -13,8 +13,8 @@ from embeddings.registry.client import Vectors, Version
 from jobs.lake.store import Staging
 from jobs.pipeline.origin import origin
 from jobs.pipeline.plan import needs, recipe, writing
+from jobs.pipeline.published import content_id
 from jobs.settings import Settings
-from jobs.steps.publish import content_id
 
 
 @contextmanager
@@ -50,6 +50,8 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
     version = publish(settings, day)
     with writing(settings, "publish", day) as staging:
         staging.facts |= {"version": content_id(version), "digest": version.digest}
+    with writing(settings, "consistency", day) as staging:
+        staging.facts |= {"version": content_id(version)}
     facts = {
         "examples": {"version": content_id(version)},
         "evaluate": {},
@@ -63,9 +65,9 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
             (staging.path / "result").write_text(f"{step} of {day}" * 100)
 
 
-def publish(settings: Settings, day: date) -> Version:
-    """A version of three vectors, other ones each day."""
-    vectors = np.full((3, 2), day.day, np.float32)
+def publish(settings: Settings, day: date, value: float | None = None) -> Version:
+    """A version of three vectors of this value; by default other ones each day."""
+    vectors = np.full((3, 2), day.day if value is None else value, np.float32)
     entity = Vectors(
         np.array([b"a", b"b", b"c"]), vectors, np.ones(3, np.int32), np.zeros(3, dtype=bool)
     )

@@ -16,9 +16,9 @@ from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import writing
+from jobs.pipeline.published import content_id
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
-from jobs.steps.publish import content_id
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]

@@ -89,6 +89,7 @@ def test_late_rows_reopen_their_day_and_what_turns_out_the_same_is_reused(spark,
         "matrix",
         "lookalike",
         "benchmark",
+        "publish",
     ], reasons
     after = digests(settings)
     assert [step for step in before if before[step] != after[step]] == ["land", "validate"]

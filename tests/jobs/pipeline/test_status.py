@@ -18,11 +18,11 @@ from jobs.errors import EvergreenError
 from jobs.lake.integrity import seen_file
 from jobs.pipeline import backfill, garbage
 from jobs.pipeline.plan import STEPS
+from jobs.pipeline.published import content_id
 from jobs.pipeline.status import Status, status
 from jobs.pipeline.verify import verify
 from jobs.settings import Settings, load_settings
 from jobs.sources import reopen_sources
-from jobs.steps.publish import content_id
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)  # of the day after the last
@@ -93,7 +93,7 @@ def test_complete_days_are_current_and_a_new_one_is_waiting(settings):
     found = status(settings, NOON)
     fresh = {DAYS[3]: (2, "land is missing")}
     assert waiting(found)["data"] == fresh
-    assert waiting(found)["embeddings"] == {DAYS[3]: (7, "matrix is missing")}
+    assert waiting(found)["embeddings"] == {DAYS[3]: (8, "matrix is missing")}
     assert waiting(found)["ranker"] == {DAYS[3]: (5, "examples is missing")}
     data, embeddings, ranker = found.parts
     assert {part.newest for part in found.parts} == {DAYS[2]}
@@ -108,7 +108,7 @@ def test_a_corrected_file_is_the_reason_wherever_its_rows_have_gone(folder, sett
     assert found["data"][DAYS[1]] == (2, f"land: {DAYS[1]}.txt has changed")
     why = f"land/{DAYS[1]}: {DAYS[1]}.txt has changed"
     # Its rows are in the window of the day after, and that day's version in the rankers' examples.
-    assert found["embeddings"][DAYS[2]] == (7, why)
+    assert found["embeddings"][DAYS[2]] == (8, why)
     assert DAYS[0] not in found["embeddings"]
 
 
@@ -162,7 +162,7 @@ def test_the_command_shows_it_and_exits_with_1_where_something_is_late(folder):
     result = run(folder, "status")
     assert result.exit_code == 1
     assert f"embeddings  newest {DAYS[2]}," in result.output
-    assert f"{DAYS[3]}  7 steps to run: matrix is missing" in result.output
+    assert f"{DAYS[3]}  8 steps to run: matrix is missing" in result.output
     assert "LATE        ranker" in result.output
     found = json.loads(run(folder, "status", "--json").output)
     assert found["parts"][1]["waiting"][0]["day"] == str(DAYS[3])

@@ -17,13 +17,22 @@ from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.errors import LowRecall
 from embeddings.registry.shards import open_shards
 from embeddings.spaces.similarity import neighbour_overlap
-from jobs.errors import EvergreenError
+from jobs.errors import EvergreenError, Inconsistent
 from jobs.pipeline.needs import available, is_computed
 from jobs.pipeline.running import ensure
 from jobs.settings import RegistrySettings, Settings
-from jobs.steps import align, benchmark, embed, fold_in, lookalike, matrix, publish
+from jobs.steps import (
+    align,
+    benchmark,
+    consistency,
+    embed,
+    fold_in,
+    lookalike,
+    matrix,
+    publish,
+)
 
-EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish)
+EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish, consistency)
 STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark", "publish")
 
 
@@ -139,23 +148,67 @@ def test_the_settings_decide_which_entities_get_an_index(published, tmp_path):
 
 
 def test_online_fold_in_equals_the_batch(published):
-    """A request for a left-out consumer gives the vector that the nightly job published."""
+    """A request for a left-out consumer gives the vector that the nightly job published.
+
+    To the last bit, because it adds the same numbers in the same order.
+    """
     registry = published.open_registry()
     version = registry.load(registry.version("author", DAYS[2]))
     partition = published.lake.get("matrix", DAYS[2])
     producers = np.load(partition.path / "producers.npy")
-    block = load_blocks(partition.path / "rest")[0]
-    row = slice(block.indptr[0], block.indptr[1])
-    history = {
-        producers[j].decode(): s
-        for j, s in zip(block.indices[row], block.strengths[row], strict=True)
-    }
-    online = registry.fold_in("author", history, day=DAYS[2])
     consumers = version.entities["consumer"]
-    batch = consumers.vectors[consumers.rows([block.ids[0].decode()])][0]
-    assert np.abs(batch).max() > 0
-    np.testing.assert_allclose(online.vector, batch, atol=1e-6)
-    assert (online.known, online.version.space) == (len(history), version.version.space)
+    for block in load_blocks(partition.path / "rest"):
+        for i, consumer in enumerate(block.ids):
+            row = slice(block.indptr[i], block.indptr[i + 1])
+            names = [producers[j].decode() for j in block.indices[row]]
+            history = dict(zip(names, block.strengths[row], strict=True))
+            online = registry.fold_in("author", history, day=DAYS[2])
+            batch = consumers.vectors[consumers.rows([consumer.decode()])][0]
+            assert np.abs(batch).max() > 0
+            assert online.vector.tobytes() == batch.tobytes()
+            assert (online.known, online.version.space) == (len(history), version.version.space)
+
+
+def test_every_way_to_a_vector_gives_the_same_bytes(published):
+    entities = published.open_registry().version("author", DAYS[1]).entities
+    left_out = 0
+    for block in load_blocks(published.lake.get("matrix", DAYS[1]).path / "rest"):
+        left_out += len(block.ids)
+    facts = published.lake.get("consistency", DAYS[1]).facts
+    assert facts["ids_compared"] == sum(counts["rows"] for counts in entities.values())
+    assert facts["histories_compared"] == left_out > 0
+    assert facts["fold_in_difference"] == 0.0
+
+
+def other_rows(version: Path) -> str:
+    """Another order in the index: an id finds the vector of its neighbour."""
+    file = version / "consumer" / "rows.npy"
+    rewrite(file, np.roll(np.load(file), 1))
+    return r"vector of consumer '\w+' is \S+ in its shard, and \S+ in process"
+
+
+def other_fold_in(version: Path) -> str:
+    """The same files as of a fold-in that another fit has left."""
+    for file in version.glob("fold_in.*.npy"):
+        rewrite(file, np.load(file) * 1.001)
+    return r"vector of consumer '\w+', folded in, is \S+ by the batch, and \S+ in process"
+
+
+def rewrite(file: Path, array: np.ndarray) -> None:
+    """Replace the file: others are linked to what it was."""
+    file.unlink()
+    np.save(file, array)
+
+
+@pytest.mark.parametrize("damage", [other_rows, other_fold_in])
+def test_a_way_to_another_vector_fails_the_step_and_names_both(published, tmp_path, damage):
+    settings = published.model_copy(update={"home": tmp_path / "home"})
+    shutil.copytree(published.home, settings.home)
+    message = damage(settings.open_registry().version("author", DAYS[2]).path)
+    before = settings.lake.get("consistency", DAYS[2]).digest
+    with pytest.raises(Inconsistent, match=message):
+        consistency.run(None, settings, DAYS[2])
+    assert settings.lake.get("consistency", DAYS[2]).digest == before
 
 
 @pytest.mark.parametrize("published", ["svd"], indirect=True)

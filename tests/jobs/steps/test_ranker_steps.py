@@ -31,10 +31,10 @@ from jobs.errors import NotCommitted, SettingsError, Skip
 from jobs.pipeline import chain
 from jobs.pipeline.needs import available
 from jobs.pipeline.plan import RANKER_STEPS, module
+from jobs.pipeline.published import content_id, published_version
 from jobs.settings import Settings
 from jobs.steps import evaluate, examples, gate, promote, train
 from jobs.steps.gate import Contest, decide
-from jobs.steps.publish import content_id
 from models.store import load
 from models.training import predict
 from models.training import train as fit
@@ -108,7 +108,7 @@ def test_a_model_of_an_older_space_is_scored_with_its_own_newest_vectors(opened)
     test = opened.lake.get("evaluate", DAYS[3])
     scores = pq.read_table(test.path / "predictions.parquet")["challenger"].to_numpy()
     partition = opened.lake.get("train", DAYS[2])
-    version = examples.published_version(opened, partition.facts["embedding"])
+    version = published_version(opened, partition.facts["embedding"])
     assert (version.day, version.space) == (DAYS[1], "author-s")
     table = pq.read_table(opened.lake.get("examples", DAYS[3]).path / "examples")
     rows = train.load_day(opened, opened.lake.get("examples", DAYS[3]))
@@ -139,7 +139,7 @@ def test_a_version_that_was_removed_keeps_no_day_from_being_tested(opened, tmp_p
     for alias in registry.aliases("author"):
         if alias != "latest":
             registry.delete_alias("author", alias)
-    registry.remove(examples.published_version(settings, model.facts["embedding"]))
+    registry.remove(published_version(settings, model.facts["embedding"]))
     rows = train.load_day(settings, settings.lake.get("examples", DAYS[3]))
     evaluate.run(None, settings, DAYS[3])
     gate.run(None, settings, DAYS[3])

@@ -1,0 +1,48 @@
+"""Addresses of pages for links that people follow in a browser."""
+
+from __future__ import annotations
+
+import socket
+
+from jobs.lake.store import Partition
+from jobs.pipeline.published import published_version
+from jobs.pipeline.tracking.runs import VIEW
+from jobs.settings import ServiceSettings, Settings
+
+# step -> the fact that names the version of the embedding that the step's task links to
+VERSION_FACTS = {"publish": "version", "consistency": "version", "promote": "embedding"}
+
+
+def browser_address(services: ServiceSettings, port: int) -> str:
+    """The address of one of the services, for a browser that may run on another machine."""
+    if services.host == services.local_host:
+        return services.address(port)
+    # They listen on all addresses of this machine: its name stands for whichever can be reached.
+    return f"http://{socket.gethostname()}:{port}"
+
+
+def registry_page(settings: Settings) -> str:
+    """The registry's first page."""
+    return browser_address(settings.services, settings.services.registry_port)
+
+
+def mlflow_page(settings: Settings) -> str:
+    """The page of all experiments; empty where MLflow is off, or a database without a server.
+
+    It may have the login that `mlflow.uri` names.
+    """
+    own = browser_address(settings.services, settings.services.mlflow_port)
+    server = settings.mlflow.uri or own
+    return f"{server.rstrip('/')}/#/experiments{VIEW}" if server.startswith("http") else ""
+
+
+def version_page(settings: Settings, partition: Partition) -> str:
+    """The page of the version that a step has published, read or promoted; empty for none.
+
+    Raises NotCommitted where the registry no longer has it.
+    """
+    content_id = partition.facts.get(VERSION_FACTS.get(partition.step, ""), "")
+    if not content_id:
+        return ""
+    version = published_version(settings, content_id)
+    return f"{registry_page(settings)}/embeddings/{version.id}"

@@ -1,0 +1,34 @@
+"""Published versions as the lake names them: by their content, name/day@digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs.errors import NotCommitted
+
+if TYPE_CHECKING:
+    from embeddings.registry.client import Version
+    from jobs.settings import Settings
+
+DIGEST_LENGTH = 12  # of a version in an id: enough to tell the versions of one day apart
+
+
+def content_id(version: Version) -> str:
+    """A version by its content: the revision depends on what was published before it."""
+    return f"{version.name}/{version.day}@{version.digest[:DIGEST_LENGTH]}"
+
+
+def published_version(settings: Settings, content_id: str) -> Version:
+    """The version with a content id such as 'author/2022-04-25@0123456789ab'.
+
+    Raises NotCommitted where the registry does not have it.
+    """
+    name, _, reference = content_id.partition("/")
+    day, _, digest = reference.partition("@")
+    for version in settings.open_registry().versions(name):
+        if str(version.day) == day and version.digest.startswith(digest):
+            return version
+    raise NotCommitted(
+        f"The registry has no version {content_id}: it was removed, or another registry is named "
+        f"by the settings. Publish it again: evergreen step publish --day {day}"
+    )
