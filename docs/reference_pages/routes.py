@@ -27,7 +27,7 @@ def openapi() -> dict[str, Any]:
 
 
 def render(schema: dict, method: str, path: str, operation: dict) -> list[str]:
-    lines = [f"### `{method} {path}`", ""]
+    lines = [f"### `{method} {path}`", "", f"{operation['summary']}.", ""]
     if description := operation.get("description"):
         lines += [description, ""]
     rows = [parameter_row(parameter) for parameter in operation.get("parameters", [])]
@@ -41,7 +41,17 @@ def render(schema: dict, method: str, path: str, operation: dict) -> list[str]:
         lines += ["| " + " | ".join(row) + " |" for row in rows]
     else:
         lines.append("No parameters.")
-    return [*lines, ""]
+    return [*lines, "", answers(operation), ""]
+
+
+def answers(operation: dict) -> str:
+    """What a route answers, as OpenAPI's schemas are named, and its error statuses."""
+    responses = operation["responses"]
+    form = next(iter(responses["200"]["content"].values()))["schema"]
+    is_list = form.get("type") == "array"
+    kind = f"a list of {type_of(form['items'])}" if is_list else type_of(form)
+    errors = ", ".join(sorted(set(responses) - {"200"}))
+    return f"Answers {kind}. Errors: {errors}."
 
 
 def parameter_row(parameter: dict) -> tuple[str, ...]:
@@ -72,6 +82,8 @@ def body_rows(schema: dict, body: dict) -> list[tuple[str, ...]]:
 
 def type_of(form: dict) -> str:
     """The type of a parameter in words, with the bounds of a number or list."""
+    if "$ref" in form:
+        return f"`{form['$ref'].rpartition('/')[2]}`"
     for choice in form.get("anyOf", []):
         if choice.get("type") != "null":
             return type_of(choice)

@@ -44,6 +44,26 @@ class BadRequest(RegistryError):
     """A request that is malformed or has no answer."""
 
 
+class Unauthorized(RegistryError):
+    """A write over HTTP without the right token."""
+
+
+class Forbidden(RegistryError):
+    """A write to a service that was started without a token."""
+
+
+class NotAcceptable(RegistryError):
+    """An answer was requested over HTTP in a format that does not exist."""
+
+
+class TooLarge(RegistryError):
+    """A request over HTTP that is larger than the service reads; names the limit."""
+
+
+class ServiceError(RegistryError):
+    """A registry's service that cannot be reached, or that answers as none would."""
+
+
 class BadVersion(RegistryError):
     """Vectors that cannot be published; names the array, the row and what was expected."""
 

@@ -256,6 +256,11 @@ def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
     return Files(home, manifest, entities, _fold_in_arrays(home, content["files"]))
 
 
+def open_versions() -> int:
+    """How many versions this process has mapped."""
+    return _open_folder.cache_info().currsize
+
+
 def _open_entity(home: Path, files: Iterable[str], entity: str) -> Entity:
     # By the manifest, not by the folder: a file that does not belong to the version is ignored.
     ids_file = re.compile(rf"({entity}/shard-\d+)/ids\.npy")

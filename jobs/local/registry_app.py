@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from jinja2 import FileSystemLoader
 
-from embeddings.registry import pages
+from embeddings.registry import failures, pages
 from embeddings.registry.service import app_from_environment
 from jobs.errors import EvergreenError
 from jobs.pipeline.status import grouped, status
@@ -60,13 +60,13 @@ def app() -> FastAPI:
         found = status(load_settings(), datetime.now(UTC))
         return pages.page(request, "status.html", found=found, shown=SHOWN)
 
-    @service.get("/api/status")
+    @service.get("/v1/status", tags=["service"], summary="What is stale in this home")
     def status_json() -> dict[str, Any]:
         return status(load_settings(), datetime.now(UTC)).as_json()
 
     @service.exception_handler(EvergreenError)
     def unreadable(request: Request, error: EvergreenError) -> Response:
         """Such as a log that is not there: the registry goes on, only its status is unknown."""
-        return JSONResponse({"detail": str(error)}, status_code=503)
+        return failures.answer(request, 503, type(error).__name__, str(error))
 
     return service

@@ -85,7 +85,7 @@ def known_services(settings: Settings) -> dict[str, dict]:
     return {
         "spark": port("spark_port") | {"scheme": "sc", "host": LOOPBACK},
         "mlflow": port("mlflow_port") | {"health": "/health"},
-        "registry": port("registry_port") | {"health": "/health"},
+        "registry": port("registry_port") | {"health": "/healthz"},
         "airflow-api": port("airflow_port") | {"health": "/api/v2/version"},
         "airflow-dag-processor": {"after": ("airflow-api",)},
         # A task starts as soon as the scheduler does: what it needs must be ready by then.

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 
+from embeddings.benchmarks.results import Result
 from embeddings.registry.client import Registry, Vectors
 from embeddings.registry.files import restore
+from embeddings.registry.service import create_app
 
 SPACE = "author/2022-04-24"
 LINEAGE = {"days": ["2022-04-24", "2022-04-25"], "method": "svd"}
@@ -46,3 +53,42 @@ def small_registry(tmp_path, monkeypatch) -> Path:
         publish(registry, date(2022, 4, 24), ann=1.0)
         publish(registry, date(2022, 4, 25), ann=2.0)
     return root
+
+
+@pytest.fixture
+def served_registry(small_registry) -> Path:
+    """The same with what the examples of the HTTP page also use."""
+    with Registry(small_registry, f"sqlite:///{small_registry}/catalog.db") as registry:
+        columns = {"register_days": np.array([12, 700]), "degree": np.array([b"low", b"full"])}
+        consumers = np.array([b"ann", b"cleo"])
+        day = date(2022, 4, 25)
+        registry.publish_features("profile", day, "consumer", consumers, columns, {})
+        for version, value in zip(registry.versions("author"), (0.25, 0.375), strict=True):
+            registry.add_results(version, [ndcg(value)])
+        for reference in ("2022-04-25", "2022-04-24"):
+            registry.set_alias("author", "serving", registry.find("author", reference), by="ann")
+    return small_registry
+
+
+def ndcg(value: float) -> Result:
+    """A result whose interval is 0.125 to either side."""
+    low, high = value - 0.125, value + 0.125
+    return Result("retrieval", "ndcg20", date(2022, 4, 26), value, low, high, 3, {"random": 0.125})
+
+
+@pytest.fixture
+def address(small_registry) -> Iterator[str]:
+    """The address of a running service on the small registry."""
+    app = create_app(small_registry, f"sqlite:///{small_registry}/catalog.db")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < deadline, "the service did not start within 20 s"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    listener.close()

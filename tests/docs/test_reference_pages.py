@@ -108,3 +108,4 @@ def test_every_route_is_documented():
         expected |= {f"`{method.upper()} {path}`" for method in operations}
     assert set(headings) == expected
     assert "| `k` | query | integer, 1 to 1000 | `10` |" in routes.section()
+    assert "Answers a list of `Version`. Errors: 404, 414" in routes.section()

@@ -150,7 +150,7 @@ def test_running_a_day_again_changes_no_byte_and_adds_no_version(loop):
     assert done(loop.second) == {(day, step) for day, step in done(loop.first) if day == LAST}
     assert lake_bytes(loop.settings) == loop.lake_after_first
     url = f"http://127.0.0.1:{loop.settings.services.registry_port}"
-    response = httpx.get(f"{url}/api/embeddings/author/versions").raise_for_status()
+    response = httpx.get(f"{url}/v1/embeddings/author/versions").raise_for_status()
     ids = [version["id"] for version in response.json()]
     assert sorted(ids) == [f"author/{day}.r1" for day in (ZERO, DAYS[0], LAST)]
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 import typer
-import uvicorn
-from registry_parts import TOKEN
+from registry_parts import TOKEN, serving
 from typer.testing import CliRunner
 
 from embeddings.registry.client import Registry
@@ -101,20 +97,8 @@ def plain(root) -> Iterator[Registry]:
 @pytest.fixture
 def service(root, plain) -> Iterator[str]:
     """The address of a running service on the plain registry."""
-    application = create_app(root, f"sqlite:///{root / 'catalog.db'}", TOKEN)
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    run = {"sockets": [listener]}
-    thread = threading.Thread(target=server.run, kwargs=run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the service did not start within 20 s"
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with serving(create_app(root, f"sqlite:///{root / 'catalog.db'}", TOKEN)) as address:
+        yield address
 
 
 @pytest.fixture

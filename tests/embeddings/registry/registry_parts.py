@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from embeddings.registry.client import Registry, Vectors, Version
 DAY = date(2022, 4, 25)
 SPACE = "author/2022-04-25"
 TOKEN = "a token"
+IDS = np.array([b"c0", b"c1", b"c3", b"late"])  # in a table of features
 
 
 def vectors(ids: list[str], dim: int = 3, seed: int = 0) -> Vectors:
@@ -44,10 +50,15 @@ def parts(
 
 
 def publish(
-    registry: Registry, day: date = DAY, seed: int = 0, name: str = "author", **lineage
+    registry: Registry,
+    day: date = DAY,
+    seed: int = 0,
+    name: str = "author",
+    space: str = SPACE,
+    **lineage,
 ) -> Version:
     entities, fold_in = parts(seed)
-    return registry.publish(name, day, SPACE, entities, fold_in, lineage)
+    return registry.publish(name, day, space, entities, fold_in, lineage)
 
 
 def publish_groups(registry: Registry) -> Version:
@@ -55,6 +66,43 @@ def publish_groups(registry: Registry) -> Version:
     entities, fold_in = parts()
     groups = vectors(["degree=full", "degree=low", "region=north"], seed=7)
     return registry.publish("author", DAY, SPACE, {**entities, "group": groups}, fold_in, {})
+
+
+def columns(seed: int = 0) -> dict[str, np.ndarray]:
+    """Features of every kind, of IDS."""
+    return {
+        "days": np.array([seed, 7, -1, 2**53], np.int64),
+        "share": np.array([0.5, np.nan, 0.25, 1], np.float32),
+        "active": np.array([True, False, True, True]),
+        "degree": np.array([b"full", b"low", "hoch öffentlich".encode(), b""]),
+    }
+
+
+def publish_profile(
+    registry: Registry, day: date = DAY, seed: int = 0, name: str = "profile", **lineage
+) -> Version:
+    """A table of features of four consumers."""
+    return registry.publish_features(name, day, "consumer", IDS, columns(seed), lineage)
+
+
+@contextmanager
+def serving(application: Callable) -> Iterator[str]:
+    """The address at which an application runs."""
+    import uvicorn  # imported here: other processes import this module too, and serve nothing
+
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    run = {"sockets": [listener]}
+    thread = threading.Thread(target=server.run, kwargs=run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < deadline, "the service did not start within 20 s"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    listener.close()
 
 
 def open_and_publish(root: Path, url: str, barrier, seeds: list[int]) -> None:

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
-from registry_parts import DAY, SPACE, parts, publish
+from registry_parts import DAY, IDS, SPACE, columns, parts, publish, publish_profile
 from sqlalchemy import text
 
 from embeddings.registry import features, files, versions
@@ -28,20 +28,6 @@ from embeddings.registry.errors import (
 from embeddings.registry.versions import removable
 
 NEXT = DAY + timedelta(days=1)
-IDS = np.array([b"c0", b"c1", b"c3", b"late"])
-
-
-def columns(seed: int = 0) -> dict[str, np.ndarray]:
-    return {
-        "days": np.array([seed, 7, -1, 2**53], np.int64),
-        "share": np.array([0.5, np.nan, 0.25, 1], np.float32),
-        "active": np.array([True, False, True, True]),
-        "degree": np.array([b"full", b"low", "hoch öffentlich".encode(), b""]),
-    }
-
-
-def publish_profile(registry, day=DAY, seed=0, name="profile", **lineage):
-    return registry.publish_features(name, day, "consumer", IDS, columns(seed), lineage)
 
 
 def test_columns_and_vectors_are_joined_and_the_mask_says_who_has_them(registry):

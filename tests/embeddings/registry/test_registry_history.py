@@ -194,7 +194,7 @@ def test_the_alias_command_does_one_thing(run, plain, options):
 def test_the_service_returns_the_history_and_takes_reasons(service, plain):
     publish(plain, DAY)
     publish(plain, NEXT)
-    with httpx.Client(base_url=f"{service}/api/embeddings/author") as client:
+    with httpx.Client(base_url=f"{service}/v1/embeddings/author") as client:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         body = {"alias": "serving", "version": "2022-04-25", "reason": "bad day"}
         assert client.post("/aliases", json=body, headers=headers).status_code == 200

@@ -41,6 +41,12 @@ def test_importing_the_registry_imports_no_heavy_library(code):
     assert loaded & (HEAVY | OURS_ABOVE) == set()
 
 
+def test_the_client_over_http_needs_no_web_framework():
+    loaded = loaded_after("from embeddings.registry import RemoteRegistry")
+    assert "httpx" in loaded
+    assert loaded & (HEAVY | OURS_ABOVE | {"fastapi", "starlette", "uvicorn", "numba"}) == set()
+
+
 def test_the_package_and_its_errors_import_without_the_catalog():
     loaded = loaded_after("import embeddings.registry.errors")
     assert "embeddings" in loaded

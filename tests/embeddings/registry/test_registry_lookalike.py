@@ -12,7 +12,7 @@ from registry_parts import parts, publish, publish_groups
 
 from embeddings.registry.client import Lookalike
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId
-from embeddings.registry.service import MAX_GROUPS, MAX_IDS
+from embeddings.registry.parameters import MAX_GROUPS, MAX_IDS
 
 GROUPS = ["degree=full", "region=north"]
 SUMMARIES = {"mean": fmean, "max": max, "median": median, "min": min}
@@ -113,7 +113,7 @@ def test_a_shell_prints_the_clients_result(run, plain):
 def test_http_returns_the_clients_result(service, plain):
     version = publish_groups(plain)
     counts = plain.get("author", "group", GROUPS).counts.tolist()
-    path = f"{service}/api/embeddings/author/lookalike"
+    path = f"{service}/v1/embeddings/author/lookalike"
     response = httpx.get(path, params={"group": GROUPS, "candidate": ["p3", "p1"]}).json()
     assert response["producers"] == as_json(plain.lookalike("author", GROUPS, ["p3", "p1"]))
     assert response["groups"] == dict(zip(GROUPS, counts, strict=True))
@@ -136,7 +136,7 @@ def test_http_returns_the_clients_result(service, plain):
 )
 def test_http_rejects_an_invalid_request(service, plain, params, status):
     publish_groups(plain)
-    refused = httpx.get(f"{service}/api/embeddings/author/lookalike", params=params)
+    refused = httpx.get(f"{service}/v1/embeddings/author/lookalike", params=params)
     assert (refused.status_code, bool(refused.json()["detail"])) == (status, True)
 
 

@@ -7,6 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
@@ -33,23 +35,28 @@ def client(service, plain):
         yield opened
 
 
-def test_health(client):
-    assert client.get("/health").json() == {"status": "ok", "embeddings": 1}
+def test_health(client, plain):
+    assert client.get("/healthz").json() == {"status": "ok", "embeddings": 1}
+    with plain.catalog.writing() as session:
+        session.execute(text("ALTER TABLE versions RENAME TO gone"))
+    sick = client.get("/healthz")
+    assert (sick.status_code, sick.json()["error"]) == (503, "CatalogError")
+    assert "no such table: versions" in sick.json()["detail"]
 
 
 def test_the_service_describes_versions_as_the_client_does(client, plain):
     version = responses.detail(plain, plain.version("author"))
-    assert client.get("/api/embeddings").json() == responses.overview(plain)
-    assert client.get("/api/embeddings/author/versions").json() == [version]
+    assert client.get("/v1/embeddings").json() == responses.overview(plain)
+    assert client.get("/v1/embeddings/author/versions").json() == [version]
     for reference in ("latest", "2022-04-25", "2022-04-25.r1"):
-        assert client.get(f"/api/embeddings/author/versions/{reference}").json() == version
+        assert client.get(f"/v1/embeddings/author/versions/{reference}").json() == version
     assert version["lineage"] == {"commit": "abc"}
 
 
 def test_vectors_are_returned_with_counts_and_origin(client):
     consumer = parts()[0]["consumer"]
     params = {"id": ["consumer:c2", "producer:p0"]}
-    response = client.get("/api/embeddings/author/vectors", params=params).json()
+    response = client.get("/v1/embeddings/author/vectors", params=params).json()
     assert (response["version"], response["space"]) == ("author/2022-04-25.r1", SPACE)
     assert [record["id"] for record in response["vectors"]] == ["c2", "p0"]
     assert response["vectors"][0] == {
@@ -63,20 +70,20 @@ def test_vectors_are_returned_with_counts_and_origin(client):
 
 def test_vectors_for_another_space_are_rejected(client):
     params = {"id": "consumer:c2", "space": "author/other"}
-    refused = client.get("/api/embeddings/author/vectors", params=params)
+    refused = client.get("/v1/embeddings/author/vectors", params=params)
     assert (refused.status_code, refused.json()["error"]) == (409, "SpaceMismatch")
 
 
 def test_neighbours_are_those_of_the_client(client, plain):
     params = {"id": "producer:p1", "k": 3, "among": "consumer"}
-    response = client.get("/api/embeddings/author/neighbours", params=params).json()
+    response = client.get("/v1/embeddings/author/neighbours", params=params).json()
     found = plain.neighbours("author", "producer:p1", 3, among="consumer")
     assert response["neighbours"] == [vars(neighbour) for neighbour in found]
 
 
 def test_fold_in_is_that_of_the_client(client, plain):
     history = {"strengths": {"p1": 2, "x": 1}}
-    response = client.post("/api/embeddings/author/fold-in", json=history).json()
+    response = client.post("/v1/embeddings/author/fold-in", json=history).json()
     assert response["vector"] == plain.fold_in("author", {"p1": 2}).vector.tolist()
     assert response["unknown"] == ["x"]
 
@@ -84,10 +91,10 @@ def test_fold_in_is_that_of_the_client(client, plain):
 @pytest.mark.parametrize(
     ("path", "near"),
     [
-        ("/api/embeddings/autor/versions", ["author"]),
-        ("/api/embeddings/author/versions/2022-04-26", ["2022-04-25"]),
-        ("/api/embeddings/author/vectors?id=producer:p11", ["producer:p1"]),
-        ("/api/embeddings/author/neighbours?id=producers:p1", ["producer"]),
+        ("/v1/embeddings/autor/versions", ["author"]),
+        ("/v1/embeddings/author/versions/2022-04-26", ["2022-04-25"]),
+        ("/v1/embeddings/author/vectors?id=producer:p11", ["producer:p1"]),
+        ("/v1/embeddings/author/neighbours?id=producers:p1", ["producer"]),
     ],
 )
 def test_an_unknown_name_or_id_is_404_with_near_misses(client, path, near):
@@ -99,14 +106,14 @@ def test_an_unknown_name_or_id_is_404_with_near_misses(client, path, near):
 @pytest.mark.parametrize(
     ("path", "detail"),
     [
-        ("/api/embeddings/author/neighbours?id=p1", "as in producer:1196"),
+        ("/v1/embeddings/author/neighbours?id=p1", "as in producer:1196"),
         (
-            "/api/embeddings/author/neighbours?id=producer:p1&k=0",
+            "/v1/embeddings/author/neighbours?id=producer:p1&k=0",
             "query.k: Input should be greater",
         ),
-        ("/api/embeddings/author/neighbours?id=producer:p1&k=many", "given: 'many'"),
-        ("/api/embeddings/author/vectors", "query.id: Field required"),
-        ("/api/embeddings/author/versions/2022-02-30", "not a calendar day"),
+        ("/v1/embeddings/author/neighbours?id=producer:p1&k=many", "given: 'many'"),
+        ("/v1/embeddings/author/vectors", "query.id: Field required"),
+        ("/v1/embeddings/author/versions/2022-02-30", "not a calendar day"),
     ],
 )
 def test_an_invalid_request_is_422_with_the_reason(client, path, detail):
@@ -131,14 +138,14 @@ def test_an_invalid_request_is_422_with_the_reason(client, path, detail):
 def test_an_invalid_history_is_422_with_the_reason(client, body, detail):
     # Without the header the body is never parsed, and every one of these would be refused alike.
     headers = {"Content-Type": "application/json"}
-    response = client.post("/api/embeddings/author/fold-in", content=body, headers=headers)
+    response = client.post("/v1/embeddings/author/fold-in", content=body, headers=headers)
     assert response.status_code == 422
     assert detail in response.json()["detail"]
 
 
 def test_only_the_token_moves_an_alias(client, plain):
     request = {
-        "url": "/api/embeddings/author/aliases",
+        "url": "/v1/embeddings/author/aliases",
         "json": {"alias": "serving", "version": "2022-04-25"},
     }
     assert client.post(**request).status_code == 401
@@ -146,15 +153,49 @@ def test_only_the_token_moves_an_alias(client, plain):
     assert list(plain.aliases("author")) == ["latest"]
     moved = client.post(**request, headers={"Authorization": f"Bearer {TOKEN}"})
     assert (moved.status_code, moved.json()["aliases"]) == (200, ["latest", "serving"])
-    assert client.get("/api/embeddings/author/aliases").json()["serving"] == "author/2022-04-25.r1"
+    assert client.get("/v1/embeddings/author/aliases").json()["serving"] == "author/2022-04-25.r1"
 
 
 def test_latest_cannot_be_moved_over_http(client):
     request = {"alias": "latest", "version": "2022-04-25"}
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    refused = client.post("/api/embeddings/author/aliases", json=request, headers=headers)
+    refused = client.post("/v1/embeddings/author/aliases", json=request, headers=headers)
     assert refused.status_code == 422
     assert "only publishing moves" in refused.json()["detail"]
+
+
+def test_an_answer_is_whole_while_an_alias_moves(service, plain):
+    """The vectors of an answer are those of the version that it names, whatever moves meanwhile."""
+    versions = [publish(plain, seed=seed) for seed in (0, 9)]
+    expected = {}
+    for version in versions:
+        stored = plain.load(version).entities
+        expected[version.id] = [
+            stored[kind].vectors[1].tolist() for kind in ("consumer", "producer")
+        ]
+    plain.set_alias("author", "champion", versions[0])
+    finished = threading.Event()
+    params = {"id": ["consumer:c1", "producer:p1"], "version": "champion"}
+    seen: list[set[str]] = []
+
+    def read() -> None:
+        ids = set()
+        with httpx.Client(base_url=service) as reader:
+            while not finished.is_set():
+                answer = reader.get("/v1/embeddings/author/vectors", params=params).json()
+                vectors = [record["vector"] for record in answer["vectors"]]
+                assert vectors == expected[answer["version"]]
+                ids.add(answer["version"])
+        seen.append(ids)
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        for turn in range(60):
+            plain.set_alias("author", "champion", versions[turn % 2])
+        finished.set()
+        for reader in readers:
+            reader.result()
+    assert set.union(*seen) == set(expected)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -163,9 +204,9 @@ def test_no_text_causes_a_server_error(client, text, k):
     """Any text is found, unknown or rejected."""
     text = text.encode("utf-8", "replace").decode()
     quoted = quote(text, safe="")
-    api = "/api/embeddings/author"
+    api = "/v1/embeddings/author"
     received = [
-        client.get(f"/api/embeddings/{quoted}/versions"),
+        client.get(f"/v1/embeddings/{quoted}/versions"),
         client.get(f"{api}/versions/{quoted}"),
         client.get(f"{api}/vectors", params={"id": f"producer:{text}", "version": "latest"}),
         client.get(f"{api}/neighbours", params={"id": text, "k": k, "among": text}),
@@ -177,7 +218,7 @@ def test_no_text_causes_a_server_error(client, text, k):
 
 def test_a_name_never_becomes_a_path(client):
     for name in ("..%2F..%2Fetc%2Fpasswd", "%2E%2E", "catalog.db", "_staging"):
-        assert client.get(f"/api/embeddings/{name}/versions").status_code == 404
+        assert client.get(f"/v1/embeddings/{name}/versions").status_code == 404
         assert client.get(f"/embeddings/{name}").status_code == 404
 
 
@@ -195,7 +236,7 @@ def test_a_page_escapes_markup(client):
 def test_a_catalog_that_fails_is_503_in_json_and_as_a_page(client, plain):
     with plain.catalog.writing() as session:
         session.execute(text("ALTER TABLE versions RENAME TO gone"))
-    for path in ("/api/embeddings", "/"):
+    for path in ("/v1/embeddings", "/"):
         failed = client.get(path)
         assert failed.status_code == 503
         assert "catalog does not respond" in failed.text
@@ -203,7 +244,7 @@ def test_a_catalog_that_fails_is_503_in_json_and_as_a_page(client, plain):
 
 def test_a_damaged_version_is_500(client, plain):
     (plain.version("author").path / "producer/shard-00000/ids.npy").unlink()
-    failed = client.get("/api/embeddings/author/vectors?id=producer:p1")
+    failed = client.get("/v1/embeddings/author/vectors?id=producer:p1")
     assert (failed.status_code, failed.json()["error"]) == (500, "DamagedVersion")
 
 
@@ -227,9 +268,9 @@ def test_started_as_the_process_file_starts_it(plain, root):
     with subprocess.Popen(command, env=environment, **pipes) as process:
         try:
             with httpx.Client(base_url=announced_address(process)) as client:
-                assert client.get("/health").json() == {"status": "ok", "embeddings": 1}
+                assert client.get("/healthz").json() == {"status": "ok", "embeddings": 1}
                 refused = client.post(
-                    "/api/embeddings/author/aliases",
+                    "/v1/embeddings/author/aliases",
                     json={"alias": "serving", "version": "latest"},
                     headers={"Authorization": "Bearer x"},
                 )

@@ -64,7 +64,7 @@ def wait_for(address: str, server: subprocess.Popen) -> None:
     for _ in range(600):
         assert server.poll() is None, "the service has ended"
         try:
-            httpx.get(f"{address}/health")
+            httpx.get(f"{address}/healthz")
         except httpx.TransportError:
             time.sleep(0.1)
         else:
@@ -90,7 +90,7 @@ def test_a_visitor_sees_what_is_stale_and_why(service):
         ranker = page.locator("section", has_text="ranker").last
         assert "no impressions" in ranker.inner_text()
         browser.close()
-    found = httpx.get(f"{address}/api/status").json()
+    found = httpx.get(f"{address}/v1/status").json()
     assert [part["newest"] for part in found["parts"]] == ["2024-03-01", "2024-03-01", None]
 
 
@@ -99,7 +99,7 @@ def test_a_log_that_is_gone_is_said_and_the_registry_goes_on(service):
     (folder / "log").rename(folder / "away")
     try:
         # The same process has seen the log before.
-        response = httpx.get(f"{address}/api/status")
+        response = httpx.get(f"{address}/v1/status")
     finally:
         (folder / "away").rename(folder / "log")
     assert (response.status_code, "There is no file at" in response.text) == (503, True)
