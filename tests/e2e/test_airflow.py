@@ -159,10 +159,42 @@ def test_running_again_continues_the_mlflow_runs(loop):
     assert mlflow_runs(loop.settings) == loop.runs_after_first
 
 
+def links_of(loop: Loop, dag_id: str, task_id: str) -> dict[str, str]:
+    """What the task's page of the first run of the last day links to."""
+    run = runs_of_day(loop.airflow, dag_id, LAST)[0]
+    path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/links"
+    return loop.airflow.call("GET", path)["extra_links"]
+
+
+def test_the_navigation_leads_to_the_registry_and_to_mlflow(loop):
+    addresses = {}
+    for plugin in loop.airflow.rows("/plugins", "plugins"):
+        for view in plugin["external_views"]:
+            addresses[view["name"]] = view["href"]
+    assert addresses.keys() == {"Registry", "MLflow"}
+    for address in addresses.values():
+        assert httpx.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "task_id"),
+    [
+        ("embeddings_daily", "publish"),
+        ("embeddings_daily", "consistency"),
+        ("ranker_daily", "promote"),
+    ],
+)
+def test_an_airflow_task_links_to_the_version_that_it_published(loop, dag_id, task_id):
+    """The champion's newest vectors are those of the day before its training day, or older."""
+    link = links_of(loop, dag_id, task_id)["Registry version"]
+    assert httpx.get(link).status_code == 200
+    version = link.rpartition("/embeddings/")[2]
+    published = [f"author/{day}.r1" for day in (ZERO, DAYS[0], LAST)]
+    assert version in (published if task_id == "promote" else published[-1:])
+
+
 def test_an_airflow_task_links_to_its_mlflow_run_and_the_run_links_back(loop):
-    run = runs_of_day(loop.airflow, "embeddings_daily", LAST)[0]
-    path = f"/dags/embeddings_daily/dagRuns/{run['dag_run_id']}/taskInstances/publish/links"
-    link = loop.airflow.call("GET", path)["extra_links"]["MLflow run"]
+    link = links_of(loop, "embeddings_daily", "publish")["MLflow run"]
     run_id = link.rpartition("/")[2].partition("?")[0]
     tracked = mlflow(loop.settings, "GET", "runs/get", params={"run_id": run_id})["run"]
     tags = {tag["key"]: tag["value"] for tag in tracked["data"]["tags"]}
@@ -294,7 +326,9 @@ def test_a_backfill_is_requested_from_airflow_and_computes_what_is_missing(loop)
         [*command, "--from", str(ZERO), "--to", str(LAST)], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    assert f"{LAST}  run 1, reuse 14, from lookalike on: lookalike is missing" in result.stdout
+    reused = len(EMBEDDING_STEPS + RANKER_STEPS) - 1
+    plan = f"{LAST}  run 1, reuse {reused}, from lookalike on: lookalike is missing"
+    assert plan in result.stdout
     assert "Airflow runs" in result.stdout
     run = ended(loop.airflow, "embeddings_daily", LAST)
     assert (run["state"], run["run_type"]) == ("success", "backfill")
