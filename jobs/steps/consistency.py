@@ -1,15 +1,17 @@
 """consistency: is a vector the same on every way that leads to it?
 
-Some ids of every entity of the day's version are read as a request reads them, and compared with
+Some ids of every entity of the day's version are read in process and over HTTP, and compared with
 the files of its shards, byte by byte. Some consumers' histories are folded in again, one by one as
-for a request, and compared with what the nightly batch made of them.
+for a request, in process and over HTTP, and compared with what the nightly batch made of them.
 
-A difference fails the step: the version is published, but one of its readers cannot be trusted.
+HTTP is compared where the registry's service answers and has the version. A difference fails the
+step: the version is published, but one of its readers cannot be trusted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +23,8 @@ from embeddings.blocks import Block, load_blocks
 from embeddings.facts import Fact
 from embeddings.registry.answers import FoldedVector, Lookup
 from embeddings.registry.client import Version
+from embeddings.registry.errors import NotFound, ServiceError
+from embeddings.registry.remote import RemoteRegistry
 from embeddings.registry.shards import open_shards, read_shards
 from embeddings.sampling import smallest_hashes
 from jobs.errors import Inconsistent
@@ -35,7 +39,8 @@ SETTINGS = ("source", "validation", "matrix", "embedding")
 FORMAT = 1
 SPARK = False
 IDS = 100  # of each entity
-HISTORIES = 100
+HISTORIES = 50
+PATIENCE_S = 5.0  # for one answer over HTTP; it takes milliseconds
 # Of the largest number of a vector. On one machine there is no difference at all: batch and request
 # add the same numbers in the same order. A processor with other vector units adds in another one.
 TOLERANCE = 1e-5
@@ -49,11 +54,13 @@ FACTS = (
         better="lower",
         headline=True,
     ),
+    Fact("over_http", "was the registry's service compared as well? 1: yes"),
+    Fact("not_over_http", "why it was not"),
 )
 
 
 class Reader(Protocol):
-    """What is compared: the reading verbs of `Registry`."""
+    """What is compared: `Registry`, in process or over HTTP."""
 
     def get(
         self, name: str, entity: str, ids: Sequence[str], day: date | None, revision: int | None
@@ -90,22 +97,25 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     matrix, folded, published = inputs(settings, "consistency", day)
     content_id = published.facts["version"]
     version = published_version(settings, content_id)
+    stored = {entity: some_stored(version.path / entity) for entity in version.entities}
+    histories = some_histories(matrix.path, folded.path / "consumer")
     with writing(settings, "consistency", day) as staging:
-        stored = {entity: some_stored(version.path / entity) for entity in version.entities}
-        histories = some_histories(matrix.path, folded.path / "consumer")
-        readers: dict[str, Reader] = {"in process": settings.open_registry()}
-        differences = [0.0]
-        for way, reader in readers.items():
-            for entity, expected in stored.items():
-                compare_vectors(reader, way, version, entity, expected)
-            for history in histories:
-                differences.append(compare_fold_in(reader, way, version, history))
+        with opened(settings, version) as (readers, reason):
+            differences = [0.0]
+            for way, reader in readers.items():
+                for entity, expected in stored.items():
+                    compare_vectors(reader, way, version, entity, expected)
+                for history in histories:
+                    differences.append(compare_fold_in(reader, way, version, history))
         staging.facts |= {
             "version": content_id,
             "ids_compared": sum(len(expected.ids) for expected in stored.values()),
             "histories_compared": len(histories),
             "fold_in_difference": max(differences),
+            "over_http": int(not reason),
         }
+        if reason:
+            staging.facts["not_over_http"] = reason
 
 
 # What is expected
@@ -155,6 +165,37 @@ def strengths_of(block: Block, row: int, producers: np.ndarray) -> dict[str, flo
 # What is found
 
 
+@contextmanager
+def opened(settings: Settings, version: Version) -> Iterator[tuple[dict[str, Reader], str]]:
+    """The readers by their way, and why HTTP is not among them; empty if it is."""
+    address = settings.services.address(settings.services.registry_port)
+    with (
+        settings.open_registry() as registry,
+        RemoteRegistry(address, timeout_s=PATIENCE_S) as remote,
+    ):
+        readers: dict[str, Reader] = {"in process": registry}
+        reason = obstacle(remote, version)
+        if not reason:
+            readers["over HTTP"] = remote
+        yield readers, reason
+
+
+def obstacle(remote: RemoteRegistry, version: Version) -> str:
+    """Why the service cannot be compared; empty if it can.
+
+    While the services of this home do not run, their port may be that of another home.
+    """
+    try:
+        found = remote.version(version.name, version.day, version.revision)
+    except ServiceError:
+        return f"no registry answers at {remote.url}"
+    except NotFound:
+        return f"the registry at {remote.url} has no {version.id}"
+    if found.digest != version.digest:
+        return f"the registry at {remote.url} has another {version.id}"
+    return ""
+
+
 def compare_vectors(
     reader: Reader, way: str, version: Version, entity: str, expected: Stored
 ) -> None:
@@ -192,6 +233,7 @@ def inconsistent(
     at = int(np.nanargmax(np.abs(vector.astype(np.float64) - other)))
     return Inconsistent(
         f"{version.id}: number {at} of the vector of {whose} is {float(vector[at])!r} {where}, and "
-        f"{float(other[at])!r} {way}. `evergreen verify` names damaged files. Where it finds none, "
-        "two versions of the code are in use: stop the older one, and run the step again."
+        f"{float(other[at])!r} {way}. `evergreen verify` names damaged files, and a service that "
+        "was started before they changed must be restarted. If both are right, two versions of the "
+        "code are in use: stop the older one, and run the step again."
     )

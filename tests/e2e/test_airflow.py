@@ -159,6 +159,12 @@ def test_running_again_continues_the_mlflow_runs(loop):
     assert mlflow_runs(loop.settings) == loop.runs_after_first
 
 
+def test_every_version_was_read_over_http_as_well(loop):
+    for day in (ZERO, DAYS[0], LAST):
+        facts = loop.settings.lake.get("consistency", day).facts
+        assert (facts["over_http"], facts["ids_compared"] > 0) == (1, True)
+
+
 def links_of(loop: Loop, dag_id: str, task_id: str) -> dict[str, str]:
     """What the task's page of the first run of the last day links to."""
     run = runs_of_day(loop.airflow, dag_id, LAST)[0]

@@ -6,6 +6,8 @@ import logging
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,13 @@ from engagement_lake import DAYS, arrays, commit_day, engagement_settings, rando
 from embeddings.blocks import load_blocks
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.errors import LowRecall
+from embeddings.registry.service import create_app
 from embeddings.registry.shards import open_shards
 from embeddings.spaces.similarity import neighbour_overlap
 from jobs.errors import EvergreenError, Inconsistent
 from jobs.pipeline.needs import available, is_computed
 from jobs.pipeline.running import ensure
-from jobs.settings import RegistrySettings, Settings
+from jobs.settings import RegistrySettings, ServiceSettings, Settings
 from jobs.steps import (
     align,
     benchmark,
@@ -31,6 +34,8 @@ from jobs.steps import (
     matrix,
     publish,
 )
+from tests.embeddings.registry.registry_parts import serving
+from tests.ports import reserve_port
 
 EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish, consistency)
 STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark", "publish")
@@ -194,6 +199,59 @@ def other_fold_in(version: Path) -> str:
     return r"vector of consumer '\w+', folded in, is \S+ by the batch, and \S+ in process"
 
 
+@pytest.mark.parametrize("published", ["svd"], indirect=True)
+def test_the_service_is_compared_as_well(published, tmp_path):
+    with served(published) as settings:
+        own = copied_whole(settings, tmp_path)
+        consistency.run(None, own, DAYS[2])
+    facts = own.lake.get("consistency", DAYS[2]).facts
+    assert (facts["over_http"], facts["fold_in_difference"]) == (1, 0.0)
+    assert "not_over_http" not in facts
+
+
+@pytest.mark.parametrize("published", ["svd"], indirect=True)
+@pytest.mark.parametrize("damage", [other_rows, other_fold_in])
+def test_a_service_with_another_vector_fails_the_step(published, tmp_path, damage):
+    """It has the version, with files that have changed."""
+    wrong = copied_whole(published, tmp_path / "wrong")
+    message = damage(wrong.open_registry().version("author", DAYS[2]).path)
+    with served(wrong) as settings:
+        own = copied_whole(published, tmp_path).model_copy(update={"services": settings.services})
+        with pytest.raises(Inconsistent, match=message.replace("in process", "over HTTP")):
+            consistency.run(None, own, DAYS[2])
+
+
+@pytest.mark.parametrize("published", ["svd"], indirect=True)
+def test_without_the_service_of_this_home_the_facts_say_why_http_was_left_out(published, tmp_path):
+    own = copied_whole(published, tmp_path)
+    reasons = []
+    nobody = own.model_copy(update={"services": ServiceSettings(registry_port=reserve_port())})
+    other = own.model_copy(update={"home": tmp_path / "other"})
+    with served(other) as answering:
+        for services in (nobody.services, answering.services):
+            consistency.run(None, own.model_copy(update={"services": services}), DAYS[2])
+            facts = own.lake.get("consistency", DAYS[2]).facts
+            assert facts["over_http"] == 0
+            reasons.append(facts["not_over_http"])
+    assert reasons[0] == f"no registry answers at http://127.0.0.1:{nobody.services.registry_port}"
+    assert reasons[1].endswith(f"has no author/{DAYS[2]}.r1")
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[Settings]:
+    """The settings with the port at which the registry's service runs on this home."""
+    app = create_app(settings.registry_root, settings.registry_url, token="")
+    with serving(app) as address:
+        services = ServiceSettings(registry_port=int(address.rpartition(":")[2]))
+        yield settings.model_copy(update={"services": services})
+
+
+def copied_whole(settings: Settings, folder: Path) -> Settings:
+    """The settings of a copy of their home."""
+    shutil.copytree(settings.home, folder / "home")
+    return settings.model_copy(update={"home": folder / "home"})
+
+
 def rewrite(file: Path, array: np.ndarray) -> None:
     """Replace the file: others are linked to what it was."""
     file.unlink()
@@ -202,8 +260,7 @@ def rewrite(file: Path, array: np.ndarray) -> None:
 
 @pytest.mark.parametrize("damage", [other_rows, other_fold_in])
 def test_a_way_to_another_vector_fails_the_step_and_names_both(published, tmp_path, damage):
-    settings = published.model_copy(update={"home": tmp_path / "home"})
-    shutil.copytree(published.home, settings.home)
+    settings = copied_whole(published, tmp_path)
     message = damage(settings.open_registry().version("author", DAYS[2]).path)
     before = settings.lake.get("consistency", DAYS[2]).digest
     with pytest.raises(Inconsistent, match=message):
