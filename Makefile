@@ -15,6 +15,8 @@ PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Tests run in two processes, each with a Spark of its own; a file of tests stays in one of them.
+TWO := -n 2 --dist loadfile
 .DEFAULT_GOAL := help
 .PHONY: help install doctor demo up docs lint test test-all test-faults check clean
 
@@ -51,10 +53,10 @@ lint: $(INSTALLED)
 	$(MAKE) --no-print-directory docs
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -m "" --hypothesis-profile=search
+	$(BIN)/python -m pytest $(TWO) -m "" --hypothesis-profile=search
 
 test-faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0)
