@@ -239,6 +239,17 @@ def ended(airflow: Airflow, dag_id: str, day: date, patience_s: float = 60) -> d
     raise AssertionError(f"{dag_id} of {day} has not ended: {runs}")
 
 
+def wait_for_backfills(airflow: Airflow, dag_id: str, patience_s: float = 90) -> None:
+    """Until none is active: Airflow notices a while after the last run that one is complete."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        found = airflow.rows("/backfills", "backfills", dag_id=dag_id)
+        if all(backfill["completed_at"] for backfill in found):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"A backfill of {dag_id} has not ended.")
+
+
 def test_a_failed_task_has_its_error_in_its_log(loop):
     """The day is not in the log: the run fails without a second try."""
     day = date(2023, 1, 1)
@@ -325,6 +336,7 @@ def test_the_watch_starts_a_ranker_whose_event_was_lost(loop):
 def test_a_backfill_is_requested_from_airflow_and_computes_what_is_missing(loop):
     """`evergreen backfill` lists one step, and Airflow's run of the day computes no other."""
     lake = loop.settings.lake
+    wait_for_backfills(loop.airflow, "embeddings_daily")
     lost = lake.get("lookalike", LAST)
     shutil.rmtree(lost.path.parent)
     command = [sys.executable, "-m", "jobs.cli", "backfill", "--changed"]
