@@ -21,6 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
+from jobs.lake.schema import FEATURE_TABLES
 from jobs.machine import usable_cpus
 from jobs.plugins import PluginSection, faults
 from jobs.section import Section
@@ -124,6 +125,13 @@ class EmbeddingSettings(PluginSection):
 
     name: str = "producer"
     """Name of the published embedding."""
+
+    @field_validator("name")
+    @classmethod
+    def _validate_name(cls, name: str) -> str:
+        if name in FEATURE_TABLES:
+            raise ValueError(f"'{name}' is a table of features: choose another name")
+        return name
 
     method: str = "svd"
     """The embedder: a file of embeddings/embedders/, such as "svd" or "als"."""

@@ -19,7 +19,7 @@ RIDGE = 1.0  # sum of squared errors that one squared coefficient costs
 
 @dataclass(frozen=True)
 class Halves:
-    """Rows to fit on and rows to judge; the same ids are held out on every day."""
+    """Rows to fit on, four fifths, and rows to judge; the same ids are held out on every day."""
 
     fit: np.ndarray
     judged: np.ndarray
@@ -29,6 +29,10 @@ class Halves:
         """Split these rows. ids: (n,) bytes, of all rows; rows: (r,)."""
         held_out = hashes(ids[rows]) % np.uint64(PARTS) == 0
         return cls(rows[~held_out], rows[held_out])
+
+    def of_those(self, chosen: np.ndarray) -> Halves:
+        """Without the rows of others. chosen: (n,) bool."""
+        return Halves(self.fit[chosen[self.fit]], self.judged[chosen[self.judged]])
 
 
 def standardised(vectors: np.ndarray, fit: np.ndarray) -> np.ndarray:
@@ -42,17 +46,13 @@ def standardised(vectors: np.ndarray, fit: np.ndarray) -> np.ndarray:
 
 
 def logistic_scores(vectors: np.ndarray, labels: np.ndarray, halves: Halves) -> np.ndarray:
-    """The log odds of the judged rows by logistic regression, one label at a time.
+    """The log odds of the judged rows by logistic regression, (judged,).
 
-    vectors: (n, k); labels: (n, t) bool, both classes among the rows to fit on. Returns
-    (judged, t).
+    vectors: (n, k); labels: (n,) bool, both classes among the rows to fit on.
     """
     x = standardised(vectors, halves.fit)
-    columns = []
-    for label in labels.T:
-        model = fitted_logistic(x[halves.fit], label[halves.fit])
-        columns.append(model.decision_function(x[halves.judged]))
-    return np.column_stack(columns)
+    model = fitted_logistic(x[halves.fit], labels[halves.fit])
+    return model.decision_function(x[halves.judged])
 
 
 def logistic_classes(vectors: np.ndarray, classes: np.ndarray, halves: Halves) -> np.ndarray:

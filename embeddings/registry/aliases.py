@@ -90,6 +90,9 @@ def point(
 def roll_back(session: Session, name: str, alias: str, why: Why) -> VersionRow:
     """Point an alias at the version it pointed at before its last move, and return the version.
 
+    A second roll-back undoes the first, unless the first restored a deleted alias: it then goes on
+    to the version before.
+
     Versions that were removed since are skipped. Raises BadRequest if none is left, UnknownName,
     UnknownVersion.
     """

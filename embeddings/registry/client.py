@@ -215,7 +215,8 @@ class Registry:
 
         It points again at the version before that move, or at the one before that if the version
         was removed since. An alias that was deleted is set again. The rollback is a move itself: a
-        second one undoes the first. reason, by: as in `set_alias`. 'latest' cannot be rolled back.
+        second one undoes the first, unless that restored a deleted alias. reason, by: as in
+        `set_alias`. 'latest' cannot be rolled back.
         Raises BadRequest if there is no version to go back to, UnknownName, UnknownVersion.
         """
         aliases.require_settable(alias)

@@ -391,8 +391,8 @@ def benchmarks(
         return print_json(responses.comparison(compared))
     if markdown:
         return typer.echo(compared.markdown())
-    columns, rows = compared.table()
-    return print_table(columns, rows, "± half a 95 % interval", whole=columns[1:-1])
+    columns = ("benchmark", "labels of", "of", "value", "best baseline")
+    return print_table(columns, compared.lines(), "± half a 95 % interval", whole=columns[:4])
 
 
 @app.command()
@@ -422,7 +422,7 @@ def alias(
 
 @app.command()
 def rollback(ctx: typer.Context, name: Name, alias: Alias, reason: Reason = "") -> None:
-    """Undo the last move of an alias. A second rollback undoes the first.
+    """Undo the last move of an alias. A second one undoes the first.
 
     Example: evergreen registry rollback author serving --reason "worse for newcomers"
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from embeddings.benchmarks.results import ByDay, Result, by_metric
 from embeddings.registry.client import Registry, Version
-from embeddings.registry.errors import BadRequest
+from embeddings.registry.errors import BadRequest, NotWritten
 
 NONE = "–"
 COLOURS = ("tab:gray", "tab:orange", "tab:blue", "tab:purple", "tab:brown")  # of baselines
@@ -24,18 +24,17 @@ COLOURS = ("tab:gray", "tab:orange", "tab:blue", "tab:purple", "tab:brown")  # o
 class Row:
     """One metric. results: of each column, None where it has none on the day.
 
-    on: the day of the labels; None for each version's own. baselines: of any column, by name.
+    on: the day of the labels; None for each version's own.
     """
 
     task: str
     metric: str
     on: date | None
     results: list[Result | None]
-    baselines: dict[str, float]
 
     @property
     def title(self) -> str:
-        return f"{self.task} {self.metric}".replace("_", " ")
+        return words(f"{self.task} {self.metric}")
 
     @property
     def day(self) -> str:
@@ -47,14 +46,6 @@ class Row:
         values = [result.value for result in self.results if result is not None]
         return max(values) if len(values) > 1 else None
 
-    @property
-    def best_baseline(self) -> str:
-        """As in "0.034 popularity"."""
-        if not self.baselines:
-            return NONE
-        name = max(self.baselines, key=self.baselines.__getitem__)
-        return f"{self.baselines[name]:.3f} {words(name)}"
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -65,33 +56,37 @@ class Comparison:
 
     @property
     def baselines(self) -> list[str]:
-        """The names of all baselines, in order of first use."""
-        names: dict[str, None] = {}
+        """The names of all baselines, sorted."""
+        names: set[str] = set()
         for row in self.rows:
-            names.update(dict.fromkeys(row.baselines))
-        return list(names)
+            for result in row.results:
+                names |= result.baselines.keys() if result else set()
+        return sorted(names)
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows, with the best baseline only."""
-        rows = []
+    def lines(self) -> list[tuple[str, str, str, str, str]]:
+        """One line per metric and column: metric, day, column, value, the best baseline.
+
+        Every version has baselines of its own: its popularity is that of its window.
+        """
+        lines = []
         for row in self.rows:
-            values = [shown(result) for result in row.results]
-            rows.append([row.title, row.day, *values, row.best_baseline])
-        columns = [column.replace("/", "/\n") for column in self.columns]
-        return ["benchmark", "labels of", *columns, "best baseline"], rows
+            title, day = row.title, row.day
+            for column, result in zip(self.columns, row.results, strict=True):
+                lines.append((title, day, column, shown(result), best_baseline(result)))
+                title = day = ""  # said once per metric
+        return lines
 
     def markdown(self) -> str:
-        """As a Markdown table with all baselines; the best of several is bold."""
-        header = ["benchmark", "labels of", *self.columns, *map(words, self.baselines)]
+        """As a Markdown table, each value with its best baseline; the best of several is bold."""
+        header = ["benchmark", "labels of", *self.columns]
         lines = [line_of(header), line_of(["---"] * len(header))]
         for row in self.rows:
             cells = [row.title, row.day]
             for result in row.results:
-                is_best = result is not None and result.value == row.best
-                cells.append(f"**{shown(result)}**" if is_best else shown(result))
-            for name in self.baselines:
-                value = row.baselines.get(name)
-                cells.append(NONE if value is None else f"{value:.3f}")
+                cell = shown(result)
+                if result is not None and result.value == row.best:
+                    cell = f"**{cell}**"
+                cells.append(f"{cell} ({best_baseline(result)})" if result else cell)
             lines.append(line_of(cells))
         return "\n".join(lines)
 
@@ -105,6 +100,14 @@ def shown(result: Result | None) -> str:
     if result is None:
         return NONE
     return f"{result.value:.3f} ±{(result.high - result.low) / 2:.3f}"
+
+
+def best_baseline(result: Result | None) -> str:
+    """As in "0.034 popularity"."""
+    if result is None or not result.baselines:
+        return NONE
+    name = max(result.baselines, key=result.baselines.__getitem__)
+    return f"{result.baselines[name]:.3f} {words(name)}"
 
 
 def line_of(cells: Sequence[str]) -> str:
@@ -127,14 +130,12 @@ def compare(registry: Registry, references: Sequence[str]) -> Comparison:
         found = [column.get(key, {}) for column in columns]
         on = newest_shared_day(found)
         results = [results.get(on) for results in found]
-        baselines: dict[str, float] = {}
-        for result in results:
-            baselines |= result.baselines if result else {}
-        rows.append(Row(*key, on, results, baselines))
+        rows.append(Row(*key, on, results))
     if not rows:
         raise BadRequest(
-            f"{' and '.join(references)} have no benchmarks: they were published before there were "
-            "any. Publish them again: evergreen backfill --changed"
+            f"{' and '.join(references)}: no benchmarks. Either too few consumers and producers "
+            "had labels (see `not_judged` of the step benchmark, in MLflow), or it was published "
+            "before there were benchmarks: then run `evergreen backfill --changed`."
         )
     return Comparison(list(references), rows)
 
@@ -166,7 +167,10 @@ def newest_shared_day(found: Sequence[ByDay]) -> date | None:
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Save a picture: one panel per metric, every column with its interval, baselines as lines."""
+    """Save a picture as PNG: one panel per metric, every column with its interval and baselines.
+
+    Raises NotWritten.
+    """
     # Not pyplot, which looks for a display. Imported here, because matplotlib takes a while.
     from matplotlib.figure import Figure
 
@@ -180,19 +184,25 @@ def draw(comparison: Comparison, path: Path) -> None:
     colours = dict(zip(comparison.baselines, COLOURS, strict=False))
     for row, panel in zip(comparison.rows, panels, strict=False):
         draw_row(row, comparison.columns, colours, panel)
-    picture.savefig(path, dpi=110)
+    try:
+        picture.savefig(path, dpi=110, format="png")
+    except OSError as error:
+        raise NotWritten(error.errno, f"{path} cannot be written: {error.strerror}") from None
 
 
 def draw_row(row: Row, columns: Sequence[str], colours: dict[str, str], panel) -> None:
-    """One metric: points with intervals, and a line for each baseline."""
+    """One metric: of each column a point with its interval, and a tick for each baseline."""
     for place, result in enumerate(row.results):
-        if result is not None:
-            panel.plot([result.low, result.high], [place, place], color="tab:green", linewidth=3)
-            panel.plot(result.value, place, "o", color="tab:green")
-    for name, value in row.baselines.items():
-        panel.axvline(value, color=colours.get(name, "black"), linewidth=1, label=words(name))
+        if result is None:
+            continue
+        panel.plot([result.low, result.high], [place, place], color="tab:green", linewidth=3)
+        panel.plot(result.value, place, "o", color="tab:green")
+        for name, value in result.baselines.items():
+            colour = colours.get(name, "black")
+            panel.vlines(value, place - 0.4, place + 0.4, colour, label=words(name))
     panel.set_yticks(range(len(columns)), columns)
     panel.set_ylim(len(columns) - 0.5, -0.5)
     panel.set_title(f"{row.title}, {row.day}", fontsize="medium")
-    panel.legend(fontsize="x-small", loc="best")
+    handles = dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))  # each name once
+    panel.legend(handles.values(), handles.keys(), fontsize="x-small", loc="best")
     panel.grid(axis="x", alpha=0.3)

@@ -198,12 +198,16 @@ def _benchmark_curves(registry: Registry, name: str) -> list[BenchmarkCurve]:
 def _headline_values(
     registry: Registry, name: str, curve: BenchmarkCurve | None
 ) -> dict[str, Result]:
-    """The headline's first result of every version that has one, by its id."""
+    """The headline's result on the next day, or on its own, of every version, by its id."""
     found: dict[str, Result] = {}
-    for version, results in registry.all_results(name).items():
-        for result in whole(results):
-            if curve and (result.task, result.metric) == (curve.task, curve.metric):
-                found.setdefault(version, result)
+    if curve is None:
+        return found
+    results = registry.all_results(name)
+    for version in registry.versions(name):
+        for result in whole(results.get(version.id, [])):
+            is_headline = (result.task, result.metric) == (curve.task, curve.metric)
+            if is_headline and (result.on - version.day).days <= 1:
+                found[version.id] = result
     return found
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -45,6 +46,7 @@ from embeddings.registry.versions import (
 if TYPE_CHECKING:
     from embeddings.registry.diff import Diff
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 JSON_BODY = {"Content-Type": "application/json"}
 LISTS = {EMBEDDING: "/v1/embeddings", FEATURES: "/v1/features"}
 
@@ -63,7 +65,10 @@ class RemoteRegistry:
     def __init__(self, url: str, token: str = "", timeout_s: float = 30) -> None:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(headers=headers, timeout=timeout_s)
+        # A proxy of the environment has no way to this machine's own addresses.
+        local = urlsplit(self.url).hostname in LOOPBACK
+        self._http = httpx.Client(headers=headers, timeout=timeout_s, trust_env=not local)
+        self._is_registry = False  # not asked yet
         self._versions: dict[str, Version] = {}  # by id, which never means other content
 
     def __enter__(self) -> RemoteRegistry:
@@ -339,7 +344,7 @@ class RemoteRegistry:
         return version
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON that the service answers."""
+        """The JSON that the service answers. Raises RegistryError."""
         return self._request("GET", path, params=params).json()
 
     def _post(
@@ -351,6 +356,15 @@ class RemoteRegistry:
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer. Raises RegistryError."""
+        if not self._is_registry:
+            # Anything may listen at an address. What it would answer later is not worth guessing.
+            health = self._send("GET", "/healthz")
+            if not _is_health(health):
+                raise _foreign(health)
+            self._is_registry = True
+        return self._send(method, path, **options)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, self.url + path, **options)
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
@@ -420,7 +434,19 @@ def _error(response: httpx.Response) -> RegistryError:
             return kind(None, body["detail"])
         return kind(body["detail"])
     except (ValueError, TypeError, LookupError):
-        return ServiceError(
-            f"{response.url} answered {response.status_code} with {response.text[:200]!r}, "
-            "which no registry would. Is the address right?"
-        )
+        return _foreign(response)
+
+
+def _is_health(response: httpx.Response) -> bool:
+    """Is this what a registry says of its health?"""
+    try:
+        return {"status", "embeddings"} <= response.json().keys()
+    except (ValueError, AttributeError):  # no JSON, or no object
+        return False
+
+
+def _foreign(response: httpx.Response) -> ServiceError:
+    return ServiceError(
+        f"{response.url} answered {response.status_code} with {response.text[:200]!r}, "
+        "which no registry would. Is the address right?"
+    )

@@ -12,7 +12,7 @@ import numpy as np
 
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Registry, Version
-from embeddings.registry.errors import NotFound
+from embeddings.registry.errors import DamagedVersion, NotFound
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
 from embeddings.registry.versions import FEATURES
@@ -94,7 +94,7 @@ def text_feature(registry: Registry, version: Version, ids: list[str]) -> tuple[
     for name in registry.names(FEATURES):
         try:
             table = registry.load_features(registry.version(name, version.day))
-        except NotFound:
+        except (NotFound, DamagedVersion):  # the map does without colours
             continue
         text_columns = [
             column for column, values in table.columns.items() if values.dtype.kind == "S"

@@ -265,7 +265,9 @@ def require_day(day: object) -> None:
 def calendar_day(text: str) -> date:
     """'2022-04-25' as a date. Raises BadRequest."""
     try:
-        return date.fromisoformat(text)
+        if len(text) != len("2022-04-25"):  # Python also reads 20220425 and 2022-W17-1
+            raise ValueError
+        return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
         raise BadRequest(f"{text!r} is not a calendar day; write it as 2022-04-25.") from None
 

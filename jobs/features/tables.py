@@ -21,8 +21,9 @@ from embeddings.registry.client import Registry
 from embeddings.registry.vectors import encode_ids
 from jobs.features.past_counts import ENTITIES
 from jobs.judging.labels import Topics
+from jobs.lake.schema import PRODUCER_FEATURES
 
-PRODUCERS = "producers"
+LONGEST = 200  # bytes of a text: the registry's limit
 
 
 def publish_producers(
@@ -41,9 +42,14 @@ def publish_producers(
     known = ids[rows] == topics.producer_ids
     np.add.at(counts, (rows[known], topics.topic[known]), 1)
     items = counts.sum(axis=1)
-    names = np.array([name.encode() for name in topics.names])
+    names = np.array([shortened(name) for name in topics.names])
     columns = {"topic": np.where(items > 0, names[counts.argmax(axis=1)], b""), "items": items}
-    registry.publish_features(PRODUCERS, day, "producer", ids, columns, lineage)
+    registry.publish_features(PRODUCER_FEATURES, day, "producer", ids, columns, lineage)
+
+
+def shortened(text: str) -> bytes:
+    """Its UTF-8, cut between two characters where it is too long to be published."""
+    return text.encode()[:LONGEST].decode(errors="ignore").encode()
 
 
 def publish_counts(registry: Registry, day: date, counts: Path, lineage: dict[str, Any]) -> None:

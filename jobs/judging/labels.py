@@ -109,7 +109,7 @@ def read_topics(day: Partition, column: str) -> Topics | None:
         return None
     tables = [pq.read_table(file, columns=["item_id", "producer_id", column]) for file in files]
     rows = pa.concat_tables(tables)
-    rows = rows.filter(pc.is_valid(rows[column]))
+    rows = rows.filter(pc.not_equal(rows[column], ""))  # a null is not unequal either
     if not rows.num_rows:
         return None
     names, topic = np.unique(rows[column].to_numpy().astype(np.str_), return_inverse=True)
@@ -158,6 +158,8 @@ def with_profiles(case: Case, day: Partition) -> Case:
         profiles[column] = np.full(len(case.consumer_ids), np.nan if kind is np.float64 else "")
     tables = [pq.read_table(file, columns=["consumer_id", *columns]) for file in files]
     rows = pa.concat_tables(tables)
+    if not rows.num_rows:
+        return case
     ids = encode_ids(rows["consumer_id"].to_numpy())
     order = np.argsort(ids, kind="stable")
     at = Index(ids[order]).find(case.consumer_ids)

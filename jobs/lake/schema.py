@@ -33,6 +33,10 @@ TABLES = {
     ITEM_TABLE: (ITEMS, ("cat_", "num_")),
 }
 
+# Tables of features that the loop publishes: no embedding can have such a name.
+PRODUCER_FEATURES = "producers"
+FEATURE_TABLES = (PRODUCER_FEATURES, "consumer_counts", "producer_counts", "item_counts")
+
 # Spark types. The required columns that are not named here are strings.
 TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint"}
 PREFIX_TYPES = {"label_": "int", "ctx_": "string", "cat_": "string", "num_": "double"}

@@ -19,6 +19,7 @@ from jinja2 import FileSystemLoader
 from embeddings.registry import failures, pages
 from embeddings.registry.service import app_from_environment
 from jobs.errors import EvergreenError
+from jobs.local.environment import without_login
 from jobs.pipeline.status import grouped, status
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import in_url, load_settings
@@ -35,7 +36,7 @@ def lineage_link(request: Request, field: str, value: object) -> str:
     host = in_url(request.url.hostname or settings.services.local_host)
     if field == "mlflow_run" and value:
         ours = settings.services.address(settings.services.mlflow_port)
-        uri = settings.mlflow_uri.rstrip("/")
+        uri = without_login(settings.mlflow_uri).rstrip("/")
         elsewhere = uri.startswith("http") and uri != ours
         base = uri if elsewhere else f"http://{host}:{settings.services.mlflow_port}"
         return f"{base}/#/runs/{quote(str(value))}{VIEW}"

@@ -67,11 +67,17 @@ def benchmarks(settings: Settings, outcome: Outcome) -> Table:
     declared = tracked(settings, "benchmark").facts
     tasks = [fact.name for fact in declared if fact.headline]
     title = "Benchmarks: the day's version; tasks about the next day judge the version before it"
-    table = plain_table(title, "day", *(task.replace("_", "\n", 1) for task in tasks))
+    table = plain_table(title, "day", *(heading(task) for task in tasks))
     for day in outcome.days:
         measured = facts(settings, "benchmark", day)
         table.add_row(str(day), *(three_digits(measured.get(task)) for task in tasks))
     return table
+
+
+def heading(name: str) -> str:
+    """'interested_in_ndcg' -> the task, and below it the metric."""
+    task, _, metric = name.rpartition("_")
+    return f"{task.replace('_', ' ')}\n{metric}"
 
 
 def revisions_of(settings: Settings, name: str) -> dict[tuple[date, str], str]:

@@ -24,6 +24,7 @@ from embeddings.facts import Fact
 from embeddings.registry.answers import FoldedVector, Lookup
 from embeddings.registry.client import Version
 from embeddings.registry.errors import NotFound, ServiceError
+from embeddings.registry.parameters import MAX_STRENGTHS
 from embeddings.registry.remote import RemoteRegistry
 from embeddings.registry.shards import open_shards, read_shards
 from embeddings.sampling import smallest_hashes
@@ -143,6 +144,7 @@ def some_histories(matrix: Path, folded: Path) -> list[History]:
     batch = open_shards(folded)
     blocks = load_blocks(matrix / "rest")
     owners = [(block, row) for block in blocks for row in smallest_hashes(block.ids, HISTORIES)]
+    owners = [(block, row) for block, row in owners if length(block, row) <= MAX_STRENGTHS]
     if not owners:
         return []
     ids = np.array([block.ids[row] for block, row in owners])
@@ -153,6 +155,11 @@ def some_histories(matrix: Path, folded: Path) -> list[History]:
         strengths = strengths_of(block, row, producers)
         histories.append(History(ids[at].decode(), strengths, vector))
     return histories
+
+
+def length(block: Block, row: int) -> int:
+    """The number of producers in a history."""
+    return int(block.indptr[row + 1] - block.indptr[row])
 
 
 def strengths_of(block: Block, row: int, producers: np.ndarray) -> dict[str, float]:

@@ -143,11 +143,21 @@ def add_later_results(
         later = found(settings, "benchmark", version.day + age)
         if later and judges(later, version.day, mine):
             registry.add_results(version, results_in(later, version.day))
-        earlier = found(settings, "publish", version.day - age)
-        if earlier and judges(benchmark, earlier.day, earlier.inputs):
-            for other in registry.versions(version.name):
-                if other.day == earlier.day and other.digest == earlier.facts["digest"]:
-                    registry.add_results(other, results_in(benchmark, earlier.day))
+        for earlier in registry.versions(version.name):
+            if earlier.day == version.day - age and judged_by(settings, benchmark, earlier):
+                registry.add_results(earlier, results_in(benchmark, earlier.day))
+
+
+def judged_by(settings: Settings, benchmark: Partition, version: Version) -> bool:
+    """Does this partition judge the vectors of a published version?
+
+    Its lineage says what these are made of; or the lake, if the same vectors were made again.
+    """
+    if judges(benchmark, version.day, version.lineage.get("inputs", {})):
+        return True
+    again = found(settings, "publish", version.day)
+    is_same = again is not None and again.facts["digest"] == version.digest
+    return is_same and again is not None and judges(benchmark, version.day, again.inputs)
 
 
 def found(settings: Settings, step: str, day: date) -> Partition | None:

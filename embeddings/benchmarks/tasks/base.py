@@ -42,7 +42,7 @@ class Case:
     consumer_counts: np.ndarray  # (n,) engagements in the version's window
     producer_ids: np.ndarray  # (m,) bytes
     producers: np.ndarray  # (m, k) float32
-    producer_counts: np.ndarray  # (m,) consumers in the version's window
+    producer_counts: np.ndarray  # (m,) fitted consumers in the version's window
     window: sp.csr_matrix  # (n, m) strengths that the version was learned from
     # Of a later day, None where there is none:
     engaged: sp.csr_matrix | None = None  # (n, m) number of engagements

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from embeddings.benchmarks.labels import common_labels, mean_auc
-from embeddings.benchmarks.learning import Halves, logistic_scores
+from embeddings.benchmarks.labels import Labels, common_labels, logistic_aucs
+from embeddings.benchmarks.learning import Halves
 from embeddings.benchmarks.tasks.base import Case, Judged, NotJudged
 from embeddings.facts import Fact
 
@@ -25,34 +25,40 @@ class Profile:
 
     def judge(self, case: Case) -> Judged:
         labels = profile_labels(case)
-        halves = Halves.of(case.consumer_ids, np.flatnonzero(case.consumer_counts))
+        # Of others neither the vector nor the profile is known.
+        rows = np.flatnonzero((case.consumer_counts > 0) & labels.known.any(axis=1))
+        halves = Halves.of(case.consumer_ids, rows)
         common = common_labels(labels, halves, MOST)
-        scores = logistic_scores(case.consumers, common, halves)
-        return Judged(len(halves.judged), {"auc": mean_auc(common[halves.judged], scores)})
+        return Judged(len(halves.judged), {"auc": logistic_aucs(case.consumers, common, halves)})
 
     def rivals(self, case: Case) -> dict[str, Judged]:
         return {}
 
 
-def profile_labels(case: Case) -> np.ndarray:
-    """(n, t) bool: one column for every value of a category, one for every number."""
+def profile_labels(case: Case) -> Labels:
+    """One question for every value of a category, one for every number. Raises NotJudged."""
     assert case.profiles is not None, "required by NEEDS"
-    columns = []
-    for values in case.profiles.values():
-        if values.dtype.kind == "f":
-            known = values[~np.isnan(values)]
-            if len(known):
-                columns.append(values > np.median(known))
+    values, known = [], []
+    for column in case.profiles.values():
+        if column.dtype.kind == "f":
+            there = ~np.isnan(column)
+            answers = [column > np.median(column[there])] if there.any() else []
         else:
-            distinct = np.unique(values)
-            distinct = distinct[distinct != ""]
-            if 1 < len(distinct) <= VALUES:
-                # Of two values, one says it all.
-                chosen = distinct[:1] if len(distinct) == 2 else distinct
-                columns += [values == value for value in chosen]
-    if not columns:
-        raise NotJudged("the profiles have no column with a few values")
-    return np.column_stack(columns)
+            there = column != ""
+            answers = [column == value for value in categories(column[there])]
+        values += answers
+        known += [there] * len(answers)
+    if not values:
+        raise NotJudged("no label: the profiles have no column with a few values")
+    return Labels(np.column_stack(values), np.column_stack(known))
+
+
+def categories(column: np.ndarray) -> np.ndarray:
+    """The values to ask for: none of a column with one value or with many."""
+    distinct = np.unique(column)
+    if len(distinct) == 2:
+        return distinct[:1]  # the other one is its opposite
+    return distinct if 2 < len(distinct) <= VALUES else distinct[:0]
 
 
 BENCHMARK = Profile()

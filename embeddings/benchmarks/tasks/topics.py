@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from embeddings.benchmarks.labels import common_labels, mean_auc
-from embeddings.benchmarks.learning import Halves, logistic_scores
+from embeddings.benchmarks.labels import Labels, common_labels, logistic_aucs
+from embeddings.benchmarks.learning import Halves
 from embeddings.benchmarks.tasks.base import Case, Judged
 from embeddings.facts import Fact
 
@@ -27,9 +27,9 @@ class Topics:
         assert case.consumer_topics is not None, "required by NEEDS"
         rows = np.flatnonzero(np.diff(case.consumer_topics.indptr))
         halves = Halves.of(case.consumer_ids, rows)
-        labels = common_labels(case.consumer_topics.toarray() > 0, halves, MOST)
-        scores = logistic_scores(case.consumers, labels, halves)
-        return Judged(len(halves.judged), {"auc": mean_auc(labels[halves.judged], scores)})
+        labels = Labels.all_known(case.consumer_topics.toarray() > 0)
+        common = common_labels(labels, halves, MOST)
+        return Judged(len(halves.judged), {"auc": logistic_aucs(case.consumers, common, halves)})
 
     def rivals(self, case: Case) -> dict[str, Judged]:
         return {}

@@ -16,12 +16,13 @@ from sklearn.metrics import ndcg_score, roc_auc_score
 
 from embeddings.benchmarks.degrees import degrees, ndcg
 from embeddings.benchmarks.judging import activity_vectors, random_vectors
-from embeddings.benchmarks.labels import FEWEST_TO_FIT, common_labels, mean_auc
+from embeddings.benchmarks.labels import FEWEST_TO_FIT, Labels, common_labels, logistic_aucs
 from embeddings.benchmarks.learning import Halves, linear_scores, logistic_scores, standardised
 from embeddings.benchmarks.metrics import Ranking
 from embeddings.benchmarks.tasks.base import NotJudged
 from embeddings.benchmarks.tasks.categories import labelled
 from embeddings.benchmarks.tasks.jaccard import jaccard, similarities, spearman_of_pairs
+from embeddings.benchmarks.tasks.profile import BENCHMARK as PROFILE
 from embeddings.benchmarks.tasks.profile import profile_labels
 from embeddings.benchmarks.tasks.retrieval import BENCHMARK as RETRIEVAL
 from embeddings.benchmarks.tasks.retrieval import cosines_of_columns
@@ -101,28 +102,42 @@ def test_degrees_are_shares_and_nobody_without_a_topic_has_any():
     np.testing.assert_allclose(found, [[0.25, 0.75], [0, 0]])
 
 
-@given(seeds)
-def test_the_mean_auc_is_sklearns(seed):
-    rng = np.random.default_rng(seed)
-    labels = rng.random((40, 3)) < 0.4
-    labels[0], labels[1] = True, False
-    scores = np.round(rng.normal(size=(40, 3)), 1)  # with ties
-    expected = roc_auc_score(labels, scores, average="macro")
-    assert mean_auc(labels, scores)() == pytest.approx(expected)
+def ids_of(n: int) -> np.ndarray:
+    return np.array([f"{i}".encode() for i in range(n)])
 
 
-def test_logistic_scores_are_those_of_one_model_per_label():
+def test_logistic_scores_are_those_of_scikit_learn():
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(300, 4)) * [1, 10, 0.1, 0]  # a column of zeros, too
-    labels = vectors[:, :2] + rng.normal(size=(300, 2)) > 0
-    halves = Halves.of(np.array([f"{i}".encode() for i in range(300)]), np.arange(300))
-    scores = logistic_scores(vectors, labels, halves)
+    labels = vectors[:, 0] + rng.normal(size=300) > 0
+    halves = Halves.of(ids_of(300), np.arange(300))
     x = standardised(vectors, halves.fit)
-    for column in range(2):
-        model = LogisticRegression(tol=1e-10, max_iter=1000)
-        model.fit(x[halves.fit], labels[halves.fit, column])
-        expected = model.decision_function(x[halves.judged])
-        np.testing.assert_allclose(scores[:, column], expected, rtol=0.05, atol=0.05)
+    model = LogisticRegression(tol=1e-10, max_iter=1000).fit(x[halves.fit], labels[halves.fit])
+    expected = model.decision_function(x[halves.judged])
+    scores = logistic_scores(vectors, labels, halves)
+    np.testing.assert_allclose(scores, expected, rtol=0.05, atol=0.05)
+
+
+def test_the_mean_auc_is_that_of_each_question_among_those_who_answered():
+    """Against scikit-learn, question by question; a user drawn three times counts three times."""
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(400, 3))
+    values = vectors[:, :2] + rng.normal(size=(400, 2)) > 0
+    known = np.column_stack([np.ones(400, bool), rng.random(400) < 0.5])
+    halves = Halves.of(ids_of(400), np.arange(400))
+    statistic = logistic_aucs(vectors, Labels(values, known), halves)
+    weights = rng.integers(0, 4, len(halves.judged))
+    plain, drawn = [], []
+    for question in range(2):
+        asked = known[:, question]
+        own = Halves.of(ids_of(400), np.flatnonzero(asked))
+        scores = logistic_scores(vectors, values[:, question], own)
+        answers = values[own.judged, question]
+        plain.append(roc_auc_score(answers, scores))
+        of_asked = weights[asked[halves.judged]]
+        drawn.append(roc_auc_score(answers, scores, sample_weight=of_asked))
+    assert statistic() == pytest.approx(np.mean(plain))
+    assert statistic(weights[None])[0] == pytest.approx(np.mean(drawn))
 
 
 def test_linear_scores_are_those_of_a_ridge_regression():
@@ -146,15 +161,22 @@ def test_the_same_ids_are_held_out_whoever_else_is_there():
 
 
 def test_common_labels_are_the_most_balanced_ones():
-    ids = np.array([f"{i}".encode() for i in range(1000)])
-    halves = Halves.of(ids, np.arange(1000))
+    halves = Halves.of(ids_of(1000), np.arange(1000))
     numbers = np.arange(1000)
     rare, third, half, nearly_all = numbers < 20, numbers % 3 == 0, numbers % 2 == 0, numbers > 5
-    labels = np.column_stack([rare, third, half, nearly_all])
-    np.testing.assert_array_equal(common_labels(labels, halves, 5), labels[:, [2, 1]])
-    np.testing.assert_array_equal(common_labels(labels, halves, 1), labels[:, [2]])
+    labels = Labels.all_known(np.column_stack([rare, third, half, nearly_all]))
+
+    def chosen(most: int) -> np.ndarray:
+        return common_labels(labels, halves, most).values
+
+    np.testing.assert_array_equal(chosen(5), labels.values[:, [2, 1]])
+    np.testing.assert_array_equal(chosen(1), labels.values[:, [2]])
     with pytest.raises(NotJudged, match=f"{FEWEST_TO_FIT} with and {FEWEST_TO_FIT} without"):
-        common_labels(labels[:, [0, 3]], halves, 5)
+        common_labels(labels.columns(np.array([0, 3])), halves, 5)
+    # Most of them did not answer: what is left of the third is too rare.
+    answered = np.broadcast_to(numbers[:, None] < 60, (1000, 4))
+    with pytest.raises(NotJudged):
+        common_labels(Labels(labels.values, answered), halves, 5)
 
 
 def test_cosines_of_columns_against_a_loop():
@@ -183,7 +205,7 @@ def test_a_consumer_with_only_unknown_producers_scores_zero():
     assert judged.statistics["ndcg20"]() == 0
 
 
-def test_a_profile_becomes_labels():
+def test_a_profile_becomes_questions_that_not_everybody_answers():
     case = replace(
         planted_case(consumers=4, producers=3),
         profiles={
@@ -194,8 +216,24 @@ def test_a_profile_becomes_labels():
             "num_none": np.full(4, np.nan),
         },
     )
+    found = profile_labels(case)
     expected = [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
-    np.testing.assert_array_equal(profile_labels(case).T, expected)
+    np.testing.assert_array_equal(found.values.T, expected)
+    answered = [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
+    np.testing.assert_array_equal(found.known.T, answered)
+
+
+def test_a_consumer_without_a_profile_is_not_judged():
+    """Their vectors differ from the others', which must not tell anything."""
+    case = planted_case()
+    without = np.arange(len(case.consumer_ids)) % 2 == 0
+    club = np.where(without, "", case.profiles["cat_club"])
+    vectors = np.where(without[:, None], case.consumers + 5, case.consumers)
+    mixed = replace(case, profiles={"cat_club": club}, consumers=vectors)
+    alone = replace(mixed, consumer_counts=np.where(without, 0, case.consumer_counts))
+    judged, expected = PROFILE.judge(mixed), PROFILE.judge(alone)
+    assert judged.n == expected.n < len(case.consumer_ids) / 8
+    assert judged.statistics["auc"]() == expected.statistics["auc"]()
 
 
 def test_the_category_is_the_most_frequent_topic_of_large_enough_categories():

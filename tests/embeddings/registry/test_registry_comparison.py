@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -71,11 +72,21 @@ def test_a_column_without_the_result_stays_empty(two):
     assert "–" in compared.markdown()
 
 
-def test_markdown_marks_the_best_and_shows_every_baseline(two):
+def test_markdown_marks_the_best(two):
     header, _, profile, retrieval = compare(two, ["author", "topic"]).markdown().splitlines()
-    assert header == "| benchmark | labels of | author | topic | random | popularity |"
-    assert profile == "| profile auc | own day | 0.610 ±0.020 | **0.700 ±0.020** | 0.100 | 0.200 |"
-    assert retrieval.split(" | ")[2:4] == ["**0.310 ±0.020**", "0.250 ±0.020"]
+    assert header == "| benchmark | labels of | author | topic |"
+    assert profile.split(" | ")[2] == "0.610 ±0.020 (0.200 popularity)"
+    assert profile.split(" | ")[3] == "**0.700 ±0.020** (0.200 popularity) |"
+    assert retrieval.split(" | ")[2].startswith("**0.310 ±0.020**")
+
+
+def test_every_version_is_beside_its_own_baselines(two):
+    """The popularity of each is that of its window; the order of the columns changes nothing."""
+    strong = replace(result("profile", days(1), 0.5), baselines={"popularity": 0.9})
+    publish_as(two, "word", days(1), [strong])
+    for references in (["author", "word"], ["word", "author"]):
+        found = {line[2]: line[4] for line in compare(two, references).lines()[:2]}
+        assert found == {"author": "0.200 popularity", "word": "0.900 popularity"}
 
 
 def test_the_best_of_one_is_not_marked(two):
@@ -84,7 +95,7 @@ def test_the_best_of_one_is_not_marked(two):
 
 def test_what_has_no_benchmarks_is_named_with_the_remedy(plain):
     publish(plain)
-    with pytest.raises(BadRequest, match="author have no benchmarks.*backfill"):
+    with pytest.raises(BadRequest, match="author: no benchmarks.*not_judged.*backfill"):
         compare(plain, ["author"])
     with pytest.raises(UnknownName, match="nope"):
         compare(plain, ["nope"])
@@ -96,6 +107,9 @@ def test_the_command_prints_a_table_and_saves_a_picture(run, two, tmp_path):
     for text in ("retrieval auc", str(days(2)), "0.310 ±0.020", "0.200 popularity"):
         assert text in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
+    other = run("benchmarks", "author", "--picture", str(tmp_path / "no" / "folder.png"))
+    assert other.exit_code == 1
+    assert "folder.png cannot be written: No such file or directory" in other.stderr
     shown = json.loads(run("benchmarks", "author", "topic", "--json").stdout)
     assert shown["columns"] == ["author", "topic"]
     assert shown["rows"][1]["labels_of"] == str(days(2))

@@ -105,6 +105,12 @@ def test_as_of_reads_the_newest_day_until_then_and_never_later(registry, kind):
             version("2030-01-01", f"@{alias}")
 
 
+@pytest.mark.parametrize("text", ["20220425", "2022-W17-1", "2022-4-25", "2022-04-31", "today"])
+def test_a_day_is_written_in_one_way(registry, text):
+    with pytest.raises(BadRequest, match=f"'{text}' is not a calendar day; write it as"):
+        registry.features("consumer", ["c0"], ["author"], as_of=text)
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [

@@ -181,6 +181,20 @@ def test_a_version_shows_its_benchmarks_its_map_and_what_differs(page, plain):
     assert "Both are in space" in page.locator("main").inner_text()
 
 
+def test_the_table_shows_the_next_day_and_no_later_one(page, plain):
+    """The day after the first version was refused: only the week after has judged it."""
+    entities, fold_in = parts()
+    late = [result("next", DAY + timedelta(days=7), 0.9)]
+    plain.publish("author", DAY, SPACE, entities, fold_in, {}, late)
+    day = DAY + timedelta(days=1)
+    on_time = [result("next", day + timedelta(days=1), 0.7)]
+    plain.publish("author", day, SPACE, entities, fold_in, {}, on_time)
+    page.goto("/embeddings/author")
+    newer, older = page.locator("table.versions tbody tr").all_inner_texts()
+    assert "0.700" in newer
+    assert "0.900" not in older
+
+
 def test_differences_from_an_unknown_version_are_an_error_page(page, plain):
     version = publish(plain)
     page.goto(f"/diff/{version.id}?against=2022-04-30")

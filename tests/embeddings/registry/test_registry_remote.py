@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from registry_parts import (
     DAY,
     SPACE,
@@ -304,6 +304,7 @@ def test_a_write_without_the_token_is_refused(remote, address, write):
 def test_vectors_and_their_version_take_one_request(address, plain, monkeypatch):
     sent = []
     with RemoteRegistry(address) as opened:
+        opened.names()  # the first call also asks whether a registry answers
         send = opened._http.request
         monkeypatch.setattr(
             opened._http, "request", lambda *of, **more: sent.append(of) or send(*of, **more)
@@ -322,6 +323,10 @@ def kinds_of_errors() -> list[type[RegistryError]]:
 def test_every_kind_of_error_is_the_same_after_http():
     app = FastAPI()
     failures.handle(app)
+
+    @app.get("/healthz")
+    def health() -> dict[str, str | int]:
+        return {"status": "ok", "embeddings": 0}
 
     @app.get("/v1/embeddings/{kind}/versions")
     def fail(kind: str) -> None:
@@ -358,3 +363,27 @@ def test_another_service_is_not_taken_for_a_registry(address):
         pytest.raises(ServiceError, match="answered 404 with '<!doctype"),
     ):
         page.names()
+
+
+FOREIGN = ["<html>a page</html>", "[]", "null", '{"status": "ok"}', ""]
+
+
+@pytest.mark.parametrize("body", FOREIGN)
+def test_what_is_no_registry_is_named(body):
+    """A server of somebody else at the address, whatever it answers."""
+    app = FastAPI()
+
+    @app.get("/{path:path}")
+    def anything(path: str) -> Response:
+        return Response(body)
+
+    with serving(app) as url, RemoteRegistry(url) as remote:
+        for call in (lambda r: r.names(), lambda r: r.version("author")):
+            with pytest.raises(ServiceError, match="which no registry would"):
+                call(remote)
+
+
+def test_a_registry_on_this_machine_is_not_sought_behind_a_proxy(address, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nothing listens there
+    with RemoteRegistry(address) as remote:
+        assert "author" in remote.names()

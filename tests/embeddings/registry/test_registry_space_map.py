@@ -62,3 +62,11 @@ def test_colours_are_those_of_the_days_feature_and_never_of_a_later_one(plain):
 def test_too_few_producers_have_no_map(plain):
     assert space_map(plain, publish_producers(plain, 2)) is None
     assert space_map(plain, publish(plain)) is not None
+
+
+def test_a_damaged_table_of_features_costs_the_colours_only(plain):
+    version = publish_producers(plain, 6)
+    ids = np.array([f"p{i}".encode() for i in range(6)])
+    table = plain.publish_features("topics", DAY, "producer", ids, {"name": ids}, {})
+    (table.path / "columns" / "name.npy").write_bytes(b"")
+    assert space_map(plain, version).legend == []

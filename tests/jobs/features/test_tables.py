@@ -8,10 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from embeddings.registry.client import Registry
 from jobs.features.tables import publish_counts, publish_producers
 from jobs.judging.labels import Topics
+from jobs.lake.schema import FEATURE_TABLES
+from jobs.settings import EmbeddingSettings
 
 DAY = date(2024, 3, 1)
 
@@ -54,3 +57,17 @@ def test_counts_are_a_table_of_each_entity_that_occurs(registry, tmp_path):
     np.testing.assert_array_equal(found.features["consumer_counts.shown"].values, [2, 3, np.nan])
     clicks = registry.features("item", ["x"], ["item_counts.label_click"])
     assert clicks.features["item_counts.label_click"].values.tolist() == [4]
+
+
+def test_a_long_topic_is_cut_between_two_characters(registry):
+    long = "é" * 150
+    topics = Topics((long,), np.array([b"i"]), np.array([b"p"]), np.array([0]))
+    publish_producers(registry, DAY, np.array([b"p"]), topics, {})
+    found = registry.features("producer", ["p"], ["producers.topic"])
+    assert found.features["producers.topic"].values[0].decode() == "é" * 100
+
+
+@pytest.mark.parametrize("name", FEATURE_TABLES)
+def test_no_embedding_has_the_name_of_a_table(name):
+    with pytest.raises(ValidationError, match=f"'{name}' is a table of features"):
+        EmbeddingSettings(name=name)

@@ -33,7 +33,7 @@ def partition(folder: Path, tables: dict[str, list[pa.Table]]) -> Partition:
     """A committed day with these tables, each in as many files as it has parts."""
     files = {}
     for name, parts in tables.items():
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
         for number, part in enumerate(parts):
             file = f"{name}/part-{number:05d}.parquet"
             pq.write_table(part, folder / file)
@@ -146,9 +146,10 @@ def test_topics_of_consumers_are_counted_by_engagement(day):
     np.testing.assert_array_equal(case.consumer_topics.toarray(), [[1, 1], [1, 0], [0, 0]])
 
 
-@pytest.mark.parametrize("column", ["cat_nope", "cat_empty"])
+@pytest.mark.parametrize("column", ["cat_nope", "cat_null", "cat_blank"])
 def test_a_log_without_topics_has_none(tmp_path, column):
-    items = ITEMS.append_column("cat_empty", pa.nulls(len(ITEMS), pa.string()))
+    items = ITEMS.append_column("cat_null", pa.nulls(len(ITEMS), pa.string()))
+    items = items.append_column("cat_blank", pa.array([""] * len(ITEMS)))
     day = partition(tmp_path, {"items": [items]})
     assert read_topics(day, column) is None
     assert with_producer_topics(case_of(["ann"]), read_topics(day, column)).producer_topics is None
@@ -162,3 +163,12 @@ def test_profiles_are_those_of_the_cases_consumers(day):
 
 def test_a_log_without_profiles_has_none(tmp_path):
     assert with_profiles(case_of(["ann"]), partition(tmp_path, {})).profiles is None
+
+
+@pytest.mark.parametrize("table", ["consumers", "items", "engagements"])
+def test_an_empty_table_is_as_good_as_none(tmp_path, day, table):
+    rows = pq.read_table(day.path / table).slice(0, 0)
+    empty = partition(tmp_path / "empty", {table: [rows]})
+    assert with_profiles(case_of(["ann"]), empty).profiles is None
+    assert read_topics(empty, "cat_tag") is None
+    assert len(read_engagements(empty, WEIGHTS, 10).consumer_ids) == 0

@@ -14,9 +14,12 @@ import httpx
 import numpy as np
 import pytest
 from prepared import complete
+from starlette.requests import Request
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
+from jobs.local.registry_app import lineage_link
+from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import load_settings
 from tests.ports import reserve_port
 
@@ -124,3 +127,13 @@ def test_the_lineage_of_a_version_leads_to_its_runs(service):
         "scheduled__2024-03-02T00%3A00",
         f"http://localhost:{ports.mlflow_port}/#/runs/abc?workflowType=machine_learning",
     ]
+
+
+def test_no_page_shows_the_login_of_mlflow(service, monkeypatch):
+    """The pages can be read by anybody who reaches them."""
+    _, folder = service
+    monkeypatch.setenv("EVERGREEN_SETTINGS", str(folder / "settings.toml"))
+    monkeypatch.setenv("EVERGREEN_MLFLOW__URI", "http://ann:secret@mlflow.example:5000/")
+    request = Request({"type": "http", "headers": [], "server": ("localhost", 1), "path": "/"})
+    address = lineage_link(request, "mlflow_run", "abc")
+    assert address == f"http://mlflow.example:5000/#/runs/abc{VIEW}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 
 import numpy as np
@@ -182,3 +183,11 @@ def test_a_length_that_is_none_is_refused_before_anything_is_read(settings, leng
     wrong = settings.model_copy(update={"benchmark": BenchmarkSettings(lengths=[length])})
     with pytest.raises(SettingsError, match=f"has {length}, .* from 1 to 5"):
         judge(wrong, SECOND)
+
+
+def test_a_version_gains_results_after_the_lake_has_forgotten_its_publication(settings):
+    """As after `evergreen gc`, where an alias has kept the version."""
+    publish_day(settings, FIRST)
+    shutil.rmtree(settings.lake.home("publish", FIRST))
+    publish_day(settings, SECOND)
+    assert SECOND in {result.on for result in recorded(settings)["author/2024-01-01.r1"]}
