@@ -22,15 +22,18 @@ RESAMPLES = 200
 SEED = 0  # of the resamples; the same for all versions, so that they compare
 
 
-def measure(name: str, task: Benchmark, case: Case, on: date) -> list[Result]:
+def measure(name: str, task: Benchmark, case: Case, on: date, dim: int = 0) -> list[Result]:
     """The results of one task, without metrics that are undefined. Raises NotJudged.
 
-    on: the day of the labels.
+    on: the day of the labels. dim: judge the first `dim` numbers of each vector, without the rivals
+    that have no vectors to be shortened; 0: all of them.
     """
     require(task, case)
+    case = case.shortened(dim) if dim else case
     judged = task.judge(case)
     rivals = {kind: task.judge(make(case)) for kind, make in BASELINES.items()}
-    rivals |= task.rivals(case)
+    if not dim:
+        rivals |= task.rivals(case)
     estimates = user_bootstrap(np.arange(judged.n), judged.statistics, RESAMPLES, SEED)
     results = []
     for metric, estimate in estimates.items():
@@ -41,7 +44,7 @@ def measure(name: str, task: Benchmark, case: Case, on: date) -> list[Result]:
                 baselines[kind] = value
         interval = (estimate.value, estimate.low, estimate.high)
         if all(map(isfinite, interval)):
-            results.append(Result(name, metric, on, *interval, judged.n, baselines))
+            results.append(Result(name, metric, on, *interval, judged.n, baselines, dim))
     return results
 
 

@@ -18,10 +18,12 @@ PRELOAD = (
     "pyspark.sql.connect.functions",
     "pandas",
     "scipy.sparse.linalg",
+    "sklearn.linear_model",
     "matplotlib.figure",
     "mlflow",
     "great_expectations",
     "torch",
+    "numba",
     "jobs.pipeline.plan",
 )
 

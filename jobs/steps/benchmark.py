@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,8 +182,7 @@ def judge(
         results[version] = measure(name, task, case, day)
     newest = max(cases)
     for dim in lengths:
-        for result in measure(name, task, cases[newest].shortened(dim), day):
-            results[newest].append(replace(result, dim=dim))
+        results[newest] += measure(name, task, cases[newest], day, dim)
     return results
 
 

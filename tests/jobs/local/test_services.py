@@ -430,4 +430,5 @@ def test_numpy_and_torch_compute_in_a_fork(preloaded):
 
 def test_the_slow_imports_are_done_before_the_fork(preloaded):
     slow = {"mlflow", "torch", "great_expectations", "pyspark.sql.connect.session", "grpc"}
+    slow |= {"numba", "sklearn.linear_model"}
     assert slow <= set(preloaded["modules"])
