@@ -147,7 +147,7 @@ class EmbeddingSettings(PluginSection):
 
 
 class BenchmarkSettings(Section):
-    """What the benchmarks of a version are told about its log."""
+    """How versions are judged."""
 
     topic: str = "tag"
     """Category of the items that is their topic, without its `cat_`. Tasks about topics are skipped

@@ -49,6 +49,13 @@ templates.env.globals["lineage_link"] = no_link
 
 def add(app: FastAPI, registry: Registry) -> None:
     """Add the pages to a service."""
+    _add_embeddings(app, registry)
+    _add_versions(app, registry)
+    _add_files(app)
+
+
+def _add_embeddings(app: FastAPI, registry: Registry) -> None:
+    """The front page, and the page of an embedding."""
 
     @app.get("/", include_in_schema=False)
     def index(request: Request) -> Response:
@@ -62,13 +69,14 @@ def add(app: FastAPI, registry: Registry) -> None:
     @app.get("/embeddings/{name}", include_in_schema=False)
     def embedding(request: Request, name: str) -> Response:
         versions = responses.versions(registry, name)
+        benchmarks = _benchmark_curves(registry, name)
         return page(
             request,
             "embedding.html",
             name=name,
             versions=versions[::-1],
             aliases=registry.aliases(name),
-            benchmarks=(benchmarks := _benchmark_curves(registry, name)),
+            benchmarks=benchmarks,
             headline=headline(benchmarks),
             headlines=_headline_values(registry, name, headline(benchmarks)),
             bars=_bars(versions[-BARS:]),
@@ -77,6 +85,10 @@ def add(app: FastAPI, registry: Registry) -> None:
             moves=responses.history(registry, name)[:MOVES],
             existing={version["id"] for version in versions},
         )
+
+
+def _add_versions(app: FastAPI, registry: Registry) -> None:
+    """The page of a version, and what differs between two."""
 
     @app.get("/embeddings/{name}/{reference}", include_in_schema=False)
     def version(
@@ -111,6 +123,10 @@ def add(app: FastAPI, registry: Registry) -> None:
         before = registry.find(*_reference(against, name))
         found = registry.diff(before, version)
         return page(request, "diff.html", a=before, b=version, diff=found)
+
+
+def _add_files(app: FastAPI) -> None:
+    """What the pages refer to."""
 
     @app.get("/style.css", include_in_schema=False)
     def style() -> Response:

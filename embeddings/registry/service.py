@@ -126,6 +126,7 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         # A request is compared with one route after the other: the most frequent ones come first.
         _vectors(registry, finder),
         _computed(registry, finder),
+        _nearest(registry, finder),
         _features(registry),
         _catalog(registry, finder),
         _compared(registry, finder),
@@ -365,6 +366,31 @@ def _computed(registry: Registry, finder: Finder) -> APIRouter:
         folded = responses.fold_in(registry, found, history.strengths, k, space, dim)
         return JSONResponse(folded)
 
+    @router.get("/{name}/lookalike", response_model=schemas.Lookalikes, responses=refused)
+    def producers_for_a_newcomer(
+        name: Name,
+        group: Groups,
+        candidate: Producers = None,
+        k: K = 10,
+        by: By = "mean",
+        version: Reference = LATEST,
+        space: Space = None,
+        dim: Dim = None,
+    ) -> Response:
+        """By the groups that the newcomer belongs to; without candidates, among all producers."""
+        found = finder.find(name, version)
+        scored = responses.lookalike(registry, found, group, candidate or [], k, by, space, dim)
+        return JSONResponse(scored)
+
+    return router
+
+
+def _nearest(registry: Registry, finder: Finder) -> APIRouter:
+    """Routes for the neighbours of a vector."""
+    router = APIRouter(prefix=EMBEDDINGS, tags=["vectors"])
+    refused = failures.documented(404, 409)
+    too_large = failures.documented(413)
+
     @router.get("/{name}/neighbours", response_model=schemas.Neighbours, responses=refused)
     def the_nearest_vectors(
         name: Name,
@@ -399,22 +425,6 @@ def _computed(registry: Registry, finder: Finder) -> APIRouter:
         found = finder.find(name, version)
         near = responses.neighbours(registry, found, id, k, among, space, dim, request.only)
         return JSONResponse(near)
-
-    @router.get("/{name}/lookalike", response_model=schemas.Lookalikes, responses=refused)
-    def producers_for_a_newcomer(
-        name: Name,
-        group: Groups,
-        candidate: Producers = None,
-        k: K = 10,
-        by: By = "mean",
-        version: Reference = LATEST,
-        space: Space = None,
-        dim: Dim = None,
-    ) -> Response:
-        """By the groups that the newcomer belongs to; without candidates, among all producers."""
-        found = finder.find(name, version)
-        scored = responses.lookalike(registry, found, group, candidate or [], k, by, space, dim)
-        return JSONResponse(scored)
 
     return router
 

@@ -1,2 +1,1 @@
-"""What the benchmarks are told: a version's vectors, and what a day's tables say about the same
-consumers and producers."""
+"""Reads what the benchmarks need: a version's vectors, and labels from a day's tables."""

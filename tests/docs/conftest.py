@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 
 from embeddings.benchmarks.results import Result
 from embeddings.registry.client import Registry, Vectors
 from embeddings.registry.files import restore
 from embeddings.registry.service import create_app
+from tests.http_server import serving
 
 SPACE = "author/2022-04-24"
 LINEAGE = {"days": ["2022-04-24", "2022-04-25"], "method": "svd"}
@@ -80,15 +77,5 @@ def ndcg(value: float) -> Result:
 def address(small_registry) -> Iterator[str]:
     """The address of a running service on the small registry."""
     app = create_app(small_registry, f"sqlite:///{small_registry}/catalog.db")
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the service did not start within 20 s"
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with serving(app) as running:
+        yield running

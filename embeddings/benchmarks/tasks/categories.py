@@ -22,15 +22,22 @@ FEWEST = 100  # producers
 
 class Categories:
     TITLE = "producer categories"
-    METRICS = (Fact("accuracy", "share of producers whose category is told", "share", "higher"),)
+    METRICS = (
+        Fact(
+            "accuracy",
+            "share of categories predicted correctly",
+            "share",
+            "higher",
+        ),
+    )
     LATER = False
     NEEDS = ("producer_topics",)
 
     def judge(self, case: Case) -> Judged:
         rows, category = labelled(case)
         halves = Halves.of(case.producer_ids, rows)
-        told = logistic_classes(case.producers, category, halves)
-        return accuracy(told == category[halves.judged])
+        predicted = logistic_classes(case.producers, category, halves)
+        return accuracy(predicted == category[halves.judged])
 
     def rivals(self, case: Case) -> dict[str, Judged]:
         """The most frequent category for every producer."""

@@ -14,12 +14,13 @@ from urllib.parse import urlencode
 
 import pytest
 import typer
-from registry_parts import TOKEN, serving
+from registry_parts import TOKEN
 from typer.testing import CliRunner
 
 from embeddings.registry.client import Registry
 from embeddings.registry.commands import app
 from embeddings.registry.service import create_app
+from tests.http_server import serving
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -83,26 +78,6 @@ def publish_profile(
 ) -> Version:
     """A table of features of four consumers."""
     return registry.publish_features(name, day, "consumer", IDS, columns(seed), lineage)
-
-
-@contextmanager
-def serving(application: Callable) -> Iterator[str]:
-    """The address at which an application runs."""
-    import uvicorn  # imported here: other processes import this module too, and serve nothing
-
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    run = {"sockets": [listener]}
-    thread = threading.Thread(target=server.run, kwargs=run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the service did not start within 20 s"
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
 
 
 def open_and_publish(root: Path, url: str, barrier, seeds: list[int]) -> None:

@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from registry_parts import DAY, SPACE, serving
+from registry_parts import DAY, SPACE
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry import Registry, RemoteRegistry
 from embeddings.registry.client import Vectors, Version
 from embeddings.registry.service import create_app
+from tests.http_server import serving
 
 PUBLICATIONS = 100
 READERS = 16

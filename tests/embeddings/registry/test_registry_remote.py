@@ -20,7 +20,6 @@ from registry_parts import (
     publish,
     publish_groups,
     publish_profile,
-    serving,
 )
 
 from embeddings.benchmarks.results import Result
@@ -37,6 +36,7 @@ from embeddings.registry.errors import (
     Unauthorized,
 )
 from embeddings.registry.service import create_app
+from tests.http_server import serving
 
 NEXT = DAY + timedelta(1)
 # They need the files, or publish.

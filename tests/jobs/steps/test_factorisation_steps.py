@@ -34,7 +34,7 @@ from jobs.steps import (
     matrix,
     publish,
 )
-from tests.embeddings.registry.registry_parts import serving
+from tests.http_server import serving
 from tests.ports import reserve_port
 
 EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish, consistency)
