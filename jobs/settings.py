@@ -341,6 +341,11 @@ class Settings(BaseSettings):
         return Lake(self.home / "lake")
 
     @property
+    def intake(self) -> Path:
+        """Folder of what was read of the log's files."""
+        return self.home / "intake"
+
+    @property
     def registry_root(self) -> Path:
         return self.home / "registry"
 

@@ -109,7 +109,7 @@ def read_log(settings: Settings) -> Log:
     days = []
     found = []
     users = []
-    for candidate in chain.days_up_to(settings, open_source(settings.source).span()[1]):
+    for candidate in chain.days_up_to(settings, open_source(settings).span()[1]):
         try:
             examples = ensure(
                 settings, "examples", candidate, lambda: spark_session(settings)

@@ -45,7 +45,7 @@ def demo(settings: Settings, n_days: int | None = None) -> Outcome:
 
 def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
     """Start the services, backfill the days, stop the services."""
-    first, last = open_source(settings.source).span()
+    first, last = open_source(settings).span()
     if n_days is not None:
         last = min(last, first + timedelta(days=n_days))
     days = days_between(first, last)

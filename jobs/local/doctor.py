@@ -208,7 +208,7 @@ def source_log(settings: Settings) -> Finding:
     if not is_pattern and not path.exists():
         remedy = "Correct source.path in the settings file."
         return Finding("log", f"{path} does not exist", "missing", remedy)
-    first, last = open_source(settings.source).span()
+    first, last = open_source(settings).span()
     return Finding("log", f"{settings.source.kind}, {first} to {last}")
 
 

@@ -83,7 +83,7 @@ def evergreen(settings: Settings) -> Variables:
         "EVERGREEN_SETTINGS": str(file),
         "EVERGREEN_HOME": str(settings.home),
         # For the DAG files, which are parsed too often to load the settings.
-        "EVERGREEN_TIMEZONE": open_source(settings.source).timezone,
+        "EVERGREEN_TIMEZONE": open_source(settings).timezone,
         "EVERGREEN_LATENESS": str(settings.services.lateness),
         "SERVICES_HOST": settings.services.host,
     }
@@ -92,7 +92,7 @@ def evergreen(settings: Settings) -> Variables:
         "GX_ANALYTICS_ENABLED": "false",
     }
     if not settings.services.live:
-        last_day = open_source(settings.source).span()[1]
+        last_day = open_source(settings).span()[1]
         defaults["EVERGREEN_LAST_DAY"] = str(last_day)
     return Variables(fixed, defaults)
 

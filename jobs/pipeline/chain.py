@@ -23,7 +23,7 @@ def start_day(settings: Settings) -> date | None:
     """
     if settings.ranker.start_day:
         return settings.ranker.start_day
-    last = open_source(settings.source).span()[1]
+    last = open_source(settings).span()[1]
     # A source may begin with days of engagements only (docs/decisions/0002).
     for day in days_between(first_day(settings), last):
         if has_impressions(settings, day):
@@ -33,7 +33,7 @@ def start_day(settings: Settings) -> date | None:
 
 def has_impressions(settings: Settings, day: date) -> bool:
     """Has the log impressions of a day, or had it some that were landed?"""
-    source = open_source(settings.source)
+    source = open_source(settings)
     if source.files(day):
         return IMPRESSION_TABLE in source.tables(day)
     landed = settings.lake.find(LANDING, day)

@@ -50,7 +50,7 @@ def find(settings: Settings, keep: int) -> Garbage:
     cutoff = landed[-1] - timedelta(days=keep - 1)
     needed = needed_keys(settings, cutoff)
     old = [partition for partition in partitions(settings) if partition.day < cutoff]
-    source = open_source(settings.source)
+    source = open_source(settings)
     tracker = Tracker(settings)
     return Garbage(
         cutoff=cutoff,

@@ -35,7 +35,7 @@ class Origin:
 
 def origin(settings: Settings, day: date) -> Origin:
     """Where the log has this day now. Raises BadInput for a file that cannot be read."""
-    files = open_source(settings.source).files(day)
+    files = open_source(settings).files(day)
     digests = file_digests(settings, files)
     path = settings.source.path
     folder = path if path.is_dir() else path.parent  # of a single file, or of a glob's matches

@@ -79,7 +79,7 @@ def tracked(settings: Settings, step: str) -> TrackedStep:
 
 def first_day(settings: Settings) -> date:
     """The first day of the log; an earlier one if it was landed before its file was moved away."""
-    first = open_source(settings.source).span()[0]
+    first = open_source(settings).span()[0]
     log = log_of(settings)
     for landed in settings.lake.days_before(LANDING, first):
         partition = settings.lake.find(LANDING, landed)

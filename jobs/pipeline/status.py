@@ -78,7 +78,7 @@ class Status:
 def status(settings: Settings, now: datetime) -> Status:
     """Look at all days of the log and of the lake. now: any moment with a time zone."""
     reopen_sources()
-    source = open_source(settings.source)
+    source = open_source(settings)
     today = now.astimezone(ZoneInfo(source.timezone)).date()
     days = known_days(settings)
     look = freshness(settings)
@@ -96,7 +96,7 @@ def status(settings: Settings, now: datetime) -> Status:
 
 def known_days(settings: Settings) -> list[date]:
     """From the first day of the log or the lake, that was not deleted, to the last of either."""
-    last = open_source(settings.source).span()[1]
+    last = open_source(settings).span()[1]
     landed = settings.lake.days(EMBEDDING_STEPS[0])
     first = max(first_day(settings), kept_since(settings) or date.min)
     return days_between(first, max([last, *landed[-1:]]))
@@ -165,7 +165,7 @@ def champion(settings: Settings, days: list[date]) -> str:
 
 def late(settings: Settings, parts: list[PartState], now: datetime) -> list[str]:
     """What should be there at this hour and is not, for a log that still grows."""
-    zone = ZoneInfo(open_source(settings.source).timezone)
+    zone = ZoneInfo(open_source(settings).timezone)
     due = (now.astimezone(zone) - timedelta(hours=settings.services.lateness + GRACE_H)).date()
     expected = due - timedelta(days=1)
     found = []

@@ -141,7 +141,7 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
 
 def days_of(settings: Settings) -> list[date]:
     """All days of the settings' log."""
-    first, last = open_source(settings.source).span()
+    first, last = open_source(settings).span()
     return days_between(first, last)
 
 

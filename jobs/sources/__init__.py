@@ -5,11 +5,15 @@ from __future__ import annotations
 import pkgutil
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any, Union
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Discriminator, Tag
 
-from jobs.sources.base import Source, SourceSettings
+from jobs.sources.base import Source
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
 
 
 def source_kinds() -> dict[str, type[Source]]:
@@ -45,14 +49,14 @@ def kind_of(table: Any) -> Any:
     return table.get("kind") if isinstance(table, dict) else getattr(table, "kind", None)
 
 
-def open_source(settings: SourceSettings) -> Source:
+def open_source(settings: Settings) -> Source:
     """The source that the table [source] describes.
 
     There is one per process and settings, which sees the log as it was when it was opened:
     `reopen_sources` makes the next call look again.
     """
     # As JSON, because settings hold dictionaries and cannot be the key of a cache.
-    return _open(settings.kind, settings.model_dump_json())
+    return _open(settings.source.kind, settings.source.model_dump_json(), settings.intake)
 
 
 def reopen_sources() -> None:
@@ -61,6 +65,6 @@ def reopen_sources() -> None:
 
 
 @cache
-def _open(kind: str, source_json: str) -> Source:
+def _open(kind: str, source_json: str, memory: Path) -> Source:
     source = source_kinds()[kind]
-    return source(source.Settings.model_validate_json(source_json))
+    return source(source.Settings.model_validate_json(source_json), memory)

@@ -74,8 +74,8 @@ class Source(Protocol):
         """Hours by which the log's own days may differ from midnight to midnight."""
         ...
 
-    def __init__(self, settings: Any) -> None:
-        """settings: an instance of `Settings`."""
+    def __init__(self, settings: Any, memory: Path) -> None:
+        """settings: an instance of `Settings`. memory: a folder to keep what was read of files."""
         ...
 
     def span(self) -> tuple[date, date]:
@@ -107,6 +107,7 @@ class Source(Protocol):
     def notes(self, day: date) -> dict[str, int | str]:
         """What the source did to the day's rows (repeats dropped, …).
 
-        Complete only once the day's tables have been written.
+        Complete only once the day's tables have been written. With `log_rows`, the number of rows
+        that the log has of the day, `land` fails where it has not landed all of them.
         """
         ...

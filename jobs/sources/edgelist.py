@@ -1,89 +1,113 @@
-"""Lists of edges, `src dst unix_time [kind]`: messages, retweets, follows, answers.
+"""Lists of edges, `src dst time [kind]`: messages, retweets, follows, answers.
 
-Fields are separated by white space, files may be gzipped. consumer = src, producer = dst, kind is
-"edge" where the line has none; there are no items. Empty lines and lines that begin with # are
-skipped. SNAP and KONECT publish temporal networks in this format.
+consumer = src, producer = dst; there are no items. SNAP and KONECT publish temporal networks in
+this format; KONECT's have a weight before the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator
 
 from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.sources.base import SourceSettings, Timezone
-from jobs.sources.days import QUARTER_HOUR_MS, FileDays, day_of_ms, days_of
+from jobs.sources.dialect_settings import Encoding, Separator, TimeUnit
 from jobs.sources.file_log import FileLog
-from jobs.sources.rows import text_lines
-from jobs.sources.times import time_in_ms, times_to_ms
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from pyspark.sql import DataFrame, SparkSession
+    from jobs.intake.reading import Wanted
+
+FieldName = Literal["src", "dst", "time", "kind", "value", "skip"]
+OURS = {"consumer_id": "src", "producer_id": "dst", "kind": "kind", "value": "value"}
 
 
 class EdgelistSettings(SourceSettings):
-    """Lists of edges, `src dst unix_time [kind]`, separated by white space."""
+    """Lists of edges, `src dst time [kind]`, separated by white space."""
 
     path: Path
-    """A file, a folder, or a glob; gzipped files too."""
+    """A file, a folder, or a glob; compressed files too."""
+
+    fields: list[FieldName] = Field(default=["src", "dst", "time", "kind"])
+    """What the fields of a line are, in their order. KONECT's lists are `["src", "dst", "value",
+    "time"]`; `skip` is a field that is not read. Fields after these are not read either."""
+
+    kinds: dict[str, str] = Field(default={})
+    """Kind of the edges of a file, by a pattern of its name: `{"a2q*" = "answer"}`."""
+
+    separator: Separator = "whitespace"
+    """Separator between the fields of a line."""
+
+    comments: str = "#%"
+    """A line that begins with one of these characters is skipped."""
+
+    encoding: Encoding = "utf-8"
+    """How the files write characters."""
+
+    time_unit: TimeUnit = "s"
+    """How `time` is written: seconds, milliseconds, … since 1970, or ISO texts."""
 
     timezone: Timezone = "UTC"
     """A day runs from midnight to midnight in this time zone."""
+
+    @field_validator("fields")
+    @classmethod
+    def _validate_fields(cls, fields: list[str]) -> list[str]:
+        for name in ("src", "dst", "time"):
+            if fields.count(name) != 1:
+                raise ValueError(f"expected each of src, dst and time once, as {name} is not")
+        return fields
 
 
 class Edgelist(FileLog):
     Settings = EdgelistSettings
     table_name = ENGAGEMENT_TABLE
 
-    def __init__(self, settings: EdgelistSettings) -> None:
-        super().__init__(settings, settings.timezone)
+    def __init__(self, settings: EdgelistSettings, memory: Path) -> None:
+        super().__init__(settings, settings.timezone, memory)
+        self.settings = settings
 
     def absent(self, table: str) -> frozenset[str]:
         return frozenset({"item_id"})
 
-    def days_of(self, file: Path) -> FileDays:
-        return days_of(
-            file,
-            self._times_ms(file),
-            lambda ms: day_of_ms(int(ms), self.timezone),
-            "the third field of `src dst unix_time [kind]`",
-            QUARTER_HOUR_MS,
+    def wanted(self, file: Path) -> Wanted:
+        from jobs.intake.dialect import Dialect
+        from jobs.intake.reading import Field, Wanted
+
+        named = self.settings.fields
+        kind = kind_of_file(file, self.settings.kinds) or "edge"
+        fields = [
+            Field("consumer_id", "src"),
+            Field("producer_id", "dst"),
+            Field("item_id", ""),
+            Field("kind", "kind" if "kind" in named else "", constant=kind),
+            Field("value", "value" if "value" in named else "", "number", 1.0),
+        ]
+        dialect = Dialect(
+            separator=self.settings.separator,
+            quote="",
+            encoding=self.settings.encoding,
+            comments=self.settings.comments,
+            names=tuple(named),
         )
-
-    def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
-        return engagements(spark.read.text([str(file) for file in files]))
-
-    def _times_ms(self, file: Path) -> Iterator[pd.Series]:
-        for fields in third_fields(file):
-            yield times_to_ms(fields, "s", self.timezone)
+        return Wanted(
+            tuple(fields),
+            "time",
+            self.settings.time_unit,
+            self.timezone,
+            dialect,
+            settings=(("time", "source.fields"),),
+        )
 
 
 SOURCE = Edgelist
 
 
-def engagements(lines: DataFrame) -> DataFrame:
-    """One engagement per edge. lines: one text column `value`."""
-    from pyspark.sql import functions as F
-
-    text = F.trim(F.regexp_replace("value", r"\s+", " "))
-    fields = F.split(text, " ")
-    src, dst, time, kind = (F.get(fields, F.lit(n)) for n in range(4))
-    edges = lines.where((text != "") & ~text.startswith("#"))
-    return edges.select(
-        src.alias("consumer_id"),
-        dst.alias("producer_id"),
-        F.lit(None).cast("string").alias("item_id"),
-        F.coalesce(kind, F.lit("edge")).alias("kind"),
-        F.lit(1.0).alias("value"),
-        # Seconds since 1970 are the same in every zone; the time zone only divides them into days.
-        time_in_ms(time, "s", "UTC").alias("time_ms"),
-    )
-
-
-def third_fields(file: Path) -> Iterator[pd.Series]:
-    """The third field of every edge, as text, in batches."""
-    for lines in text_lines(file):
-        edges = lines[(lines != "") & ~lines.str.startswith("#")]
-        yield edges.str.split(n=3).str[2]
+def kind_of_file(file: Path, kinds: dict[str, str]) -> str:
+    """The kind of all rows of a file, by its name; empty where the settings name none."""
+    for pattern, kind in kinds.items():
+        if fnmatchcase(file.name, pattern):
+            return kind
+    return ""

@@ -3,63 +3,115 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.errors import BadInput
+from jobs.lake.paths import spark_path
+from jobs.lake.schema import quoted
 from jobs.sources.base import SourceSettings
-from jobs.sources.days import FileDays, LogFiles, day_bounds_ms, scanned_once
 from jobs.sources.files import find_files
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from jobs.intake.index import Log, LogFile
+    from jobs.intake.reading import Wanted
+
+STRAY = "time_outlier"  # the fault of rows far away in time from all others
+SPARK_TYPES = {"string": "string", "double": "double", "int64": "bigint", "int32": "int"}
+ACCOUNTED = "log_rows"  # the note that `land` compares with the rows that it has written
+
 
 class FileLog(ABC):
-    """A source of one table. A day is read only from the files that can hold it."""
+    """A source of one table. Every file is read once, see `jobs.intake`."""
 
     slack_h = 0.0
     table_name: str
 
-    def __init__(self, settings: SourceSettings, timezone: str) -> None:
+    def __init__(self, settings: SourceSettings, timezone: str, memory: Path) -> None:
+        """memory: the folder that keeps what was read of each file."""
         self.path = settings.path
         self.timezone = timezone
-        self._settings = settings.model_dump_json()
+        self.memory = memory
 
     @abstractmethod
-    def days_of(self, file: Path) -> FileDays:
-        """The days that a file holds."""
+    def wanted(self, file: Path) -> Wanted:
+        """What to read of a file, and how it is written."""
 
-    @abstractmethod
-    def rows(self, spark: SparkSession, files: list[Path]) -> DataFrame:
-        """All rows of these files in the columns of jobs/lake/schema.py."""
+    def log_files(self) -> list[Path]:
+        """The files of the log."""
+        return find_files(self.path)
 
     def span(self) -> tuple[date, date]:
-        return self._log.span()
+        if self.log.body is not None:
+            return self.log.body
+        for file in self.log.troubles:
+            raise BadInput(file.account.trouble)
+        raise BadInput(f"{self.path} has no rows.")
 
     def tables(self, day: date) -> tuple[str, ...]:
         first, last = self.span()
         return (self.table_name,) if first <= day <= last else ()
 
     def files(self, day: date) -> list[Path]:
-        return self._log.of_day(day)
+        return [file.path for file in self.log.of_day(day)]
 
     def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
+        return self.rows(spark, day)
+
+    def rows(self, spark: SparkSession, day: date) -> DataFrame:
+        """The rows of the day, each with the place in the log that it comes from.
+
+        Raises BadInput where a file that cannot be read may hold rows of the day.
+        """
+        from jobs.sources.rows import union
+
+        for file in self.log.stopped(day):
+            raise BadInput(file.account.trouble)
+        parts = list(self._parts(spark, day))
+        return union(parts) if parts else self._no_rows(spark)
+
+    def _parts(self, spark: SparkSession, day: date) -> Iterator[DataFrame]:
         from pyspark.sql import functions as F
 
-        # The files are chosen by this process, the rows by Spark: `jobs.sources.times` makes sure
-        # that both read a time in the same way.
-        rows = self.rows(spark, self._log.to_read(day))
-        start, end = day_bounds_ms(day, self.timezone)
-        return rows.where(F.col("time_ms").between(start, end - 1))
+        for file in self.log.of_day(day):
+            name = F.lit(self.name_of(file))
+            if day in file.days:
+                yield read_rows(spark, file, [day]).withColumn("source_file", name)
+            if strays := self.log.strays(file, day):
+                outside = read_rows(spark, file, strays).withColumn("source_file", name)
+                yield outside.withColumn("fault", F.coalesce("fault", F.lit(STRAY)))
+
+    def _no_rows(self, spark: SparkSession) -> DataFrame:
+        file = self.log.files[0].path
+        schema = self.wanted(file).schema
+        columns = [f"{quoted(field.name)} {SPARK_TYPES[str(field.type)]}" for field in schema]
+        return spark.createDataFrame([], ", ".join([*columns, "source_file string"]))
+
+    def name_of(self, file: LogFile) -> str:
+        """A file's name relative to the log's folder."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return str(file.path.relative_to(folder)) if file.path.is_relative_to(folder) else str(file)
 
     def notes(self, day: date) -> dict[str, int | str]:
-        return self._log.notes(day)
+        rows = 0
+        for file in self.log.of_day(day):
+            rows += file.days.get(day, 0)
+            rows += sum(file.days[stray] for stray in self.log.strays(file, day))
+        return {ACCOUNTED: rows}
 
     @cached_property
-    def _log(self) -> LogFiles:
-        days = {}
-        for file in find_files(self.path):
-            days[file] = scanned_once(file, self._settings, self.days_of)
-        return LogFiles(days)
+    def log(self) -> Log:
+        """The files of the log, as they are when this is first asked for."""
+        from jobs.intake.index import read_log
+
+        wanted = {file: self.wanted(file) for file in self.log_files()}
+        return read_log(wanted, self.memory)
+
+
+def read_rows(spark: SparkSession, file: LogFile, days: list[date]) -> DataFrame:
+    return spark.read.parquet(*[spark_path(file.rows_of(day)) for day in days])

@@ -14,22 +14,29 @@ Source: Gao et al., CIKM 2022, https://kuairand.com.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import BadInput
-from jobs.lake.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, IMPRESSION_TABLE, ITEM_TABLE
+from jobs.lake.schema import (
+    CONSUMER_TABLE,
+    ENGAGEMENT_TABLE,
+    IMPRESSION_TABLE,
+    ITEM_TABLE,
+    PROVENANCE,
+)
 from jobs.sources.base import SourceSettings
-from jobs.sources.days import HOUR_MS, FileDays, LogFiles, days_of, scanned_once
+from jobs.sources.days import HOUR_MS
+from jobs.sources.file_log import FileLog
 from jobs.sources.files import header_of, parquet_columns, require_columns
-from jobs.sources.rows import category, csv_column, csv_rows, id_of_number, union, whole_number
+from jobs.sources.rows import category, csv_rows, id_of_number, union, whole_number
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
+
+    from jobs.intake.reading import Wanted
 
 CHINA_UTC_OFFSET_MS = 8 * HOUR_MS  # China has no summer time
 
@@ -43,7 +50,21 @@ LABELS = {
     "label_long_view": "long_view",
     "label_profile_enter": "is_profile_enter",
 }
-LOG = ("user_id", "video_id", "date", "time_ms", "play_time_ms", "tab", *LABELS.values())
+# All columns of the log: repeats are equal in every one of them.
+LOG = (
+    "user_id",
+    "video_id",
+    "date",
+    "hourmin",
+    "time_ms",
+    *LABELS.values(),
+    "play_time_ms",
+    "duration_ms",
+    "profile_stay_time",
+    "comment_stay_time",
+    "is_rand",
+    "tab",
+)
 
 USER_FILE = "user_features_pure.csv*"
 USER_CATEGORIES = (
@@ -82,29 +103,41 @@ class KuaiRandSettings(SourceSettings):
     """The folder that holds data/ and, optionally, derived/."""
 
 
-class KuaiRand:
+class KuaiRand(FileLog):
     Settings = KuaiRandSettings
-    timezone = "Asia/Shanghai"
     slack_h = 1.0  # `time_ms` may precede the log's own `date` by up to an hour
+    table_name = IMPRESSION_TABLE
 
-    def __init__(self, settings: KuaiRandSettings) -> None:
-        self.folder = settings.path
+    def __init__(self, settings: KuaiRandSettings, memory: Path) -> None:
+        super().__init__(settings, "Asia/Shanghai", memory)
         self._repeats: dict[date, Observation] = {}
 
+    def log_files(self) -> list[Path]:
+        return self._files("log_standard*_pure.csv*")
+
+    def wanted(self, file: Path) -> Wanted:
+        from jobs.intake.reading import Field, Wanted
+
+        # As text: what a value is, Spark decides below. The day is that of the log's own `date`,
+        # whatever the time zone.
+        columns = tuple(Field(column, column) for column in LOG)
+        remedies = tuple((column, "source.path") for column in LOG)
+        return Wanted(columns, "date", "iso", "UTC", keeps_time=False, settings=remedies)
+
     def span(self) -> tuple[date, date]:
-        first, last = self._log.span()
+        first, last = super().span()
         return (first if self._history is None else self._eve), last
 
     def tables(self, day: date) -> tuple[str, ...]:
         if day == self._eve and self._history is not None:
             return (ENGAGEMENT_TABLE,)
-        first, last = self._log.span()
+        first, last = super().span()
         return (IMPRESSION_TABLE, CONSUMER_TABLE, ITEM_TABLE) if first <= day <= last else ()
 
     def files(self, day: date) -> list[Path]:
         if day == self._eve and self._history is not None:
             return [self._history, self._files(VIDEO_FILE)[0]]
-        log = self._log.of_day(day)
+        log = super().files(day)
         return [*log, self._files(USER_FILE)[0], self._files(VIDEO_FILE)[0]] if log else []
 
     def absent(self, table: str) -> frozenset[str]:
@@ -122,26 +155,27 @@ class KuaiRand:
         return engagements(spark.read.parquet(str(self._history)), authors(videos))
 
     def notes(self, day: date) -> dict[str, int | str]:
-        """How many exact repeats the day's impressions had, and rows without a day its files."""
-        notes: dict[str, int | str] = {}
+        """How many exact repeats the day's impressions had."""
         observed = self._repeats.get(day)
-        if observed is not None:
-            # Spark reports no sum at all for a day without rows.
-            notes["exact_repeats_dropped"] = observed.get["repeats"] or 0
-        return notes | self._log.notes(day)
+        if observed is None:
+            return {}
+        # Spark reports no sum at all for a day without rows.
+        return super().notes(day) | {"exact_repeats_dropped": observed.get["repeats"] or 0}
 
     def _rows_once(self, spark: SparkSession, day: date) -> DataFrame:
         """The day's rows of the log without exact repeats, which Spark counts while it writes."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
-        log = union([csv_rows(spark, file) for file in self._log.to_read(day)])
-        # A plain comparison of text, so that the CSV reader itself can skip the other days.
-        rows = log.where(F.col("date") == f"{day:%Y%m%d}")
+        rows = self.rows(spark, day)
         repeats = F.sum(F.col("count") - 1).alias("repeats")
         # An observation counts in the same job; a count of its own would read the log twice.
         self._repeats[day] = Observation()
-        return rows.groupBy(*rows.columns).count().observe(self._repeats[day], repeats)
+        # Lines that cannot be read are equal in all columns, since these are null.
+        unreadable = F.when(F.col("fault").isNotNull(), F.col("source_line")).alias("unreadable")
+        places = [F.min(column).alias(column) for column in PROVENANCE]
+        once = rows.groupBy(*LOG, unreadable).agg(F.count("*").alias("count"), *places)
+        return once.observe(self._repeats[day], repeats)
 
     def _features(self, spark: SparkSession, pattern: str, columns: tuple[str, ...]) -> DataFrame:
         file = self._files(pattern)[0]
@@ -149,7 +183,7 @@ class KuaiRand:
         return csv_rows(spark, file)
 
     def _files(self, pattern: str) -> list[Path]:
-        folder = self.folder / "data"
+        folder = self.path / "data"
         files = sorted(folder.glob(pattern))
         if not files:
             raise BadInput(
@@ -158,21 +192,16 @@ class KuaiRand:
             )
         return files
 
-    @cached_property
-    def _log(self) -> LogFiles:
-        files = self._files("log_standard*_pure.csv*")
-        return LogFiles({file: scanned_once(file, "kuairand", log_days) for file in files})
-
     @property
     def _eve(self) -> date:
         """The day before the log."""
-        first, _ = self._log.span()
+        first, _ = super().span()
         return first - timedelta(days=1)
 
     @cached_property
     def _history(self) -> Path | None:
         """The history that ends on the eve of the log; a later end would repeat the log's rows."""
-        for file in sorted((self.folder / "derived").glob("history_*user_sequences.parquet")):
+        for file in sorted((self.path / "derived").glob("history_*user_sequences.parquet")):
             end = re.search(r"_to_(\d+)_(\d+)", file.name)
             if end and (int(end[1]), int(end[2])) == (self._eve.month, self._eve.day):
                 require_columns(file, parquet_columns(file), dict.fromkeys(HISTORY, REMEDY))
@@ -181,34 +210,6 @@ class KuaiRand:
 
 
 SOURCE = KuaiRand
-
-
-def log_days(file: Path) -> FileDays:
-    """The days of a log file, from its column `date` (YYYYMMDD)."""
-    require_columns(file, header_of(file), dict.fromkeys(LOG, REMEDY))
-    return days_of(file, dates_of(file), day_of_number, "column 'date' (YYYYMMDD)")
-
-
-def dates_of(file: Path) -> Iterator[pd.Series]:
-    """The column `date` as numbers, in batches; NaN for one that is no day from 1970 on."""
-    import pandas as pd
-
-    for batch in csv_column(file, "date"):
-        numbers = pd.to_numeric(batch, errors="coerce")
-        distinct = numbers.dropna().unique()
-        yield numbers.where(numbers.isin([n for n in distinct if is_day(n)]))
-
-
-def is_day(number: float) -> bool:
-    try:
-        return day_of_number(number).year >= 1970
-    except ValueError:
-        return False
-
-
-def day_of_number(number: float) -> date:
-    """20220425.0 -> 2022-04-25. Raises ValueError."""
-    return datetime.strptime(f"{number:.0f}", "%Y%m%d").date()
 
 
 def authors(videos: DataFrame) -> DataFrame:
@@ -238,6 +239,7 @@ def impressions(log: DataFrame, authors: DataFrame) -> DataFrame:
         *labels,
         category(F.col("tab")).alias("ctx_tab"),
         hour_in_china(time_ms).cast("string").alias("ctx_hour"),
+        *PROVENANCE,
     )
     # Broadcast, so that the impressions need not be shuffled.
     return shown.join(F.broadcast(authors), "item_id", "left")

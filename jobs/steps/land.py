@@ -6,24 +6,27 @@ an error, and nothing is committed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
 from jobs.errors import BadInput
-from jobs.lake.schema import in_order
+from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, in_order
 from jobs.pipeline.origin import origin, require_unchanged
 from jobs.pipeline.plan import writing
 from jobs.settings import Settings
 from jobs.sources import open_source
+from jobs.sources.file_log import ACCOUNTED
 from jobs.sources.files import naming_the_file
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source",)
-FORMAT = 1
+FORMAT = 2
+EVENT_TABLES = (ENGAGEMENT_TABLE, IMPRESSION_TABLE)
 SPARK = True
 FACTS = (
     Fact("rows_impressions", "impressions in the source", "rows", headline=True),
@@ -35,12 +38,7 @@ FACTS = (
         "rows",
         better="lower",
     ),
-    Fact(
-        "undated_rows",
-        "rows of the day's files whose time cannot be read, and which belong to no day",
-        "rows",
-        better="lower",
-    ),
+    Fact("log_rows", "rows of the day in the log's files, unreadable lines included", "rows"),
 )
 
 
@@ -53,7 +51,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
 
     Raises BadInput for a day outside the log, an unreadable file, or a missing column.
     """
-    source = open_source(settings.source)
+    source = open_source(settings)
     first, last = source.span()
     if not first <= day <= last:
         raise BadInput(
@@ -69,8 +67,26 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             staging.write(rows, table, keys=rows.columns, partitions=settings.spark.partitions)
             staging.facts[f"rows_{table}"] = parquet_rows(staging.path / table)
         # After the tables: some of the notes are counted while Spark writes the rows.
-        staging.facts |= source.notes(day)
+        notes = source.notes(day)
+        require_all_landed(settings, day, staging.facts, notes)
+        staging.facts |= notes
         require_unchanged(settings, day, origin_read)
+
+
+def require_all_landed(
+    settings: Settings, day: date, facts: Mapping[str, int], notes: Mapping[str, int | str]
+) -> None:
+    """Raise BadInput where the log has another number of rows on the day than were landed."""
+    if ACCOUNTED not in notes:
+        return
+    landed = sum(facts.get(f"rows_{table}", 0) for table in EVENT_TABLES)
+    dropped = int(notes.get("exact_repeats_dropped", 0))
+    if landed + dropped != notes[ACCOUNTED]:
+        raise BadInput(
+            f"{settings.source.path} has {notes[ACCOUNTED]:,} rows of {day}, and {landed:,} were "
+            f"landed, {dropped:,} repeats apart. Nothing of the day was kept; land it again, and "
+            "report it as a fault of Evergreen if it stays."
+        )
 
 
 def parquet_rows(folder: Path) -> int:

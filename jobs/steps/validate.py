@@ -168,7 +168,7 @@ def judged_tables(
 
     If the columns of any table are not those of the schema, no rows are judged.
     """
-    source = open_source(settings.source)
+    source = open_source(settings)
     landed = {table: land.read(spark, table) for table in ORDER if land.has(table)}
     columns_fit = all(has_schema(table, rows) for table, rows in landed.items())
     judged: dict[str, Judged] = {}

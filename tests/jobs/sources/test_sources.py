@@ -356,4 +356,4 @@ def test_loading_settings_imports_no_engine():
 @pytest.mark.parametrize("example", ["collegemsg", "table"])
 def test_the_examples_are_valid_settings(example):
     settings = load_settings(DEFAULT_FILE.parent / "configs" / f"{example}.toml")
-    assert isinstance(open_source(settings.source), source_kinds()[settings.source.kind])
+    assert isinstance(open_source(settings), source_kinds()[settings.source.kind])

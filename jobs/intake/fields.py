@@ -1,0 +1,167 @@
+"""From records to columns of text. Arrow takes the fields apart."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from jobs.intake.dialect import WHITE_SPACE, Dialect
+from jobs.intake.records import Block, Fault, joined
+
+TOO_FEW = "fields_missing"
+TOO_MANY = "fields_too_many"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a block, as bytes.
+
+    record_R: the record of the block that each row is. blank: records of blanks only.
+    """
+
+    columns: list[pa.Array]
+    record_R: np.ndarray
+    faults: list[Fault]
+    blank: int = 0
+
+
+def columns_of(block: Block, dialect: Dialect, width: int, wanted: list[int]) -> Columns:
+    """The columns at these places, from 0, of all records that have `width` fields.
+
+    Empty fields beyond these are no fault. Every record is a row, a fault, or blank.
+    """
+    if dialect.separator == WHITE_SPACE:
+        return ragged_columns(block, dialect, wanted)
+    columns, wrong = parsed(block.data, dialect, width, wanted)
+    if not wrong:
+        return Columns(columns, np.arange(len(block)), [])
+    right = np.delete(np.arange(len(block)), wrong)
+    faults: list[Fault] = []
+    trimmed: list[bytes] = []
+    mended: list[int] = []
+    blank = 0
+    for record in wrong:
+        text = block.text(record)
+        fields = taken_apart(text, dialect)
+        if not text.strip():
+            blank += 1
+        elif len(fields) > width and not any(field.strip() for field in fields[width:]):
+            trimmed.append(without_end(text, dialect, len(fields) - width))
+            mended.append(record)
+        else:
+            reason = TOO_FEW if len(fields) < width else TOO_MANY
+            lines = text.count(b"\n")
+            faults.append(Fault(int(block.line_R[record]), text, reason, lines))
+    if not trimmed:
+        return Columns(columns, right, faults, blank)
+    more, left = parsed(b"".join(trimmed), dialect, width, wanted)
+    assert not left, "a record with its empty fields taken away has as many as the header"
+    both = [pa.concat_arrays([one, other]) for one, other in zip(columns, more, strict=True)]
+    record_R = np.concatenate([right, np.array(mended, dtype=np.int64)])
+    order = np.argsort(record_R, kind="stable")
+    return Columns(
+        [column.take(pa.array(order)) for column in both], record_R[order], faults, blank
+    )
+
+
+def ragged_columns(block: Block, dialect: Dialect, wanted: list[int]) -> Columns:
+    """The same of records without quotes that differ in length: null where one is too short."""
+    bytes_ = np.frombuffer(block.data, dtype=np.uint8)
+    separators = np.flatnonzero(bytes_ == dialect.byte[0])
+    upto = np.searchsorted(separators, np.append(block.start_R, len(bytes_)))
+    width_R = np.diff(upto) + 1
+    columns: list[list[pa.Array]] = [[] for _ in wanted]
+    record_R = []
+    for width in np.unique(width_R):
+        records = np.flatnonzero(width_R == width)
+        found, _ = parsed(
+            joined_records(block, records), dialect, int(width), [at for at in wanted if at < width]
+        )
+        there = iter(found)
+        for column, at in zip(columns, wanted, strict=True):
+            column.append(next(there) if at < width else pa.nulls(len(records), pa.binary()))
+        record_R.append(records)
+    if not record_R:
+        return Columns([pa.array([], pa.binary()) for _ in wanted], np.zeros(0, np.int64), [])
+    rows = np.concatenate(record_R)
+    order = np.argsort(rows, kind="stable")
+    arrays = [pa.concat_arrays(parts).take(pa.array(order)) for parts in columns]
+    return Columns(arrays, rows[order], [])
+
+
+def joined_records(block: Block, records: np.ndarray) -> bytes:
+    """Some records of a block, one after another."""
+    if len(records) == len(block):
+        return block.data
+    ends = np.append(block.start_R[1:], len(block.data))
+    return joined(block.data, block.start_R[records], ends[records])[0]
+
+
+def parsed(
+    data: bytes, dialect: Dialect, width: int, wanted: list[int]
+) -> tuple[list[pa.Array], list[int]]:
+    """The wanted columns of the records with `width` fields, and the numbers of the others."""
+    if not data:
+        return [pa.array([], pa.binary()) for _ in wanted], []
+    names = [f"c{place}" for place in range(width)]
+    wrong: list[int] = []
+
+    def put_aside(row: arrow_csv.InvalidRow) -> str:
+        wrong.append(row.number - 1)
+        return "skip"
+
+    table = arrow_csv.read_csv(
+        pa.py_buffer(data),
+        # In one thread, because only then Arrow tells the numbers of wrong rows; as one block.
+        arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
+        arrow_csv.ParseOptions(
+            delimiter=dialect.byte.decode(),
+            quote_char=dialect.quote or False,
+            escape_char=dialect.escape or False,
+            newlines_in_values=True,
+            ignore_empty_lines=False,
+            invalid_row_handler=put_aside,
+        ),
+        arrow_csv.ConvertOptions(
+            check_utf8=False,
+            column_types=dict.fromkeys(names, pa.binary()),
+            include_columns=[names[place] for place in sorted(set(wanted))],
+            strings_can_be_null=False,
+        ),
+    )
+    columns = [table.column(names[place]).combine_chunks() for place in wanted]
+    return columns, wrong
+
+
+def taken_apart(record: bytes, dialect: Dialect) -> list[str]:
+    """The fields of one record."""
+    reader = csv.reader(
+        [record.decode("utf-8", "surrogateescape").rstrip("\r\n")],
+        delimiter=dialect.byte.decode(),
+        quotechar=dialect.quote or None,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        escapechar=dialect.escape or None,
+    )
+    return next(reader, [])
+
+
+def without_end(record: bytes, dialect: Dialect, fields: int) -> bytes:
+    """The record without so many empty fields at its end."""
+    text = record.rstrip(b"\r\n")
+    for _ in range(fields):
+        text = text[: text.rindex(dialect.byte)]
+    return text + b"\n"
+
+
+def header_names(record: bytes, dialect: Dialect) -> list[str]:
+    """The column names in a header, without blanks around them."""
+    return [name.strip() for name in taken_apart(record, dialect)]
+
+
+def places(names: list[str], wanted: str) -> list[int]:
+    """Where a column of this name is; a name counts only as it is written."""
+    return [place for place, name in enumerate(names) if name == wanted]

@@ -1,0 +1,197 @@
+"""What is known of the files of a log: read once, and again only when a file has changed.
+
+    <home>/intake/index.json            file -> its signature, how it was read, its account
+    <home>/intake/<digest>-<wanted>/    see `jobs.intake.taken`
+
+Everything that asks for a day of the log, or for its first and last one, asks here, so no two
+parsers can disagree about a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+
+from embeddings.durable import locked, replace_text, signature
+from jobs.errors import BadInput
+from jobs.intake.reading import Wanted
+from jobs.intake.taken import PROGRESS, Account, folder_of, take
+from jobs.machine import usable_cpus
+
+INDEX = "index.json"
+# Rows on their own, so many days away from all others, and so few compared with a usual day, have a
+# wrong time: a clock that was reset, or an empty field that became 0.
+FAR_AWAY = timedelta(days=30)
+FEW = 0.05
+
+Taker = Callable[[list[tuple[Path, Wanted]], Path], list[Account]]
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file of the log as it was read. folder: where its rows are."""
+
+    path: Path
+    account: Account
+    folder: Path
+
+    @property
+    def days(self) -> dict[date, int]:
+        """Rows of each day."""
+        return {date.fromisoformat(day): rows for day, rows in self.account.days.items()}
+
+    def rows_of(self, day: date) -> Path:
+        return self.folder / "days" / f"{day}.parquet"
+
+
+@dataclass(frozen=True)
+class Log:
+    """All files of a log. body: the first and the last day, without stray rows; None: no rows."""
+
+    files: list[LogFile]
+    body: tuple[date, date] | None
+
+    @classmethod
+    def of(cls, files: list[LogFile]) -> Log:
+        rows: dict[date, int] = {}
+        for file in files:
+            for day, count in file.days.items():
+                rows[day] = rows.get(day, 0) + count
+        return cls(files, body_of(rows))
+
+    @property
+    def readable(self) -> list[LogFile]:
+        return [file for file in self.files if not file.account.trouble]
+
+    @property
+    def troubles(self) -> list[LogFile]:
+        return [file for file in self.files if file.account.trouble]
+
+    def of_day(self, day: date) -> list[LogFile]:
+        """The readable files with rows of a day, stray ones that are judged with it included."""
+        return [file for file in self.readable if day in file.days or self.strays(file, day)]
+
+    def strays(self, file: LogFile, day: date) -> list[date]:
+        """The days of a file outside of the log's body, if this is the day to judge them with."""
+        if self.body is None:
+            return []
+        first, last = self.body
+        outside = [found for found in sorted(file.days) if not first <= found <= last]
+        inside = [found for found in file.days if first <= found <= last]
+        home = min(inside, default=first)
+        return outside if day == home else []
+
+    def stopped(self, day: date) -> list[LogFile]:
+        """The files that cannot be read and may hold rows of this day."""
+        return [file for file in self.troubles if not file.days or day in file.days]
+
+
+def body_of(rows: Mapping[date, int]) -> tuple[date, date] | None:
+    """The first and the last day with rows, apart from a few rows far away from all others."""
+    if not rows:
+        return None
+    groups: list[list[date]] = []
+    for day in sorted(rows):
+        if groups and day - groups[-1][-1] <= FAR_AWAY:
+            groups[-1].append(day)
+        else:
+            groups.append([day])
+    largest = max(groups, key=lambda group: sum(rows[day] for day in group))
+    few = max(1.0, FEW * median(rows[day] for day in largest))
+    kept = []
+    for group in groups:
+        if group is largest or sum(rows[day] for day in group) > few:
+            kept += group
+    return kept[0], kept[-1]
+
+
+def take_here(
+    files: list[tuple[Path, Wanted]], root: Path, progress: PROGRESS | None = None
+) -> list[Account]:
+    """Read files in this process, as many at a time as there are CPUs."""
+    if len(files) == 1:
+        file, wanted = files[0]
+        return [take(file, wanted, root, progress)]
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        return list(pool.map(lambda file: take(file[0], file[1], root, progress), files))
+
+
+def read_log(wanted: Mapping[Path, Wanted], root: Path, taker: Taker = take_here) -> Log:
+    """What is known of these files; those that are new or have changed are read first.
+
+    wanted: each file of the log, and what to read of it. root: the folder that keeps their rows.
+    """
+    found, unknown = looked_up(wanted, root)
+    if unknown:
+        # One process at a time: the others find what it has read.
+        with locked(root / "lock"):
+            found, unknown = looked_up(wanted, root)
+            accounts = taker([(file, wanted[file]) for file in unknown], root)
+            entries = remembered(root)
+            for file, account in zip(unknown, accounts, strict=True):
+                found[file] = account
+                entries[str(file)] = entry_of(file, wanted[file], account)
+            replace_text(root / INDEX, json.dumps(entries))
+    files = []
+    for file in wanted:
+        account = found[file]
+        files.append(LogFile(file, account, folder_of(root, account.digest, wanted[file])))
+    return Log.of(files)
+
+
+def looked_up(wanted: Mapping[Path, Wanted], root: Path) -> tuple[dict[Path, Account], list[Path]]:
+    """The accounts of the files that have not changed, and the other files."""
+    entries = remembered(root)
+    found: dict[Path, Account] = {}
+    unknown: list[Path] = []
+    for file, want in wanted.items():
+        entry = entries.get(str(file), {})
+        if entry.get("signature") != now_of(file) or entry.get("wanted") != want.digest():
+            unknown.append(file)
+            continue
+        account = Account(**entry["account"])
+        if (folder_of(root, account.digest, want) / "account.json").exists():
+            found[file] = account
+        else:
+            unknown.append(file)
+    return found, unknown
+
+
+def now_of(file: Path) -> list[int]:
+    try:
+        return signature(file)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error}. Mend it, or move it away.") from error
+
+
+def entry_of(file: Path, wanted: Wanted, account: Account) -> dict[str, object]:
+    return {"signature": now_of(file), "wanted": wanted.digest(), "account": asdict(account)}
+
+
+def remembered(root: Path) -> dict[str, dict]:
+    """The index, without files that are gone. Unreadable: nothing is known."""
+    try:
+        entries = json.loads((root / INDEX).read_text())
+    except (OSError, ValueError):
+        return {}
+    return entries
+
+
+def unused(root: Path, wanted: Iterable[tuple[Path, Wanted]]) -> list[Path]:
+    """The folders below `root` that no file of the log has rows in any more."""
+    entries = remembered(root)
+    used = set()
+    for file, want in wanted:
+        entry = entries.get(str(file))
+        if entry is not None:
+            used.add(folder_of(root, entry["account"]["digest"], want).name)
+    folders = []
+    for account in root.glob("*/account.json"):
+        if account.parent.name not in used:
+            folders.append(account.parent)
+    return sorted(folders)
