@@ -25,6 +25,11 @@ IMPRESSION_TABLE = "impressions"
 CONSUMER_TABLE = "consumers"
 ITEM_TABLE = "items"
 
+# How a row came out of a file: the file below the log's folder, its line, the line's text where
+# something in it could not be read, and the name of the fault that kept it from being a row. Landed
+# tables that are read from files have all four, quarantined ones keep them, clean ones have none.
+PROVENANCE = ("source_file", "source_line", "raw", "fault")
+
 # Table -> the columns that it must have, and the prefixes of those that it may have.
 TABLES = {
     ENGAGEMENT_TABLE: (ENGAGEMENTS, ()),
@@ -38,8 +43,13 @@ PRODUCER_FEATURES = "producers"
 FEATURE_TABLES = (PRODUCER_FEATURES, "consumer_counts", "producer_counts", "item_counts")
 
 # Spark types. The required columns that are not named here are strings.
-TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint"}
+TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint", "source_line": "bigint"}
 PREFIX_TYPES = {"label_": "int", "ctx_": "string", "cat_": "string", "num_": "double"}
+
+
+def quoted(name: str) -> str:
+    """A column's name in Spark's SQL, whatever characters it has."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def with_prefix(columns: list[str], prefix: str) -> list[str]:
@@ -48,13 +58,23 @@ def with_prefix(columns: list[str], prefix: str) -> list[str]:
 
 
 def expected_columns(table: str, columns: list[str]) -> dict[str, str]:
-    """Column -> Spark type, in order: the required ones, then those of `columns` that may exist."""
+    """Column -> Spark type, in order: the required ones, then those of `columns` that may exist.
+
+    A table with one column of the provenance must have all of them; they are last.
+    """
     required, prefixes = TABLES[table]
     expected = {column: TYPES.get(column, "string") for column in required}
     for prefix in prefixes:
         for column in with_prefix(columns, prefix):
             expected[column] = PREFIX_TYPES[prefix]
+    if not set(PROVENANCE).isdisjoint(columns):
+        expected |= {column: TYPES.get(column, "string") for column in PROVENANCE}
     return expected
+
+
+def without_provenance(columns: list[str]) -> list[str]:
+    """What a row says, without where it was read; in their order."""
+    return [column for column in columns if column not in PROVENANCE]
 
 
 def in_order(rows: DataFrame, table: str) -> DataFrame:
@@ -63,5 +83,5 @@ def in_order(rows: DataFrame, table: str) -> DataFrame:
 
     selected = []
     for column, kind in expected_columns(table, rows.columns).items():
-        selected.append(F.col(f"`{column}`").cast(kind).alias(column))
+        selected.append(F.col(quoted(column)).cast(kind).alias(column))
     return rows.select(*selected)
