@@ -7,9 +7,19 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
-from landed_rows import DAY, engagement, impression, land_rows, reasons, rows_of, settings_of
+from landed_rows import (
+    DAY,
+    MIDNIGHT,
+    engagement,
+    impression,
+    land_rows,
+    reasons,
+    rows_of,
+    settings_of,
+)
 
 from jobs.checks.row_rules import LARGEST_VALUE, SMALLEST_VALUE
+from jobs.errors import UntrustedDay
 from jobs.lake.schema import PROVENANCE
 from jobs.settings import MatrixSettings
 from jobs.steps import validate
@@ -137,3 +147,100 @@ def test_a_long_kind_or_context_is_bad(spark, tmp_path):
     rows.append(impression(10, label_click=0, ctx_page=None))
     judged(spark, settings, rows)
     assert reasons(settings) == {"i9": "ctx_page_too_long"}
+
+
+def in_one_second(n: int, **changed) -> dict:
+    """Line n of a log whose rows differ in nothing but what is given."""
+    return engagement(0, item_id="i", source_line=n + 2) | changed
+
+
+def kept_and_bad(settings) -> tuple[list, list]:
+    kept = [row["value"] for row in rows_of(settings, "validate")]
+    return sorted(kept), sorted(row["value"] for row in rows_of(settings, "quarantine"))
+
+
+@pytest.mark.parametrize(
+    ("repeats", "kept", "bad"),
+    [
+        ("key", [3.0], [1.0, 2.0, 3.0]),
+        ("all", [1.0, 2.0, 3.0], [3.0]),
+        ("none", [1.0, 2.0, 3.0, 3.0], []),
+    ],
+)
+def test_a_setting_says_what_a_repeat_is(spark, tmp_path, repeats, kept, bad):
+    """What is not kept is quarantined: of two values in one second none is lost untold."""
+    settings = settings_of(tmp_path, repeats=repeats)
+    values = [3.0, 1.0, 3.0, 2.0]
+    judged(spark, settings, [in_one_second(n, value=value) for n, value in enumerate(values)])
+    assert kept_and_bad(settings) == (kept, bad)
+    assert settings.lake.get("quarantine", DAY).facts.get("bad_engagements/repeat", 0) == len(bad)
+
+
+def test_of_repeats_the_first_in_the_log_is_kept_whatever_it_says(spark, tmp_path):
+    """By number, so that line 10 is behind line 9, and not the smallest or largest value."""
+    settings = settings_of(tmp_path)
+    rows = []
+    for second, values in enumerate([(5.0, 1.0), (1.0, 5.0)]):
+        for line, value in zip((9, 10), values, strict=True):
+            time_ms = engagement(second)["time_ms"]
+            rows.append(in_one_second(line, value=value, time_ms=time_ms))
+    rows.append(in_one_second(8, value=7.0, time_ms=rows[0]["time_ms"], source_file="z.csv"))
+    judged(spark, settings, rows[::-1])
+    assert kept_and_bad(settings) == ([1.0, 5.0], [1.0, 5.0, 7.0])
+
+
+def test_a_bad_row_never_takes_the_place_of_a_good_one(spark, tmp_path):
+    settings = settings_of(tmp_path)
+    judged(spark, settings, [in_one_second(0, value=-1.0), in_one_second(1), in_one_second(2)])
+    assert [row["value"] for row in rows_of(settings, "validate")] == [1.0]
+    bad = rows_of(settings, "quarantine")
+    assert [row["reason"] for row in bad] == ["value_negative", "repeat"]
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "words"),
+    [
+        (0, r"All times are whole days.*validation\.repeats"),
+        (3_600_000, r"All times are whole hours.*validation\.repeats"),
+        (60_000, r"All times are whole minutes.*validation\.repeats"),
+        (1_000, r"time_ms\)\. Where rows repeat honestly.*validation\.repeats"),
+    ],
+)
+def test_a_day_of_repeats_names_the_setting_and_coarse_times(spark, tmp_path, step_ms, words):
+    settings = settings_of(tmp_path, max_bad_share=0.05)
+    rows = []
+    for n in range(8):
+        time_ms = MIDNIGHT + step_ms * (n // 2 + 1) * bool(step_ms)
+        rows.append(in_one_second(n, time_ms=time_ms))
+    with pytest.raises(UntrustedDay, match=words):
+        judged(spark, settings, rows)
+
+
+def logged_clicks() -> list[dict]:
+    """Ten impressions; the clicks on three are second rows of theirs, before or after the first."""
+    rows = [impression(n, label_click=0, label_like=int(n == 4)) for n in range(10)]
+    for n in (2, 4, 6):
+        click = impression(n, label_click=1, label_like=0, dwell_ms=70, source_line=50 - 10 * n)
+        rows.append(click)
+    return rows
+
+
+def test_merged_impressions_keep_every_label(spark, tmp_path):
+    settings = settings_of(tmp_path, ("click", "like"), merge_labels=True)
+    broken = impression(2, label_click=7, label_like=0, source_line=1)
+    facts = judged(spark, settings, [*logged_clicks(), broken])
+    clean = {row["item_id"]: row for row in rows_of(settings, "validate")}
+    assert len(clean) == facts["rows_impressions"] == 10
+    assert {item for item, row in clean.items() if row["label_click"]} == {"i2", "i4", "i6"}
+    assert (clean["i4"]["label_like"], clean["i4"]["dwell_ms"]) == (1, 70)
+    assert clean["i2"]["dwell_ms"] == 70
+    assert (facts["merged_impressions"], facts["bad_impressions"]) == (3, 1)
+    assert [row["label_click"] for row in rows_of(settings, "quarantine")] == [7]
+
+
+def test_without_merging_a_click_in_a_second_row_is_quarantined_and_counted(spark, tmp_path):
+    settings = settings_of(tmp_path, ("click", "like"))
+    facts = judged(spark, settings, logged_clicks())
+    assert (facts["rows_impressions"], facts["bad_impressions"]) == (10, 3)
+    assert "merged_impressions" not in facts
+    assert {row["reason"] for row in rows_of(settings, "quarantine")} == {"repeat"}
