@@ -15,7 +15,7 @@ import tomllib
 from datetime import date, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -86,8 +86,23 @@ class ValidationSettings(Section):
     median_days: int = 7
     """Days in the trailing median of row counts."""
 
-    median_min_days: int = 3
+    median_min_days: int = Field(default=3, ge=1)
     """With fewer preceding days than this, the row count is not judged."""
+
+    max_value_ratio: float = Field(default=5000.0, ge=0, allow_inf_nan=False)
+    """A `value` above so many times the median of its kind on that day is quarantined: one such
+    value would own the model. 0: any value is good."""
+
+    max_id_bytes: int = Field(default=256, ge=1, le=10_000)
+    """Bytes of the longest good id: every id takes as much memory as the longest one."""
+
+    repeats: Literal["key", "all", "none"] = "key"
+    """Which rows repeat an earlier one, and are quarantined: those with the same ids, kind and time
+    ("key"), those that are the same in all columns ("all"), or none."""
+
+    merge_labels: bool = False
+    """Make one row of all impressions with the same ids and time, with the maximum of each label,
+    for a log in which a click is a second row of its impression."""
 
 
 class MatrixSettings(Section):

@@ -20,7 +20,7 @@ import great_expectations.expectations as gxe
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from jobs.checks.row_rules import Evidence
+from jobs.checks.row_rules import REPEAT, Evidence
 
 COLUMNS = "columns"  # the suite of the columns; the others have the names of their tables
 BAD_ROW = "bad_row"  # the flag of a row with any fault
@@ -182,7 +182,24 @@ def bad_rows(table: Evidence, flags: dict[str, ExpectationValidationResult]) -> 
             counted.append((-count, rule.fault, f"{rule.fault} {count:,} ({rule.expects})"))
     by_fault = ", ".join(text for _, _, text in sorted(counted))
     share = f"{bad:,} of {rows:,} rows ({100 * bad / rows:.1f} %)"
-    return f"{table.table}: {share} are bad, at most {allowed:g} % may be: {by_fault}."
+    sentence = f"{table.table}: {share} are bad, at most {allowed:g} % may be: {by_fault}."
+    if REPEAT in flags and not flags[REPEAT].success:
+        sentence += about_repeats(table)
+    return sentence
+
+
+def about_repeats(table: Evidence) -> str:
+    """What decides whether rows are repeats, where a log may repeat honestly."""
+    remedy = (
+        " Where rows repeat honestly, set validation.repeats: with 'all' only rows that are the "
+        "same in all columns are repeats, with 'none' no row is."
+    )
+    if table.resolution:
+        remedy = (
+            f" All times are whole {table.resolution}, so that different events of one have the "
+            f"same time.{remedy}"
+        )
+    return remedy
 
 
 def facts(results: Results) -> dict[str, float]:

@@ -37,6 +37,7 @@ from jobs.lake.buckets import Part, part_name, spread
 from jobs.lake.integrity import damage, damage_at, digests_below, remember, seen_file
 from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed
 from jobs.lake.parquet_footer import sort_encodings
+from jobs.lake.schema import quoted
 
 STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed
@@ -118,7 +119,7 @@ class Staging:
         state their buckets: see `jobs.lake.buckets`.
         """
         folder = self.path / table
-        rows = spread(df, keys[0], partitions).sortWithinPartitions(*keys)
+        rows = spread(df, keys[0], partitions).sortWithinPartitions(*map(quoted, keys))
         rows.write.mode("overwrite").parquet(str(folder))
         # Hadoop's marks and checksums: the manifest has digests, and sorting the footer below would
         # make a checksum wrong.

@@ -8,19 +8,30 @@ committed, without tables, and the step fails.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib import import_module
 from math import ceil
+from pathlib import Path
 from statistics import median
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
-from jobs.checks.row_rules import Evidence, Rule, repeat_keys, rules_for, with_reason
+from jobs.checks import counting
+from jobs.checks.row_rules import (
+    MERGED,
+    Evidence,
+    Rule,
+    merges,
+    read_as_row,
+    repeat_keys,
+    rules_for,
+    with_reason,
+)
 from jobs.errors import UntrustedDay
 from jobs.lake.schema import (
     CONSUMER_TABLE,
@@ -29,7 +40,9 @@ from jobs.lake.schema import (
     IMPRESSION_TABLE,
     ITEM_TABLE,
     expected_columns,
+    quoted,
     with_prefix,
+    without_provenance,
 )
 from jobs.lake.store import Partition, Staging
 from jobs.pipeline.needs import Need, optional
@@ -37,6 +50,7 @@ from jobs.pipeline.plan import reads, recipe, recording, window
 from jobs.pipeline.running import refusal
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
+from jobs.sources.days import day_bounds_ms
 from jobs.sources.rows import union
 from jobs.steps.land import parquet_rows
 
@@ -44,9 +58,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation")
-FORMAT = 1
+FORMAT = 2
 SPARK = True
 BESIDE = ("quarantine",)
+BATCH = 1 << 18  # rows that are copied together
 ORDER = (  # items first: impressions are compared with them
     ITEM_TABLE,
     CONSUMER_TABLE,
@@ -68,6 +83,7 @@ FACTS = (
     Fact("bad_engagements", "engagements with a fault", "rows", "lower", headline=True),
     Fact("bad_consumers", "rows of consumers with a fault", "rows", "lower"),
     Fact("bad_items", "rows of items with a fault", "rows", "lower"),
+    Fact("merged_impressions", "impressions whose labels another row of theirs has", "rows"),
     # In the quarantine. A row with two faults counts for both.
     Fact("bad_<table/fault>", "rows of the table with this fault", "rows", "lower"),
     Fact("gx_<suite>/success", "1 if every expectation of the suite is met", better="higher"),
@@ -113,6 +129,8 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             staging.facts |= expectations.facts(results)
             for table in tables:
                 staging.facts[f"bad_{table.name}"] = table.evidence.bad_rows
+                if table.evidence.merged:
+                    staging.facts[f"merged_{table.name}"] = table.evidence.merged
             if not reason:
                 write_clean(staging, land, tables, settings.spark.partitions)
     data_docs.write_report(settings.report("validate", day), day, reason, results)
@@ -149,15 +167,21 @@ class Judged:
         return self.evidence.table
 
     @property
+    def unchanged(self) -> bool:
+        """Are the good rows those that were landed?"""
+        return not self.evidence.bad_rows and not self.evidence.merged
+
+    @property
     def good(self) -> DataFrame:
+        """The good rows, without where they were read."""
+        columns = [quoted(column) for column in without_provenance(self.landed.columns)]
         # Without a bad row no reason has to be computed again.
-        if not self.evidence.bad_rows:
-            return self.landed
-        return self.rows.where("reason = ''").drop("reason")
+        rows = self.landed if self.unchanged else self.rows.where("reason = ''")
+        return rows.select(*columns)
 
     @property
     def bad(self) -> DataFrame:
-        return self.rows.where("reason <> ''")
+        return self.rows.where(f"reason not in ('', '{MERGED}')")
 
 
 @contextmanager
@@ -168,47 +192,73 @@ def judged_tables(
 
     If the columns of any table are not those of the schema, no rows are judged.
     """
-    source = open_source(settings)
     landed = {table: land.read(spark, table) for table in ORDER if land.has(table)}
-    columns_fit = all(has_schema(table, rows) for table, rows in landed.items())
+    if not all(has_schema(table, rows) for table, rows in landed.items()):
+        yield [Judged(rows, rows, evidence_of(table, rows)) for table, rows in landed.items()]
+        return
+    start_ms = day_bounds_ms(day, open_source(settings).timezone)[0]
     judged: dict[str, Judged] = {}
-    try:
+    # The session may be shared and live long, and its cache with it.
+    with ExitStack() as cached:
         for table, rows in landed.items():
-            items = None
-            if columns_fit and ITEM_TABLE in judged:
-                items = judged[ITEM_TABLE].good.select("item_id")
-            rules = []
-            if columns_fit:
-                knows_items = items is not None
-                rules = rules_for(table, rows.columns, source, day, knows_items)
-            keys = repeat_keys(table, rows.columns, source)
-            judged[table] = judge_rows(table, rows, rules, keys, items)
+            items = judged[ITEM_TABLE].good if ITEM_TABLE in judged else None
+            reasoned = by_rules(settings, day, table, rows, items)
+            # Consumers and items rarely have a bad row, and without one they are not read again.
+            if table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):
+                cached.callback(reasoned.rows.persist().unpersist)
+            judged[table] = counted(reasoned, start_ms, settings.validation)
         yield list(judged.values())
-    finally:
-        # The session may be shared and live long, and its cache with it.
-        for table_judged in judged.values():
-            table_judged.rows.unpersist()
+
+
+def by_rules(
+    settings: Settings, day: date, table: str, landed: DataFrame, items: DataFrame | None
+) -> Judged:
+    """The rows of a table with their reason. items: the good ones of the day, if it has any."""
+    source, limits = open_source(settings), settings.validation
+    columns = landed.columns
+    rules = rules_for(table, columns, source, day, limits, items is not None)
+    keys = repeat_keys(table, columns, source, limits)
+    known = None
+    if items is not None and table == IMPRESSION_TABLE:
+        known = items.select("item_id")
+    rows = with_reason(landed, rules, keys, known, merges(table, limits))
+    return Judged(landed, rows, evidence_of(table, landed, rules))
 
 
 def has_schema(table: str, rows: DataFrame) -> bool:
     return dict(rows.dtypes) == expected_columns(table, rows.columns)
 
 
-def judge_rows(
-    table: str, landed: DataFrame, rules: list[Rule], keys: list[str], items: DataFrame | None
-) -> Judged:
-    """The rows with their reason, and the count of each reason; without rules, only the columns."""
-    evidence = Evidence(table, dict(landed.dtypes), expected_columns(table, landed.columns), rules)
-    if not rules:
-        return Judged(landed, landed, evidence)
-    known_items = items if table == IMPRESSION_TABLE else None
-    rows = with_reason(landed, rules, keys, known_items)
-    # Consumers and items rarely have a bad row, and without one `rows` is not read again.
-    if table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):
-        rows = rows.persist()
-    counts = {row["reason"]: row["count"] for row in rows.groupBy("reason").count().collect()}
-    in_order = dict(sorted(counts.items()))  # Spark's own order differs from run to run
-    return Judged(landed, rows, replace(evidence, reasons=in_order))
+def evidence_of(table: str, landed: DataFrame, rules: Sequence[Rule] = ()) -> Evidence:
+    expected = expected_columns(table, landed.columns)
+    return Evidence(table, dict(landed.dtypes), expected, list(rules))
+
+
+def counted(judged: Judged, start_ms: int, limits: ValidationSettings) -> Judged:
+    """The same, counted by reason, after the rows with a value too large have that reason.
+
+    start_ms: midnight of the day.
+    """
+    rows, rules = judged.rows, judged.evidence.rules
+    has_values = judged.name == ENGAGEMENT_TABLE
+    max_ratio = limits.max_value_ratio if has_values else 0.0
+    found = counting.count_reasons(rows, start_ms, max_ratio)
+    reasons = found.reasons
+    if found.largest:
+        rows = counting.flag_too_large(rows, found.largest)
+        reasons = counting.count_reasons(rows, start_ms, 0.0).reasons
+    merged = reasons.pop(MERGED, 0)
+    named = {rule.fault for rule in rules}
+    for fault in sorted(set(" ".join(reasons).split()) - named):  # those of the reader
+        rules = [*rules, read_as_row(fault)]
+    evidence = replace(
+        judged.evidence,
+        rules=rules,
+        reasons=reasons,
+        merged=merged,
+        resolution=found.resolution,
+    )
+    return Judged(judged.landed, rows, evidence)
 
 
 def with_usual(
@@ -254,7 +304,7 @@ def write_clean(staging: Staging, land: Partition, tables: list[Judged], partiti
     unchanged: set[str] = set()  # tables whose files can be copied
     for table in tables:
         clean[table.name] = table.good
-        if not table.evidence.bad_rows:
+        if table.unchanged:
             unchanged.add(table.name)
     impressions = clean.get(IMPRESSION_TABLE)
     labels = [] if impressions is None else with_prefix(impressions.columns, "label_")
@@ -266,10 +316,30 @@ def write_clean(staging: Staging, land: Partition, tables: list[Judged], partiti
         unchanged.discard(ENGAGEMENT_TABLE)
     for name, rows in clean.items():
         if name in unchanged:
-            shutil.copytree(land.path / name, staging.path / name)
+            copy_clean(land.path / name, staging.path / name)
         else:
             staging.write(rows, name, keys=rows.columns, partitions=partitions)
         staging.facts[f"rows_{name}"] = parquet_rows(staging.path / name)
+
+
+def copy_clean(landed: Path, clean: Path) -> None:
+    """Copy the files of a table whose rows are all good, without where these were read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    clean.mkdir(parents=True)
+    for file in sorted(landed.glob("*.parquet")):
+        with parquet.ParquetFile(file) as source:
+            schema = source.schema_arrow
+            columns = without_provenance(schema.names)
+            if columns == schema.names:
+                shutil.copy(file, clean / file.name)
+                continue
+            # Spark's own record of the columns would name those that are gone.
+            kept = pa.schema([schema.field(name) for name in columns])
+            with parquet.ParquetWriter(clean / file.name, kept, store_schema=False) as target:
+                for batch in source.iter_batches(BATCH, columns=columns):
+                    target.write_batch(batch)
 
 
 def engagements_of(impressions: DataFrame, labels: list[str]) -> DataFrame:
@@ -280,7 +350,8 @@ def engagements_of(impressions: DataFrame, labels: list[str]) -> DataFrame:
     from pyspark.sql import functions as F
 
     ids = ("consumer_id", "producer_id", "item_id", "time_ms")
-    outcomes = impressions.unpivot(ids, tuple(labels), "label", "happened")
+    named = tuple(F.col(quoted(label)) for label in labels)
+    outcomes = impressions.unpivot(ids, named, "label", "happened")
     # Spark's substring counts from 1 and needs a length; no label is this long.
     kind = F.substring("label", len("label_") + 1, 1000).alias("kind")
     value = F.lit(1.0).alias("value")

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     },
     "embeddings.sampling": set(),
     "embeddings.spaces": {"embeddings.sampling"},
-    "jobs.checks": {"jobs.lake", "jobs.sources"},
+    "jobs.checks": {"jobs.lake", "jobs.settings", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {"embeddings.registry", "jobs.judging", "jobs.lake", "models"},
     "jobs.judging": {
