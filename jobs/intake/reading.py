@@ -45,7 +45,7 @@ class Wanted:
     """What to read of a file.
 
     time: the column that says when, in `unit`; it becomes `time_ms` where `keeps_time`. day: in
-    `zone`. settings: column of the log -> the setting that names it, for messages.
+    `zone`. remedies: column of the log -> what to do where a file lacks it.
     """
 
     fields: tuple[Field, ...]
@@ -54,7 +54,7 @@ class Wanted:
     zone: str
     dialect: Dialect = field(default_factory=Dialect)
     keeps_time: bool = True
-    settings: tuple[tuple[str, str], ...] = ()
+    remedies: tuple[tuple[str, str], ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -156,16 +156,12 @@ def place_of(names: list[str], column: str, wanted: Wanted, file: Path) -> int:
     found = places(names, column)
     if len(found) == 1:
         return found[0]
-    setting = dict(wanted.settings).get(column, "the settings")
+    remedy = dict(wanted.remedies).get(column, "Change the settings.")
     if found:
         raise BadInput(
-            f"{file} has {len(found)} columns '{column}', which {setting} names. "
-            "Rename one of them, or name another column."
+            f"{file} has {len(found)} columns '{column}'; expected one. Rename the others. {remedy}"
         )
-    shown = ", ".join(names)
-    raise BadInput(
-        f"{file} has no column '{column}'. It has: {shown}. Change {setting}, which names it."
-    )
+    raise BadInput(f"{file} has no column '{column}'. It has: {', '.join(names)}. {remedy}")
 
 
 def parquet_pieces(path: Path, wanted: Wanted) -> Iterator[Piece]:

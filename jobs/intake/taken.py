@@ -19,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from embeddings.durable import place, sweep
 from jobs.errors import BadInput
 from jobs.intake.reading import (
     NO_DAY,
+    TIME_UNREADABLE,
     Rows,
     Wanted,
     is_parquet,
@@ -38,6 +40,7 @@ from jobs.intake.times import date_of
 BUFFERED = 1 << 26  # bytes of rows that are kept in memory before they are written
 # With more lines that cannot be read, the settings describe another file.
 MOST_FAULTS = 0.5
+SHOWN = 200  # characters of a line in messages
 PROGRESS = Callable[[Path, int], None]  # a file, and how many of its lines have been read
 
 
@@ -46,7 +49,8 @@ class Account:
     """What became of every line of a file.
 
     days: date -> rows, those of the quarantine included. rows: records, or rows of Parquet, in
-    total. faults: reason -> rows. skipped: headers, comments, blank lines. trouble: why the file
+    total. faults: reason -> rows; examples: reason -> the first one's line and text.
+    skipped: headers, comments, blank lines. trouble: why the file
     cannot be read, or not to its end; its days are those of what was read.
     """
 
@@ -56,6 +60,7 @@ class Account:
     skipped: int = 0
     days: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, tuple[int, str]] = field(default_factory=dict)
     trouble: str = ""
 
     def require_closed(self, file: Path) -> None:
@@ -112,7 +117,7 @@ def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) ->
                     progress(file, account.lines)
         account.days = days.counts
         if account.rows and sum(account.faults.values()) > MOST_FAULTS * account.rows:
-            account.trouble = f"{file}: {worst_fault(account)}."
+            account.trouble = f"{file}: {worst_fault(account, wanted)}"
     except BadInput as error:
         account.trouble = str(error)
     except (OSError, EOFError, UnicodeError, LookupError, pa.ArrowException) as error:
@@ -172,13 +177,26 @@ def count_faults(account: Account, rows: Rows) -> None:
     column = rows.table["fault"]
     if column.null_count == len(column):
         return
-    for entry in column.drop_null().value_counts().to_pylist():
-        account.faults[entry["values"]] = account.faults.get(entry["values"], 0) + entry["counts"]
+    faulty = rows.table.select(["fault", "source_line", "raw"]).filter(column.is_valid())
+    for entry in faulty["fault"].value_counts().to_pylist():
+        reason = entry["values"]
+        account.faults[reason] = account.faults.get(reason, 0) + entry["counts"]
+        if reason not in account.examples:
+            first = faulty.filter(pc.equal(faulty["fault"], reason)).slice(0, 1).to_pylist()[0]
+            account.examples[reason] = (first["source_line"], (first["raw"] or "")[:SHOWN])
 
 
-def worst_fault(account: Account) -> str:
+def worst_fault(account: Account, wanted: Wanted) -> str:
+    """The most frequent reason, with an example, and how the time is read where it is that."""
     reason, rows = max(account.faults.items(), key=lambda item: item[1])
-    return f"{rows:,} of {account.rows:,} rows cannot be read: {reason}"
+    line, text = account.examples[reason]
+    how = ""
+    if reason == TIME_UNREADABLE:
+        how = f" Column '{wanted.time}' is read as source.time_unit = '{wanted.unit}'."
+    return (
+        f"{rows:,} of {account.rows:,} rows cannot be read: {reason}, first in line {line}: "
+        f"{text!r}.{how} Change the settings in [source], or mend the file."
+    )
 
 
 class DaysWriter:

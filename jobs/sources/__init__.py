@@ -6,14 +6,20 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import Annotated, Any, Protocol, Union
 
 from pydantic import Discriminator, Tag
 
 from jobs.sources.base import Source
 
-if TYPE_CHECKING:
-    from jobs.settings import Settings
+
+class KnowsSource(Protocol):
+    """The part of the settings that a source needs."""
+
+    source: Any
+
+    @property
+    def intake(self) -> Path: ...
 
 
 def source_kinds() -> dict[str, type[Source]]:
@@ -49,7 +55,7 @@ def kind_of(table: Any) -> Any:
     return table.get("kind") if isinstance(table, dict) else getattr(table, "kind", None)
 
 
-def open_source(settings: Settings) -> Source:
+def open_source(settings: KnowsSource) -> Source:
     """The source that the table [source] describes.
 
     There is one per process and settings, which sees the log as it was when it was opened:

@@ -98,7 +98,7 @@ class Edgelist(FileLog):
             self.settings.time_unit,
             self.timezone,
             dialect,
-            settings=(("time", "source.fields"),),
+            remedies=tuple((field, "Change source.fields.") for field in named),
         )
 
 

@@ -121,8 +121,8 @@ class KuaiRand(FileLog):
         # As text: what a value is, Spark decides below. The day is that of the log's own `date`,
         # whatever the time zone.
         columns = tuple(Field(column, column) for column in LOG)
-        remedies = tuple((column, "source.path") for column in LOG)
-        return Wanted(columns, "date", "iso", "UTC", keeps_time=False, settings=remedies)
+        remedies = tuple((column, REMEDY) for column in LOG)
+        return Wanted(columns, "date", "iso", "UTC", keeps_time=False, remedies=remedies)
 
     def span(self) -> tuple[date, date]:
         first, last = super().span()

@@ -125,7 +125,7 @@ class Table(FileLog):
             self.settings.time_unit,
             self.timezone,
             self._dialect(),
-            settings=tuple(self._settings_of_columns().items()),
+            remedies=tuple(self._remedies().items()),
         )
 
     def _dialect(self) -> Dialect:
@@ -164,16 +164,16 @@ class Table(FileLog):
             fields.append(Field(f"ctx_{name}", name))
         return fields
 
-    def _settings_of_columns(self) -> dict[str, str]:
-        """Every column that the settings name -> the setting; of several, the first."""
-        named: dict[str, str] = {}
+    def _remedies(self) -> dict[str, str]:
+        """Every column that the settings name -> what to do when a file lacks it."""
+        named: dict[str, str] = {}  # where several settings name one column, the first is told
         for name, column in self.settings.columns.items():
             named.setdefault(column, f"source.columns.{name}")
         for label, column in self.settings.labels.items():
             named.setdefault(column, f"source.labels.{label}")
         for column in self.settings.context:
             named.setdefault(column, "source.context")
-        return named
+        return {column: f"Change {setting}, which names it." for column, setting in named.items()}
 
 
 SOURCE = Table

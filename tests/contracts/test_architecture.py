@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "jobs.checks": {"jobs.lake", "jobs.settings", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {"embeddings.registry", "jobs.judging", "jobs.lake", "models"},
+    "jobs.intake": {"embeddings.durable", "jobs.errors", "jobs.machine"},
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
@@ -102,7 +103,7 @@ MAY_IMPORT = {
         "jobs.section",
         "jobs.sources",
     },
-    "jobs.sources": {"embeddings.durable", "jobs.errors", "jobs.lake", "jobs.section"},
+    "jobs.sources": {"jobs.errors", "jobs.intake", "jobs.lake", "jobs.section"},
     "jobs.spark": {"embeddings.durable", "embeddings.kernels", "jobs.errors", "jobs.settings"},
     "jobs.terminal": set(),
     "models": {"embeddings.benchmarks", "embeddings.registry"},
