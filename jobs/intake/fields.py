@@ -29,19 +29,22 @@ class Columns:
     blank: int = 0
 
 
-def columns_of(block: Block, dialect: Dialect, width: int, wanted: list[int]) -> Columns:
-    """The columns at these places, from 0, of all records that have `width` fields.
+def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[int]) -> Columns:
+    """The columns at these places, from 0, of all records with a field for each name.
 
-    Empty fields beyond these are no fault. Every record is a row, a fault, or blank.
+    Empty fields beyond these are no fault, and neither are missing ones without a name at the end.
+    Every record is a row, a fault, or blank.
     """
     if dialect.separator == WHITE_SPACE:
         return ragged_columns(block, dialect, wanted)
+    width = len(names)
+    least = max((place + 1 for place, name in enumerate(names) if name), default=width)
     columns, wrong = parsed(block.data, dialect, width, wanted)
     if not wrong:
         return Columns(columns, np.arange(len(block)), [])
     right = np.delete(np.arange(len(block)), wrong)
     faults: list[Fault] = []
-    trimmed: list[bytes] = []
+    texts: list[bytes] = []
     mended: list[int] = []
     blank = 0
     for record in wrong:
@@ -50,16 +53,20 @@ def columns_of(block: Block, dialect: Dialect, width: int, wanted: list[int]) ->
         if not text.strip():
             blank += 1
         elif len(fields) > width and not any(field.strip() for field in fields[width:]):
-            trimmed.append(without_end(text, dialect, len(fields) - width))
+            texts.append(without_end(text, dialect, len(fields) - width))
+            mended.append(record)
+        elif least <= len(fields) < width:
+            missing = width - len(fields)
+            texts.append(text.rstrip(b"\r\n") + dialect.byte * missing + b"\n")
             mended.append(record)
         else:
             reason = TOO_FEW if len(fields) < width else TOO_MANY
             lines = text.count(b"\n")
             faults.append(Fault(int(block.line_R[record]), text, reason, lines))
-    if not trimmed:
+    if not texts:
         return Columns(columns, right, faults, blank)
-    more, left = parsed(b"".join(trimmed), dialect, width, wanted)
-    assert not left, "a record with its empty fields taken away has as many as the header"
+    more, left = parsed(b"".join(texts), dialect, width, wanted)
+    assert not left, "a record with empty fields taken away or added has as many as the header"
     both = [pa.concat_arrays([one, other]) for one, other in zip(columns, more, strict=True)]
     record_R = np.concatenate([right, np.array(mended, dtype=np.int64)])
     order = np.argsort(record_R, kind="stable")

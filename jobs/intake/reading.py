@@ -125,7 +125,7 @@ def text_pieces(stream: IO[bytes], wanted: Wanted, file: Path) -> Iterator[Piece
             yield piece_of_faults(block, wanted)
             continue
         wanted_places = [place_of(names, column, wanted, file) for column in wanted.columns]
-        yield text_piece(block, wanted, len(names), wanted_places)
+        yield text_piece(block, wanted, names, wanted_places)
 
 
 def piece_of_faults(block: Block, wanted: Wanted) -> Piece:
@@ -134,8 +134,8 @@ def piece_of_faults(block: Block, wanted: Wanted) -> Piece:
     return Piece(nothing, none, block.text, block.faults, block.skipped, block.lines)
 
 
-def text_piece(block: Block, wanted: Wanted, width: int, wanted_places: list[int]) -> Piece:
-    found = columns_of(block, wanted.dialect, width, wanted_places)
+def text_piece(block: Block, wanted: Wanted, names: list[str], wanted_places: list[int]) -> Piece:
+    found = columns_of(block, wanted.dialect, names, wanted_places)
     record_R = found.record_R
 
     def text(row: int) -> bytes:

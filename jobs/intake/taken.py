@@ -49,9 +49,9 @@ class Account:
     """What became of every line of a file.
 
     days: date -> rows, those of the quarantine included. rows: records, or rows of Parquet, in
-    total. faults: reason -> rows; examples: reason -> the first one's line and text.
-    skipped: headers, comments, blank lines. trouble: why the file
-    cannot be read, or not to its end; its days are those of what was read.
+    total. skipped: headers, comments, blank lines. faults: reason -> rows; examples: reason -> the
+    line and the text of the first. trouble: why the file cannot be read, or not to its end; its days
+    are those of what was read.
     """
 
     digest: str = ""
