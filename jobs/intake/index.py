@@ -10,6 +10,7 @@ parsers can disagree about a row.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from statistics import median
 from embeddings.durable import locked, replace_text, signature
 from jobs.errors import BadInput
 from jobs.intake.reading import Wanted
-from jobs.intake.taken import PROGRESS, Account, folder_of, take
+from jobs.intake.taken import ACCOUNT, PROGRESS, Account, folder_of, is_whole, take
 from jobs.machine import usable_cpus
 
 INDEX = "index.json"
@@ -28,6 +29,7 @@ INDEX = "index.json"
 # wrong time: a clock that was reset, or an empty field that became 0.
 FAR_AWAY = timedelta(days=30)
 FEW = 0.05
+DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)")
 
 Taker = Callable[[list[tuple[Path, Wanted]], Path], list[Account]]
 
@@ -88,7 +90,31 @@ class Log:
 
     def stopped(self, day: date) -> list[LogFile]:
         """The files that cannot be read and may hold rows of this day."""
-        return [file for file in self.troubles if not file.days or day in file.days]
+        return [file for file in self.troubles if self._may_hold(file, day)]
+
+    def _may_hold(self, file: LogFile, day: date) -> bool:
+        """Any day, where nothing is known of the file; else the days in its name, or those from the
+        first that could be read to where the next file begins.
+        """
+        if named := days_in_name(file.path):
+            return day in named
+        if not file.days:
+            return True
+        first, last = min(file.days), max(file.days)
+        begins = [min(other.days) for other in self.readable if other.days]
+        after = min((begin for begin in begins if begin > last), default=date.max)
+        return first <= day < after
+
+
+def days_in_name(path: Path) -> set[date]:
+    """The days that the name of a file speaks of, such as clicks-2024-03-01.csv."""
+    days = set()
+    for year, month, day in DATE.findall(path.name):
+        try:
+            days.add(date(int(year), int(month), int(day)))
+        except ValueError:
+            continue
+    return days
 
 
 def body_of(rows: Mapping[date, int]) -> tuple[date, date] | None:
@@ -155,7 +181,7 @@ def looked_up(wanted: Mapping[Path, Wanted], root: Path) -> tuple[dict[Path, Acc
             unknown.append(file)
             continue
         account = Account(**entry["account"])
-        if (folder_of(root, account.digest, want) / "account.json").exists():
+        if is_whole(folder_of(root, account.digest, want), account):
             found[file] = account
         else:
             unknown.append(file)
@@ -191,7 +217,7 @@ def unused(root: Path, wanted: Iterable[tuple[Path, Wanted]]) -> list[Path]:
         if entry is not None:
             used.add(folder_of(root, entry["account"]["digest"], want).name)
     folders = []
-    for account in root.glob("*/account.json"):
+    for account in root.glob(f"*/{ACCOUNT}"):
         if account.parent.name not in used:
             folders.append(account.parent)
     return sorted(folders)

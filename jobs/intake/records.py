@@ -91,13 +91,16 @@ class Splitter:
 
     def blocks(self, chunks: Iterable[bytes]) -> Iterator[Block]:
         """The blocks of a file. chunks: see `streams.chunks`."""
-        before: bytes | None = None
-        for chunk in chunks:
-            if before is not None:
-                yield self._block(before, final=False)
-            before = chunk
-        if before is not None:
-            yield self._block(before, final=True)
+        pieces = iter(chunks)
+        piece = next(pieces, None)
+        while piece is not None:
+            try:
+                following = next(pieces, None)
+            except Exception:
+                yield self._block(piece, final=False)  # what came before the damage
+                raise
+            yield self._block(piece, final=following is None)
+            piece = following
 
     def _block(self, chunk: bytes, final: bool) -> Block:
         data = self._rest + separated(chunk, self.dialect)

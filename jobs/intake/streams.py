@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ CHUNK = 1 << 23  # bytes of text that are taken apart at once
 # Compressed files are recognised by their first bytes: a name may claim anything.
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 LONGEST_LINE = 1 << 26  # bytes; no log has such a line, and memory must not grow with the file
+PART = 1 << 17
+# What reading raises of a file that is truncated or damaged.
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -89,7 +93,7 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     rest = b""
     line_break = b""
     first = True
-    while block := stream.read(CHUNK):
+    for block in blocks(stream):
         if first and decoder is None and block.startswith(UTF_16_MARKS):
             raise UnicodeError("it begins like UTF-16: set source.encoding = 'utf-16'")
         if decoder is not None:
@@ -112,6 +116,24 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
         rest += decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
     if rest:
         yield rest
+
+
+def blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """The bytes in large blocks, those before damage included; then its error is raised."""
+    read: list[bytes] = []
+    size = 0
+    try:
+        while part := stream.read1(PART):  # type: ignore[attr-defined]
+            read.append(part)
+            size += len(part)
+            if size >= CHUNK:
+                yield b"".join(read)
+                read, size = [], 0
+    except DAMAGE:
+        yield b"".join(read)
+        raise
+    if read:
+        yield b"".join(read)
 
 
 def line_break_of(block: bytes) -> bytes:

@@ -14,7 +14,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,14 @@ from jobs.intake.reading import (
     rows_of,
     text_pieces,
 )
-from jobs.intake.streams import DigestedFile, opened
+from jobs.intake.streams import DAMAGE, DigestedFile, opened
 from jobs.intake.times import date_of
 
 BUFFERED = 1 << 26  # bytes of rows that are kept in memory before they are written
 # With more lines that cannot be read, the settings describe another file.
 MOST_FAULTS = 0.5
 SHOWN = 200  # characters of a line in messages
+ACCOUNT = "account.json"
 PROGRESS = Callable[[Path, int], None]  # a file, and how many of its lines have been read
 
 
@@ -49,9 +50,9 @@ class Account:
     """What became of every line of a file.
 
     days: date -> rows, those of the quarantine included. rows: records, or rows of Parquet, in
-    total. skipped: headers, comments, blank lines. faults: reason -> rows; examples: reason -> the
-    line and the text of the first. trouble: why the file cannot be read, or not to its end; its days
-    are those of what was read.
+    total. skipped: headers, comments, blank lines. faults: reason -> rows; examples: reason -> line
+    and text of the first. trouble: why the file cannot be read, or not to its end; its days are
+    those of what was read.
     """
 
     digest: str = ""
@@ -85,8 +86,11 @@ def take(file: Path, wanted: Wanted, root: Path, progress: PROGRESS | None = Non
         account.require_closed(file)
         if account.trouble:
             shutil.rmtree(staging / "days", ignore_errors=True)
-        (staging / "account.json").write_text(json.dumps(asdict(account), indent=1))
-        place(staging, folder_of(root, account.digest, wanted))
+        (staging / ACCOUNT).write_text(json.dumps(asdict(account), indent=1))
+        folder = folder_of(root, account.digest, wanted)
+        if not is_whole(folder, account):  # what somebody has damaged
+            shutil.rmtree(folder, ignore_errors=True)
+        place(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return account
@@ -102,11 +106,22 @@ def folder_of(root: Path, digest: str, wanted: Wanted) -> Path:
     return root / f"{digest[:32]}-{wanted.digest()}"
 
 
+def is_whole(folder: Path, account: Account) -> bool:
+    """Are the rows of every day there?"""
+    if not (folder / ACCOUNT).exists():
+        return False
+    if account.trouble:
+        return True
+    there = {file.name for file in (folder / "days").glob("*.parquet")}
+    return {f"{day}.parquet" for day in account.days} <= there
+
+
 def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) -> Account:
     """The rows of a file into one Parquet file a day."""
     account = Account()
     try:
         with DaysWriter(folder, wanted.schema) as days:
+            account.days = days.counts  # also of a file that ends too early
             for rows in placed(all_rows(file, wanted, account)):
                 days.write(rows)
                 account.rows += len(rows.day_R)
@@ -115,12 +130,12 @@ def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) ->
                 count_faults(account, rows)
                 if progress:
                     progress(file, account.lines)
-        account.days = days.counts
         if account.rows and sum(account.faults.values()) > MOST_FAULTS * account.rows:
             account.trouble = f"{file}: {worst_fault(account, wanted)}"
     except BadInput as error:
         account.trouble = str(error)
-    except (OSError, EOFError, UnicodeError, LookupError, pa.ArrowException) as error:
+        account.days = days_alone(file, wanted)
+    except (*DAMAGE, UnicodeError) as error:
         account.trouble = (
             f"{file} cannot be read to its end: {error}. "
             "It may be truncated or not in the format that its name claims; fetch it again."
@@ -129,6 +144,18 @@ def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) ->
         with DigestedFile(file) as whole:
             account.digest = whole.digest()
     return account
+
+
+def days_alone(file: Path, wanted: Wanted) -> dict[str, int]:
+    """The days of a file that lacks a column, if it has the one of the times."""
+    days: dict[str, int] = {}
+    try:
+        for rows in all_rows(file, replace(wanted, fields=()), Account()):
+            for day in np.unique(rows.day_R[rows.day_R != NO_DAY]).tolist():
+                days[str(date_of(day))] = 0
+    except (*DAMAGE, BadInput, UnicodeError):
+        return days
+    return days
 
 
 def all_rows(file: Path, wanted: Wanted, account: Account) -> Iterator[Rows]:

@@ -127,6 +127,8 @@ def rounded(numbers: pa.Array, unit: str) -> pa.Array:
 
 def from_iso(text: pa.Array, zone: str) -> pa.Array:
     """Texts of ISO 8601 and its relatives; null for any other."""
+    if not len(text):
+        return pa.array([], pa.int64())
     if pc.all(pc.match_substring_regex(text, COMMON)).as_py():
         try:  # five times as fast
             return from_local(milliseconds(text.cast(pa.timestamp("us"))), zone)

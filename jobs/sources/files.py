@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,20 +22,37 @@ SPARK_READ_FAILURE = re.compile(
 def find_files(path: Path, setting: str = "source.path") -> list[Path]:
     """A file itself, all files below a folder, or the matches of a glob; sorted.
 
-    Hidden files and marks such as _SUCCESS are not data. setting: the option to name in the error.
+    A path that exists is never a glob. Links are followed. What is hidden, or begins with _, is not
+    data: marks such as _SUCCESS, and folders such as .ipynb_checkpoints and _temporary with all
+    that is in them. setting: the option to name in the error.
     """
     if path.is_file():
         return [path]
-    candidates = path.rglob("*") if path.is_dir() else matches_of(path)
-    files = []
-    for file in sorted(candidates):
-        if file.is_file() and not file.name.startswith((".", "_")):
-            files.append(file)
+    found = files_below(path) if path.is_dir() else matches_of(path)
+    files = sorted(file for file in found if file.is_file() and not is_hidden(file.name))
     if not files:
         raise BadInput(
             f"There is no file at {path}. Set {setting} to a file, a folder with files, or a glob."
         )
     return files
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, and below the folders that links in it point to, each once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in names:
+            yield Path(parent, name)
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def matches_of(pattern: Path) -> Iterator[Path]:

@@ -1,0 +1,232 @@
+"""A log as a whole: which days it has, what is read again, and what a broken file stops."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.errors import BadInput
+from jobs.intake.index import Log, body_of, read_log, take_here
+from jobs.intake.reading import Field, Wanted
+
+DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
+WANTED = Wanted((Field("consumer_id", "user"), Field("value", "n", "number")), "time", "iso", "UTC")
+
+
+def text_of(*days: date, rows: int = 10, times: str = "12:00:00") -> bytes:
+    lines = ["user,n,time"]
+    for day in days:
+        lines += [f"u{n},1,{day} {times}" for n in range(rows)]
+    return "\n".join([*lines, ""]).encode()
+
+
+def write(file: Path, *days: date, rows: int = 10) -> Path:
+    file.write_bytes(text_of(*days, rows=rows))
+    return file
+
+
+def log_of(folder: Path, taker=take_here) -> Log:
+    files = dict.fromkeys(sorted((folder / "log").iterdir()), WANTED)
+    return read_log(files, folder / "intake", taker)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "log").mkdir()
+    return tmp_path
+
+
+def landed(log: Log, day: date) -> list[dict]:
+    return [row for file in log.of_day(day) for row in pq.read_table(file.rows_of(day)).to_pylist()]
+
+
+PACKED = {
+    "a.csv": lambda data: data,
+    "a.csv.gz": gzip.compress,
+    "two-members.gz": lambda data: gzip.compress(data[:100]) + gzip.compress(data[100:]),
+    "a.bz2": bz2.compress,
+    "two-streams.bz2": lambda data: bz2.compress(data[:100]) + bz2.compress(data[100:]),
+    "a.xz": lzma.compress,
+    "a.zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+    "two-frames.zst": lambda data: (
+        pa.compress(data[:100], "zstd", asbytes=True)
+        + pa.compress(data[100:], "zstd", asbytes=True)
+    ),
+    "misnamed.parquet": gzip.compress,
+    "no ending": lambda data: data,
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_file_is_read_whatever_it_is_packed_with_and_called(folder, name):
+    (folder / "log" / name).write_bytes(PACKED[name](text_of(*DAYS)))
+    log = log_of(folder)
+    assert log.body == (DAYS[0], DAYS[-1])
+    assert [len(landed(log, day)) for day in DAYS] == [10] * 4
+
+
+def test_a_file_is_read_once_and_again_when_it_has_changed(folder):
+    file = write(folder / "log" / "a.csv", *DAYS[:2])
+    write(folder / "log" / "b.csv", DAYS[2])
+    taken: list[str] = []
+
+    def watching(files, root):
+        taken.extend(file.name for file, _ in files)
+        return take_here(files, root)
+
+    log_of(folder, watching)
+    log_of(folder, watching)
+    assert taken == ["a.csv", "b.csv"]
+    write(file, *DAYS)
+    assert log_of(folder, watching).body == (DAYS[0], DAYS[3])
+    assert taken == ["a.csv", "b.csv", "a.csv"]
+
+
+def test_rows_that_were_lost_are_read_again(folder):
+    write(folder / "log" / "a.csv", *DAYS)
+    (found,) = log_of(folder).files
+    (found.folder / "account.json").unlink()
+    for rows in (found.folder / "days").iterdir():
+        rows.unlink()
+    assert len(landed(log_of(folder), DAYS[1])) == 10
+
+
+def test_other_settings_read_a_file_anew(folder):
+    write(folder / "log" / "a.csv", *DAYS)
+    log_of(folder)
+    other = Wanted((Field("producer_id", "user"),), "time", "iso", "UTC")
+    log = read_log({folder / "log" / "a.csv": other}, folder / "intake")
+    assert set(landed(log, DAYS[0])[0]) >= {"producer_id"}
+
+
+# --- days
+
+
+@pytest.mark.parametrize(
+    ("rows", "body"),
+    [
+        ({0: 1, 19783: 90, 19784: 90}, (19783, 19784)),  # a clock that was reset
+        ({19783: 90, 19784: 90, 47000: 2}, (19783, 19784)),  # and one that is ahead
+        ({19783: 90, 19900: 80}, (19783, 19900)),  # a log with a long pause
+        ({19783: 5000, 19784: 2}, (19783, 19784)),  # a day that has only begun
+        ({19783: 1}, (19783, 19783)),
+        ({0: 500, 1: 500}, (0, 1)),  # simulated
+        ({}, None),
+    ],
+)
+def test_a_few_rows_far_away_do_not_count_as_days_of_the_log(rows, body):
+    epoch = date(1970, 1, 1)
+    days = {epoch + timedelta(days=day): count for day, count in rows.items()}
+    expected = body and tuple(epoch + timedelta(days=day) for day in body)
+    assert body_of(days) == expected
+
+
+def test_rows_far_away_are_judged_with_the_first_day_of_their_file(folder):
+    write(folder / "log" / "a.csv", DAYS[0], rows=100)
+    stray = text_of(date(1970, 1, 1), rows=1).partition(b"\n")[2]
+    (folder / "log" / "b.csv").write_bytes(text_of(*DAYS[1:], rows=100) + stray)
+    log = log_of(folder)
+    strays = {day: [file.path.name for file in log.files if log.strays(file, day)] for day in DAYS}
+    assert strays == {DAYS[0]: [], DAYS[1]: ["b.csv"], DAYS[2]: [], DAYS[3]: []}
+
+
+@pytest.mark.parametrize("data", [b"", b"user,n,time\n", b"user,n,time", gzip.compress(b"")])
+def test_a_file_without_rows_is_no_trouble_and_has_no_days(folder, data):
+    write(folder / "log" / "a.csv", *DAYS)
+    (folder / "log" / "b.csv").write_bytes(data)
+    log = log_of(folder)
+    assert (log.body, log.troubles) == ((DAYS[0], DAYS[-1]), [])
+
+
+def test_lines_that_are_no_rows_go_with_the_day_of_the_line_before_them(folder):
+    lines = text_of(*DAYS[:2], rows=2).decode().splitlines()
+    lines[1:1] = ["first"]
+    lines[4:4] = ["between"]
+    lines.append("last")
+    (folder / "log" / "a.csv").write_text("\n".join(lines))
+    log = log_of(folder)
+    raw = {day: [row["raw"] for row in landed(log, day) if row["fault"]] for day in DAYS[:2]}
+    assert raw == {DAYS[0]: ["first", "between"], DAYS[1]: ["last"]}
+    assert log.files[0].account.rows == 7
+
+
+# --- files that cannot be read
+
+
+def stopped(log: Log) -> list[date]:
+    return [day for day in DAYS if log.stopped(day)]
+
+
+def test_a_truncated_file_stops_its_own_days_only(folder):
+    for number, day in enumerate(DAYS):
+        write(folder / "log" / f"{number}.csv", day, rows=2000)
+    os.rename(folder / "log" / "1.csv", folder / "whole")
+    packed = gzip.compress((folder / "whole").read_bytes(), 0)
+    (folder / "log" / "1.csv.gz").write_bytes(packed[: len(packed) // 2])
+    log = log_of(folder)
+    assert stopped(log) == [DAYS[1]]
+    assert "1.csv.gz cannot be read to its end" in log.troubles[0].account.trouble
+
+
+def test_a_file_with_an_older_schema_stops_its_own_days_only(folder):
+    write(folder / "log" / "a.csv", *DAYS[1:])
+    (folder / "log" / "old.csv").write_text(f"who,time\nu,{DAYS[0]} 12:00:00\n")
+    log = log_of(folder)
+    assert stopped(log) == [DAYS[0]]
+    assert "old.csv has no column 'user'" in log.troubles[0].account.trouble
+
+
+@pytest.mark.parametrize("name", ["clicks-2024-03-02.parquet", "20240302.csv.gz"])
+def test_a_broken_file_stops_the_day_in_its_name(folder, name):
+    write(folder / "log" / "a.csv", DAYS[0], *DAYS[2:])
+    (folder / "log" / name).write_bytes(b"\x1f\x8b broken")
+    assert stopped(log_of(folder)) == [DAYS[1]]
+
+
+def test_a_file_of_which_nothing_is_known_stops_every_day(folder):
+    write(folder / "log" / "a.csv", *DAYS)
+    (folder / "log" / "x").write_bytes(b"PAR1 broken")
+    assert stopped(log_of(folder)) == DAYS
+
+
+def test_a_file_that_is_mostly_unreadable_is_described_by_an_example(folder):
+    (folder / "log" / "a.csv").write_text("user,n,time\nu,1,yesterday\nu,1,today\n")
+    trouble = log_of(folder).troubles[0].account.trouble
+    assert (
+        "2 of 2 rows cannot be read: time_unreadable, first in line 2: 'u,1,yesterday'" in trouble
+    )
+
+
+def test_a_file_that_may_not_be_read_is_named(folder):
+    (folder / "log" / "a.csv").symlink_to(folder / "nowhere")
+    with pytest.raises(BadInput, match=r"a.csv cannot be read"):
+        log_of(folder)
+
+
+# --- the account
+
+
+def test_the_account_names_what_became_of_every_line(folder):
+    text = text_of(DAYS[0], rows=3).decode() + "\n\nu,1\nu,1,never\n"
+    (folder / "log" / "a.csv").write_text(text)
+    (file,) = log_of(folder).files
+    account = json.loads((file.folder / "account.json").read_text())
+    assert account == {
+        "digest": file.account.digest,
+        "rows": 5,
+        "lines": 8,
+        "skipped": 3,
+        "days": {str(DAYS[0]): 5},
+        "faults": {"fields_missing": 1, "time_unreadable": 1},
+        "examples": {"fields_missing": [7, "u,1"], "time_unreadable": [8, "u,1,never"]},
+        "trouble": "",
+    }
