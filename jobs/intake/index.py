@@ -10,7 +10,9 @@ parsers can disagree about a row.
 from __future__ import annotations
 
 import json
+import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -30,6 +32,9 @@ INDEX = "index.json"
 FAR_AWAY = timedelta(days=30)
 FEW = 0.05
 DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)")
+
+LOGGED_EVERY_S = 5.0
+log = logging.getLogger(__name__)
 
 Taker = Callable[[list[tuple[Path, Wanted]], Path], list[Account]]
 
@@ -136,10 +141,24 @@ def body_of(rows: Mapping[date, int]) -> tuple[date, date] | None:
     return kept[0], kept[-1]
 
 
+class Logged:
+    """Logs how far each file has been read, every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, file: Path, lines: int) -> None:
+        now = time.monotonic()
+        if now - self._last > LOGGED_EVERY_S:
+            self._last = now
+            log.info("Reading %s: %s lines so far.", file, f"{lines:,}")
+
+
 def take_here(
     files: list[tuple[Path, Wanted]], root: Path, progress: PROGRESS | None = None
 ) -> list[Account]:
     """Read files in this process, as many at a time as there are CPUs."""
+    progress = progress or Logged()
     if len(files) == 1:
         file, wanted = files[0]
         return [take(file, wanted, root, progress)]

@@ -28,8 +28,9 @@ from jobs.pipeline.plan import (
     tracked,
 )
 from jobs.pipeline.tracking.runs import Tracker
-from jobs.settings import Settings
-from jobs.sources import reopen_sources
+from jobs.settings import Settings, cores_of
+from jobs.sources import open_source, reopen_sources
+from jobs.sources.file_log import FileLog
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,7 +53,7 @@ def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> 
     The refusal of a day is a result of `validate`, too. Raises Skip where the source has nothing
     for the step. make_spark: called only where a step needs Spark.
     """
-    reopen_sources()
+    read_new_files(settings, make_spark)
     found = current(settings, step, day)
     if found is None:
         prepare(settings, step, day, make_spark)
@@ -62,6 +63,17 @@ def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> 
         return Result(found, reused=False)
     record_again(settings, found)
     return Result(found, reused=True)
+
+
+def read_new_files(settings: Settings, make_spark: SparkMaker) -> None:
+    """See which files the log has now. On a cluster, new ones are read there."""
+    reopen_sources()
+    source = open_source(settings)
+    on_cluster = settings.spark.remote or cores_of(settings.spark.master) is None
+    if on_cluster and isinstance(source, FileLog):
+        from jobs.spark.log_files import taker_on
+
+        source.read(taker_on(make_spark))
 
 
 def record_again(settings: Settings, partition: Partition) -> None:
@@ -114,7 +126,7 @@ def refusal(settings: Settings, day: date, reason: str) -> str:
 
 def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
     """As `ensure`, but the step itself is run in any case."""
-    reopen_sources()
+    read_new_files(settings, make_spark)
     prepare(settings, step, day, make_spark)
     partition = compute(settings, step, day, make_spark, again=True)
     # The steps after it may be current with what it found: nobody else ends the day's run then.

@@ -18,7 +18,7 @@ from jobs.sources.files import find_files
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from jobs.intake.index import Log, LogFile
+    from jobs.intake.index import Log, LogFile, Taker
     from jobs.intake.reading import Wanted
 
 STRAY = "time_outlier"  # the fault of rows far away in time from all others
@@ -107,10 +107,17 @@ class FileLog(ABC):
     @cached_property
     def log(self) -> Log:
         """The files of the log, as they are when this is first asked for."""
+        from jobs.intake.index import take_here
+
+        return self.read(take_here)
+
+    def read(self, taker: Taker) -> Log:
+        """What is known of the log's files. taker: reads those that are new or have changed."""
         from jobs.intake.index import read_log
 
         wanted = {file: self.wanted(file) for file in self.log_files()}
-        return read_log(wanted, self.memory)
+        self.log = read_log(wanted, self.memory, taker)
+        return self.log
 
 
 def read_rows(spark: SparkSession, file: LogFile, days: list[date]) -> DataFrame:
