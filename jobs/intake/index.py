@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -219,24 +219,13 @@ def entry_of(file: Path, wanted: Wanted, account: Account) -> dict[str, object]:
 
 
 def remembered(root: Path) -> dict[str, dict]:
-    """The index, without files that are gone. Unreadable: nothing is known."""
+    """The index. Where it cannot be read, nothing is known."""
     try:
-        entries = json.loads((root / INDEX).read_text())
+        return json.loads((root / INDEX).read_text())
     except (OSError, ValueError):
         return {}
-    return entries
 
 
-def unused(root: Path, wanted: Iterable[tuple[Path, Wanted]]) -> list[Path]:
-    """The folders below `root` that no file of the log has rows in any more."""
-    entries = remembered(root)
-    used = set()
-    for file, want in wanted:
-        entry = entries.get(str(file))
-        if entry is not None:
-            used.add(folder_of(root, entry["account"]["digest"], want).name)
-    folders = []
-    for account in root.glob(f"*/{ACCOUNT}"):
-        if account.parent.name not in used:
-            folders.append(account.parent)
-    return sorted(folders)
+def unused(root: Path, used: set[Path]) -> list[Path]:
+    """The folders below `root` with rows of files that are not among those in use."""
+    return sorted({account.parent for account in root.glob(f"*/{ACCOUNT}")} - used)

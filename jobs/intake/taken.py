@@ -49,7 +49,7 @@ PROGRESS = Callable[[Path, int], None]  # a file, and how many of its lines have
 class Account:
     """What became of every line of a file.
 
-    days: date -> rows, those of the quarantine included. rows: records, or rows of Parquet, in
+    days: date -> rows, those of the quarantine included; bytes: of the file with them. rows: records, or rows of Parquet, in
     total. skipped: headers, comments, blank lines. faults: reason -> rows; examples: reason -> line
     and text of the first. trouble: why the file cannot be read, or not to its end; its days are
     those of what was read.
@@ -60,6 +60,7 @@ class Account:
     lines: int = 0
     skipped: int = 0
     days: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     examples: dict[str, tuple[int, str]] = field(default_factory=dict)
     trouble: str = ""
@@ -84,6 +85,7 @@ def take(file: Path, wanted: Wanted, root: Path, progress: PROGRESS | None = Non
     try:
         account = read(file, wanted, staging / "days", progress)
         account.require_closed(file)
+        account.bytes = sizes(staging / "days")
         if account.trouble:
             shutil.rmtree(staging / "days", ignore_errors=True)
         (staging / ACCOUNT).write_text(json.dumps(asdict(account), indent=1))
@@ -107,13 +109,17 @@ def folder_of(root: Path, digest: str, wanted: Wanted) -> Path:
 
 
 def is_whole(folder: Path, account: Account) -> bool:
-    """Are the rows of every day there?"""
+    """Are the rows of every day there, all bytes of them?"""
     if not (folder / ACCOUNT).exists():
         return False
     if account.trouble:
         return True
-    there = {file.name for file in (folder / "days").glob("*.parquet")}
-    return {f"{day}.parquet" for day in account.days} <= there
+    return sizes(folder / "days") == account.bytes
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Day -> bytes of its file."""
+    return {file.stem: file.stat().st_size for file in sorted(folder.glob("*.parquet"))}
 
 
 def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) -> Account:

@@ -22,6 +22,8 @@ from jobs.pipeline.tracking.garbage import old_runs, purge
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
 from jobs.sources import open_source
+from jobs.sources.base import Source
+from jobs.sources.file_log import FileLog
 
 KEPT_SINCE = "_kept_since"  # in the lake: the first day that has not been deleted
 ORPHAN_AGE_S = 24 * 3600.0  # a publisher records its files long before
@@ -56,7 +58,7 @@ def find(settings: Settings, keep: int) -> Garbage:
         cutoff=cutoff,
         partitions=[partition for partition in old if partition.key not in needed],
         versions=old_versions(settings, keep, needed),
-        folders=[*old_reports(settings, cutoff), *old_logs(settings, keep)],
+        folders=[*old_reports(settings, cutoff), *old_logs(settings, keep), *unread(source)],
         runs=old_runs(tracker, cutoff) if tracker.enabled else [],
         lost=[day for day in landed if day < cutoff and not source.files(day)],
     )
@@ -133,6 +135,11 @@ def old_logs(settings: Settings, keep: int) -> list[Path]:
         if folder.stat().st_mtime < oldest:
             folders.append(folder)
     return folders
+
+
+def unread(source: Source) -> list[Path]:
+    """What was read of files that have left the log, or have changed since."""
+    return source.unused() if isinstance(source, FileLog) else []
 
 
 def delete(settings: Settings, garbage: Garbage) -> None:

@@ -104,6 +104,12 @@ class FileLog(ABC):
             rows += sum(file.days[stray] for stray in self.log.strays(file, day))
         return {ACCOUNTED: rows}
 
+    def unused(self) -> list[Path]:
+        """The folders of what was read of files that are not in the log any more."""
+        from jobs.intake.index import unused
+
+        return unused(self.memory, {file.folder for file in self.log.files})
+
     @cached_property
     def log(self) -> Log:
         """The files of the log, as they are when this is first asked for."""

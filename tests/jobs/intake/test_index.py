@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import BadInput
-from jobs.intake.index import Log, body_of, read_log, take_here
+from jobs.intake.index import Log, body_of, read_log, take_here, unused
 from jobs.intake.reading import Field, Wanted
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
@@ -91,13 +92,29 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(folder):
     assert taken == ["a.csv", "b.csv", "a.csv"]
 
 
-def test_rows_that_were_lost_are_read_again(folder):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: (file.folder / "account.json").unlink(),
+        lambda file: file.rows_of(DAYS[1]).unlink(),
+        lambda file: file.rows_of(DAYS[1]).write_bytes(b"PAR1"),
+        lambda file: shutil.rmtree(file.folder),
+        lambda file: (file.folder.parent / "index.json").write_text("{"),
+    ],
+)
+def test_what_was_lost_is_read_again(folder, damage):
     write(folder / "log" / "a.csv", *DAYS)
-    (found,) = log_of(folder).files
-    (found.folder / "account.json").unlink()
-    for rows in (found.folder / "days").iterdir():
-        rows.unlink()
+    damage(log_of(folder).files[0])
     assert len(landed(log_of(folder), DAYS[1])) == 10
+
+
+def test_rows_of_files_that_have_left_the_log_are_known_as_unused(folder):
+    write(folder / "log" / "a.csv", *DAYS)
+    kept = write(folder / "log" / "b.csv", DAYS[0])
+    a, b = log_of(folder).files
+    (folder / "log" / "a.csv").unlink()
+    assert [file.path for file in log_of(folder).files] == [kept]
+    assert unused(folder / "intake", {b.folder}) == [a.folder]
 
 
 def test_other_settings_read_a_file_anew(folder):
@@ -226,6 +243,7 @@ def test_the_account_names_what_became_of_every_line(folder):
         "lines": 8,
         "skipped": 3,
         "days": {str(DAYS[0]): 5},
+        "bytes": {str(DAYS[0]): file.rows_of(DAYS[0]).stat().st_size},
         "faults": {"fields_missing": 1, "time_unreadable": 1},
         "examples": {"fields_missing": [7, "u,1"], "time_unreadable": [8, "u,1,never"]},
         "trouble": "",
