@@ -31,6 +31,8 @@ INDEX = "index.json"
 # wrong time: a clock that was reset, or an empty field that became 0.
 FAR_AWAY = timedelta(days=30)
 FEW = 0.05
+OUTLIER = "time_outlier"  # the fault of such rows
+LATE = "late"  # and of those that come too late
 DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)")
 
 LOGGED_EVERY_S = 5.0
@@ -58,18 +60,22 @@ class LogFile:
 
 @dataclass(frozen=True)
 class Log:
-    """All files of a log. body: the first and the last day, without stray rows; None: no rows."""
+    """All files of a log. body: the first and the last day, without rows far away; None: no rows.
+
+    late_days: rows that are more days older than the newest of their file are put aside.
+    """
 
     files: list[LogFile]
     body: tuple[date, date] | None
+    late_days: int | None = None
 
     @classmethod
-    def of(cls, files: list[LogFile]) -> Log:
+    def of(cls, files: list[LogFile], late_days: int | None = None) -> Log:
         rows: dict[date, int] = {}
         for file in files:
             for day, count in file.days.items():
                 rows[day] = rows.get(day, 0) + count
-        return cls(files, body_of(rows))
+        return cls(files, body_of(rows), late_days)
 
     @property
     def readable(self) -> list[LogFile]:
@@ -80,18 +86,46 @@ class Log:
         return [file for file in self.files if file.account.trouble]
 
     def of_day(self, day: date) -> list[LogFile]:
-        """The readable files with rows of a day, stray ones that are judged with it included."""
-        return [file for file in self.readable if day in file.days or self.strays(file, day)]
+        """The readable files with rows of a day, strays that are judged with it included."""
+        return [
+            file
+            for file in self.readable
+            if (day in file.days and day not in self.all_strays(file)) or self.strays(file, day)
+        ]
 
-    def strays(self, file: LogFile, day: date) -> list[date]:
-        """The days of a file outside of the log's body, if this is the day to judge them with."""
+    def strays(self, file: LogFile, day: date) -> dict[date, str]:
+        """The days of a file that are put aside, and why, if this is the day to judge them with."""
+        found = self.all_strays(file)
+        if not found or self.body is None:
+            return {}
+        return found if day == min(file.days.keys() - found, default=self.body[0]) else {}
+
+    def all_strays(self, file: LogFile) -> dict[date, str]:
+        """The days of a file that are put aside, and why."""
         if self.body is None:
-            return []
+            return {}
         first, last = self.body
-        outside = [found for found in sorted(file.days) if not first <= found <= last]
-        inside = [found for found in file.days if first <= found <= last]
-        home = min(inside, default=first)
-        return outside if day == home else []
+        inside = [day for day in file.days if first <= day <= last]
+        earliest = first
+        if self.late_days is not None and inside:
+            earliest = max(first, max(inside) - timedelta(days=self.late_days))
+        strays = {}
+        for day in sorted(file.days):
+            if not first <= day <= last:
+                strays[day] = OUTLIER
+            elif day < earliest:
+                strays[day] = LATE
+        return strays
+
+    def rows_of(self, day: date) -> int:
+        """How many rows belong to a day, those included that are put aside with it."""
+        rows = 0
+        for file in self.of_day(day):
+            found = self.strays(file, day)
+            if day not in self.all_strays(file):
+                rows += file.days.get(day, 0)
+            rows += sum(file.days[stray] for stray in found)
+        return rows
 
     def stopped(self, day: date) -> list[LogFile]:
         """The files that cannot be read and may hold rows of this day."""
@@ -166,7 +200,12 @@ def take_here(
         return list(pool.map(lambda file: take(file[0], file[1], root, progress), files))
 
 
-def read_log(wanted: Mapping[Path, Wanted], root: Path, taker: Taker = take_here) -> Log:
+def read_log(
+    wanted: Mapping[Path, Wanted],
+    root: Path,
+    taker: Taker = take_here,
+    late_days: int | None = None,
+) -> Log:
     """What is known of these files; those that are new or have changed are read first.
 
     wanted: each file of the log, and what to read of it. root: the folder that keeps their rows.
@@ -177,7 +216,9 @@ def read_log(wanted: Mapping[Path, Wanted], root: Path, taker: Taker = take_here
         with locked(root / "lock"):
             found, unknown = looked_up(wanted, root)
             accounts = taker([(file, wanted[file]) for file in unknown], root)
-            entries = remembered(root)
+            entries = {
+                name: entry for name, entry in remembered(root).items() if Path(name).exists()
+            }
             for file, account in zip(unknown, accounts, strict=True):
                 found[file] = account
                 entries[str(file)] = entry_of(file, wanted[file], account)
@@ -186,7 +227,7 @@ def read_log(wanted: Mapping[Path, Wanted], root: Path, taker: Taker = take_here
     for file in wanted:
         account = found[file]
         files.append(LogFile(file, account, folder_of(root, account.digest, wanted[file])))
-    return Log.of(files)
+    return Log.of(files, late_days)
 
 
 def looked_up(wanted: Mapping[Path, Wanted], root: Path) -> tuple[dict[Path, Account], list[Path]]:

@@ -49,10 +49,10 @@ PROGRESS = Callable[[Path, int], None]  # a file, and how many of its lines have
 class Account:
     """What became of every line of a file.
 
-    days: date -> rows, those of the quarantine included; bytes: of the file with them. rows: records, or rows of Parquet, in
-    total. skipped: headers, comments, blank lines. faults: reason -> rows; examples: reason -> line
-    and text of the first. trouble: why the file cannot be read, or not to its end; its days are
-    those of what was read.
+    days: date -> rows, those of the quarantine included; bytes: date -> size of the file with them.
+    rows: records, or rows of Parquet, in total. skipped: headers, comments, blank lines. faults:
+    reason -> rows; examples: reason -> line and text of the first. trouble: why the file cannot be
+    read, or not to its end; its days are those of what was read.
     """
 
     digest: str = ""

@@ -52,6 +52,10 @@ class EdgelistSettings(SourceSettings):
     timezone: Timezone = "UTC"
     """A day runs from midnight to midnight in this time zone."""
 
+    late_days: int | None = Field(default=None, ge=0)
+    """For a log with a file per day: rows that are more days older than the newest row of their
+    file are put aside as `late`. Default: they land on their day, which is computed again."""
+
     @field_validator("fields")
     @classmethod
     def _validate_fields(cls, fields: list[str]) -> list[str]:
@@ -68,6 +72,7 @@ class Edgelist(FileLog):
     def __init__(self, settings: EdgelistSettings, memory: Path) -> None:
         super().__init__(settings, settings.timezone, memory)
         self.settings = settings
+        self.late_days = settings.late_days
 
     def absent(self, table: str) -> frozenset[str]:
         return frozenset({"item_id"})

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from jobs.intake.index import Log, LogFile, Taker
     from jobs.intake.reading import Wanted
 
-STRAY = "time_outlier"  # the fault of rows far away in time from all others
 SPARK_TYPES = {"string": "string", "double": "double", "int64": "bigint", "int32": "int"}
 ACCOUNTED = "log_rows"  # the note that `land` compares with the rows that it has written
 
@@ -31,6 +30,7 @@ class FileLog(ABC):
 
     slack_h = 0.0
     table_name: str
+    late_days: int | None = None
 
     def __init__(self, settings: SourceSettings, timezone: str, memory: Path) -> None:
         """memory: the folder that keeps what was read of each file."""
@@ -80,11 +80,12 @@ class FileLog(ABC):
 
         for file in self.log.of_day(day):
             name = F.lit(self.name_of(file))
-            if day in file.days:
-                yield read_rows(spark, file, [day]).withColumn("source_file", name)
-            if strays := self.log.strays(file, day):
-                outside = read_rows(spark, file, strays).withColumn("source_file", name)
-                yield outside.withColumn("fault", F.coalesce("fault", F.lit(STRAY)))
+            aside = self.log.all_strays(file)
+            if day in file.days and day not in aside:
+                yield read_rows(spark, file, day).withColumn("source_file", name)
+            for stray, reason in self.log.strays(file, day).items():
+                rows = read_rows(spark, file, stray).withColumn("source_file", name)
+                yield rows.withColumn("fault", F.coalesce("fault", F.lit(reason)))
 
     def _no_rows(self, spark: SparkSession) -> DataFrame:
         file = self.log.files[0].path
@@ -98,11 +99,7 @@ class FileLog(ABC):
         return str(file.path.relative_to(folder)) if file.path.is_relative_to(folder) else str(file)
 
     def notes(self, day: date) -> dict[str, int | str]:
-        rows = 0
-        for file in self.log.of_day(day):
-            rows += file.days.get(day, 0)
-            rows += sum(file.days[stray] for stray in self.log.strays(file, day))
-        return {ACCOUNTED: rows}
+        return {ACCOUNTED: self.log.rows_of(day)}
 
     def unused(self) -> list[Path]:
         """The folders of what was read of files that are not in the log any more."""
@@ -122,9 +119,9 @@ class FileLog(ABC):
         from jobs.intake.index import read_log
 
         wanted = {file: self.wanted(file) for file in self.log_files()}
-        self.log = read_log(wanted, self.memory, taker)
+        self.log = read_log(wanted, self.memory, taker, self.late_days)
         return self.log
 
 
-def read_rows(spark: SparkSession, file: LogFile, days: list[date]) -> DataFrame:
-    return spark.read.parquet(*[spark_path(file.rows_of(day)) for day in days])
+def read_rows(spark: SparkSession, file: LogFile, day: date) -> DataFrame:
+    return spark.read.parquet(spark_path(file.rows_of(day)))

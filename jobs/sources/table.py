@@ -73,6 +73,10 @@ class TableSettings(SourceSettings):
     names: list[str] = Field(default=[])
     """Names of the columns of files without a header line, in their order."""
 
+    late_days: int | None = Field(default=None, ge=0)
+    """For a log with a file per day: rows that are more days older than the newest row of their
+    file are put aside as `late`. Default: they land on their day, which is computed again."""
+
     nulls: list[str] = Field(default=list(NULLS))
     """Texts that mean that nothing is there."""
 
@@ -110,6 +114,7 @@ class Table(FileLog):
     def __init__(self, settings: TableSettings, memory: Path) -> None:
         super().__init__(settings, settings.timezone, memory)
         self.settings = settings
+        self.late_days = settings.late_days
         self.table_name = settings.table
 
     def absent(self, table: str) -> frozenset[str]:

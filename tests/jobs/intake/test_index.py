@@ -152,8 +152,26 @@ def test_rows_far_away_are_judged_with_the_first_day_of_their_file(folder):
     stray = text_of(date(1970, 1, 1), rows=1).partition(b"\n")[2]
     (folder / "log" / "b.csv").write_bytes(text_of(*DAYS[1:], rows=100) + stray)
     log = log_of(folder)
-    strays = {day: [file.path.name for file in log.files if log.strays(file, day)] for day in DAYS}
-    assert strays == {DAYS[0]: [], DAYS[1]: ["b.csv"], DAYS[2]: [], DAYS[3]: []}
+    a, b = log.files
+    assert [log.strays(a, day) for day in DAYS] == [{}] * 4
+    outlier = {date(1970, 1, 1): "time_outlier"}
+    assert [log.strays(b, day) for day in DAYS] == [{}, outlier, {}, {}]
+    assert [log.rows_of(day) for day in DAYS] == [100, 101, 100, 100]
+
+
+@pytest.mark.parametrize(
+    ("late_days", "rows"), [(None, [12, 10, 10, 0]), (1, [10, 10, 12, 0]), (2, [12, 10, 10, 0])]
+)
+def test_late_rows_land_on_their_day_or_are_put_aside_by_a_setting(folder, late_days, rows):
+    for number, day in enumerate(DAYS[:3]):
+        write(folder / "log" / f"{number}.csv", day)
+    late = text_of(DAYS[0], rows=2).partition(b"\n")[2]
+    with (folder / "log" / "2.csv").open("ab") as file:
+        file.write(late)
+    files = dict.fromkeys(sorted((folder / "log").iterdir()), WANTED)
+    log = read_log(files, folder / "intake", late_days=late_days)
+    assert [log.rows_of(day) for day in DAYS] == rows
+    assert sum(rows) == 32
 
 
 @pytest.mark.parametrize("data", [b"", b"user,n,time\n", b"user,n,time", gzip.compress(b"")])
