@@ -66,6 +66,14 @@ def open_registry():
     return load_settings().open_registry()
 
 
+def require_order(first: datetime, last: datetime) -> None:
+    """Raise EvergreenError where the first day is after the last one."""
+    if first > last:
+        raise EvergreenError(
+            f"--from {first.date()} is after --to {last.date()}: no day is between them. Swap them."
+        )
+
+
 @app.command()
 def doctor() -> None:
     """Check whether this machine can run Evergreen, and name a remedy for what is missing.
@@ -161,6 +169,7 @@ def run(
     from jobs.pipeline.loop import report_reasons, run_days
     from jobs.settings import load_settings
 
+    require_order(first, last)
     board, reasons = run_days(load_settings(), first.date(), last.date())
     report_reasons(board, reasons)
     raise typer.Exit(1 if board.failed() else 0)
@@ -212,6 +221,8 @@ def backfill(
     from jobs.pipeline import backfill as plan
     from jobs.settings import load_settings
 
+    if first and last:
+        require_order(first, last)
     settings = load_settings()
     days = plan.days_of(settings, first and first.date(), last and last.date(), changed)
     for line in plan.lines(days):

@@ -18,10 +18,12 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+from jobs.names import near
 
 LONGEST_INPUT = 120  # characters of a faulty value that are repeated in an error
 SECTIONS_WITH_SECRETS = ("mlflow", "registry", "services", "spark")
@@ -46,18 +48,51 @@ def plugin_names(family: str, marker: str) -> list[str]:
     return sorted(names)
 
 
-def faults(error: ValidationError, prefix: str = "") -> str:
-    """The faults of a validation as one line, each with its option and the value given."""
+def faults(error: ValidationError, prefix: str = "", model: type[BaseModel] | None = None) -> str:
+    """The faults of a validation as one line, each with its option and the value given.
+
+    model: what was validated, for the names that a misspelt option may have meant.
+    """
     parts = []
     for fault in error.errors():
         option = ".".join([prefix, *map(str, fault["loc"])]).lstrip(".")
         message = fault["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be", "expected a value")
+        if fault["type"] == "extra_forbidden" and model is not None:
+            message = unknown(str(fault["loc"][-1]), options_at(model, fault["loc"][:-1]))
         given = repr(fault["input"])
         # A check on a whole table is given the table, which may be too long to repeat.
         repeated = len(given) <= LONGEST_INPUT and not may_be_secret(option, fault)
         suffix = f" (given: {given})" if repeated else ""
         parts.append(f"{option}: {message}{suffix}")
     return "; ".join(parts)
+
+
+def unknown(option: str, known: list[str]) -> str:
+    """What to say of an option that does not exist."""
+    if close := near(option, known):
+        return f"unknown option; did you mean {close[0]}?"
+    return f"unknown option; expected one of: {', '.join(sorted(known))}"
+
+
+def options_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The options of the table at this path below a settings model."""
+    models = [model]
+    for part in path:
+        inner: list[type[BaseModel]] = []
+        for outer in models:
+            if part in outer.model_fields:
+                inner += models_in(outer.model_fields[str(part)].annotation)
+        # Of a union, the path also has the kind that was chosen, which is no field.
+        models = inner or [one for one in models if one.__module__.endswith(f".{part}")]
+    return [option for one in models for option in one.model_fields]
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The settings models that an annotation names, alone or in a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
 
 
 def may_be_secret(option: str, fault: ErrorDetails) -> bool:
@@ -76,7 +111,9 @@ class PluginSection(BaseModel):
 
     # The tables are extra fields, because the plug-ins are not known here. `_validate_tables`
     # refuses every other extra field.
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     family: ClassVar[str]  # the package of the plug-ins
     marker: ClassVar[str]  # the name that each of them defines
@@ -96,7 +133,9 @@ class PluginSection(BaseModel):
         for name, table in tables.items():
             if name not in known:
                 options = sorted([*type(self).model_fields, *known])
-                raise ValueError(f"unknown option '{name}'; expected one of: {', '.join(options)}")
+                close = [f"; did you mean {option}?" for option in near(name, options)[:1]]
+                expected = f"expected one of: {', '.join(options)}"
+                raise ValueError(f"unknown option '{name}'{''.join(close)}; {expected}")
             tables[name] = self._validated(name, table)
         return self
 
@@ -107,7 +146,7 @@ class PluginSection(BaseModel):
         try:
             return options.model_validate(table)
         except ValidationError as error:
-            raise ValueError(faults(error, name)) from None
+            raise ValueError(faults(error, name, options)) from None
 
     @property
     def options(self) -> Any:

@@ -11,4 +11,6 @@ from pydantic import BaseModel, ConfigDict
 class Section(BaseModel):
     """One table of settings: immutable, and an unknown option is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

@@ -15,14 +15,22 @@ import tomllib
 from datetime import date, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsError
 from jobs.lake.schema import FEATURE_TABLES
 from jobs.machine import usable_cpus
+from jobs.names import model_name, near, published_name, require_names
 from jobs.plugins import PluginSection, faults
 from jobs.section import Section
 from jobs.sources import settings_of_any_kind
@@ -61,13 +69,13 @@ class SparkSettings(Section):
     master: str = "local[*]"
     """Master of a classic session, or of the Connect server that `evergreen up` starts."""
 
-    partitions: int = 2
+    partitions: int = Field(default=2, ge=1, le=100_000)
     """Output files of a large table, shuffle partitions, and blocks of the matrix."""
 
     members: int = Field(default_factory=lambda given: members_on(given["master"]), ge=1)
     """Tasks of the job that factorises. All run at once: at most the number of Spark's cores."""
 
-    driver_memory: str = "2g"
+    driver_memory: str = Field(default="2g", pattern=r"^[1-9]\d*[kmgtKMGT]$")
     """Heap of a driver that Evergreen starts."""
 
     conf: dict[str, str] = Field(default_factory=dict)
@@ -77,19 +85,19 @@ class SparkSettings(Section):
 class ValidationSettings(Section):
     """When a day is trusted."""
 
-    max_bad_share: float = 0.05
+    max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Share of bad rows in a table above which the day is not trusted."""
 
-    min_rows_share: float = 0.5
+    min_rows_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the trailing median below which a day has too few rows. 0: quiet days are normal."""
 
-    median_days: int = 7
+    median_days: int = Field(default=7, ge=1, le=3660)
     """Days in the trailing median of row counts."""
 
     median_min_days: int = Field(default=3, ge=1)
     """With fewer preceding days than this, the row count is not judged."""
 
-    max_value_ratio: float = Field(default=5000.0, ge=0, allow_inf_nan=False)
+    max_value_ratio: float = Field(default=5000.0, ge=0)
     """A `value` above so many times the median of its kind on that day is quarantined: one such
     value would own the model. 0: any value is good."""
 
@@ -108,14 +116,14 @@ class ValidationSettings(Section):
 class MatrixSettings(Section):
     """Which engagements make the consumer-producer matrix, and how strongly each counts."""
 
-    window_days: int = 14
+    window_days: int = Field(default=14, ge=1, le=3660)
     """Trailing days whose engagements count, the day itself included."""
 
     half_life_days: float = Field(default=0.0, ge=0.0)
     """An engagement so many days before the last one counts half as much, also in the nightly
     fold-in. 0: all count the same."""
 
-    producers: int = 5000
+    producers: int = Field(default=5000, ge=1)
     """The most popular N producers are the columns of the matrix."""
 
     drop_top: int = Field(default=0, ge=0)
@@ -124,10 +132,10 @@ class MatrixSettings(Section):
     rank_by: str = ""
     """Kind of engagement that ranks producers, such as "follow". Empty: any kind."""
 
-    min_engagements: int = 2
+    min_engagements: int = Field(default=2, ge=1)
     """A consumer with fewer engagements in the window is folded in instead of fitted."""
 
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(default_factory=dict)
     """Strength of one engagement by kind; a kind without an entry counts 1."""
 
 
@@ -146,7 +154,7 @@ class EmbeddingSettings(PluginSection):
     def _validate_name(cls, name: str) -> str:
         if name in FEATURE_TABLES:
             raise ValueError(f"'{name}' is a table of features: choose another name")
-        return name
+        return published_name(name)
 
     method: str = "svd"
     """The embedder: a file of embeddings/embedders/, such as "svd" or "als"."""
@@ -157,7 +165,7 @@ class EmbeddingSettings(PluginSection):
     anchor_day: date | None = None
     """First day of the first space. Default: the first day of the log."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the solver."""
 
 
@@ -168,7 +176,7 @@ class BenchmarkSettings(Section):
     """Category of the items that is their topic, without its `cat_`. Tasks about topics are skipped
     where the items have no such category."""
 
-    lengths: list[int] = Field(default_factory=list)
+    lengths: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     """Shorter lengths of the vectors that are judged too: the first so many numbers of each. Each
     is below `embedding.dim`."""
 
@@ -188,31 +196,31 @@ class RankerSettings(PluginSection):
     kind: str = "masknet"
     """The ranker: a file of models/rankers/."""
 
-    name: str = "ranker"
+    name: Annotated[str, AfterValidator(model_name)] = "ranker"
     """Name of the registered model."""
 
     start_day: date | None = None
     """First day of the chain of rankers. Default: the first day with impressions."""
 
-    window_days: int = 14
+    window_days: int = Field(default=14, ge=1, le=3660)
     """Trailing days of examples that a model is trained on."""
 
     primary_label: str = "click"
     """The label that decides about promotion."""
 
-    batch_size: int = 512
+    batch_size: int = Field(default=512, ge=1)
     """Rows of one training step."""
 
-    learning_rate: float = 2e-3
+    learning_rate: float = Field(default=2e-3, gt=0, le=10)
     """Peak learning rate of Adam."""
 
-    threads: int = 1
+    threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads of torch; more are faster on an idle machine and much slower on a busy one."""
 
-    bootstrap: int = 200
+    bootstrap: int = Field(default=200, ge=1, le=1_000_000)
     """Resamples of users in the gate's confidence interval."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initial weights and resamples."""
 
 
@@ -241,6 +249,9 @@ class RegistrySettings(Section):
     published, and neither is its version."""
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
 class ServiceSettings(Section):
     """The services of `evergreen up` on one machine, bound to loopback by default."""
 
@@ -252,16 +263,16 @@ class ServiceSettings(Section):
     """Password of the user `evergreen` in Airflow and MLflow. Empty: no login, on loopback only.
     Set it as `EVERGREEN_SERVICES__PASSWORD`, or in a settings file that only you can read."""
 
-    airflow_port: int = 8080
+    airflow_port: Port = 8080
     """Port of Airflow."""
 
-    mlflow_port: int = 5000
+    mlflow_port: Port = 5000
     """Port of MLflow."""
 
-    registry_port: int = 8090
+    registry_port: Port = 8090
     """Port of the registry."""
 
-    spark_port: int = 15002
+    spark_port: Port = 15002
     """Port of the Spark Connect server."""
 
     live: bool = True
@@ -291,6 +302,18 @@ class ServiceSettings(Section):
         if text and not (printable and len(text) >= SHORTEST_PASSWORD):
             raise ValueError(f"expected at least {SHORTEST_PASSWORD} printable ASCII characters")
         return password
+
+    @model_validator(mode="after")
+    def _validate_ports(self) -> ServiceSettings:
+        services: dict[int, str] = {}
+        for option in ("airflow_port", "mlflow_port", "registry_port", "spark_port"):
+            port = getattr(self, option)
+            if port in services:
+                raise ValueError(
+                    f"{services[port]} and {option} are both {port}: give each service its own"
+                )
+            services[port] = option
+        return self
 
     @property
     def beyond_loopback(self) -> bool:
@@ -341,6 +364,24 @@ class Settings(BaseSettings):
     mlflow: MLflowSettings = MLflowSettings()
     registry: RegistrySettings = RegistrySettings()
     services: ServiceSettings = ServiceSettings()
+
+    @field_validator("source")
+    @classmethod
+    def _validate_names(cls, source: SourceSettings) -> SourceSettings:
+        # Of any source that lets its user name labels and contexts.
+        require_names("labels", getattr(source, "labels", ()))
+        require_names("context", getattr(source, "context", ()))
+        return source
+
+    @model_validator(mode="after")
+    def _validate_lengths(self) -> Settings:
+        too_long = [n for n in self.benchmark.lengths if n >= self.embedding.dim]
+        if too_long:
+            raise ValueError(
+                f"benchmark.lengths has {too_long}; expected lengths below embedding.dim, "
+                f"which is {self.embedding.dim}"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -413,14 +454,73 @@ def load_settings(path: Path | str | None = None) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is not valid TOML: {error}.") from None
     refuse_readable_password(file, raw)
+    refuse_misspelt_variables()
     try:
         settings = Settings(**raw)
     except ValidationError as error:
         raise SettingsError(
-            f"{file}: {faults(error)}. `make docs` builds a reference of all options, "
-            "site/reference/settings.html."
+            f"{file}: {faults(error, model=Settings)}. `make docs` builds a reference of all "
+            "options, site/reference/settings.html."
         ) from None
     return anchored(settings, file.parent)
+
+
+# Variables of this name that are no settings: of the services, of experiments and of tests.
+OTHER_VARIABLES = frozenset(
+    f"EVERGREEN_{name}"
+    for name in (
+        "DATA",
+        "LAST_DAY",
+        "LATENESS",
+        "PAGES",
+        "PRELOAD",
+        "REGISTRY_CATALOG_URL",
+        "REGISTRY_ROOT",
+        "REGISTRY_TOKEN",
+        "SETTINGS",
+        "STORM",
+        "TIMEZONE",
+    )
+)
+
+
+def refuse_misspelt_variables() -> None:
+    """Raise SettingsError for a variable that would set an option, were it spelt right.
+
+    The options of a section that exists are checked with those of the file.
+    """
+    known = variables()
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if not name.startswith("EVERGREEN_") or name in OTHER_VARIABLES:
+            continue
+        section, separator, option = name.removeprefix("EVERGREEN_").partition("__")
+        if section.lower() in Settings.model_fields:
+            continue
+        if separator:
+            sections = [field.upper() for field in Settings.model_fields]
+            rename = [f"EVERGREEN_{close}__{option}" for close in near(section, sections)]
+        else:
+            # Other programs may have variables of their own: only one that is nearly ours is ours.
+            alike = {text.replace("__", "_"): text for text in known}
+            rename = [alike[close] for close in near(name, list(alike), cutoff=0.9)]
+            if not rename:
+                continue
+        suggestion = f" Did you mean {rename[0]}?" if rename else ""
+        raise SettingsError(
+            f"The environment variable {variable} sets no option of Evergreen.{suggestion} "
+            "Correct its name, or unset it."
+        )
+
+
+def variables() -> list[str]:
+    """The environment variables of all options that do not depend on a plug-in."""
+    found = []
+    for section, info in Settings.model_fields.items():
+        options = getattr(info.annotation, "model_fields", {})
+        found += [f"EVERGREEN_{section}__{option}".upper() for option in options]
+        found.append(f"EVERGREEN_{section}".upper())
+    return found
 
 
 def refuse_readable_password(file: Path, raw: dict[str, Any]) -> None:

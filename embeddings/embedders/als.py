@@ -48,7 +48,7 @@ class Options(base.Options):
     regularization: float = Field(default=0.003, gt=0)
     """λ, the penalty on the length of vectors."""
 
-    frequency_exponent: float = 1.0
+    frequency_exponent: float = Field(default=1.0, ge=0, le=2)
     """ν. 0: the same penalty for every row; 1: in proportion to a row's engagements."""
 
     solver: Literal["cg", "exact"] = "cg"
@@ -62,7 +62,7 @@ class ALSConfig(Options):
     """Everything that determines a fit. Raises ValueError (pydantic) for values out of range."""
 
     dim: int = Field(default=64, ge=1)  # k, the length of a vector
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)

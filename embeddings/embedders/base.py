@@ -36,7 +36,9 @@ class Options(BaseModel):
     A docstring below each field is its description in the settings reference.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 @dataclass(frozen=True)

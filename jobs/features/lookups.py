@@ -17,6 +17,7 @@ from embeddings.registry.client import Version, open_version
 from jobs.features.columns import past_columns, profile_numbers
 from jobs.features.past_counts import ENTITIES, PastCounts
 from jobs.features.profiles import damped
+from jobs.lake.schema import quoted
 from models.features import FeatureSpec
 
 if TYPE_CHECKING:
@@ -53,26 +54,34 @@ def add_lookups(joined: DataFrame, spec: FeatureSpec, past: Past) -> DataFrame:
     kinds |= {f"{entity}_row": "long" for entity in EMBEDDED}
     declared = []
     returned = []
-    for name, kind in kinds.items():
+    for number, (name, kind) in enumerate(kinds.items()):
         # A text that a task declares has a collation under Connect and none in a classic session,
         # and the Parquet footer says so: the same rows would have other bytes. Bytes have none.
         text = kind.startswith("string")
-        declared.append(f"`{name}` {'binary' if text else kind}")
-        returned.append(f"cast(`{name}` as string) `{name}`" if text else f"`{name}`")
-    return joined.mapInArrow(lookup_task(spec, past), ", ".join(declared)).selectExpr(*returned)
+        declared.append(f"_{number} {'binary' if text else kind}")
+        returned.append(f"cast(_{number} as string) {quoted(name)}" if text else f"_{number}")
+    # By number, because PySpark takes the dot in a column's name for a field of the column.
+    numbered = joined.toDF(*(f"_{number}" for number in range(len(joined.columns))))
+    task = lookup_task(spec, past, joined.columns)
+    found = numbered.mapInArrow(task, ", ".join(declared)).selectExpr(*returned)
+    return found.toDF(*kinds)
 
 
-def lookup_task(spec: FeatureSpec, past: Past) -> BatchTask:
-    """The function that a worker runs: joined impressions in, examples out."""
+def lookup_task(spec: FeatureSpec, past: Past, names: list[str]) -> BatchTask:
+    """The function that a worker runs: joined impressions in, examples out, columns by number.
+
+    names: of the columns of what was joined.
+    """
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # Read by every task, instead of being sent with it.
         counts = PastCounts.read(past.counts, spec.labels)
         numbers = profile_numbers(spec)
-        for batch in batches:
+        for numbered in batches:
+            batch = numbered.rename_columns(names)
             # In the order of the declared schema: what was joined, the numbers, the rows.
             columns: dict[str, pa.Array | np.ndarray] = {}
-            for name in batch.schema.names:
+            for name in names:
                 if name not in numbers:
                     column = batch[name]
                     text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
@@ -85,6 +94,7 @@ def lookup_task(spec: FeatureSpec, past: Past) -> BatchTask:
                     columns[name] = features[:, position]
             for entity in EMBEDDED:
                 columns[f"{entity}_row"] = past.rows(entity, batch[f"{entity}_id"])
-            yield pa.RecordBatch.from_pydict(columns)
+            arrays = [pa.array(column) for column in columns.values()]
+            yield pa.RecordBatch.from_arrays(arrays, [f"_{n}" for n in range(len(arrays))])
 
     return run

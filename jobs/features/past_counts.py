@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
+from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, quoted
 from jobs.lake.store import Partition
 
 if TYPE_CHECKING:
@@ -38,14 +38,15 @@ def count_past(
     if events is None:
         return None
     columns = ["shown", "engaged", *labels]
+    kept = [quoted(column) for column in columns]
     # Every event counts for its consumer, its producer and its item: one pass instead of three.
     structs = [f"struct('{entity}' entity, {entity}_id id)" for entity in ENTITIES]
-    occurrences = events.selectExpr(f"explode(array({', '.join(structs)})) occurrence", *columns)
+    occurrences = events.selectExpr(f"explode(array({', '.join(structs)})) occurrence", *kept)
     # A source without items has null items in every row.
     known = occurrences.where("occurrence.id is not null")
     sums = []
     for column in columns:
-        sums.append(F.sum(column).alias(column))
+        sums.append(F.sum(quoted(column)).alias(column))
     return known.groupBy("occurrence.entity", "occurrence.id").agg(*sums)
 
 
@@ -59,10 +60,10 @@ def events_of(
     engaged = None
     if impressions:
         rows = spark.read.parquet(*impressions)
-        shown = rows.selectExpr(*IDS, "1 shown", "0 engaged", *labels)
+        shown = rows.selectExpr(*IDS, "1 shown", "0 engaged", *map(quoted, labels))
     if engagements:
         # A label belongs to the impression, and is counted there.
-        no_labels = [f"0 {label}" for label in labels]
+        no_labels = [f"0 {quoted(label)}" for label in labels]
         rows = spark.read.parquet(*engagements)
         engaged = rows.selectExpr(*IDS, "0 shown", "1 engaged", *no_labels)
     if shown is None or engaged is None:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from jobs.features.columns import bucket, profile_column, profile_numbers, raw_column
 from jobs.features.past_counts import IDS
-from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, with_prefix
+from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, quoted, with_prefix
 from jobs.lake.store import Partition
 from models.features import FeatureSpec
 
@@ -38,14 +38,14 @@ def join_profiles(
     joined = impressions.selectExpr("*", "pmod(floor(time_ms / 3600000), 24) hour")
     for entity, table in profiles.items():
         joined = joined.join(renamed(table, entity), f"{entity}_id", "left")
-    # The names are quoted, because those from the user's log may contain a dot.
     columns = [*IDS, "time_ms"]
     for label in spec.labels:
-        columns.append(f"cast(`{label}` as tinyint) `{label}`")
+        columns.append(f"cast({quoted(label)} as tinyint) {quoted(label)}")
     for column in spec.categorical:
-        columns.append(f"{bucket(raw_column(column.name), column.buckets)} `{column.name}`")
+        hashed = bucket(raw_column(column.name), column.buckets)
+        columns.append(f"{hashed} {quoted(column.name)}")
     for name in profile_numbers(spec):
-        columns.append(f"cast(`{name}` as double) `{name}`")
+        columns.append(f"cast({quoted(name)} as double) {quoted(name)}")
     return joined.selectExpr(*columns)
 
 
@@ -56,7 +56,7 @@ def renamed(table: DataFrame, entity: str) -> DataFrame:
     columns = [f"{entity}_id"]
     for prefix in ("cat_", "num_"):
         for name in with_prefix(table.columns, prefix):
-            columns.append(f"`{name}` `{profile_column(entity, name)}`")
+            columns.append(f"{quoted(name)} {quoted(profile_column(entity, name))}")
     return F.broadcast(table.selectExpr(*columns))
 
 

@@ -22,6 +22,7 @@ from embeddings.registry.vectors import encode_ids
 from jobs.features.past_counts import ENTITIES
 from jobs.judging.labels import Topics
 from jobs.lake.schema import PRODUCER_FEATURES
+from jobs.names import column_name
 
 LONGEST = 200  # bytes of a text: the registry's limit
 
@@ -61,5 +62,5 @@ def publish_counts(registry: Registry, day: date, counts: Path, lineage: dict[st
         if rows.num_rows:
             ids = encode_ids(rows["id"].to_numpy())
             order = np.argsort(ids)
-            columns = {name: rows[name].to_numpy()[order] for name in numbers}
+            columns = {column_name(name): rows[name].to_numpy()[order] for name in numbers}
             registry.publish_features(f"{entity}_counts", day, entity, ids[order], columns, lineage)

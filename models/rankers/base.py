@@ -44,7 +44,9 @@ class RankerError(ValueError):
 class RankerOptions(BaseModel):
     """Base of every ranker's `Options`: frozen, and an unknown option is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 @dataclass(frozen=True)

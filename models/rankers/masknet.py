@@ -12,6 +12,7 @@ L labels.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ class Options(RankerOptions):
     block_width: int = Field(default=64, ge=1)
     """H, width of a block's output."""
 
-    hidden: tuple[int, ...] = (64,)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
     """Widths of the layers between the blocks and the heads."""
 
 

@@ -301,4 +301,6 @@ def test_a_new_source_is_one_new_file(tree):
 def test_a_misspelt_option_of_a_new_source_is_named(tree):
     done = land_in(tree, option="strenght")
     assert done.returncode != 0
-    assert "source.visits.strenght: Extra inputs are not permitted (given: 2.5)" in done.stderr
+    assert (
+        "source.visits.strenght: unknown option; did you mean strength? (given: 2.5)" in done.stderr
+    )

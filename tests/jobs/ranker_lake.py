@@ -14,6 +14,7 @@ from prepared import validated
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry.client import Vectors
+from jobs.lake.schema import with_prefix
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import writing
 from jobs.pipeline.published import content_id
@@ -91,7 +92,7 @@ def commit_validated(settings: Settings, day: date, shown: pa.Table | None) -> P
 def unpivoted(shown: pa.Table) -> pa.Table:
     """One engagement for every label that is 1."""
     parts = []
-    for label in LABELS:
+    for label in with_prefix(shown.column_names, "label_"):
         positive = shown.filter(pc.equal(shown[label], 1))
         rows = positive.select(["consumer_id", "producer_id", "item_id", "time_ms"])
         kind = pa.array([label.removeprefix("label_")] * rows.num_rows, pa.string())

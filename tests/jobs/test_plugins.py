@@ -65,7 +65,10 @@ def test_a_variable_overrides_an_option_of_a_plugin(load, monkeypatch):
             "[embedding]\ndimension = 8\n",
             r"embedding: unknown option 'dimension'; expected one of: als, .*dim",
         ),
-        ("[embedding.als]\niteration = 8\n", r"als\.iteration: Extra inputs are not permitted"),
+        (
+            "[embedding.als]\niteration = 8\n",
+            r"als\.iteration: unknown option; did you mean iterations",
+        ),
         (
             "[embedding.als]\niterations = 0\n",
             r"als\.iterations: .*greater than or equal to 1.*given: 0",

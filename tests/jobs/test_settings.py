@@ -5,11 +5,24 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import annotated_types
 import pytest
+from typer.testing import CliRunner
 
+from embeddings.registry.versions import NAME
+from jobs.cli import app
 from jobs.errors import SettingsError
 from jobs.machine import usable_cpus
-from jobs.settings import cores_of, days_between, load_settings
+from jobs.names import PUBLISHED, column_name
+from jobs.plugins import models_in, options_of, plugin_names
+from jobs.settings import (
+    EmbeddingSettings,
+    RankerSettings,
+    Settings,
+    cores_of,
+    days_between,
+    load_settings,
+)
 from jobs.spark.session import classic_conf
 
 MINIMAL = '[source]\nkind = "kuairand"\npath = "data"\n'
@@ -21,9 +34,149 @@ def written(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def test_a_misspelt_option_is_named(tmp_path):
-    with pytest.raises(SettingsError, match=r"my.toml: matrix.window_dais: .*given: 3"):
-        load_settings(written(tmp_path, MINIMAL + "[matrix]\nwindow_dais = 3"))
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[matrix]\nwindow_dais = 3",
+            r"matrix.window_dais: .*did you mean window_days\?.*given: 3",
+        ),
+        ("[embeding]\ndim = 3", r"embeding: .*did you mean embedding\?"),
+        ("[embedding]\ndims = 3", r"unknown option 'dims'; did you mean dim\?"),
+        ("[embedding.svd]\nsmothing = 1", r"svd.smothing: .*did you mean smoothing\?"),
+        ("[ranker.masknet]\nxyz = 1", r"masknet.xyz: .*expected one of: .*blocks"),
+        ("[source]\npaht = 'x'\n", r"source.*paht: .*did you mean path\?"),
+    ],
+)
+def test_a_misspelt_option_is_named_with_the_one_that_was_meant(tmp_path, text, said):
+    base = MINIMAL if "[source]" not in text else ""
+    if not base:
+        text += MINIMAL.removeprefix("[source]\n")
+    with pytest.raises(SettingsError, match=f"my.toml: .*{said}"):
+        load_settings(written(tmp_path, base + text))
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("EVERGREEN_EMBEDING__DIM", r"EVERGREEN_EMBEDING__DIM sets .*EVERGREEN_EMBEDDING__DIM\?"),
+        ("evergreen_matrixx__producers", r"Did you mean EVERGREEN_MATRIX__PRODUCERS\?"),
+        ("EVERGREEN_EMBEDDING_DIM", r"Did you mean EVERGREEN_EMBEDDING__DIM\?"),
+        ("EVERGREEN_HOMEE", r"Did you mean EVERGREEN_HOME\?"),
+        ("EVERGREEN_QQQ__DIM", r"EVERGREEN_QQQ__DIM sets no option .*unset it"),
+        ("EVERGREEN_MATRIX__WINDOW_DAIS", r"matrix.window_dais: .*did you mean window_days\?"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(
+    tmp_path, monkeypatch, variable, said
+):
+    monkeypatch.setenv(variable, "8")
+    with pytest.raises(SettingsError, match=said):
+        load_settings(written(tmp_path, MINIMAL))
+
+
+@pytest.mark.parametrize("variable", ["EVERGREEN_REGISTRY_TOKEN", "EVERGREEN_OF_OUR_COMPANY"])
+def test_variables_of_others_are_left_alone(tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(variable, "8")
+    load_settings(written(tmp_path, MINIMAL))
+
+
+def numbers():
+    """Every option that is a number, of all sections and plug-ins: its name and its field."""
+    sections = {name: info.annotation for name, info in Settings.model_fields.items()}
+    for section in (EmbeddingSettings, RankerSettings):
+        for plugin in plugin_names(section.family, section.marker):
+            name = "embedding" if section is EmbeddingSettings else "ranker"
+            sections[f"{name}.{plugin}"] = options_of(section.family, plugin)
+    for name, annotation in sections.items():
+        for model in models_in(annotation):
+            for option, info in model.model_fields.items():
+                if info.annotation in (int, float):
+                    yield f"{name}.{option}", info
+
+
+def test_every_number_has_a_smallest_value_which_is_taken_and_below_which_it_is_refused(tmp_path):
+    """A number without bounds fails hours later, in a step that cannot name the option."""
+    for option, info in numbers():
+        bounds = [rule for rule in info.metadata if isinstance(rule, annotated_types.BaseMetadata)]
+        lowest = [rule for rule in bounds if hasattr(rule, "ge") or hasattr(rule, "gt")]
+        assert lowest, f"{option} has no smallest value"
+        section, _, name = option.rpartition(".")
+        for value in ("-1", "nan", "inf") if info.annotation is float else ("-1",):
+            with pytest.raises(SettingsError, match=name):
+                load_settings(written(tmp_path, f"{MINIMAL}[{section}]\n{name} = {value}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[matrix]\nwindow_days = 0",
+        "[matrix]\nproducers = 0",
+        "[matrix]\nweights = {like = -1.0}",
+        "[spark]\npartitions = 0",
+        '[spark]\ndriver_memory = "lots"',
+        "[ranker]\nbootstrap = 0",
+        "[ranker]\nbatch_size = 0",
+        "[ranker]\nthreads = 0",
+        "[ranker]\nlearning_rate = 0",
+        "[ranker.masknet]\nhidden = [64, 0]",
+        "[validation]\nmax_bad_share = 1.5",
+        '[validation]\nrepeats = "keys"',
+        "[services]\nairflow_port = 70000",
+        "[services]\nairflow_port = 0",
+        "[services]\nairflow_port = 5000",
+        "[benchmark]\nlengths = [0]",
+        "[benchmark]\nlengths = [32]",
+        '[embedding]\nname = "a/b"',
+        '[embedding]\nname = ""',
+        '[embedding]\nname = ".."',
+        '[ranker]\nname = "a/b"',
+        '[ranker]\nname = "a:b"',
+        '[ranker]\nname = " "',
+        '[ranker]\nname = "50 %"',
+    ],
+)
+def test_an_option_without_meaning_is_refused_by_name(tmp_path, text):
+    option = text.partition("\n")[2].split(" ")[0]
+    with pytest.raises(SettingsError, match=option):
+        load_settings(written(tmp_path, MINIMAL + text))
+
+
+def table_with(labels: str, context: str = "[]") -> str:
+    columns = '{consumer_id = "user", producer_id = "author", time = "time"}'
+    return (
+        f'[source]\nkind = "table"\npath = "log"\ncolumns = {columns}\n'
+        f"labels = {labels}\ncontext = {context}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "context", "said"),
+    [
+        ("{click = 'a', Click = 'b'}", "[]", r"labels: 'click' and 'Click' cannot be told apart"),
+        ("{click = 'a'}", "['os', 'OS']", r"context: 'os' and 'OS' cannot be told apart"),
+        ("{'a (%)' = 'a', 'a [%]' = 'b'}", "[]", r"'a \(%\)' and 'a \[%\]'"),
+        ("{'' = 'a'}", "[]", r"labels: '' cannot be a name"),
+        ("{'a\\u0000' = 'a'}".replace("'", '"'), "[]", r"labels: .* cannot be a name"),
+    ],
+)
+def test_names_that_cannot_be_told_apart_are_refused(tmp_path, labels, context, said):
+    with pytest.raises(SettingsError, match=said):
+        load_settings(written(tmp_path, table_with(labels, context)))
+
+
+def test_labels_and_contexts_may_be_called_anything_else(tmp_path):
+    labels = "{add-to-cart = 'a', 'click rate (%)' = 'b', 'x.y' = 'c', 'お' = 'd', '`' = 'e'}"
+    load_settings(written(tmp_path, table_with(labels, "['device.os', 'a b']")))
+
+
+def test_a_published_name_is_one_of_the_registrys_and_columns_get_one(tmp_path):
+    assert PUBLISHED.pattern == NAME.pattern
+    names = ["label_click", "label_click rate (%)", "label_a.b", "label_`", "label_" + "お" * 99]
+    found = {column_name(name) for name in [*names, "label_a_b", "label_a b"]}
+    assert len(found) == len(names) + 2
+    assert all(NAME.fullmatch(name) for name in found)
+    assert column_name("label_click") == "label_click"
 
 
 def test_a_missing_file_is_reported_with_the_remedy(tmp_path):
@@ -139,3 +292,11 @@ def test_days_between_counts_both_ends():
         date(2022, 4, 30),
         date(2022, 5, 1),
     ]
+
+
+@pytest.mark.parametrize("command", ["run", "backfill"])
+def test_a_first_day_after_the_last_is_an_error(command):
+    days = ["--from", "2022-05-02", "--to", "2022-05-01"]
+    result = CliRunner().invoke(app, [command, *days])
+    assert result.exit_code == 1
+    assert "--from 2022-05-02 is after --to 2022-05-01" in result.output

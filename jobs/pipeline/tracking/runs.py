@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from embeddings.durable import locked
 from jobs.lake.store import Partition
+from jobs.names import metric_name
 from jobs.pipeline.tracking.connection import TrackingError, explained, open_client
 from jobs.pipeline.tracking.history import TAG, History, is_alive, succeeded
 from jobs.pipeline.tracking.step_run import StepRun, TrackedStep, active_run_id
@@ -31,10 +31,9 @@ __all__ = ["OFF", "TAG", "VIEW", "TrackedStep", "Tracker", "TrackingError", "act
 OFF = "off"
 # MLflow's pages of training runs; without it they show the traces of a chat application.
 VIEW = "?workflowType=machine_learning"
-# Characters. MLflow's own limits are 8000, 6000 and 250.
+# Characters. MLflow's own limits are 8000 and 6000.
 LONGEST_TAG = 5000
 LONGEST_PARAM = 6000
-LONGEST_NAME = 250
 BATCH = 100  # metrics, parameters or tags in one request: MLflow's limit of the latter two
 
 
@@ -283,8 +282,3 @@ def has_fact(run: Run, name: str, facts: dict[str, Any]) -> bool:
     if isinstance(value, bool | int | float):
         return run.data.metrics.get(name) == float(value)
     return run.data.tags.get(TAG + name) == str(value)[:LONGEST_TAG]
-
-
-def metric_name(name: str) -> str:
-    """MLflow accepts letters, digits, _ - . space and /; any other character becomes _."""
-    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:LONGEST_NAME]

@@ -184,3 +184,32 @@ def test_a_refused_day_and_a_source_without_impressions_are_reported(spark, tmp_
         staging.facts |= {"trusted": True, "reason": ""}
     with pytest.raises(Skip, match="no impressions"):
         examples.run(spark, settings, DAYS[0])
+
+
+RENAMED = {
+    "label_click": "label_click rate (%)",
+    "label_like": "label_add-to-cart`s.v2",
+    "ctx_tab": "ctx_device.os `x`",
+}
+
+
+def test_labels_and_contexts_may_be_called_anything(spark, tmp_path):
+    """The examples, counts and published tables are those of plain names, under these names."""
+    found = []
+    for home, names in (("plain", {}), ("renamed", RENAMED)):
+        settings = ranker_settings(tmp_path / home)
+        for day in DAYS[:2]:
+            shown = impressions(day, 60)
+            shown = shown.rename_columns([names.get(name, name) for name in shown.column_names])
+            commit_validated(settings, day, shown)
+        examples.run(spark, settings, DAYS[1])
+        partition = settings.lake.get("examples", DAYS[1])
+        found.append(pq.read_table(partition.path / "examples"))
+        published = settings.open_registry().versions("item_counts")
+        assert len(published) == 1
+    plain, renamed = found
+    for plain_name, name in RENAMED.items():
+        if plain_name.startswith("ctx_"):
+            plain_name, name = f"hash_{plain_name}", f"hash_{name}"
+        assert renamed[name].to_pylist() == plain[plain_name].to_pylist()
+    assert renamed.num_columns == plain.num_columns

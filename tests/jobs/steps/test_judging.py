@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from landed_rows import (
     DAY,
@@ -13,6 +14,7 @@ from landed_rows import (
     engagement,
     impression,
     land_rows,
+    place,
     reasons,
     rows_of,
     settings_of,
@@ -244,3 +246,22 @@ def test_without_merging_a_click_in_a_second_row_is_quarantined_and_counted(spar
     assert (facts["rows_impressions"], facts["bad_impressions"]) == (10, 3)
     assert "merged_impressions" not in facts
     assert {row["reason"] for row in rows_of(settings, "quarantine")} == {"repeat"}
+
+
+def test_labels_and_contexts_may_be_called_anything(spark, tmp_path):
+    labels = ("click rate (%)", "add-to-cart`s", "a.b")
+    settings = settings_of(tmp_path, labels)
+    rows = []
+    for n in range(10):
+        outcomes = {f"label_{label}": int(n == i) for i, label in enumerate(labels)}
+        rows.append(impression(n, **outcomes, **{"ctx_device.os": "x"}))
+    rows.append(rows[0] | place(20) | {"item_id": "bad", "label_click rate (%)": 2})
+    facts = judged(spark, settings, rows)
+    clean = settings.lake.get("validate", DAY)
+    engagements = pq.read_table(clean.path / "engagements").to_pylist()
+    assert {row["item_id"]: row["kind"] for row in engagements} == {
+        f"i{i}": label for i, label in enumerate(labels)
+    }
+    fault = "label_click_rate_(%)_not_0_or_1"
+    assert reasons(settings) == {"bad": fault}
+    assert facts[f"gx_impressions/{fault}"] == 1
