@@ -107,12 +107,19 @@ def close_part(settings: Settings, step: str, day: date) -> None:
 
 
 def request(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Result:
-    """As `ensure`, but raises UntrustedDay where the step refuses the day."""
+    """As `ensure`, but raises UntrustedDay for a day that is refused, and Skip for an empty one."""
     result = ensure(settings, step, day, make_spark)
     facts = result.partition.facts
+    if facts.get("empty"):
+        raise Skip(nothing_happened(day))
     if facts.get("trusted") is False:
         raise UntrustedDay(refusal(settings, day, facts["reason"]))
     return result
+
+
+def nothing_happened(day: date) -> str:
+    """The message about a day of which the log has no rows."""
+    return f"The log has no rows of {day}. The days after it are computed without it."
 
 
 def refusal(settings: Settings, day: date, reason: str) -> str:

@@ -133,6 +133,8 @@ def day_state(look: Freshness, part: str, day: date) -> DayState:
     """Which steps of a part and day would run now, and why the first of them would."""
     validated = look.current("validate", day)
     if validated is not None:
+        if validated.facts.get("empty"):
+            return DayState(day, [], "", idle=True)
         if not validated.facts["trusted"]:
             return DayState(day, [], "", refused=True)
         if part == "ranker" and not chain.rankable(validated):

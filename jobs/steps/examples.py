@@ -36,6 +36,7 @@ from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, first_day, reads, recording, trusted, window
 from jobs.pipeline.provenance import airflow_run, code_commit
 from jobs.pipeline.published import published_version
+from jobs.pipeline.running import nothing_happened
 from jobs.pipeline.tracking.runs import active_run_id
 from jobs.settings import Settings
 from models.features import FeatureSpec
@@ -150,6 +151,8 @@ def clean_impressions(read: Reads, day: date) -> Partition:
     """The validated partition of a day that can be ranked. Raises Skip, UntrustedDay."""
     clean = read["validate", day]
     if not trusted(clean):
+        if clean.facts.get("empty"):
+            raise Skip(nothing_happened(day))
         raise UntrustedDay(f"No examples for {day}: {clean.facts['reason']}")
     if not chain.rankable(clean):
         raise Skip(f"The source has no impressions on {day}: nothing to rank.")

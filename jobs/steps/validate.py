@@ -71,6 +71,7 @@ ORDER = (  # items first: impressions are compared with them
 FACTS = (
     Fact("trusted", "whether the day is trusted; otherwise it is refused", better="higher"),
     Fact("reason", "why the day is refused; empty for a trusted day"),
+    Fact("empty", "whether the log has no rows of the day, which is then skipped"),
     Fact("rows_impressions", "impressions without a fault", "rows", headline=True),
     Fact(
         "rows_engagements",
@@ -126,6 +127,8 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         with recording(settings, "validate", day, read.values()) as staging:
             staging.facts["trusted"] = not reason
             staging.facts["reason"] = reason
+            if reason and nothing_landed(land):
+                staging.facts["empty"] = True
             staging.facts |= expectations.facts(results)
             for table in tables:
                 staging.facts[f"bad_{table.name}"] = table.evidence.bad_rows
@@ -136,6 +139,13 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     data_docs.write_report(settings.report("validate", day), day, reason, results)
     if reason:
         raise UntrustedDay(refusal(settings, day, reason))
+
+
+def nothing_landed(land: Partition) -> bool:
+    """Has the log no rows of the day, not even unreadable ones?"""
+    return not any(
+        land.facts.get(f"rows_{table}") for table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE)
+    )
 
 
 def in_background(name: str) -> Future[ModuleType]:

@@ -91,6 +91,16 @@ def test_a_refused_day_does_not_stop_the_next(spark, file):
     assert board.failed() == [(DAYS[1], "validate"), (DAYS[1], "examples")]
 
 
+def test_a_day_without_rows_is_skipped_by_name_and_later_days_go_on(spark, file):
+    settings = load_settings(file)
+    (file.parent / "edges" / f"{DAYS[1]}.txt").unlink()
+    board, reasons = run_days(settings, DAYS[0], DAYS[2])
+    assert states(board, DAYS[1])["validate"] == "skipped"
+    assert reasons[DAYS[1], "validate"].startswith(f"The log has no rows of {DAYS[1]}.")
+    assert states(board, DAYS[2])["consistency"] == "done"
+    assert board.failed() == []
+
+
 def test_the_command_run_reports_why_a_step_did_not_run(spark, file):
     arguments = ["--settings", str(file), "run", "--from", str(DAYS[0]), "--to", str(DAYS[0])]
     result = CliRunner().invoke(app, arguments)
