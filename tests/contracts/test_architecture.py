@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "jobs.checks": {"jobs.lake", "jobs.settings", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {"embeddings.registry", "jobs.judging", "jobs.lake", "models"},
+    "jobs.intake": {"embeddings.durable", "jobs.errors", "jobs.machine"},
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
@@ -60,6 +61,14 @@ MAY_IMPORT = {
         "jobs.terminal",
     },
     "jobs.machine": set(),
+    "jobs.own_log": {
+        "jobs.errors",
+        "jobs.intake",
+        "jobs.plugins",
+        "jobs.settings",
+        "jobs.sources",
+        "jobs.terminal",
+    },
     "jobs.pipeline": {
         "embeddings.durable",
         "embeddings.facts",
@@ -102,7 +111,7 @@ MAY_IMPORT = {
         "jobs.section",
         "jobs.sources",
     },
-    "jobs.sources": {"embeddings.durable", "jobs.errors", "jobs.lake", "jobs.section"},
+    "jobs.sources": {"jobs.errors", "jobs.intake", "jobs.lake", "jobs.section"},
     "jobs.spark": {"embeddings.durable", "embeddings.kernels", "jobs.errors", "jobs.settings"},
     "jobs.terminal": set(),
     "models": {"embeddings.benchmarks", "embeddings.registry"},
