@@ -89,6 +89,46 @@ def doctor() -> None:
 
 
 @app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The log: a file, a folder, or a glob.")],
+    output: Annotated[Path, typer.Option(help="The settings file to write.")] = Path("my.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the settings file.")] = False,
+) -> None:
+    """Look at a log of your own, show how it is understood, and write a settings file for it.
+
+    Example: evergreen init ratings.csv --output my.toml
+    """
+    from jobs.own_log.start import start
+
+    start(path, output, force)
+
+
+@app.command()
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Read the log and report what would be landed of each file, and what put aside and why.
+
+    Nothing is landed. Exit code 1 where a file cannot be read.
+    Example: evergreen --settings my.toml check
+    """
+    from rich.console import Console
+
+    from jobs.own_log import checking
+    from jobs.settings import load_settings
+    from jobs.terminal import console
+
+    settings = load_settings()
+    if as_json:
+        report = checking.check(settings, Console(stderr=True))
+        typer.echo(json.dumps(report.as_json(), indent=1))
+    else:
+        report = checking.check(settings, console())
+        checking.show(report, settings, console())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
 def up() -> None:
     """Run the services until Ctrl-C, to browse results.  Example: evergreen up"""
     from jobs.local.demo import serve

@@ -22,6 +22,13 @@ STYLES = {
 }
 SYMBOLS = {"running": "…", "done": "✓", "reused": "=", "skipped": "–", "failed": "✗", "waiting": ""}
 UNFINISHED = ("waiting", "running")
+WIDTH = 120  # columns where the output is no terminal
+
+
+def console() -> Console:
+    """The terminal, or output of a fixed width where there is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pyarrow import parquet
 
 from embeddings.durable import place, sweep
 from jobs.errors import BadInput
+from jobs.intake.look import misread
 from jobs.intake.reading import (
     NO_DAY,
     TIME_UNREADABLE,
@@ -40,6 +41,7 @@ from jobs.intake.times import date_of
 BUFFERED = 1 << 26  # bytes of rows that are kept in memory before they are written
 # With more lines that cannot be read, the settings describe another file.
 MOST_FAULTS = 0.5
+MISREAD_BEFORE = "1970-02-15"  # as seconds read as milliseconds are, and weights read as seconds
 SHOWN = 200  # characters of a line in messages
 ACCOUNT = "account.json"
 PROGRESS = Callable[[Path, int], None]  # a file, and how many of its lines have been read
@@ -108,6 +110,11 @@ def folder_of(root: Path, digest: str, wanted: Wanted) -> Path:
     return root / f"{digest[:32]}-{wanted.digest()}"
 
 
+def long_ago(account: Account) -> bool:
+    """Are all times close to 1970, as if something else was read as a time?"""
+    return bool(account.days) and max(account.days) < MISREAD_BEFORE
+
+
 def is_whole(folder: Path, account: Account) -> bool:
     """Are the rows of every day there, all bytes of them?"""
     if not (folder / ACCOUNT).exists():
@@ -138,6 +145,9 @@ def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) ->
                     progress(file, account.lines)
         if account.rows and sum(account.faults.values()) > MOST_FAULTS * account.rows:
             account.trouble = f"{file}: {worst_fault(account, wanted)}"
+        if account.trouble or long_ago(account):
+            # Read as another unit, or from another column, the times may be plausible.
+            account.trouble = misread(file, wanted) or account.trouble
     except BadInput as error:
         account.trouble = str(error)
         account.days = days_alone(file, wanted)

@@ -62,6 +62,14 @@ MAY_IMPORT = {
     },
     "jobs.machine": set(),
     "jobs.names": set(),
+    "jobs.own_log": {
+        "jobs.errors",
+        "jobs.intake",
+        "jobs.plugins",
+        "jobs.settings",
+        "jobs.sources",
+        "jobs.terminal",
+    },
     "jobs.pipeline": {
         "embeddings.durable",
         "embeddings.facts",

@@ -1,0 +1,315 @@
+"""`evergreen check`: what would be landed of every file of a log, and what put aside and why.
+
+The reader is that of `land`, and keeps what it has read: the first run does not read it again.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from jobs.errors import SettingsError
+from jobs.intake.index import Log, LogFile, read_log, take_here
+from jobs.intake.reading import is_parquet
+from jobs.intake.streams import compression
+from jobs.intake.taken import PROGRESS
+from jobs.own_log.draft import shown_path
+from jobs.settings import Settings, ValidationSettings
+from jobs.sources import open_source
+from jobs.sources.file_log import STRAY, FileLog
+
+HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
+LINE_BYTES = 60  # where they do not
+SHOWN_TEXT = 200  # characters of a line
+SHOWN_FILES = 40
+SHOWN_DAYS = 5
+
+
+@dataclass(frozen=True)
+class Example:
+    """The first line that is put aside for a reason."""
+
+    line: int
+    text: str
+
+
+@dataclass
+class FileReport:
+    """What becomes of a file. aside: reason -> rows; far: day -> rows far away from all others."""
+
+    file: str
+    rows: int
+    lines: int
+    days: dict[str, int] = field(default_factory=dict)
+    aside: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, Example] = field(default_factory=dict)
+    far: dict[str, int] = field(default_factory=dict)
+    trouble: str = ""
+
+    @property
+    def landed(self) -> int:
+        """Rows that are for `validate` to judge."""
+        return 0 if self.trouble else sum(self.days.values()) - sum(self.aside.values())
+
+    def closes(self) -> bool:
+        """Is every row landed or put aside?"""
+        return bool(self.trouble) or self.rows == self.landed + sum(self.aside.values())
+
+    def as_json(self) -> dict[str, Any]:
+        examples = {reason: vars(example) for reason, example in self.examples.items()}
+        return vars(self) | {"landed": self.landed, "examples": examples}
+
+
+@dataclass
+class Report:
+    """All files of a log. quiet: days that `validate` would refuse for having too few rows."""
+
+    files: list[FileReport]
+    first: date | None
+    last: date | None
+    quiet: list[date]
+
+    @property
+    def ok(self) -> bool:
+        return not any(file.trouble for file in self.files) and self.closes()
+
+    def closes(self) -> bool:
+        return all(file.closes() for file in self.files)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "first": str(self.first or ""),
+            "last": str(self.last or ""),
+            "rows": sum(file.rows for file in self.files),
+            "landed": sum(file.landed for file in self.files),
+            "put_aside": sum(sum(file.aside.values()) for file in self.files if not file.trouble),
+            "unreadable": sum(file.rows for file in self.files if file.trouble),
+            "closes": self.closes(),
+            "quiet_days": [str(day) for day in self.quiet],
+            "files": [file.as_json() for file in self.files],
+        }
+
+
+def check(settings: Settings, console: Console) -> Report:
+    """Read all files of the log, as far as they are not known. Nothing is landed."""
+    source = open_source(settings)
+    if not isinstance(source, FileLog):
+        raise SettingsError(
+            f"source.kind = '{settings.source.kind}' has no log files that can be checked; "
+            "`evergreen check` is for kinds such as 'table' and 'edgelist'."
+        )
+    wanted = {file: source.wanted(file) for file in source.log_files()}
+    with bar(list(wanted), console) as progress:
+        log = read_log(wanted, settings.intake, partial(take_here, progress=progress))
+    files = [report_of(source.name_of(file), log, file) for file in log.files]
+    first, last = log.body or (None, None)
+    return Report(files, first, last, quiet_days(log, settings.validation))
+
+
+def report_of(name: str, log: Log, file: LogFile) -> FileReport:
+    account = file.account
+    far: dict[str, int] = {}
+    if log.body is not None and not account.trouble:
+        first, last = log.body
+        far = {str(day): rows for day, rows in file.days.items() if not first <= day <= last}
+    report = FileReport(
+        name, account.rows, account.lines, dict(account.days), trouble=account.trouble
+    )
+    report.aside = dict(sorted(account.faults.items(), key=lambda fault: -fault[1]))
+    report.far = far
+    if account.trouble:
+        return report
+    report.examples = examples_of(file)
+    add_far_rows(report, file)
+    return report
+
+
+def examples_of(file: LogFile) -> dict[str, Example]:
+    """The first line of each reason."""
+    found: dict[str, Example] = {}
+    if not file.account.faults:
+        return found
+    for day in file.days:
+        rows = parquet.read_table(file.rows_of(day), columns=["fault", "source_line", "raw"])
+        for row in rows.filter(rows["fault"].is_valid()).to_pylist():
+            before = found.get(row["fault"])
+            if before is None or row["source_line"] < before.line:
+                found[row["fault"]] = Example(row["source_line"], (row["raw"] or "")[:SHOWN_TEXT])
+    return found
+
+
+def add_far_rows(report: FileReport, file: LogFile) -> None:
+    """Rows far away in time are put aside too, unless they are for another reason."""
+    for day in report.far:
+        path = file.rows_of(date.fromisoformat(day))
+        rows = parquet.read_table(path)
+        rows = rows.filter(rows["fault"].is_null())
+        if not len(rows):
+            continue
+        report.aside[STRAY] = report.aside.get(STRAY, 0) + len(rows)
+        line = pc.min(rows["source_line"]).as_py()
+        if STRAY not in report.examples:
+            report.examples[STRAY] = Example(line, f"a time of {day}")
+
+
+def quiet_days(log: Log, limits: ValidationSettings) -> list[date]:
+    """The days with too few rows beside those before them, as `validate` would find."""
+    rows: Counter[date] = Counter()
+    for file in log.readable:
+        rows.update(file.days)
+    if log.body is None:
+        return []
+    first, last = log.body
+    before: list[int] = []
+    quiet = []
+    for day in sorted(day for day in rows if first <= day <= last):
+        usual = before[-limits.median_days :]
+        enough = len(usual) >= limits.median_min_days
+        if enough and rows[day] < limits.min_rows_share * median(usual):
+            quiet.append(day)
+        else:
+            before.append(rows[day])
+    return quiet
+
+
+# --- the progress bar
+
+
+@contextmanager
+def bar(files: list[Path], console: Console) -> Iterator[PROGRESS]:
+    """A bar over the bytes of all files, which moves within large ones."""
+    sizes = {file: file.stat().st_size for file in files}
+    a_line = {}
+    done: dict[Path, float] = {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Reading", total=sum(sizes.values()))
+
+        def move(file: Path, lines: int) -> None:
+            if file not in a_line:
+                a_line[file] = bytes_a_line(file)
+            done[file] = min(lines * a_line[file], sizes[file])
+            progress.update(task, completed=sum(done.values()))
+
+        yield move
+
+
+def bytes_a_line(file: Path) -> float:
+    """Bytes of the file, compressed as they are, for each of its lines: an estimate."""
+    size = file.stat().st_size
+    if is_parquet(file):
+        return size / max(1, parquet.ParquetFile(file).metadata.num_rows)
+    with file.open("rb") as stream:
+        head = stream.read(HEAD)
+    try:
+        text = decompressed(head, compression(file))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException):
+        return LINE_BYTES
+    lines = text.count(b"\n") or text.count(b"\r")
+    return len(head) / lines if lines else LINE_BYTES
+
+
+def decompressed(head: bytes, kind: str) -> bytes:
+    """What can be decompressed of the beginning of a file."""
+    match kind:
+        case "gzip":
+            return zlib.decompressobj(wbits=31).decompress(head)
+        case "bz2":
+            return bz2.BZ2Decompressor().decompress(head)
+        case "xz":
+            return lzma.LZMADecompressor().decompress(head)
+        case "zstd":
+            return pa.CompressedInputStream(pa.BufferReader(head), "zstd").read(HEAD)
+    return head
+
+
+# --- what is shown
+
+
+def show(report: Report, settings: Settings, screen: Console) -> None:
+    screen.print(files_table(report.files))
+    for file in report.files:
+        if file.trouble:
+            screen.print(f"[red]✗ {escape(file.trouble)}[/]", soft_wrap=True)
+    if reasons := reasons_table(report.files):
+        screen.print(reasons)
+    screen.print(totals_of(report))
+    if report.quiet:
+        shown = ", ".join(map(str, report.quiet[:SHOWN_DAYS]))
+        more = " …" if len(report.quiet) > SHOWN_DAYS else ""
+        screen.print(
+            f"[yellow]! {len(report.quiet)} days have fewer rows than "
+            f"{settings.validation.min_rows_share:g} times the median of the days before, and "
+            f"`validate` will refuse them: {shown}{more}. Where quiet days are normal, set "
+            "validation.min_rows_share = 0.[/]",
+            soft_wrap=True,
+        )
+    if report.first:
+        path = os.environ.get("EVERGREEN_SETTINGS", "")
+        named = f" --settings {shown_path(Path(path), Path('here'))}" if path else ""
+        screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
+        command = f"  evergreen{named} run --from {report.first} --to {report.last}"
+        screen.print(escape(command), soft_wrap=True)
+
+
+def totals_of(report: Report) -> str:
+    """The closing account, in one line."""
+    totals = report.as_json()
+    parts = f"{totals['landed']:,} to land + {totals['put_aside']:,} put aside"
+    if totals["unreadable"]:
+        parts += f" + {totals['unreadable']:,} of files with trouble"
+    wrong = "" if report.closes() else "  [red]This does not add up.[/]"
+    return f"{totals['rows']:,} rows read = {parts}{wrong}"
+
+
+def files_table(files: list[FileReport]) -> Table:
+    table = Table(header_style="bold", box=None)
+    table.add_column("file")
+    for name in ("rows", "to land", "put aside", "days"):
+        table.add_column(name, justify="right")
+    table.add_column("from")
+    table.add_column("to")
+    shown = sorted(files, key=lambda file: not (file.trouble or file.aside))[:SHOWN_FILES]
+    for file in shown:
+        days = sorted(set(file.days) - set(file.far))
+        aside = "[red]trouble[/]" if file.trouble else f"{sum(file.aside.values()):,}"
+        ends = (days[0], days[-1]) if days else ("", "")
+        counts = (f"{file.rows:,}", f"{file.landed:,}", aside, f"{len(days):,}")
+        table.add_row(escape(file.file), *counts, *ends)
+    if len(files) > len(shown):
+        table.add_row(f"and {len(files) - len(shown):,} files of which every row is landed")
+    return table
+
+
+def reasons_table(files: list[FileReport]) -> Table | None:
+    """Every reason, with the first example of all files."""
+    table = Table("put aside", "rows", "first in", "line", "text", header_style="bold", box=None)
+    readable = [file for file in files if not file.trouble]
+    totals: Counter[str] = Counter()
+    for file in readable:
+        totals.update(file.aside)
+    for reason, rows in totals.most_common():
+        first = next(file for file in readable if reason in file.examples)
+        example = first.examples[reason]
+        table.add_row(
+            reason, f"{rows:,}", escape(first.file), f"{example.line:,}", escape(example.text)
+        )
+    return table if totals else None

@@ -1,0 +1,266 @@
+"""`evergreen init`: look at a log, show how it is understood, and write a settings file for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from jobs.errors import BadInput, SettingsError
+from jobs.intake.look import FileLook, alike, look, preview
+from jobs.own_log.draft import draft
+from jobs.own_log.roles import Roles, roles_of
+from jobs.plugins import faults
+from jobs.settings import Settings, anchored
+from jobs.sources import source_kinds
+from jobs.sources.file_log import FileLog
+from jobs.sources.files import find_files
+from jobs.terminal import console
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANY_FILES = 20  # with which looking takes a while
+ROWS = 10
+SHOWN_FILES = 5
+LONGEST_REASON = 80  # characters
+
+
+@dataclass
+class Start:
+    """What was found of a log. path: what source.path becomes: the log, or a part of it."""
+
+    path: Path
+    roles: Roles
+    files: list[Path]
+    empty: list[Path] = field(default_factory=list)
+    others: dict[Path, str] = field(default_factory=dict)  # left out, and why
+
+
+def start(path: Path, output: Path, force: bool = False) -> None:
+    """Look at a log, show it, and write `output`. Raises BadInput where it cannot be read."""
+    if output.exists() and not force:
+        raise SettingsError(f"{output} exists. Name another file with --output, or add --force.")
+    screen = console()
+    found = find(path, screen)
+    text = draft(found.roles, found.path, output)
+    settings = settings_of(text, output)
+    show(screen, found, settings)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text)
+    guesses = ""
+    if "# unsure:" in text:
+        guesses = " Lines marked 'unsure' are guesses: read them first."
+    screen.print(f"\nWrote [bold]{escape(str(output))}[/].{guesses} Next:", soft_wrap=True)
+    screen.print(f"  evergreen --settings {escape(str(output))} check", soft_wrap=True)
+
+
+def find(path: Path, screen: Console) -> Start:
+    """Look at all files of a log: closely at one, and whether the others are like it."""
+    files = find_files(path, "PATH")
+    looks: dict[Path, FileLook] = {}
+    others: dict[Path, str] = {}
+    by_size = sorted(files, key=lambda file: -file.stat().st_size)
+    disable = len(files) < MANY_FILES
+    for file in track(by_size, "Looking", console=screen, transient=True, disable=disable):
+        like = next((known for known in closely(looks) if alike(file, known)), None)
+        try:
+            looks[file] = replace(like, path=file) if like else look(file)
+        except BadInput as error:
+            others[file] = str(error).removeprefix(f"{file} ").partition(": ")[0]
+    empty = [file for file in files if file in looks and looks[file].format == "empty"]
+    groups = grouped(found for found in looks.values() if found.format != "empty")
+    if not groups:
+        raise BadInput(f"{path} has no rows that can be read." + reasons(others))
+    group, roles = chosen(groups)
+    for other in groups:
+        if other is not group:
+            for left in other:
+                others[left.path] = shortened(f"has other columns: {', '.join(left.names)}")
+    members = sorted(member.path for member in group)
+    return Start(part_of(path, members, files, empty), roles, members, empty, others)
+
+
+def reasons(others: dict[Path, str]) -> str:
+    """Why the first of the files that are left out are so."""
+    shown = [f"\n  {file.name} {why}" for file, why in list(others.items())[:SHOWN_FILES]]
+    more = len(others) - len(shown)
+    return "".join(shown) + (f"\n  and {more:,} more" if more else "")
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " …"
+
+
+def closely(looks: dict[Path, FileLook]) -> list[FileLook]:
+    """One look of every kind of file so far."""
+    return [group[0] for group in grouped(looks.values()) if group[0].format != "empty"]
+
+
+def grouped(looks: Iterable[FileLook]) -> list[list[FileLook]]:
+    """Files that are read in the same way, the largest group first."""
+    groups: dict[tuple, list[FileLook]] = {}
+    for found in looks:
+        columns = tuple(found.names)
+        if found.header.value == "no":
+            columns = tuple(column.unit for column in found.columns)
+        separator = "" if found.format == "parquet" else found.separator.value
+        groups.setdefault((found.format, separator, columns), []).append(found)
+
+    def size(group: list[FileLook]) -> int:
+        return sum(found.path.stat().st_size for found in group)
+
+    return sorted(groups.values(), key=size, reverse=True)
+
+
+def chosen(groups: list[list[FileLook]]) -> tuple[list[FileLook], Roles]:
+    """The first group that is a log, and its roles. Raises the first one's error where none is."""
+    first: BadInput | None = None
+    for group in groups:
+        largest = max(group, key=lambda found: found.path.stat().st_size)
+        try:
+            return group, roles_of(largest)
+        except BadInput as error:
+            first = first or error
+    assert first is not None, "there is a group"
+    raise first
+
+
+def part_of(path: Path, members: list[Path], files: list[Path], empty: list[Path]) -> Path:
+    """What names exactly these files of a log. Raises BadInput where no pattern does."""
+    if set(files) <= {*members, *empty}:
+        return path
+    if len(members) == 1:
+        return members[0]
+    folder = path if path.is_dir() else path.parent
+    patterns = {"*" + "".join(file.suffixes) for file in members}
+    patterns |= {common_start(members) + "*"}
+    for pattern in sorted(patterns):
+        matched = {file for file in folder.rglob(pattern) if file in files}
+        if set(members) <= matched <= {*members, *empty} and matched == set(folder.glob(pattern)):
+            return folder / pattern
+    names = ", ".join(file.name for file in members[:SHOWN_FILES])
+    raise BadInput(
+        f"The files of {path} differ, and no pattern names those that are alike: {names}. Move "
+        "them to a folder of their own, and run `evergreen init` on it."
+    )
+
+
+def common_start(files: list[Path]) -> str:
+    first, last = min(file.name for file in files), max(file.name for file in files)
+    length = 0
+    while length < min(len(first), len(last)) and first[length] == last[length]:
+        length += 1
+    return first[:length]
+
+
+def settings_of(text: str, output: Path) -> Settings:
+    """The settings that a draft makes, as `load_settings` would read them."""
+    try:
+        return anchored(Settings(**tomllib.loads(text)), output.absolute().parent)
+    except ValidationError as error:
+        raise SettingsError(
+            f"No settings were found for this log: {faults(error)}. Write them by hand: start from "
+            "configs/table.toml."
+        ) from None
+
+
+# --- what is shown
+
+
+def show(screen: Console, found: Start, settings: Settings) -> None:
+    """How the log is written, what its columns are, and ten rows as they are understood."""
+    show_files(screen, found)
+    screen.print(columns_table(found.roles))
+    for note in found.roles.notes:
+        screen.print(f"[yellow]![/] {escape(note)}")
+    first = found.roles.look.path
+    source = source_kinds()[settings.source.kind](settings.source, settings.intake)
+    assert isinstance(source, FileLog), "a draft describes a table or a list of edges"
+    rows = preview(first, source.wanted(first))
+    screen.print(rows_table(rows, source.timezone, len(found.files)))
+
+
+def show_files(screen: Console, found: Start) -> None:
+    seen = found.roles.look
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("log", escape(str(found.path)))
+    count = f"{len(found.files):,} with the same columns" if len(found.files) > 1 else "1"
+    more = f", {len(found.empty):,} without rows" if found.empty else ""
+    table.add_row("files", count + more)
+    for file, why in list(found.others.items())[:SHOWN_FILES]:
+        table.add_row("[yellow]left out[/]", escape(f"{file.name} {why}"))
+    if len(found.others) > SHOWN_FILES:
+        table.add_row("", f"and {len(found.others) - SHOWN_FILES:,} more")
+    table.add_row("format", seen.format + (f", {seen.compression}" if seen.compression else ""))
+    if seen.format == "text":
+        for what in ("encoding", "separator", "quote", "escape", "header"):
+            value = getattr(seen, what)
+            shown = repr(value.value) if what in ("separator", "quote", "escape") else value.value
+            if value.value:
+                table.add_row(what, escape(shown) + unsure("" if value.sure else value.why))
+        if seen.comments:
+            table.add_row("comments", f"lines that begin with {' or '.join(seen.comments)}")
+    screen.print(table)
+
+
+def unsure(why: str) -> str:
+    return f"  [yellow]unsure: {escape(why)}[/]" if why else ""
+
+
+def columns_table(roles: Roles) -> Table:
+    table = Table("column", "looks like", "is used as", header_style="bold", box=None)
+    table.title = f"Columns, by the first {roles.look.rows:,} rows of {roles.look.path.name}"
+    table.title_justify = "left"
+    used = roles.used()
+    for column in roles.look.columns:
+        what, why = used.get(column.name, ("", ""))
+        table.add_row(escape(column.name), escape(column.in_words()), escape(what) + unsure(why))
+    return table
+
+
+def rows_table(rows: pa.Table, timezone: str, files: int) -> Table:
+    """Ten rows in Evergreen's columns. A row that would be put aside shows why."""
+    table = Table(header_style="bold", box=None)
+    table.title = f"The first rows{' of one file' if files > 1 else ''}, as they are understood"
+    table.title_justify = "left"
+    named = ["consumer_id", "producer_id", "item_id", "kind", "value", "dwell_ms"]
+    columns = [
+        name for name in named if name in rows.column_names and rows[name].null_count < len(rows)
+    ]
+    labels = [name for name in rows.column_names if name.startswith("label_")]
+    zones = ["UTC"] if timezone == "UTC" else ["UTC", timezone]
+    for name in [*columns, *(["labels"] if labels else []), *zones]:
+        table.add_column(escape(name.removesuffix("_id")))
+    for row in rows.slice(0, ROWS).to_pylist():
+        if row["fault"]:
+            cells = [f"[yellow]put aside: {escape(row['fault'])}[/]", escape(row["raw"] or "")]
+            table.add_row(*cells[: len(table.columns)])
+            continue
+        cells = ["" if row[name] is None else str(row[name]) for name in columns]
+        if labels:
+            positive = [name.removeprefix("label_") for name in labels if row[name]]
+            cells.append(", ".join(positive) or "none")
+        cells += [clock(row["time_ms"], zone) for zone in zones]
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def clock(ms: int | None, zone: str) -> str:
+    """A moment as the clocks of a zone show it, with milliseconds where it has some."""
+    if ms is None:
+        return ""
+    text = (
+        f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
+    )
+    return text.rstrip("0").rstrip(".") if ms % 1000 else text[:19]
