@@ -328,9 +328,10 @@ class Patterns:
         one = rb"(?:%b|%b)" % (quoted, plain)
         end = rb"\r*+\n"
         # A quote that is followed by neither a separator nor an end, and does not look like the
-        # beginning of a field either.
-        loose = rb"%b%b(?:[^%b]++|%b%b|(?<![%b\n])%b(?!%b(?:%b|\r*\n)))*+%b%b" % (
-            (blank, q, q, q, q, s, q, blank, s, q, blank)
+        # beginning of a field either: after a separator or a line break, and up to two blanks.
+        inside = b"".join(rb"(?<![%b\n]%b)" % (s, rb"[ \t]" * blanks) for blanks in range(3))
+        loose = rb"%b%b(?:[^%b]++|%b%b|%b%b(?!%b(?:%b|\r*\n)))*+%b%b" % (
+            (blank, q, q, q, q, inside, q, blank, s, q, blank)
         )
         any_field = rb"(?:%b|%b|%b)" % (quoted, loose, plain)
         flags = re.DOTALL
