@@ -39,7 +39,7 @@ def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[in
         return ragged_columns(block, dialect, wanted)
     width = len(names)
     least = max((place + 1 for place, name in enumerate(names) if name), default=width)
-    columns, wrong = parsed(block.data, dialect, width, wanted)
+    columns, wrong = parsed(block.data, len(block), dialect, width, wanted)
     if not wrong:
         return Columns(columns, np.arange(len(block)), [])
     right = np.delete(np.arange(len(block)), wrong)
@@ -65,7 +65,7 @@ def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[in
             faults.append(Fault(int(block.line_R[record]), text, reason, lines))
     if not texts:
         return Columns(columns, right, faults, blank)
-    more, left = parsed(b"".join(texts), dialect, width, wanted)
+    more, left = parsed(b"".join(texts), len(texts), dialect, width, wanted)
     assert not left, "a record with empty fields taken away or added has as many as the header"
     both = [pa.concat_arrays([one, other]) for one, other in zip(columns, more, strict=True)]
     record_R = np.concatenate([right, np.array(mended, dtype=np.int64)])
@@ -85,9 +85,9 @@ def ragged_columns(block: Block, dialect: Dialect, wanted: list[int]) -> Columns
     record_R = []
     for width in np.unique(width_R):
         records = np.flatnonzero(width_R == width)
-        found, _ = parsed(
-            joined_records(block, records), dialect, int(width), [at for at in wanted if at < width]
-        )
+        data = joined_records(block, records)
+        read = [at for at in wanted if at < width]
+        found, _ = parsed(data, len(records), dialect, int(width), read)
         there = iter(found)
         for column, at in zip(columns, wanted, strict=True):
             column.append(next(there) if at < width else pa.nulls(len(records), pa.binary()))
@@ -109,7 +109,7 @@ def joined_records(block: Block, records: np.ndarray) -> bytes:
 
 
 def parsed(
-    data: bytes, dialect: Dialect, width: int, wanted: list[int]
+    data: bytes, records: int, dialect: Dialect, width: int, wanted: list[int]
 ) -> tuple[list[pa.Array], list[int]]:
     """The wanted columns of the records with `width` fields, and the numbers of the others."""
     if not data:
@@ -140,6 +140,12 @@ def parsed(
             strings_can_be_null=False,
         ),
     )
+    if table.num_rows + len(wrong) != records:
+        # No row may get the line, and with it the day, of another one.
+        raise UnicodeError(
+            f"{records:,} records were read as {table.num_rows + len(wrong):,}. This is a fault of "
+            "Evergreen: report it, with the lines that lead to it"
+        )
     columns = [table.column(names[place]).combine_chunks() for place in wanted]
     return columns, wrong
 

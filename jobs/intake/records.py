@@ -103,10 +103,10 @@ class Splitter:
             piece = following
 
     def _block(self, chunk: bytes, final: bool) -> Block:
-        data = self._rest + separated(chunk, self.dialect)
-        cut_short = final and not data.endswith(b"\n")
+        cut_short = final and not chunk.endswith(b"\n")
         if cut_short:
-            data += b"\n"
+            chunk += b"\n"
+        data = self._rest + separated(chunk, self.dialect)
         lines = Lines.of(data, self.dialect)
         begins, faults, used = self._split(lines, final, cut_short)
         comments = self.dialect.comments.encode()

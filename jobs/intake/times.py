@@ -100,8 +100,9 @@ def from_texts(text: pa.Array, unit: str) -> pa.Array:
     try:
         return scaled(text.cast(pa.int64()), unit)
     except pa.ArrowInvalid:
+        text = pc.replace_substring_regex(text, r"^\+(\d|\.)", r"\1")
         number = pc.match_substring_regex(text, NUMBER)
-        whole = pc.match_substring_regex(text, r"^[+-]?\d{1,18}$")
+        whole = pc.match_substring_regex(text, r"^-?\d{1,18}$")
         exact = scaled(pc.if_else(whole, text, None).cast(pa.int64()), unit)
         near = rounded(pc.if_else(number, text, None).cast(pa.float64()), unit)
         return pc.coalesce(exact, near)

@@ -88,6 +88,7 @@ def test_a_number_of_any_unit_is_the_same_moment(ms):
         if abs(ms * scale) < 1 << 63:
             assert read([ms * scale], unit, kind=pa.int64()) == [ms]
             assert read([str(ms * scale)], unit) == [ms]
+            assert read([f"{ms * scale:+}", "1.5", "x"], unit)[0] == ms
     assert read([ms // 1000], "s") == [ms // 1000 * 1000]
     assert read([f"{abs(ms) // 1000}.25"], "s") == [abs(ms) // 1000 * 1000 + 250]
 
