@@ -276,7 +276,7 @@ def is_utf8(data: bytes) -> bool:
 def comments_of(data: bytes) -> str:
     """The characters that begin the file's first lines, where other lines have others."""
     found = ""
-    lines = [line for line in data.split(b"\n")[:JUDGED] if line.strip()]
+    lines = [line for line in data.split(b"\n", SAMPLE_ROWS) if line.strip()]
     for line in lines:
         first = line.lstrip()[:1].decode("latin-1")
         if first not in COMMENTS:

@@ -42,6 +42,7 @@ LINE_BYTES = 60  # where they do not
 SHOWN_TEXT = 200  # characters of a line
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
+RUN_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ class FileReport:
 
 @dataclass
 class Report:
-    """All files of a log. quiet: days that `validate` would refuse for having too few rows."""
+    """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
+    having too few. Rows far away in time are in neither.
+    """
 
     files: list[FileReport]
-    first: date | None
-    last: date | None
+    days: dict[date, int]
     quiet: list[date]
 
     @property
@@ -97,8 +99,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "first": str(self.first or ""),
-            "last": str(self.last or ""),
+            "first": str(min(self.days, default="")),
+            "last": str(max(self.days, default="")),
             "rows": sum(file.rows for file in self.files),
             "landed": sum(file.landed for file in self.files),
             "put_aside": sum(sum(file.aside.values()) for file in self.files if not file.trouble),
@@ -121,8 +123,8 @@ def check(settings: Settings, console: Console) -> Report:
     with bar(list(wanted), console) as progress:
         log = read_log(wanted, settings.intake, partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
-    first, last = log.body or (None, None)
-    return Report(files, first, last, quiet_days(log, settings.validation))
+    days = days_of(log)
+    return Report(files, days, quiet_days(days, settings.validation))
 
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
@@ -161,7 +163,7 @@ def add_far_rows(report: FileReport, file: LogFile) -> None:
     """Rows far away in time are put aside too, unless they are for another reason."""
     for day in report.far:
         path = file.rows_of(date.fromisoformat(day))
-        rows = parquet.read_table(path)
+        rows = parquet.read_table(path, columns=["fault", "source_line"])
         rows = rows.filter(rows["fault"].is_null())
         if not len(rows):
             continue
@@ -171,23 +173,28 @@ def add_far_rows(report: FileReport, file: LogFile) -> None:
             report.examples[STRAY] = Example(line, f"a time of {day}")
 
 
-def quiet_days(log: Log, limits: ValidationSettings) -> list[date]:
-    """The days with too few rows beside those before them, as `validate` would find."""
+def days_of(log: Log) -> dict[date, int]:
+    """The rows of each day, without rows far away from all others."""
     rows: Counter[date] = Counter()
-    for file in log.readable:
-        rows.update(file.days)
     if log.body is None:
-        return []
+        return rows
     first, last = log.body
+    for file in log.readable:
+        rows.update({day: count for day, count in file.days.items() if first <= day <= last})
+    return dict(sorted(rows.items()))
+
+
+def quiet_days(days: dict[date, int], limits: ValidationSettings) -> list[date]:
+    """The days with too few rows beside those before them, as `validate` would find."""
     before: list[int] = []
     quiet = []
-    for day in sorted(day for day in rows if first <= day <= last):
+    for day, rows in days.items():
         usual = before[-limits.median_days :]
         enough = len(usual) >= limits.median_min_days
-        if enough and rows[day] < limits.min_rows_share * median(usual):
+        if enough and rows < limits.min_rows_share * median(usual):
             quiet.append(day)
         else:
-            before.append(rows[day])
+            before.append(rows)
     return quiet
 
 
@@ -262,12 +269,25 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
             "validation.min_rows_share = 0.[/]",
             soft_wrap=True,
         )
-    if report.first:
-        path = os.environ.get("EVERGREEN_SETTINGS", "")
-        named = f" --settings {shown_path(Path(path), Path('here'))}" if path else ""
+    if report.days:
+        screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
-        command = f"  evergreen{named} run --from {report.first} --to {report.last}"
-        screen.print(escape(command), soft_wrap=True)
+        screen.print(escape(next_command(list(report.days))), soft_wrap=True)
+
+
+def days_in_words(days: dict[date, int]) -> str:
+    first, last, rows = min(days), max(days), sorted(days.values())
+    return (
+        f"{len(days):,} days from {first} to {last}, with {rows[0]:,} to {rows[-1]:,} rows, "
+        f"in the median {median(rows):,.0f}"
+    )
+
+
+def next_command(days: list[date]) -> str:
+    """The command that computes the newest days: of a log of years, all would take a night."""
+    path = os.environ.get("EVERGREEN_SETTINGS", "")
+    named = f" --settings {shown_path(Path(path), Path('here'))}" if path else ""
+    return f"  evergreen{named} run --from {days[-RUN_DAYS:][0]} --to {days[-1]}"
 
 
 def totals_of(report: Report) -> str:

@@ -118,6 +118,8 @@ def edgelist(roles: Roles, where: str) -> str:
         *dialect(roles.look, "whitespace", False),
         *times(roles),
     ]
+    if not roles.look.columns[0].whole:  # a text may begin as a comment does
+        lines.append(line("comments", roles.look.comments, "lines that begin so are skipped"))
     return "\n".join(lines)
 
 

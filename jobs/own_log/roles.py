@@ -48,6 +48,8 @@ LABELS = listed(
 DISLIKES = listed("hate dislike disliked skip skipped reported hide hidden")
 KEYS = listed("id ids key no nr num number idx index uuid guid code hash")  # part of any id's name
 MOST_KINDS = 30
+MOST_STRENGTHS = 100  # different ratings or weights; coordinates have more
+FEW = 3  # values of what is no producer, such as a sales channel
 ID_KINDS = ("id", "category", "label", "time", "text")
 # Parts of a date in several columns, which Evergreen does not join.
 PARTS = ("year", "month", "day", "hour")
@@ -175,7 +177,8 @@ def by_name(look: FileLook) -> Roles:
     taken = {consumer.name} if consumer else set()
     item = best([column for column in ids if column.name not in taken], ITEMS)
     taken |= {item.name} if item else set()
-    producer = best([column for column in ids if column.name not in taken], PRODUCERS)
+    makers = [column for column in ids if column.name not in taken and column.distinct > FEW]
+    producer = best(makers, PRODUCERS)
     taken |= {producer.name} if producer else set()
     rest = [column for column in ids if column.name not in taken and is_id(column)]
     consumer = consumer or guessed(rest, "consumer")
@@ -284,19 +287,21 @@ def with_outcomes(roles: Roles, columns: list[Column]) -> None:
     if kinds:
         roles.kind = Choice(kinds[0])
     values = [column for column in columns if column.numeric and telling(column.name, VALUES) > 1]
-    with_value(roles, values[:1])
+    for column in values[:1]:
+        with_value(roles, column)
 
 
-def with_value(roles: Roles, values: list[Column]) -> None:
+def with_value(roles: Roles, column: Column, why: str = "") -> None:
     """Use a column of values, unless validation would put its rows aside."""
-    for column in values:
-        if column.low < 0:
-            roles.notes.append(
-                f"'{column.name}' has numbers below 0, and a negative value is put aside: "
-                "it is not used, and every row counts 1."
-            )
-        else:
-            roles.value = Choice(column)
+    if column.low < 0:
+        roles.notes.append(
+            f"'{column.name}' has numbers below 0, and a negative value is put aside: "
+            "it is not used, and every row counts 1."
+        )
+        return
+    roles.value = Choice(column, why)
+    if column.low == 0:
+        roles.notes.append(f"'{column.name}' is 0 in some rows: these add nothing to a pair.")
 
 
 def by_place(look: FileLook) -> Roles:
@@ -316,14 +321,10 @@ def by_place(look: FileLook) -> Roles:
     )
     rest = [column for column in columns if column not in (time.column, ids[0], ids[1])]
     for column in rest:
-        if (
-            column.numeric
-            and roles.value is None
-            and column.kind in ("category", "number", "label")
-        ):
-            with_value(roles, [column])
-            if roles.value:
-                roles.value = Choice(column, "numbers that may be ratings or weights")
+        few = 0 < column.distinct <= MOST_STRENGTHS
+        strength = column.kind in ("category", "number") and column.numeric and few
+        if strength and column.low != 0 and roles.value is None:
+            with_value(roles, column, "numbers that may be ratings or weights")
         elif not column.numeric and 0 < column.distinct <= MOST_KINDS and roles.kind is None:
             roles.kind = Choice(column)
     return roles

@@ -58,7 +58,7 @@ def start(path: Path, output: Path, force: bool = False) -> None:
     settings = settings_of(text, output)
     rows, timezone = first_rows(found.roles.look.path, settings)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    output.write_text(text, encoding="utf-8")
     show(screen, found)
     screen.print(rows_table(rows, timezone, len(found.files)))
     guesses = ""

@@ -81,6 +81,7 @@ def test_the_account_closes_over_all_files(folder):
     assert (found["first"], found["last"]) == ("2024-03-01", "2024-03-04")
     shown = checked(folder)
     assert "171 rows read = 170 to land + 1 put aside" in shown.output
+    assert "4 days from 2024-03-01 to 2024-03-04, with 20 to 51 rows" in shown.output
     assert "run --from 2024-03-01 --to 2024-03-04" in shown.output
     assert shown.exit_code == 0
 

@@ -62,6 +62,10 @@ def written(tmp_path, text: str, name: str = "log.csv") -> Path:
         # The finer of two times; a session's id that looks like a time is none.
         ("{u},{s}1234,{d},{p},{s}000", "uid,session_id,date,artist,time_ms",
          {"consumer_id": "uid", "producer_id": "artist", "time": "time_ms"}),
+        # A sales channel is no producer.
+        ("{d},{u},{i},{c}", "t_dat,customer_id,article_id,sales_channel_id",
+         {"consumer_id": "customer_id", "producer_id": "article_id", "item_id": "article_id",
+          "time": "t_dat"}),
         ("{p} {u} {s}", "dst src time",
          {"consumer_id": "src", "producer_id": "dst", "time": "time"}),
     ],
@@ -82,6 +86,8 @@ def test_columns_are_chosen_by_their_names(tmp_path, form, header, columns):
         ("{u}::{i}::{r}::{s}", ["src", "dst", "value", "time"], "::"),  # MovieLens
         ("{u}\t{i}\t{r}\t{s}", ["src", "dst", "value", "time"], "\t"),  # MovieLens 100K
         ("{s},{u},{p}", ["time", "src", "dst"], ","),
+        ("{u},{d}T10:51:09Z,2145{i},0", ["src", "time", "dst"], ","),  # YooChoose: 0 is no strength
+        ("{u}\t{d}T23:55:27Z\t30.{s}\t-97.{s}\t{i}", ["src", "time", "skip", "skip", "dst"], "\t"),
     ],
 )
 def test_files_without_a_header_are_lists_of_edges(tmp_path, form, fields, separator):
@@ -90,6 +96,22 @@ def test_files_without_a_header_are_lists_of_edges(tmp_path, form, fields, separ
     assert settings["source"]["fields"] == fields
     assert settings["source"].get("separator") == separator
     assert "unsure: no header says so" in " ".join(shown.split())
+
+
+def test_texts_that_begin_as_comments_do_are_kept(tmp_path):
+    text = lines_of("#tag{u} {p} {s}")
+    _, settings = started(written(tmp_path, text))
+    assert settings["source"]["comments"] == ""
+
+
+def test_values_below_zero_are_left_out_and_named(tmp_path):
+    """Trust from -10 to 10: a negative strength would be put aside, row by row."""
+    shown, settings = started(
+        written(tmp_path, lines_of("{u},{p},-{r},{s}", "user,author,rating,time"))
+    )
+    assert "value" not in settings["source"]["columns"]
+    assert "'rating' has numbers below 0" in shown
+    assert "'rating' has numbers below 0" in (tmp_path / "my.toml").read_text()
 
 
 def test_labels_make_impressions(tmp_path):
