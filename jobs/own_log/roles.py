@@ -51,6 +51,7 @@ MOST_KINDS = 30
 MOST_STRENGTHS = 100  # different ratings or weights; coordinates have more
 FEW = 3  # values of what is no producer, such as a sales channel
 ID_KINDS = ("id", "category", "label", "time", "text")
+CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?"
 # Parts of a date in several columns, which Evergreen does not join.
 PARTS = ("year", "month", "day", "hour")
 
@@ -156,11 +157,34 @@ def roles_of(look: FileLook) -> Roles:
     require_distinct_names(look)
     roles = by_place(look) if look.header.value == "no" else by_name(look)
     used = roles.used()
+    about_clocks(roles)
     for column in look.columns:
         small = column.kind in ("label", "category") and not telling(column.name, VALUES)
         if column.name and column.name not in used and small:
             roles.spare.append(column.name)
     return roles
+
+
+def about_clocks(roles: Roles) -> None:
+    """Say so where the clock time of a date is in a column of its own."""
+    if roles.time.column.step != "day":
+        return
+    for column in roles.look.columns:
+        if is_clock(column):
+            roles.notes.append(
+                f"'{column.name}' has the clock times of the dates in '{roles.time.name}', and one "
+                "column of times is read: days are right, the order within a day is not."
+            )
+
+
+def is_clock(column: Column) -> bool:
+    """Has it clock times without a date, such as 10:30?"""
+    clocks = [text for text in column.examples if re.fullmatch(CLOCK, text)]
+    return bool(clocks) and len(clocks) == len(column.examples)
+
+
+def may_be_id(column: Column) -> bool:
+    return column.kind in ID_KINDS and not is_clock(column)
 
 
 def require_distinct_names(look: FileLook) -> None:
@@ -172,7 +196,7 @@ def by_name(look: FileLook) -> Roles:
     """The roles of columns with names."""
     named = [column for column in look.columns if look.names.count(column.name) == 1]
     time = time_of(look, named)
-    ids = [column for column in named if column.kind in ID_KINDS and column is not time.column]
+    ids = [column for column in named if column is not time.column and may_be_id(column)]
     consumer = best(ids, CONSUMERS)
     taken = {consumer.name} if consumer else set()
     item = best([column for column in ids if column.name not in taken], ITEMS)
@@ -208,6 +232,10 @@ def best(columns: list[Column], vocabulary: list[str]) -> Choice | None:
     first, *others = [column for score, column in scored if score == top]
     if others:
         return Choice(first, f"'{others[0].name}' may be meant")
+    if first.null_like:
+        return Choice(
+            first, f"'{first.null_like}' is read as an id: if it is none, see source.nulls"
+        )
     return Choice(first, "" if top > 1 else "its name says little")
 
 
@@ -308,8 +336,9 @@ def by_place(look: FileLook) -> Roles:
     """The roles of columns without names: consumer, producer, and what follows, by content."""
     columns = list(look.columns)
     time = time_by_place(look, columns)
-    ids = [column for column in columns if column is not time.column]
-    ids = [column for column in ids if column.kind in ID_KINDS]
+    ids = [column for column in columns if column is not time.column and may_be_id(column)]
+    several = [column for column in ids if column.distinct > 1]
+    ids = several if len(several) >= 2 else ids
     if len(ids) < 2:
         raise BadInput(
             f"{look.path} has no two fields of ids beside its times. Expected lines such as "
@@ -320,7 +349,7 @@ def by_place(look: FileLook) -> Roles:
         look, time, Choice(ids[0], why.format("first")), Choice(ids[1], why.format("second"))
     )
     rest = [column for column in columns if column not in (time.column, ids[0], ids[1])]
-    for column in rest:
+    for column in [column for column in rest if not is_clock(column)]:
         few = 0 < column.distinct <= MOST_STRENGTHS
         strength = column.kind in ("category", "number") and column.numeric and few
         if strength and column.low != 0 and roles.value is None:

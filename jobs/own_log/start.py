@@ -80,6 +80,8 @@ def find(path: Path, screen: Console) -> Start:
         try:
             looks[file] = replace(like, path=file) if like else look(file)
         except BadInput as error:
+            if len(files) == 1:
+                raise
             others[file] = str(error).removeprefix(f"{file} ").partition(": ")[0]
     empty = [file for file in files if file in looks and looks[file].format == "empty"]
     groups = grouped(found for found in looks.values() if found.format != "empty")

@@ -86,6 +86,7 @@ def test_columns_are_chosen_by_their_names(tmp_path, form, header, columns):
         ("{u}::{i}::{r}::{s}", ["src", "dst", "value", "time"], "::"),  # MovieLens
         ("{u}\t{i}\t{r}\t{s}", ["src", "dst", "value", "time"], "\t"),  # MovieLens 100K
         ("{s},{u},{p}", ["time", "src", "dst"], ","),
+        ("{d} 10:3{r}:00 INFO u{u} p{p}", ["time", "skip", "kind", "src", "dst"], None),
         ("{u},{d}T10:51:09Z,2145{i},0", ["src", "time", "dst"], ","),  # YooChoose: 0 is no strength
         ("{u}\t{d}T23:55:27Z\t30.{s}\t-97.{s}\t{i}", ["src", "time", "skip", "skip", "dst"], "\t"),
     ],
@@ -112,6 +113,13 @@ def test_values_below_zero_are_left_out_and_named(tmp_path):
     assert "value" not in settings["source"]["columns"]
     assert "'rating' has numbers below 0" in shown
     assert "'rating' has numbers below 0" in (tmp_path / "my.toml").read_text()
+
+
+def test_clock_times_in_a_column_of_their_own_are_named(tmp_path):
+    text = lines_of("{u},{p},{d},10:3{r}:00", "user,author,date,clock")
+    shown, settings = started(written(tmp_path, text))
+    assert settings["source"]["columns"]["time"] == "date"
+    assert "'clock' has the clock times of the dates in 'date'" in " ".join(shown.split())
 
 
 def test_labels_make_impressions(tmp_path):
@@ -151,6 +159,7 @@ def test_what_a_log_needs_besides_its_columns(tmp_path, form, header, table, exp
         ("{u},{p},{s},{s}", "user,author,first_time,last_time", "utf-8", "may be meant"),
         ("{u},{p},{s}", "a,b,c", "utf-8", "no name says so"),
         ("{u} {p} {s}", "", "utf-8", "no header says so"),
+        ("{k},{p},{s}\nNA,{p},{s}", "user,author,time", "utf-8", "'NA' is read as an id"),
     ],
 )
 def test_a_guess_is_marked_in_the_file(tmp_path, form, header, encoding, guess):
