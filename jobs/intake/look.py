@@ -76,7 +76,7 @@ class Finding:
 class FileLook:
     """How a file is written. header: "yes", "no", or "" where the format has names of its own.
 
-    rows: records in the sample. complete: the sample is the whole file.
+    quoted: there are quotes in the sample. rows: records in it. complete: it is the whole file.
     """
 
     path: Path
@@ -86,6 +86,7 @@ class FileLook:
     separator: Finding = Finding(",")
     quote: Finding = Finding('"')
     escape: Finding = Finding("")
+    quoted: bool = False
     comments: str = ""
     header: Finding = Finding("")
     columns: tuple[Column, ...] = ()
@@ -181,6 +182,7 @@ def look_at_text(file: Path, sample: Sample) -> FileLook:
         "empty",
         compression(file),
         sample.encoding,
+        quoted=b'"' in sample.data,
         comments=sample.comments,
         complete=sample.whole,
     )

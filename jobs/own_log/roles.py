@@ -73,8 +73,7 @@ class Roles:
     """What the columns of a log are to Evergreen.
 
     item, kind, value, dwell: None where the log has none. labels: ours -> the log's column.
-    same: the item is the producer too. notes: what a person should know. spare: 0/1 columns and
-    categories that nothing was made of.
+    notes: what a person should know. spare: 0/1 columns and categories that nothing was made of.
     """
 
     look: FileLook
@@ -92,16 +91,7 @@ class Roles:
     @property
     def is_edgelist(self) -> bool:
         """A file without names is a list of edges; one with quotes is read as a table."""
-        return self.look.header.value == "no" and not self._quoted
-
-    @property
-    def _quoted(self) -> bool:
-        # A list of edges has no quotes: a field such as "a" would keep them.
-        return any(
-            example.startswith('"') or self.look.escape.value
-            for column in self.look.columns
-            for example in column.examples
-        )
+        return self.look.header.value == "no" and not self.look.quoted
 
     def used(self) -> dict[str, tuple[str, str]]:
         """Name of the log's column -> what it is used as, and what is unsure about that."""

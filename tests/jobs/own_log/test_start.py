@@ -99,6 +99,14 @@ def test_files_without_a_header_are_lists_of_edges(tmp_path, form, fields, separ
     assert "unsure: no header says so" in " ".join(shown.split())
 
 
+def test_a_file_without_a_header_and_with_quotes_is_a_table(tmp_path):
+    """A list of edges has no quotes: they would be a part of the ids."""
+    shown, settings = started(written(tmp_path, lines_of('"{u}","{p}","{s}"')))
+    assert settings["source"]["names"] == ["1", "2", "3"]
+    assert settings["source"]["columns"]["time"] == "3"
+    assert "put aside" not in shown
+
+
 def test_texts_that_begin_as_comments_do_are_kept(tmp_path):
     text = lines_of("#tag{u} {p} {s}")
     _, settings = started(written(tmp_path, text))
