@@ -28,18 +28,17 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jobs.errors import SettingsError
-from jobs.intake.index import Log, LogFile, read_log, take_here
+from jobs.intake.index import OUTLIER, Log, LogFile, take_here
 from jobs.intake.reading import is_parquet
 from jobs.intake.streams import compression
 from jobs.intake.taken import PROGRESS
 from jobs.own_log.draft import shown_path
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
-from jobs.sources.file_log import STRAY, FileLog
+from jobs.sources.file_log import FileLog
 
 HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
 LINE_BYTES = 60  # where they do not
-SHOWN_TEXT = 200  # characters of a line
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
 RUN_DAYS = 7
@@ -83,7 +82,7 @@ class FileReport:
 @dataclass
 class Report:
     """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
-    having too few. Rows far away in time are in neither.
+    having too few. Rows that are late or far away in time are in neither.
     """
 
     files: list[FileReport]
@@ -119,9 +118,8 @@ def check(settings: Settings, console: Console) -> Report:
             f"source.kind = '{settings.source.kind}' has no log files that can be checked; "
             "`evergreen check` is for kinds such as 'table' and 'edgelist'."
         )
-    wanted = {file: source.wanted(file) for file in source.log_files()}
-    with bar(list(wanted), console) as progress:
-        log = read_log(wanted, settings.intake, partial(take_here, progress=progress))
+    with bar(source.log_files(), console) as progress:
+        log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
     return Report(files, days, quiet_days(days, settings.validation))
@@ -129,58 +127,38 @@ def check(settings: Settings, console: Console) -> Report:
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
     account = file.account
-    far: dict[str, int] = {}
-    if log.body is not None and not account.trouble:
-        first, last = log.body
-        far = {str(day): rows for day, rows in file.days.items() if not first <= day <= last}
-    report = FileReport(
-        name, account.rows, account.lines, dict(account.days), trouble=account.trouble
-    )
-    report.aside = dict(sorted(account.faults.items(), key=lambda fault: -fault[1]))
-    report.far = far
+    report = FileReport(name, account.rows, account.lines, trouble=account.trouble)
     if account.trouble:
         return report
-    report.examples = examples_of(file)
-    add_far_rows(report, file)
+    report.days = dict(account.days)
+    report.aside = dict(sorted(account.faults.items(), key=lambda fault: -fault[1]))
+    for reason, (line, text) in account.examples.items():
+        report.examples[reason] = Example(line, text)
+    for day, reason in log.all_strays(file).items():
+        add_strays(report, file, day, reason)
     return report
 
 
-def examples_of(file: LogFile) -> dict[str, Example]:
-    """The first line of each reason."""
-    found: dict[str, Example] = {}
-    if not file.account.faults:
-        return found
-    for day in file.days:
-        rows = parquet.read_table(file.rows_of(day), columns=["fault", "source_line", "raw"])
-        for row in rows.filter(rows["fault"].is_valid()).to_pylist():
-            before = found.get(row["fault"])
-            if before is None or row["source_line"] < before.line:
-                found[row["fault"]] = Example(row["source_line"], (row["raw"] or "")[:SHOWN_TEXT])
-    return found
-
-
-def add_far_rows(report: FileReport, file: LogFile) -> None:
-    """Rows far away in time are put aside too, unless they are for another reason."""
-    for day in report.far:
-        path = file.rows_of(date.fromisoformat(day))
-        rows = parquet.read_table(path, columns=["fault", "source_line"])
-        rows = rows.filter(rows["fault"].is_null())
-        if not len(rows):
-            continue
-        report.aside[STRAY] = report.aside.get(STRAY, 0) + len(rows)
-        line = pc.min(rows["source_line"]).as_py()
-        if STRAY not in report.examples:
-            report.examples[STRAY] = Example(line, f"a time of {day}")
+def add_strays(report: FileReport, file: LogFile, day: date, reason: str) -> None:
+    """The rows of a day that is put aside, unless they are for another reason."""
+    if reason == OUTLIER:
+        report.far[str(day)] = file.days[day]
+    rows = parquet.read_table(file.rows_of(day), columns=["fault", "source_line"])
+    rows = rows.filter(rows["fault"].is_null())
+    if not len(rows):
+        return
+    report.aside[reason] = report.aside.get(reason, 0) + len(rows)
+    line = pc.min(rows["source_line"]).as_py()
+    if reason not in report.examples:
+        report.examples[reason] = Example(line, f"a time of {day}")
 
 
 def days_of(log: Log) -> dict[date, int]:
-    """The rows of each day, without rows far away from all others."""
+    """The rows of each day, without those that are late or far away in time."""
     rows: Counter[date] = Counter()
-    if log.body is None:
-        return rows
-    first, last = log.body
     for file in log.readable:
-        rows.update({day: count for day, count in file.days.items() if first <= day <= last})
+        aside = log.all_strays(file)
+        rows.update({day: count for day, count in file.days.items() if day not in aside})
     return dict(sorted(rows.items()))
 
 

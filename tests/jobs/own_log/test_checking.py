@@ -71,6 +71,18 @@ def test_every_reason_has_its_first_line(folder):
     assert (file["rows"], file["landed"]) == (200, 195)
 
 
+def test_late_rows_are_put_aside_where_the_settings_say_so(folder):
+    """The file of day 4 brings ten rows of day 1."""
+    write(folder, "a.csv", rows(150))
+    write(folder, "b.csv", rows(50, first_day=3) + rows(10))
+    assert report_of(folder)["put_aside"] == 0
+    text = SETTINGS.replace('path = "log"', 'path = "log"\nlate_days = 2')
+    (folder / "my.toml").write_text(text)
+    found = report_of(folder)
+    assert found["files"][1]["aside"] == {"late": 10}
+    assert (found["landed"], found["closes"]) == (200, True)
+
+
 def test_the_account_closes_over_all_files(folder):
     write(folder, "a.csv", [*rows(100), "u1"])
     write(folder, "b.csv", rows(70, first_day=2))
@@ -92,6 +104,7 @@ def test_the_account_closes_over_all_files(folder):
         (b"user,writer,time\nu1,a1,1709251200\n", "no column 'author'"),
         (gzip.compress(b"user,author,time\n" + b"u1,a1,1709251200\n" * 9000)[:-40], "to its end"),
         (b"user,author,time\nu1,a1,x\nu2,a2,y\n", "time_unreadable"),
+        (b"user,author,time\nu1,a1,1709251200000\nu2,a2,1709251201000\n", "time_unit = 'ms'"),
     ],
 )
 def test_a_file_with_trouble_is_named_and_fails_the_check(folder, content, named):
