@@ -27,6 +27,8 @@ ODD_TIME = (
     r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|^([A-Z][a-z]{2},? )?\d{1,2}[ -][A-Z][a-z]{2}[a-z]*[ -,]"
     r"|^([A-Z][a-z]{2} )?[A-Z][a-z]{2}[a-z]* \d{1,2},? "
 )
+NULL_LIKE = ("na", "n.a.", "n/a", "-", "--", "?", "nil", "none", "undefined", "unknown", "(null)")
+OFTEN = 0.05  # share of the values
 OFFSET = r":\d\d(\.\d+)? ?([Zz]|UTC|GMT|[+-]\d{1,2}(:?\d{2})?)(\[.*\])?$"
 
 
@@ -37,7 +39,7 @@ class Column:
     unit: that of times; empty for Parquet's own. first_ms, last_ms: their range. step: the longest
     of STEPS_MS that all times are multiples of, or "". offset: have they one from UTC?
     whole: are all values whole numbers? low, high: the range of numbers. grows: no value is below
-    the one before it.
+    the one before it. null_like: a frequent word that may stand for nothing, and is not read so.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Column:
     low: float = 0.0
     high: float = 0.0
     grows: bool = False
+    null_like: str = ""
 
     @property
     def numeric(self) -> bool:
@@ -123,16 +126,23 @@ def text_column(name: str, text: pa.Array) -> Column:
         kind = "number"
     elif small:
         kind = "category"
-    elif numbers is None and pc.mean(pc.utf8_length(text)).as_py() > LONG_TEXT:
+    elif numbers is None and is_prose(text):
         kind = "text"
     return described(name, kind, text, numbers)
+
+
+def is_prose(text: pa.Array) -> bool:
+    """Are these long texts of several words? Ids may be as long, in one word."""
+    long = pc.mean(pc.utf8_length(text)).as_py() > LONG_TEXT
+    return bool(long) and mostly(pc.match_substring(text, " "))
 
 
 def described(name: str, kind: Kind, text: pa.Array, numbers: np.ndarray | None) -> Column:
     shown = tuple(word[:LONG_TEXT] for word in text.unique()[:3].to_pylist())
     distinct = len(text.unique())
     if numbers is None:
-        return Column(name, kind, len(text), distinct, shown)
+        null_like = null_like_of(text)
+        return Column(name, kind, len(text), distinct, shown, null_like=null_like)
     return Column(
         name,
         kind,
@@ -144,6 +154,13 @@ def described(name: str, kind: Kind, text: pa.Array, numbers: np.ndarray | None)
         high=float(numbers.max()),
         grows=bool((np.diff(numbers) >= 0).all()),
     )
+
+
+def null_like_of(text: pa.Array) -> str:
+    for entry in pc.value_counts(text).to_pylist():
+        if entry["values"].lower() in NULL_LIKE and entry["counts"] > OFTEN * len(text):
+            return entry["values"]
+    return ""
 
 
 def time_column(name: str, text: pa.Array, ms: pa.Array, unit: str, offset: bool) -> Column:
@@ -178,7 +195,8 @@ def unit_of(text: pa.Array) -> str:
 
 def plausible(text: pa.Array, unit: str) -> pa.Array:
     """The times of 1990 to 2100 among the values, in milliseconds."""
-    ms = times.to_ms(text, unit, "UTC").drop_null()
+    plain = pc.replace_substring_regex(text, r"^\+", "")  # which Arrow does not take for a number
+    ms = times.to_ms(plain, unit, "UTC").drop_null()
     first, last = PLAUSIBLE_MS
     return ms.filter(pc.and_(pc.greater_equal(ms, first), pc.less(ms, last)))
 
@@ -188,7 +206,8 @@ def numbers_of(text: pa.Array) -> np.ndarray | None:
     are = pc.match_substring_regex(text, times.NUMBER)
     if not mostly(are):
         return None
-    return text.filter(are).cast(pa.float64()).to_numpy()
+    plain = pc.replace_substring_regex(text.filter(are), r"^\+", "")
+    return plain.cast(pa.float64()).to_numpy()
 
 
 def mostly(are: pa.BooleanArray) -> bool:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import lzma
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -41,6 +44,16 @@ SEPARATORS = ("\t", "::", "||", ";", "|", ",", "\x01", WHITE_SPACE)
 REGULAR = 0.9  # share of records with the same number of fields
 COMMENTS = "#%"
 QUOTES = (('"', ""), ('"', "\\"), ("", ""))
+FEW_FAULTS = 0.01  # share of lines with quotes that do not add up, in a file that has quotes
+UNREADABLE = (
+    OSError,
+    EOFError,
+    UnicodeError,
+    StopIteration,
+    lzma.LZMAError,
+    zlib.error,
+    pa.ArrowException,
+)
 OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel file: unpack it, or save it as CSV",
     b"SQLite format 3": "an SQLite database: export the table as CSV",
@@ -63,7 +76,7 @@ class Finding:
 class FileLook:
     """How a file is written. header: "yes", "no", or "" where the format has names of its own.
 
-    rows: records in the sample. complete: the sample is the whole file.
+    quoted: there are quotes in the sample. rows: records in it. complete: it is the whole file.
     """
 
     path: Path
@@ -73,6 +86,7 @@ class FileLook:
     separator: Finding = Finding(",")
     quote: Finding = Finding('"')
     escape: Finding = Finding("")
+    quoted: bool = False
     comments: str = ""
     header: Finding = Finding("")
     columns: tuple[Column, ...] = ()
@@ -115,23 +129,23 @@ def look(file: Path, size: int = SAMPLE_BYTES) -> FileLook:
         if is_parquet(file):
             return look_at_parquet(file)
         return look_at_text(file, sample_of(file, size))
-    except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{file} cannot be read: {error}. Is it complete?") from error
 
 
 def alike(file: Path, found: FileLook) -> bool:
-    """Has a file the same columns as one that was looked at? It may have no rows."""
+    """Has a file rows, and the same columns as one that was looked at?"""
     try:
         if is_parquet(file) or found.format == "parquet":
             return is_parquet(file) and parquet.read_schema(file).names == found.names
         sample = sample_of(file, GLANCE_BYTES)
-    except (BadInput, OSError, EOFError, pa.ArrowException):
+    except (BadInput, *UNREADABLE):
         return False
     if sample.encoding.value not in ("utf-8", found.encoding.value):
         return False
     block = block_of(sample, found.dialect, JUDGED)
-    if not len(block):
-        return True
+    if len(block) < (2 if found.header.value == "yes" else 1):
+        return False
     if found.header.value == "yes":
         return header_names(block.text(0), found.dialect) == found.names
     width, _ = widths(block, found.dialect)
@@ -168,6 +182,7 @@ def look_at_text(file: Path, sample: Sample) -> FileLook:
         "empty",
         compression(file),
         sample.encoding,
+        quoted=b'"' in sample.data,
         comments=sample.comments,
         complete=sample.whole,
     )
@@ -189,9 +204,7 @@ def look_at_text(file: Path, sample: Sample) -> FileLook:
 
 def sample_of(file: Path, size: int) -> Sample:
     """The beginning of a text file. Raises BadInput for formats that are no text."""
-    with opened(file) as (_, stream):
-        data = stream.read(size)
-        whole = not stream.read(1)
+    data, whole = beginning(file, size)
     for magic, what in OTHER_FORMATS.items():
         if data.startswith(magic):
             raise BadInput(f"{file} is {what}.")
@@ -212,6 +225,27 @@ def sample_of(file: Path, size: int) -> Sample:
     if not whole:
         text = text[: text.rfind(b"\n") + 1] or text
     return Sample(text, encoding, whole, comments_of(text))
+
+
+def beginning(file: Path, size: int) -> tuple[bytes, bool]:
+    """The first bytes of a file, decompressed, and whether these are all.
+
+    A file that is cut off, or damaged further on, has a beginning all the same.
+    """
+    data = bytearray()
+    with opened(file) as (_, opened_file):
+        stream: Any = opened_file  # all of them have read1
+        while len(data) < size:
+            try:
+                piece = stream.read1(size - len(data))
+            except UNREADABLE:
+                if not data:
+                    raise
+                return bytes(data), False
+            if not piece:
+                return bytes(data), True
+            data += piece
+    return bytes(data), False
 
 
 def encoding_of(data: bytes) -> Finding:
@@ -244,7 +278,7 @@ def is_utf8(data: bytes) -> bool:
 def comments_of(data: bytes) -> str:
     """The characters that begin the file's first lines, where other lines have others."""
     found = ""
-    lines = [line for line in data.split(b"\n")[:JUDGED] if line.strip()]
+    lines = [line for line in data.split(b"\n", SAMPLE_ROWS) if line.strip()]
     for line in lines:
         first = line.lstrip()[:1].decode("latin-1")
         if first not in COMMENTS:
@@ -341,7 +375,8 @@ def quotes_of(sample: Sample, separator: Finding) -> tuple[Finding, Finding]:
     doubled, escaped, none = wrong
     if b'\\"' in sample.data and escaped < doubled:
         return Finding('"'), Finding("\\")
-    if none < doubled and not quoted_fields(sample, separator.value):
+    many = doubled - none > FEW_FAULTS * block.lines
+    if many and not quoted_fields(sample, separator.value):
         return Finding("", False, "quotes are within fields, never around them"), Finding("")
     return Finding('"'), Finding("")
 
@@ -413,10 +448,9 @@ def preview(file: Path, wanted: Wanted, size: int = SAMPLE_BYTES) -> pa.Table:
     if is_parquet(file):
         tables = [rows_of(piece, wanted).table for piece in islice(parquet_pieces(file, wanted), 1)]
         return pa.concat_tables(tables) if tables else wanted.schema.empty_table()
-    with opened(file) as (_, stream):
-        data = stream.read(size)
-        if stream.read(1) and wanted.dialect.encoding == "utf-8":
-            data = data[: data.rfind(b"\n") + 1] or data
+    data, whole = beginning(file, size)
+    if not whole and wanted.dialect.encoding == "utf-8":
+        data = data[: data.rfind(b"\n") + 1] or data
     tables = []
     for piece in text_pieces(io.BytesIO(data), wanted, file):
         tables.append(rows_of(piece, wanted).table)
@@ -431,7 +465,7 @@ def misread(file: Path, wanted: Wanted) -> str:
     """
     try:
         columns = columns_as_read(file, wanted)
-    except (BadInput, OSError, EOFError, ValueError, pa.ArrowException):
+    except (BadInput, *UNREADABLE):
         return ""
     named = re.search(r"source\.[a-z_.]*[a-z_]", dict(wanted.remedies).get(wanted.time, ""))
     setting = named[0] if named else "source.columns.time"
@@ -467,8 +501,7 @@ def columns_as_read(file: Path, wanted: Wanted) -> list[Column]:
     if is_parquet(file):
         return list(look_at_parquet(file).columns)
     dialect = wanted.dialect
-    with opened(file) as (_, stream):
-        data = stream.read(SAMPLE_BYTES)
+    data, _ = beginning(file, SAMPLE_BYTES)
     text = next(chunks(io.BytesIO(data[: data.rfind(b"\n") + 1] or data), dialect.encoding))
     block = block_of(Sample(text, Finding(dialect.encoding), False), dialect)
     width, _ = widths(block, dialect)

@@ -28,20 +28,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jobs.errors import SettingsError
-from jobs.intake.index import Log, LogFile, read_log, take_here
+from jobs.intake.index import OUTLIER, Log, LogFile, take_here
 from jobs.intake.reading import is_parquet
 from jobs.intake.streams import compression
 from jobs.intake.taken import PROGRESS
 from jobs.own_log.draft import shown_path
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
-from jobs.sources.file_log import STRAY, FileLog
+from jobs.sources.file_log import FileLog
 
 HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
 LINE_BYTES = 60  # where they do not
-SHOWN_TEXT = 200  # characters of a line
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
+RUN_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,12 @@ class FileReport:
 
 @dataclass
 class Report:
-    """All files of a log. quiet: days that `validate` would refuse for having too few rows."""
+    """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
+    having too few. Rows that are late or far away in time are in neither.
+    """
 
     files: list[FileReport]
-    first: date | None
-    last: date | None
+    days: dict[date, int]
     quiet: list[date]
 
     @property
@@ -97,8 +98,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "first": str(self.first or ""),
-            "last": str(self.last or ""),
+            "first": str(min(self.days, default="")),
+            "last": str(max(self.days, default="")),
             "rows": sum(file.rows for file in self.files),
             "landed": sum(file.landed for file in self.files),
             "put_aside": sum(sum(file.aside.values()) for file in self.files if not file.trouble),
@@ -117,77 +118,61 @@ def check(settings: Settings, console: Console) -> Report:
             f"source.kind = '{settings.source.kind}' has no log files that can be checked; "
             "`evergreen check` is for kinds such as 'table' and 'edgelist'."
         )
-    wanted = {file: source.wanted(file) for file in source.log_files()}
-    with bar(list(wanted), console) as progress:
-        log = read_log(wanted, settings.intake, partial(take_here, progress=progress))
+    with bar(source.log_files(), console) as progress:
+        log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
-    first, last = log.body or (None, None)
-    return Report(files, first, last, quiet_days(log, settings.validation))
+    days = days_of(log)
+    return Report(files, days, quiet_days(days, settings.validation))
 
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
     account = file.account
-    far: dict[str, int] = {}
-    if log.body is not None and not account.trouble:
-        first, last = log.body
-        far = {str(day): rows for day, rows in file.days.items() if not first <= day <= last}
-    report = FileReport(
-        name, account.rows, account.lines, dict(account.days), trouble=account.trouble
-    )
-    report.aside = dict(sorted(account.faults.items(), key=lambda fault: -fault[1]))
-    report.far = far
+    report = FileReport(name, account.rows, account.lines, trouble=account.trouble)
     if account.trouble:
         return report
-    report.examples = examples_of(file)
-    add_far_rows(report, file)
+    report.days = dict(account.days)
+    report.aside = dict(sorted(account.faults.items(), key=lambda fault: -fault[1]))
+    for reason, (line, text) in account.examples.items():
+        report.examples[reason] = Example(line, text)
+    for day, reason in log.all_strays(file).items():
+        add_strays(report, file, day, reason)
     return report
 
 
-def examples_of(file: LogFile) -> dict[str, Example]:
-    """The first line of each reason."""
-    found: dict[str, Example] = {}
-    if not file.account.faults:
-        return found
-    for day in file.days:
-        rows = parquet.read_table(file.rows_of(day), columns=["fault", "source_line", "raw"])
-        for row in rows.filter(rows["fault"].is_valid()).to_pylist():
-            before = found.get(row["fault"])
-            if before is None or row["source_line"] < before.line:
-                found[row["fault"]] = Example(row["source_line"], (row["raw"] or "")[:SHOWN_TEXT])
-    return found
+def add_strays(report: FileReport, file: LogFile, day: date, reason: str) -> None:
+    """The rows of a day that is put aside, unless they are for another reason."""
+    if reason == OUTLIER:
+        report.far[str(day)] = file.days[day]
+    rows = parquet.read_table(file.rows_of(day), columns=["fault", "source_line"])
+    rows = rows.filter(rows["fault"].is_null())
+    if not len(rows):
+        return
+    report.aside[reason] = report.aside.get(reason, 0) + len(rows)
+    line = pc.min(rows["source_line"]).as_py()
+    if reason not in report.examples:
+        report.examples[reason] = Example(line, f"a time of {day}")
 
 
-def add_far_rows(report: FileReport, file: LogFile) -> None:
-    """Rows far away in time are put aside too, unless they are for another reason."""
-    for day in report.far:
-        path = file.rows_of(date.fromisoformat(day))
-        rows = parquet.read_table(path)
-        rows = rows.filter(rows["fault"].is_null())
-        if not len(rows):
-            continue
-        report.aside[STRAY] = report.aside.get(STRAY, 0) + len(rows)
-        line = pc.min(rows["source_line"]).as_py()
-        if STRAY not in report.examples:
-            report.examples[STRAY] = Example(line, f"a time of {day}")
-
-
-def quiet_days(log: Log, limits: ValidationSettings) -> list[date]:
-    """The days with too few rows beside those before them, as `validate` would find."""
+def days_of(log: Log) -> dict[date, int]:
+    """The rows of each day, without those that are late or far away in time."""
     rows: Counter[date] = Counter()
     for file in log.readable:
-        rows.update(file.days)
-    if log.body is None:
-        return []
-    first, last = log.body
+        aside = log.all_strays(file)
+        rows.update({day: count for day, count in file.days.items() if day not in aside})
+    return dict(sorted(rows.items()))
+
+
+def quiet_days(days: dict[date, int], limits: ValidationSettings) -> list[date]:
+    """The days with too few rows beside those before them, as `validate` would find."""
     before: list[int] = []
     quiet = []
-    for day in sorted(day for day in rows if first <= day <= last):
+    for day, rows in days.items():
         usual = before[-limits.median_days :]
         enough = len(usual) >= limits.median_min_days
-        if enough and rows[day] < limits.min_rows_share * median(usual):
+        if enough and rows < limits.min_rows_share * median(usual):
             quiet.append(day)
         else:
-            before.append(rows[day])
+            before.append(rows)
     return quiet
 
 
@@ -262,12 +247,25 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
             "validation.min_rows_share = 0.[/]",
             soft_wrap=True,
         )
-    if report.first:
-        path = os.environ.get("EVERGREEN_SETTINGS", "")
-        named = f" --settings {shown_path(Path(path), Path('here'))}" if path else ""
+    if report.days:
+        screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
-        command = f"  evergreen{named} run --from {report.first} --to {report.last}"
-        screen.print(escape(command), soft_wrap=True)
+        screen.print(escape(next_command(list(report.days))), soft_wrap=True)
+
+
+def days_in_words(days: dict[date, int]) -> str:
+    first, last, rows = min(days), max(days), sorted(days.values())
+    return (
+        f"{len(days):,} days from {first} to {last}, with {rows[0]:,} to {rows[-1]:,} rows, "
+        f"in the median {median(rows):,.0f}"
+    )
+
+
+def next_command(days: list[date]) -> str:
+    """The command that computes the newest days: of a log of years, all would take a night."""
+    path = os.environ.get("EVERGREEN_SETTINGS", "")
+    named = f" --settings {shown_path(Path(path), Path('here'))}" if path else ""
+    return f"  evergreen{named} run --from {days[-RUN_DAYS:][0]} --to {days[-1]}"
 
 
 def totals_of(report: Report) -> str:

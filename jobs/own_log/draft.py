@@ -16,9 +16,11 @@ DIM = 32  # the default of embedding.dim
 UNSURE = "# unsure: "
 
 
-def draft(roles: Roles, path: Path, output: Path) -> str:
-    """The text of a settings file. path: of the log; output: where the file will be."""
-    where = in_toml(shown_path(path, output))
+def draft(roles: Roles, path: Path, output: Path, unsure: str = "") -> str:
+    """The text of a settings file. path: of the log, and what is unsure about it; output: where
+    the file will be.
+    """
+    where = line("path", shown_path(path, output), "a file, a folder or a glob", unsure)
     sections = [
         f"# The settings of {path.name}, written by `evergreen init`. Lines marked 'unsure' are\n"
         "# guesses: compare them with your log. What is in every file, and of which days:\n"
@@ -111,11 +113,13 @@ def edgelist(roles: Roles, where: str) -> str:
     lines = [
         "[source]",
         line("kind", "edgelist"),
-        f"path = {where}  # a file, a folder or a glob",
+        where,
         line("fields", fields, "of a line, in their order", "; ".join(unsure)),
         *dialect(roles.look, "whitespace", False),
         *times(roles),
     ]
+    if not roles.look.columns[0].whole:  # a text may begin as a comment does
+        lines.append(line("comments", roles.look.comments, "lines that begin so are skipped"))
     return "\n".join(lines)
 
 
@@ -123,7 +127,7 @@ def table(roles: Roles, where: str) -> str:
     lines = [
         "[source]",
         line("kind", "table"),
-        f"path = {where}  # a file, a folder or a glob",
+        where,
         *dialect(roles.look, ",", True),
         *times(roles),
     ]

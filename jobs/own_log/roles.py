@@ -48,7 +48,10 @@ LABELS = listed(
 DISLIKES = listed("hate dislike disliked skip skipped reported hide hidden")
 KEYS = listed("id ids key no nr num number idx index uuid guid code hash")  # part of any id's name
 MOST_KINDS = 30
+MOST_STRENGTHS = 100  # different ratings or weights; coordinates have more
+FEW = 3  # values of what is no producer, such as a sales channel
 ID_KINDS = ("id", "category", "label", "time", "text")
+CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?"
 # Parts of a date in several columns, which Evergreen does not join.
 PARTS = ("year", "month", "day", "hour")
 
@@ -70,8 +73,7 @@ class Roles:
     """What the columns of a log are to Evergreen.
 
     item, kind, value, dwell: None where the log has none. labels: ours -> the log's column.
-    same: the item is the producer too. notes: what a person should know. spare: 0/1 columns and
-    categories that nothing was made of.
+    notes: what a person should know. spare: 0/1 columns and categories that nothing was made of.
     """
 
     look: FileLook
@@ -89,16 +91,7 @@ class Roles:
     @property
     def is_edgelist(self) -> bool:
         """A file without names is a list of edges; one with quotes is read as a table."""
-        return self.look.header.value == "no" and not self._quoted
-
-    @property
-    def _quoted(self) -> bool:
-        # A list of edges has no quotes: a field such as "a" would keep them.
-        return any(
-            example.startswith('"') or self.look.escape.value
-            for column in self.look.columns
-            for example in column.examples
-        )
+        return self.look.header.value == "no" and not self.look.quoted
 
     def used(self) -> dict[str, tuple[str, str]]:
         """Name of the log's column -> what it is used as, and what is unsure about that."""
@@ -154,11 +147,34 @@ def roles_of(look: FileLook) -> Roles:
     require_distinct_names(look)
     roles = by_place(look) if look.header.value == "no" else by_name(look)
     used = roles.used()
+    about_clocks(roles)
     for column in look.columns:
         small = column.kind in ("label", "category") and not telling(column.name, VALUES)
         if column.name and column.name not in used and small:
             roles.spare.append(column.name)
     return roles
+
+
+def about_clocks(roles: Roles) -> None:
+    """Say so where the clock time of a date is in a column of its own."""
+    if roles.time.column.step != "day":
+        return
+    for column in roles.look.columns:
+        if is_clock(column):
+            roles.notes.append(
+                f"'{column.name}' has the clock times of the dates in '{roles.time.name}', and one "
+                "column of times is read: days are right, the order within a day is not."
+            )
+
+
+def is_clock(column: Column) -> bool:
+    """Has it clock times without a date, such as 10:30?"""
+    clocks = [text for text in column.examples if re.fullmatch(CLOCK, text)]
+    return bool(clocks) and len(clocks) == len(column.examples)
+
+
+def may_be_id(column: Column) -> bool:
+    return column.kind in ID_KINDS and not is_clock(column)
 
 
 def require_distinct_names(look: FileLook) -> None:
@@ -170,12 +186,13 @@ def by_name(look: FileLook) -> Roles:
     """The roles of columns with names."""
     named = [column for column in look.columns if look.names.count(column.name) == 1]
     time = time_of(look, named)
-    ids = [column for column in named if column.kind in ID_KINDS and column is not time.column]
+    ids = [column for column in named if column is not time.column and may_be_id(column)]
     consumer = best(ids, CONSUMERS)
     taken = {consumer.name} if consumer else set()
     item = best([column for column in ids if column.name not in taken], ITEMS)
     taken |= {item.name} if item else set()
-    producer = best([column for column in ids if column.name not in taken], PRODUCERS)
+    makers = [column for column in ids if column.name not in taken and column.distinct > FEW]
+    producer = best(makers, PRODUCERS)
     taken |= {producer.name} if producer else set()
     rest = [column for column in ids if column.name not in taken and is_id(column)]
     consumer = consumer or guessed(rest, "consumer")
@@ -205,6 +222,10 @@ def best(columns: list[Column], vocabulary: list[str]) -> Choice | None:
     first, *others = [column for score, column in scored if score == top]
     if others:
         return Choice(first, f"'{others[0].name}' may be meant")
+    if first.null_like:
+        return Choice(
+            first, f"'{first.null_like}' is read as an id: if it is none, see source.nulls"
+        )
     return Choice(first, "" if top > 1 else "its name says little")
 
 
@@ -284,27 +305,30 @@ def with_outcomes(roles: Roles, columns: list[Column]) -> None:
     if kinds:
         roles.kind = Choice(kinds[0])
     values = [column for column in columns if column.numeric and telling(column.name, VALUES) > 1]
-    with_value(roles, values[:1])
+    for column in values[:1]:
+        with_value(roles, column)
 
 
-def with_value(roles: Roles, values: list[Column]) -> None:
+def with_value(roles: Roles, column: Column, why: str = "") -> None:
     """Use a column of values, unless validation would put its rows aside."""
-    for column in values:
-        if column.low < 0:
-            roles.notes.append(
-                f"'{column.name}' has numbers below 0, and a negative value is put aside: "
-                "it is not used, and every row counts 1."
-            )
-        else:
-            roles.value = Choice(column)
+    if column.low < 0:
+        roles.notes.append(
+            f"'{column.name}' has numbers below 0, and a negative value is put aside: "
+            "it is not used, and every row counts 1."
+        )
+        return
+    roles.value = Choice(column, why)
+    if column.low == 0:
+        roles.notes.append(f"'{column.name}' is 0 in some rows: these add nothing to a pair.")
 
 
 def by_place(look: FileLook) -> Roles:
     """The roles of columns without names: consumer, producer, and what follows, by content."""
     columns = list(look.columns)
     time = time_by_place(look, columns)
-    ids = [column for column in columns if column is not time.column]
-    ids = [column for column in ids if column.kind in ID_KINDS]
+    ids = [column for column in columns if column is not time.column and may_be_id(column)]
+    several = [column for column in ids if column.distinct > 1]
+    ids = several if len(several) >= 2 else ids
     if len(ids) < 2:
         raise BadInput(
             f"{look.path} has no two fields of ids beside its times. Expected lines such as "
@@ -315,15 +339,11 @@ def by_place(look: FileLook) -> Roles:
         look, time, Choice(ids[0], why.format("first")), Choice(ids[1], why.format("second"))
     )
     rest = [column for column in columns if column not in (time.column, ids[0], ids[1])]
-    for column in rest:
-        if (
-            column.numeric
-            and roles.value is None
-            and column.kind in ("category", "number", "label")
-        ):
-            with_value(roles, [column])
-            if roles.value:
-                roles.value = Choice(column, "numbers that may be ratings or weights")
+    for column in [column for column in rest if not is_clock(column)]:
+        few = 0 < column.distinct <= MOST_STRENGTHS
+        strength = column.kind in ("category", "number") and column.numeric and few
+        if strength and column.low != 0 and roles.value is None:
+            with_value(roles, column, "numbers that may be ratings or weights")
         elif not column.numeric and 0 < column.distinct <= MOST_KINDS and roles.kind is None:
             roles.kind = Choice(column)
     return roles

@@ -44,7 +44,8 @@ class Start:
     roles: Roles
     files: list[Path]
     empty: list[Path] = field(default_factory=list)
-    others: dict[Path, str] = field(default_factory=dict)  # left out, and why
+    others: dict[Path, str] = field(default_factory=dict)  # files that are not alike, and why
+    unsure: str = ""
 
 
 def start(path: Path, output: Path, force: bool = False) -> None:
@@ -53,11 +54,13 @@ def start(path: Path, output: Path, force: bool = False) -> None:
         raise SettingsError(f"{output} exists. Name another file with --output, or add --force.")
     screen = console()
     found = find(path, screen)
-    text = draft(found.roles, found.path, output)
+    text = draft(found.roles, found.path, output, found.unsure)
     settings = settings_of(text, output)
-    show(screen, found, settings)
+    rows, timezone = first_rows(found.roles.look.path, settings)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    output.write_text(text, encoding="utf-8")
+    show(screen, found)
+    screen.print(rows_table(rows, timezone, len(found.files)))
     guesses = ""
     if "# unsure:" in text:
         guesses = " Lines marked 'unsure' are guesses: read them first."
@@ -77,6 +80,8 @@ def find(path: Path, screen: Console) -> Start:
         try:
             looks[file] = replace(like, path=file) if like else look(file)
         except BadInput as error:
+            if len(files) == 1:
+                raise
             others[file] = str(error).removeprefix(f"{file} ").partition(": ")[0]
     empty = [file for file in files if file in looks and looks[file].format == "empty"]
     groups = grouped(found for found in looks.values() if found.format != "empty")
@@ -86,9 +91,21 @@ def find(path: Path, screen: Console) -> Start:
     for other in groups:
         if other is not group:
             for left in other:
-                others[left.path] = shortened(f"has other columns: {', '.join(left.names)}")
+                named = left.header.value != "no"
+                columns = f"columns: {', '.join(left.names)}" if named else "kinds of fields"
+                others[left.path] = shortened(f"has other {columns}")
     members = sorted(member.path for member in group)
-    return Start(part_of(path, members, files, empty), roles, members, empty, others)
+    part = part_of(path, members, files, empty)
+    return Start(part, roles, members, empty, others, unsure_of_files(part == path, others))
+
+
+def unsure_of_files(whole: bool, others: dict[Path, str]) -> str:
+    """What is unsure about source.path, where it names files that are not alike."""
+    if not whole or not others:
+        return ""
+    names = ", ".join(file.name for file in list(others)[:SHOWN_FILES])
+    more = ", …" if len(others) > SHOWN_FILES else ""
+    return f"some files differ, and no pattern leaves them out: {names}{more}"
 
 
 def reasons(others: dict[Path, str]) -> str:
@@ -124,8 +141,9 @@ def grouped(looks: Iterable[FileLook]) -> list[list[FileLook]]:
 
 
 def chosen(groups: list[list[FileLook]]) -> tuple[list[FileLook], Roles]:
-    """The first group that is a log, and its roles. Raises the first one's error where none is."""
+    """The first group that is a log, and its roles; one with times, if any. Raises BadInput."""
     first: BadInput | None = None
+    groups = sorted(groups, key=lambda group: not has_times(group[0]))
     for group in groups:
         largest = max(group, key=lambda found: found.path.stat().st_size)
         try:
@@ -136,24 +154,23 @@ def chosen(groups: list[list[FileLook]]) -> tuple[list[FileLook], Roles]:
     raise first
 
 
+def has_times(look: FileLook) -> bool:
+    return any(column.kind == "time" for column in look.columns)
+
+
 def part_of(path: Path, members: list[Path], files: list[Path], empty: list[Path]) -> Path:
-    """What names exactly these files of a log. Raises BadInput where no pattern does."""
-    if set(files) <= {*members, *empty}:
-        return path
-    if len(members) == 1:
+    """What names exactly these files of a log; the log itself where no pattern does."""
+    fine = {*members, *empty}
+    if len(members) == 1 and len(files) > len(fine):
         return members[0]
     folder = path if path.is_dir() else path.parent
     patterns = {"*" + "".join(file.suffixes) for file in members}
     patterns |= {common_start(members) + "*"}
     for pattern in sorted(patterns):
-        matched = {file for file in folder.rglob(pattern) if file in files}
-        if set(members) <= matched <= {*members, *empty} and matched == set(folder.glob(pattern)):
+        matched = set(folder.glob(pattern)) & set(files)
+        if not set(files) <= fine and set(members) <= matched <= fine:
             return folder / pattern
-    names = ", ".join(file.name for file in members[:SHOWN_FILES])
-    raise BadInput(
-        f"The files of {path} differ, and no pattern names those that are alike: {names}. Move "
-        "them to a folder of their own, and run `evergreen init` on it."
-    )
+    return path
 
 
 def common_start(files: list[Path]) -> str:
@@ -178,17 +195,19 @@ def settings_of(text: str, output: Path) -> Settings:
 # --- what is shown
 
 
-def show(screen: Console, found: Start, settings: Settings) -> None:
-    """How the log is written, what its columns are, and ten rows as they are understood."""
+def first_rows(file: Path, settings: Settings) -> tuple[pa.Table, str]:
+    """The first rows of a file as `land` will read them, and the time zone of their days."""
+    source = source_kinds()[settings.source.kind](settings.source, settings.intake)
+    assert isinstance(source, FileLog), "a draft describes a table or a list of edges"
+    return preview(file, source.wanted(file)), source.timezone
+
+
+def show(screen: Console, found: Start) -> None:
+    """How the log is written, and what its columns are."""
     show_files(screen, found)
     screen.print(columns_table(found.roles))
     for note in found.roles.notes:
         screen.print(f"[yellow]![/] {escape(note)}")
-    first = found.roles.look.path
-    source = source_kinds()[settings.source.kind](settings.source, settings.intake)
-    assert isinstance(source, FileLog), "a draft describes a table or a list of edges"
-    rows = preview(first, source.wanted(first))
-    screen.print(rows_table(rows, source.timezone, len(found.files)))
 
 
 def show_files(screen: Console, found: Start) -> None:
@@ -199,7 +218,9 @@ def show_files(screen: Console, found: Start) -> None:
     more = f", {len(found.empty):,} without rows" if found.empty else ""
     table.add_row("files", count + more)
     for file, why in list(found.others.items())[:SHOWN_FILES]:
-        table.add_row("[yellow]left out[/]", escape(f"{file.name} {why}"))
+        table.add_row(
+            "[yellow]differs[/]" if found.unsure else "left out", escape(f"{file.name} {why}")
+        )
     if len(found.others) > SHOWN_FILES:
         table.add_row("", f"and {len(found.others) - SHOWN_FILES:,} more")
     table.add_row("format", seen.format + (f", {seen.compression}" if seen.compression else ""))

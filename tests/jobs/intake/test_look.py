@@ -159,6 +159,8 @@ def test_times(tmp_path, times, unit, step):
         (["0.5", "4.0", "2.5"], "number"),
         ([str(n) for n in range(300)], "id"),
         ([f"user-{n}" for n in range(300)], "id"),
+        ([f"{n:064x}" for n in range(300)], "id"),
+        (["+0000", "-0500"], "category"),
         ([f"{n} bottles of beer on the wall and {n} bottles of beer" for n in range(300)], "text"),
         (["03/01/2024 9:30", "13.12.2023", "Wed Aug 27 13:08:45 +0000 2008"], "odd_time"),
         (["", "NULL", "\\N"], "empty"),

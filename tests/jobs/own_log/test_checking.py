@@ -1,0 +1,139 @@
+"""`evergreen check`: every row of every file is landed or put aside, and nothing is written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+
+START_S = 1_709_251_200  # 2024-03-01 00:00:00
+SETTINGS = """
+home = "home"
+
+[source]
+kind = "table"
+path = "log"
+
+[source.columns]
+consumer_id = "user"
+producer_id = "author"
+time = "time"
+"""
+
+
+def rows(count: int, first_day: int = 0, a_day: int = 50) -> list[str]:
+    lines = []
+    for n in range(count):
+        at = START_S + (first_day + n // a_day) * 86_400 + n % a_day * 60
+        lines.append(f"u{n % 9},a{n % 4},{at}")
+    return lines
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVERGREEN_SETTINGS", "")
+    (tmp_path / "my.toml").write_text(SETTINGS)
+    (tmp_path / "log").mkdir()
+    return tmp_path
+
+
+def write(folder, name: str, lines: list[str]) -> None:
+    (folder / "log" / name).write_text("\n".join(["user,author,time", *lines]) + "\n")
+
+
+def checked(folder, *options: str):
+    command = ["--settings", str(folder / "my.toml"), "check", *options]
+    return CliRunner().invoke(app, command)
+
+
+def report_of(folder) -> dict:
+    return json.loads(checked(folder, "--json").stdout)
+
+
+def test_every_reason_has_its_first_line(folder):
+    lines = rows(200)
+    lines[20] = "u1,a1"
+    lines[30] = "u1,a1,yesterday"
+    lines[40] = "u2,a2,tomorrow"
+    lines[50] = 'u1,"a1'
+    lines[60] = "u1,a1,0"
+    write(folder, "a.csv", lines)
+    file = report_of(folder)["files"][0]
+    reasons = {"fields_missing": 1, "time_unreadable": 2, "quote_not_closed": 1, "time_outlier": 1}
+    assert file["aside"] == reasons
+    assert file["examples"]["time_unreadable"] == {"line": 32, "text": "u1,a1,yesterday"}
+    assert file["examples"]["time_outlier"] == {"line": 62, "text": "a time of 1970-01-01"}
+    assert file["far"] == {"1970-01-01": 1}
+    assert (file["rows"], file["landed"]) == (200, 195)
+
+
+def test_late_rows_are_put_aside_where_the_settings_say_so(folder):
+    """The file of day 4 brings ten rows of day 1."""
+    write(folder, "a.csv", rows(150))
+    write(folder, "b.csv", rows(50, first_day=3) + rows(10))
+    assert report_of(folder)["put_aside"] == 0
+    text = SETTINGS.replace('path = "log"', 'path = "log"\nlate_days = 2')
+    (folder / "my.toml").write_text(text)
+    found = report_of(folder)
+    assert found["files"][1]["aside"] == {"late": 10}
+    assert (found["landed"], found["closes"]) == (200, True)
+
+
+def test_the_account_closes_over_all_files(folder):
+    write(folder, "a.csv", [*rows(100), "u1"])
+    write(folder, "b.csv", rows(70, first_day=2))
+    write(folder, "empty.csv", [])
+    found = report_of(folder)
+    assert (found["rows"], found["landed"], found["put_aside"]) == (171, 170, 1)
+    assert found["closes"]
+    assert (found["first"], found["last"]) == ("2024-03-01", "2024-03-04")
+    shown = checked(folder)
+    assert "171 rows read = 170 to land + 1 put aside" in shown.output
+    assert "4 days from 2024-03-01 to 2024-03-04, with 20 to 51 rows" in shown.output
+    assert "run --from 2024-03-01 --to 2024-03-04" in shown.output
+    assert shown.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"user,writer,time\nu1,a1,1709251200\n", "no column 'author'"),
+        (gzip.compress(b"user,author,time\n" + b"u1,a1,1709251200\n" * 9000)[:-40], "to its end"),
+        (b"user,author,time\nu1,a1,x\nu2,a2,y\n", "time_unreadable"),
+        (b"user,author,time\nu1,a1,1709251200000\nu2,a2,1709251201000\n", "time_unit = 'ms'"),
+    ],
+)
+def test_a_file_with_trouble_is_named_and_fails_the_check(folder, content, named):
+    write(folder, "a.csv", rows(100))
+    (folder / "log" / "b.csv").write_bytes(content)
+    shown = checked(folder)
+    assert shown.exit_code == 1
+    assert "b.csv" in shown.output
+    assert named in shown.output
+    files = {file["file"]: file for file in report_of(folder)["files"]}
+    assert files["a.csv"]["landed"] == 100
+    assert files["b.csv"]["landed"] == 0
+
+
+def test_days_that_validate_will_refuse_are_named(folder):
+    """The fifth day has 10 rows, the days before it 50 each."""
+    write(folder, "a.csv", rows(200) + rows(10, first_day=4))
+    assert report_of(folder)["quiet_days"] == ["2024-03-05"]
+    assert "2024-03-05" in checked(folder).output
+    (folder / "my.toml").write_text(SETTINGS + "\n[validation]\nmin_rows_share = 0.0\n")
+    assert report_of(folder)["quiet_days"] == []
+
+
+def test_nothing_is_landed_and_what_was_read_is_kept(folder):
+    write(folder, "a.csv", rows(100))
+    checked(folder)
+    assert [path.name for path in (folder / "home").iterdir()] == ["intake"]
+    kept = sorted(path.stat().st_mtime_ns for path in folder.glob("home/intake/*/account.json"))
+    assert len(kept) == 1
+    checked(folder)
+    again = sorted(path.stat().st_mtime_ns for path in folder.glob("home/intake/*/account.json"))
+    assert again == kept
