@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +65,7 @@ class Account:
     days: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, tuple[int, str]] = field(default_factory=dict)
+    examples: dict[str, list[Any]] = field(default_factory=dict)
     trouble: str = ""
 
     def require_closed(self, file: Path) -> None:
@@ -226,7 +227,7 @@ def count_faults(account: Account, rows: Rows) -> None:
         account.faults[reason] = account.faults.get(reason, 0) + entry["counts"]
         if reason not in account.examples:
             first = faulty.filter(pc.equal(faulty["fault"], reason)).slice(0, 1).to_pylist()[0]
-            account.examples[reason] = (first["source_line"], (first["raw"] or "")[:SHOWN])
+            account.examples[reason] = [first["source_line"], (first["raw"] or "")[:SHOWN]]
 
 
 def worst_fault(account: Account, wanted: Wanted) -> str:

@@ -29,6 +29,7 @@ from jobs.local.services import External, external_services, services
 from jobs.local.supervisor import taken_ports
 from jobs.settings import ServiceSettings, Settings, SparkSettings, cores_of
 from jobs.sources import open_source
+from jobs.sources.file_log import FileLog
 
 JAVA = 17  # the oldest that Spark 4 supports
 PYTHON = (3, 11)
@@ -204,12 +205,17 @@ def gpu() -> Finding:
 def source_log(settings: Settings) -> Finding:
     """The log that the settings name, and its first and last day."""
     path = settings.source.path
-    is_pattern = "*" in str(path)
+    is_pattern = any(mark in str(path) for mark in "*?[")
     if not is_pattern and not path.exists():
         remedy = "Correct source.path in the settings file."
         return Finding("log", f"{path} does not exist", "missing", remedy)
-    first, last = open_source(settings).span()
-    return Finding("log", f"{settings.source.kind}, {first} to {last}")
+    source = open_source(settings)
+    first, last = source.span()
+    found = f"{settings.source.kind}, {first} to {last}"
+    if isinstance(source, FileLog) and (unread := source.log.troubles):
+        found += f"; {len(unread)} of {len(source.log.files)} files cannot be read"
+        return Finding("log", found, "warning", unread[0].account.trouble)
+    return Finding("log", found)
 
 
 def external_service(service: External) -> Finding:

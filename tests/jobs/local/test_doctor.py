@@ -15,7 +15,8 @@ from jobs.local import doctor
 from jobs.local.environment import ROOT
 from jobs.local.services import External
 from jobs.local.supervisor import is_open
-from jobs.settings import MLflowSettings, ServiceSettings, SparkSettings
+from jobs.settings import MLflowSettings, ServiceSettings, Settings, SparkSettings
+from jobs.sources.edgelist import EdgelistSettings
 from tests.ports import reserve_port
 
 
@@ -193,3 +194,12 @@ def test_brackets_in_a_remedy_are_shown(capsys):
     """'[services]' is a section of the settings, not a style."""
     doctor.show([doctor.Finding("ports", "taken", "missing", "airflow_port under [services]")])
     assert "airflow_port under [services]" in capsys.readouterr().out
+
+
+def test_a_file_of_the_log_that_cannot_be_read_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "good.txt").write_text("1 2 1709251200\n")
+    (tmp_path / "bad.txt").write_bytes(b"PAR1 damaged")
+    source = EdgelistSettings(kind="edgelist", path=tmp_path)
+    finding = doctor.source_log(Settings(home=tmp_path / "home", source=source))
+    assert finding.found == "edgelist, 2024-03-01 to 2024-03-01; 1 of 2 files cannot be read"
+    assert "bad.txt" in finding.remedy
