@@ -84,7 +84,7 @@ class Partition:
             raise NotCommitted(
                 f"Partition {self.key} has no table '{table}'. It has {sorted(self.files)}."
             )
-        return spark.read.parquet(str(self.path / table))
+        return read_parquet(spark, [self.path / table])
 
     def _files_of(self, table: str) -> list[str]:
         return [name for name in sorted(self.files) if name.startswith(f"{table}/")]
@@ -130,6 +130,14 @@ class Staging:
             # rows writes no file, except for the first, whose file holds the columns.
             bucket = int(part.name.split("-")[1])
             sort_encodings(part.rename(folder / part_name(bucket, partitions)))
+
+
+def read_parquet(spark, folders: Sequence[Path]):
+    """The Parquet files below exactly these folders as one Spark DataFrame."""
+    # Spark would take the brackets in the name of a home for a pattern, and with a colon beside
+    # them there is no way to escape one. This option is what its own table scans use.
+    reader = spark.read.option("__globPaths__", "false")
+    return reader.parquet(*map(str, folders))
 
 
 class Lake:
