@@ -97,7 +97,7 @@ class ValidationSettings(Section):
     median_min_days: int = Field(default=3, ge=1)
     """With fewer preceding days than this, the row count is not judged."""
 
-    max_value_ratio: float = Field(default=5000.0, ge=0)
+    max_value_ratio: float = Field(default=2000.0, ge=0)
     """A `value` above so many times the median of its kind on that day is quarantined: one such
     value would own the model. 0: any value is good."""
 
