@@ -97,7 +97,7 @@ class ValidationSettings(Section):
     median_min_days: int = Field(default=3, ge=1)
     """With fewer preceding days than this, the row count is not judged."""
 
-    max_value_ratio: float = Field(default=5000.0, ge=0)
+    max_value_ratio: float = Field(default=2000.0, ge=0)
     """A `value` above so many times the median of its kind on that day is quarantined: one such
     value would own the model. 0: any value is good."""
 
@@ -365,6 +365,13 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     services: ServiceSettings = ServiceSettings()
 
+    @field_validator("home")
+    @classmethod
+    def _validate_home(cls, home: Path) -> Path:
+        if not str(home).isprintable():
+            raise ValueError("expected a path without line breaks and other control characters")
+        return home
+
     @field_validator("source")
     @classmethod
     def _validate_names(cls, source: SourceSettings) -> SourceSettings:
@@ -407,11 +414,11 @@ class Settings(BaseSettings):
 
     @property
     def registry_url(self) -> str:
-        return self.registry.url or f"sqlite:///{self.registry_root / 'catalog.db'}"
+        return self.registry.url or sqlite_address(self.registry_root / "catalog.db")
 
     @property
     def mlflow_uri(self) -> str:
-        return self.mlflow.uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow.uri or sqlite_address(self.home / "mlflow" / "mlflow.db")
 
     def report(self, step: str, day: date) -> Path:
         """Folder of what a person reads about a step and day; attached to its MLflow run."""
@@ -565,7 +572,23 @@ def anchored_sqlite(address: str, folder: Path) -> str:
     scheme, file, path, query = (part or "" for part in match.groups())
     if path in ("", ":memory:") or "mode=memory" in query:
         return address
-    return f"{scheme}{file}{folder / path}{query}"
+    if Path(path).is_absolute():
+        return address
+    # The user's part of the path is written as in an address already, that of the folder is not.
+    below = in_address(str(folder))
+    if file:  # SQLite reads an address in the address
+        below = in_address(below)
+    return f"{scheme}{file}{below}/{path}{query}"
+
+
+def sqlite_address(file: Path) -> str:
+    """The SQLAlchemy address of a SQLite file, whatever characters its path has."""
+    return f"sqlite:///{in_address(str(file))}"
+
+
+def in_address(path: str) -> str:
+    """A path as SQLAlchemy has it in an address: with what it reads otherwise escaped."""
+    return path.replace("%", "%25").replace("?", "%3F")
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -35,7 +35,8 @@ def logging_arguments(home: Path, code_folder: Path) -> dict[str, Any]:
     code = copy_code([serving.__name__, f"models.rankers.{kind}"], code_folder)
     return {
         "python_model": serving.__file__,
-        "artifacts": {serving.ARTIFACT: str(home)},
+        # As an address: MLflow would take a % in a path for an escaped character.
+        "artifacts": {serving.ARTIFACT: home.resolve().as_uri()},
         "code_paths": [str(path) for path in code],
         "signature": serving.signature(home),
         "input_example": serving.input_example(home),

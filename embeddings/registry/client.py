@@ -37,7 +37,7 @@ from embeddings.registry.features import Feature, Features, Table
 from embeddings.registry.indexing import NO_INDEX, IndexRule
 from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.search import Recall
-from embeddings.registry.vectors import Entity, Vectors
+from embeddings.registry.vectors import Entity, Vectors, text_list
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
 
 if TYPE_CHECKING:
@@ -498,7 +498,7 @@ class Registry:
         for source, version in found.items():
             is_table = version.kind == FEATURES
             opened[source] = features.open_table(version) if is_table else self.load(version, space)
-        return features.joined(entity, ids, references, opened)
+        return features.joined(entity, text_list(ids), references, opened)
 
     def diff(self, a: Version, b: Version) -> Diff:
         """What differs between two versions: ids, vectors, lineage and benchmarks.

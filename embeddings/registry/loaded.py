@@ -16,7 +16,7 @@ from embeddings.registry.chunked import Rows, blocks, columns
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
 from embeddings.registry.files import Files
 from embeddings.registry.search import BLOCK, best, cosine_top_k, cosine_top_k_of
-from embeddings.registry.vectors import Entity, Index
+from embeddings.registry.vectors import Entity, Index, text_list
 from embeddings.registry.versions import Version
 
 # The entity of the lookalike fold-in: a group's vector is the mean of its consumers' vectors.
@@ -46,11 +46,12 @@ class Loaded:
         """See `Registry.get`."""
         self.check_dim(dim)
         stored = self.entity(entity)
+        ids = text_list(ids)
         rows = self.known_rows(entity, ids)
         return Lookup(
             version=self.version,
             entity=entity,
-            ids=list(ids),
+            ids=ids,
             vectors=stored.vectors[rows][:, :dim],
             counts=stored.counts[rows],
             folded=stored.folded[rows],
@@ -71,7 +72,7 @@ class Loaded:
         entity, id_ = parse_key(key, list(self.entities))
         among = among or entity
         searched = self.entity(among)
-        candidates = None if only is None else np.unique(self.known_rows(among, only))
+        candidates = None if only is None else np.unique(self.known_rows(among, text_list(only)))
         query_row = self.known_rows(entity, [id_])
         query = self.entities[entity].vectors[query_row][0, :dim]
         if not query.any():
@@ -134,6 +135,7 @@ class Loaded:
         """See `Registry.lookalike`."""
         check_k(k)
         self.check_dim(dim)
+        groups, candidates = text_list(groups), text_list(candidates)
         if not groups:
             raise BadRequest(
                 "At least one group is required, such as user_active_degree=full_active."
@@ -262,7 +264,7 @@ def check_strengths(strengths: Mapping[str, float]) -> None:
     """Raise BadRequest unless there are strengths, all usable, of ids that are valid Unicode."""
     if not strengths:
         raise BadRequest("A history needs at least one producer and its strength.")
-    for producer in strengths:
+    for producer in text_list(strengths):
         if not is_unicode(producer):
             raise BadRequest(f"{producer!r} cannot be an id: it has a lone surrogate.")
     bad = {}

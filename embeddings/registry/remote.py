@@ -33,6 +33,7 @@ from embeddings.registry.errors import (
 from embeddings.registry.features import Feature, Features
 from embeddings.registry.files import folder
 from embeddings.registry.search import Recall
+from embeddings.registry.vectors import text_list
 from embeddings.registry.versions import (
     EMBEDDING,
     FEATURES,
@@ -155,15 +156,16 @@ class RemoteRegistry:
         path = f"{self._path(name)}/vectors"
         params = _given(version=_reference(day, revision), space=space, dim=dim)
         parts = []
+        ids = text_list(ids)
         for start in range(0, max(len(ids), 1), MAX_BULK_IDS):
-            body = {"entity": entity, "ids": list(ids[start : start + MAX_BULK_IDS])}
+            body = {"entity": entity, "ids": ids[start : start + MAX_BULK_IDS]}
             described, *arrays = read_stream(self._post(path, body, params, ARROW).content)
             parts.append(arrays)
             version = self._version(described)
             # An alias may move before the next request.
             params["version"] = _reference(version.day, version.revision)
         vectors, counts, folded = map(np.concatenate, zip(*parts, strict=True))
-        return Lookup(version, entity, list(ids), vectors, counts, folded)
+        return Lookup(version, entity, ids, vectors, counts, folded)
 
     def neighbours(
         self,
@@ -185,7 +187,7 @@ class RemoteRegistry:
         if only is None:
             found = self._get(path, params | _given(exact=exact or None))
         else:
-            found = self._post(path, {"only": list(only)}, params).json()
+            found = self._post(path, {"only": text_list(only)}, params).json()
         recall = Recall(**found["recall"]) if found["recall"] else None
         return Results(self._of_id(found["version"]), _neighbours(found["neighbours"]), recall)
 
@@ -227,8 +229,8 @@ class RemoteRegistry:
     ) -> Results[Lookalike]:
         """See `Registry.lookalike`."""
         params = _given(
-            group=list(groups),
-            candidate=list(candidates),
+            group=text_list(groups),
+            candidate=text_list(candidates),
             k=k,
             by=by,
             version=_reference(day, revision),
@@ -249,9 +251,10 @@ class RemoteRegistry:
     ) -> Features:
         """See `Registry.features`."""
         day = features.as_of_day(as_of)
+        ids = text_list(ids)
         body = {
             "entity": entity,
-            "ids": list(ids),
+            "ids": ids,
             "names": list(names),
             "as_of": None if day is None else str(day),
             "space": space,
@@ -260,7 +263,7 @@ class RemoteRegistry:
         answer = read_features(self._post("/v1/features", body, {}, ARROW).content)
         for feature, (described, values, mask) in answer.items():
             found[feature] = Feature(self._version(described), values, mask)
-        return Features(entity, list(ids), found)
+        return Features(entity, ids, found)
 
     def diff(self, a: Version, b: Version) -> Diff:
         """See `Registry.diff`."""

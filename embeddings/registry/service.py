@@ -93,7 +93,9 @@ def app_from_environment() -> FastAPI:
         raise RegistryError(
             "EVERGREEN_REGISTRY_ROOT is not set; set it to the folder with the registry's files."
         )
-    default_url = f"sqlite:///{Path(root) / 'catalog.db'}"
+    # What SQLAlchemy would read in another way than as a part of the path is escaped.
+    file = str(Path(root) / "catalog.db").replace("%", "%25").replace("?", "%3F")
+    default_url = f"sqlite:///{file}"
     url = os.environ.get("EVERGREEN_REGISTRY_CATALOG_URL") or default_url
     return create_app(Path(root), url, os.environ.get("EVERGREEN_REGISTRY_TOKEN", ""))
 

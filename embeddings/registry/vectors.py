@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache, partial
@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache, partial
 import numpy as np
 
 from embeddings.registry.chunked import Rows, joined
+from embeddings.registry.errors import BadRequest
 
 NEARBY = 200  # sorted ids on either side in which a near miss is searched
 LENGTHS = 8  # of vectors, whose norms are kept
@@ -112,6 +113,27 @@ def lengths(vectors: np.ndarray) -> np.ndarray:
     # In float64: the square of a number above 2e19 or below 1e-19 is no float32.
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     return np.sqrt(squares).astype(np.float32)
+
+
+def text_list(ids: Iterable[str]) -> list[str]:
+    """Ids as a list of texts, from a list, an array, a Series or any other collection of them.
+
+    Raises BadRequest for a single text, which is a collection of letters, and for an id of another
+    type.
+    """
+    if isinstance(ids, str | bytes):
+        raise BadRequest(f"{ids!r} is one id, expected a list of ids: use [{ids!r}].")
+    given = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    if set(map(type, given)) <= {str}:
+        return given
+    texts = []
+    for id_ in given:
+        if isinstance(id_, bytes):
+            id_ = id_.decode(errors="replace")
+        if not isinstance(id_, str):
+            raise BadRequest(f"{id_!r} is no id, because all ids are texts: use '{id_}'.")
+        texts.append(str(id_))
+    return texts
 
 
 def encode_ids(ids: Sequence[str] | np.ndarray) -> np.ndarray:

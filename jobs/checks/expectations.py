@@ -21,6 +21,7 @@ from great_expectations.core import ExpectationSuiteValidationResult, Expectatio
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from jobs.checks.row_rules import REPEAT, Evidence
+from jobs.lake.schema import IMPRESSION_TABLE
 
 COLUMNS = "columns"  # the suite of the columns; the others have the names of their tables
 BAD_ROW = "bad_row"  # the flag of a row with any fault
@@ -194,6 +195,11 @@ def about_repeats(table: Evidence) -> str:
         " Where rows repeat honestly, set validation.repeats: with 'all' only rows that are the "
         "same in all columns are repeats, with 'none' no row is."
     )
+    if table.table == IMPRESSION_TABLE:
+        remedy += (
+            " Where a label is logged as a second row of its impression, set "
+            "validation.merge_labels = true."
+        )
     if table.resolution:
         remedy = (
             f" All times are whole {table.resolution}, so that different events of one have the "

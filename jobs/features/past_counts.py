@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, quoted
-from jobs.lake.store import Partition
+from jobs.lake.store import Partition, read_parquet
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -59,20 +59,20 @@ def events_of(
     shown = None
     engaged = None
     if impressions:
-        rows = spark.read.parquet(*impressions)
+        rows = read_parquet(spark, impressions)
         shown = rows.selectExpr(*IDS, "1 shown", "0 engaged", *map(quoted, labels))
     if engagements:
         # A label belongs to the impression, and is counted there.
         no_labels = [f"0 {quoted(label)}" for label in labels]
-        rows = spark.read.parquet(*engagements)
+        rows = read_parquet(spark, engagements)
         engaged = rows.selectExpr(*IDS, "0 shown", "1 engaged", *no_labels)
     if shown is None or engaged is None:
         return engaged if shown is None else shown
     return shown.unionByName(engaged)
 
 
-def paths_of(partitions: list[Partition], table: str) -> list[str]:
-    return [str(partition.path / table) for partition in partitions if partition.has(table)]
+def paths_of(partitions: list[Partition], table: str) -> list[Path]:
+    return [partition.path / table for partition in partitions if partition.has(table)]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed
 from jobs.lake.parquet_footer import sort_encodings
 from jobs.lake.schema import quoted
 
+# Spark would take the brackets in a name for a pattern, and with a colon beside them there is no way
+# to escape one. This option is what its own table scans use.
+NO_PATTERNS = {"__globPaths__": "false"}
 STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed
 REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
@@ -84,7 +87,7 @@ class Partition:
             raise NotCommitted(
                 f"Partition {self.key} has no table '{table}'. It has {sorted(self.files)}."
             )
-        return spark.read.parquet(str(self.path / table))
+        return read_parquet(spark, [self.path / table])
 
     def _files_of(self, table: str) -> list[str]:
         return [name for name in sorted(self.files) if name.startswith(f"{table}/")]
@@ -130,6 +133,11 @@ class Staging:
             # rows writes no file, except for the first, whose file holds the columns.
             bucket = int(part.name.split("-")[1])
             sort_encodings(part.rename(folder / part_name(bucket, partitions)))
+
+
+def read_parquet(spark, folders: Sequence[Path]):
+    """The Parquet files below exactly these folders, or exactly these files, as one DataFrame."""
+    return spark.read.options(**NO_PATTERNS).parquet(*map(str, folders))
 
 
 class Lake:

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 from jobs.errors import EvergreenError, SettingsError
 from jobs.local.access import ALL_ADMINS, USER, check_access, page_addresses
 from jobs.local.pages import mlflow_page, registry_page
-from jobs.settings import DEFAULT_FILE, Settings
+from jobs.settings import DEFAULT_FILE, Settings, sqlite_address
 from jobs.sources import open_source
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +158,7 @@ def mlflow(settings: Settings) -> Variables:
     own = settings.services.address(settings.services.mlflow_port)
     fixed = {
         "MLFLOW_PORT": str(settings.services.mlflow_port),
+        "MLFLOW_DATABASE": sqlite_address(settings.home / "mlflow" / "mlflow.db"),
         "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or own,
     }
     defaults = {
@@ -220,7 +221,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
     }
     defaults = {
         # A user's own database needs the key that its connections were encrypted with.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": sqlite_address(home / "airflow" / "airflow.db"),
         "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
         # All DAGs in the folder are ours, and the schedule is to begin without a click.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",

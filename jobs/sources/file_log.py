@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import BadInput
-from jobs.lake.paths import spark_path
 from jobs.lake.schema import quoted
+from jobs.lake.store import read_parquet
 from jobs.sources.base import SourceSettings
 from jobs.sources.files import find_files
 
@@ -124,4 +124,4 @@ class FileLog(ABC):
 
 
 def read_rows(spark: SparkSession, file: LogFile, day: date) -> DataFrame:
-    return spark.read.parquet(spark_path(file.rows_of(day)))
+    return read_parquet(spark, [file.rows_of(day)])

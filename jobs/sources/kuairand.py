@@ -27,6 +27,7 @@ from jobs.lake.schema import (
     ITEM_TABLE,
     PROVENANCE,
 )
+from jobs.lake.store import read_parquet
 from jobs.sources.base import SourceSettings
 from jobs.sources.days import HOUR_MS
 from jobs.sources.file_log import FileLog
@@ -152,7 +153,7 @@ class KuaiRand(FileLog):
         if table == IMPRESSION_TABLE:
             return impressions(self._rows_once(spark, day), authors(videos))
         assert self._history is not None, "tables() has engagements only where there is a history"
-        return engagements(spark.read.parquet(str(self._history)), authors(videos))
+        return engagements(read_parquet(spark, [self._history]), authors(videos))
 
     def notes(self, day: date) -> dict[str, int | str]:
         """How many exact repeats the day's impressions had."""

@@ -10,7 +10,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.lake.paths import spark_path
+from jobs.lake.store import NO_PATTERNS
 from jobs.sources.files import header_of
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def csv_rows(spark: SparkSession, file: Path, separator: str = ",") -> DataFrame:
     """A CSV file: every column as text without surrounding white space, null where it is empty."""
     columns = [f"`{name}` string" for name in header_of(file, separator)]
-    return spark.read.csv(
-        spark_path(file),
+    return spark.read.options(**NO_PATTERNS).csv(
+        str(file),
         schema=", ".join(columns),
         header=True,
         sep=separator,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,10 @@ def spark_session(settings: Settings, conf: Mapping[str, str] | None = None) -> 
     # Workers must run this environment, and not the first python3 on the PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    if locale.getencoding().lower() != "utf-8":
+        # The JVM reads the names of files in the locale's encoding: under LC_ALL=C, as cron and
+        # containers have it, it finds no file whose name is not ASCII. Python does.
+        os.environ["LC_ALL"] = "C.UTF-8"
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("evergreen")

@@ -25,7 +25,6 @@ from embeddings.benchmarks.results import Result, whole
 from embeddings.benchmarks.tasks import base
 from embeddings.benchmarks.tasks.base import Benchmark, Case, NotJudged
 from embeddings.facts import Fact
-from jobs.errors import SettingsError
 from jobs.judging.labels import (
     read_engagements,
     read_topics,
@@ -97,8 +96,8 @@ def needs(settings: Settings, day: date) -> list[Need]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Run every task that has what it needs. Raises SettingsError."""
-    lengths = shorter_lengths(settings)
+    """Run every task that has what it needs."""
+    lengths = settings.benchmark.lengths
     read = reads(settings, "benchmark", day)
     # On one thread, because the last bits would depend on their number.
     with recording(settings, "benchmark", day, read.values()) as staging, threadpool_limits(1):
@@ -118,20 +117,6 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         write_results(staging.path / RESULTS, records)
         if missing:
             staging.facts[NOT_JUDGED.name] = "; ".join(missing)
-
-
-def shorter_lengths(settings: Settings) -> list[int]:
-    """The lengths that are judged besides the whole one. Raises SettingsError."""
-    for dim in settings.benchmark.lengths:
-        if not 0 < dim < settings.embedding.dim:
-            raise SettingsError(
-                f"benchmark.lengths has {dim}, but a shorter length of vectors of "
-                f"{settings.embedding.dim} is from 1 to {settings.embedding.dim - 1}."
-            )
-    return settings.benchmark.lengths
-
-
-# The cases, by the day of the version
 
 
 def own_case(settings: Settings, read: Reads, day: date) -> Case:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from embeddings.durable import locked
 from jobs.errors import EvergreenError
@@ -41,7 +42,7 @@ def open_client(uri: str) -> MlflowClient:
         return MlflowClient(uri)
     # MLflow creates and migrates its database at the first use, and two processes that do so at the
     # same time break it for good.
-    database = Path(uri.removeprefix("sqlite:///"))
+    database = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
     with locked(database.with_name(f"{database.name}.lock")):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,41 @@ def test_get_returns_vectors_in_the_requested_order(registry):
     assert found.counts.tolist() == consumer.counts[[5, 0, 5]].tolist()
     assert found.folded.tolist() == [True, False, True]
     assert (found.version, found.version.space) == (version, SPACE)
+
+
+COLLECTIONS = [
+    np.array(["p2", "p1"]),
+    np.array([b"p2", b"p1"]),
+    np.array(["p2", "p1"], dtype=object),
+    pd.Series(["p2", "p1"], index=[7, 3]),
+    ("p2", "p1"),
+    dict.fromkeys(["p2", "p1"]),
+]
+
+
+@pytest.mark.parametrize("ids", COLLECTIONS, ids=lambda ids: type(ids).__name__)
+def test_ids_come_in_any_collection(registry, ids):
+    publish(registry)
+    found = registry.get("author", "producer", ids)
+    expected = registry.get("author", "producer", ["p2", "p1"])
+    assert found.ids == expected.ids == ["p2", "p1"]
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([1], "1 is no id, because all ids are texts: use '1'"),
+        (np.array([1, 2]), "use '1'"),
+        (["p1", None], "None is no id"),
+        ("p1", r"'p1' is one id, .*use \['p1'\]"),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_texts_is_refused_in_a_sentence(registry, ids, said):
+    publish(registry)
+    with pytest.raises(BadRequest, match=said):
+        registry.get("author", "producer", ids)
 
 
 def test_get_reads_the_requested_version(registry):

@@ -12,7 +12,7 @@ from jobs.settings import Settings
 
 @pytest.fixture(scope="session")
 def tracked_settings(tmp_path_factory) -> Settings:
-    home = tmp_path_factory.mktemp("tracked") / "home"
+    home = tmp_path_factory.mktemp("tracked") / "h [1]{a}é" / "home"
     settings = ranker_settings(home, mlflow_uri="")
     commit_days(settings, DAYS[:4], n=5)
     return settings

@@ -246,11 +246,11 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 
 def test_many_first_uses_of_a_home_create_one_database(tmp_path):
     """Ten processes start together in a fresh home: each finds the experiment of the first."""
-    settings = ranker_settings(tmp_path / "home", mlflow_uri="")
+    settings = ranker_settings(tmp_path / "h%20?#" / "home", mlflow_uri="")
     command = [sys.executable, "-c", FIRST_USE, settings.model_dump_json()]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert len(lines) == 10
     (line,) = set(lines)
-    assert line.endswith((tmp_path / "home/mlflow/artifacts/embeddings").as_uri())
+    assert line.endswith((tmp_path / "h%20?#/home/mlflow/artifacts/embeddings").as_uri())

@@ -67,13 +67,13 @@ VALUES = {
     "value_negative": [-1.0, -1e-300, -1e300],
     "value_too_small": [4.99e-7, 5e-324],
     "value_beyond_exact_sums": [LARGEST_VALUE * 1.01, 1e300],
-    "value_too_large": [5001.0, 1e7, LARGEST_VALUE],
+    "value_too_large": [2001.0, 1e7, LARGEST_VALUE],
 }
 
 
 def test_every_value_that_would_break_or_own_a_model_has_a_fault_of_its_own(spark, tmp_path):
     settings = settings_of(tmp_path)
-    good = [0.0, SMALLEST_VALUE, 1.0, 5000.0, *[1.0] * 20]
+    good = [0.0, SMALLEST_VALUE, 1.0, 2000.0, *[1.0] * 20]
     rows = [engagement(n, value=value) for n, value in enumerate(good)]
     expected = {}
     for fault, values in VALUES.items():
@@ -91,7 +91,7 @@ def test_the_size_of_a_value_is_judged_within_its_kind(spark, tmp_path):
     rows = [engagement(n) for n in range(20)]
     rows += [engagement(n, kind="watch", value=60_000.0) for n in range(20, 23)]
     rows += [engagement(23, value=1e7), engagement(24, kind="`o'dd\\", value=1e7)]
-    for home, ratio, bad in [("on", 5000, {"i23": "value_too_large"}), ("off", 0, {})]:
+    for home, ratio, bad in [("on", 2000, {"i23": "value_too_large"}), ("off", 0, {})]:
         (tmp_path / home).mkdir()
         settings = settings_of(tmp_path / home, max_value_ratio=ratio)
         judged(spark, settings, rows)
@@ -238,6 +238,12 @@ def test_merged_impressions_keep_every_label(spark, tmp_path):
     assert clean["i2"]["dwell_ms"] == 70
     assert (facts["merged_impressions"], facts["bad_impressions"]) == (3, 1)
     assert [row["label_click"] for row in rows_of(settings, "quarantine")] == [7]
+
+
+def test_a_day_of_repeated_impressions_names_the_setting_that_merges_them(spark, tmp_path):
+    settings = settings_of(tmp_path, ("click", "like"), max_bad_share=0.05)
+    with pytest.raises(UntrustedDay, match=r"validation\.merge_labels"):
+        judged(spark, settings, logged_clicks())
 
 
 def test_without_merging_a_click_in_a_second_row_is_quarantined_and_counted(spark, tmp_path):
