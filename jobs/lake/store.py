@@ -39,8 +39,8 @@ from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed
 from jobs.lake.parquet_footer import sort_encodings
 from jobs.lake.schema import quoted
 
-# Spark would take the brackets in a name for a pattern, and with a colon beside them there is no way
-# to escape one. This option is what its own table scans use.
+# Spark would take the brackets in a name for a pattern, and with a colon beside them there is no
+# way to escape one. This option is what its own table scans use.
 NO_PATTERNS = {"__globPaths__": "false"}
 STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed

@@ -135,19 +135,20 @@ def test_a_folder_without_kuairand_is_named_with_the_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 5, 1000, -9, -1])
-def test_a_truncated_gzip_is_named(tmp_path, keep):
+def test_a_truncated_gzip_is_named(spark, tmp_path, keep):
     name = "log_standard_3_01_to_3_04_pure.csv.gz"
     file = write_kuairand(tmp_path) / "data" / name
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(BadInput, match=rf"{name} cannot be read|has no rows"):
-        kuairand(tmp_path).span()
+        day, _ = (source := kuairand(tmp_path)).span()  # of the rows before the damage
+        source.table(spark, "impressions", day)
 
 
-def test_a_truncated_list_of_edges_is_named(tmp_path):
+def test_a_truncated_list_of_edges_is_named(spark, tmp_path):
     file = write_edges(tmp_path / "edges.txt.gz")
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(BadInput, match=r"edges.txt.gz cannot be read.*fetch it again"):
-        edgelist(file).span()
+        edgelist(file).table(spark, "engagements", DAYS[0])
 
 
 def test_the_error_for_a_day_outside_the_log_names_the_days_of_the_log(spark, tmp_path):
@@ -161,13 +162,14 @@ def test_the_error_for_a_day_outside_the_log_names_the_days_of_the_log(spark, tm
 # --- table and edgelist
 
 
-def test_a_missing_column_is_named_with_the_setting_that_names_it(tmp_path):
+def test_a_missing_column_is_named_with_the_setting_that_names_it(spark, tmp_path):
     table_log().to_csv(tmp_path / "log.csv", index=False)
     message = r"log.csv has no column 'author'. It has: who, by, .*source.columns.producer_id"
     with pytest.raises(BadInput, match=message):
-        table(tmp_path, COLUMNS | {"producer_id": "author"}).span()
+        source = table(tmp_path, COLUMNS | {"producer_id": "author"})
+        source.table(spark, "engagements", DAYS[0])
     with pytest.raises(BadInput, match=r"no column 'liked'.*source.labels.like"):
-        table(tmp_path, labels={"like": "liked"}).span()
+        table(tmp_path, labels={"like": "liked"}).table(spark, "impressions", DAYS[0])
 
 
 def test_a_path_without_files_is_named(tmp_path):
@@ -183,7 +185,7 @@ def test_a_file_without_rows_is_named(tmp_path):
 
 def test_a_column_without_readable_times_is_named_with_its_unit(tmp_path):
     table_log().to_csv(tmp_path / "log.csv", index=False)
-    message = r"400 of 400 rows .*time_unreadable, first in line 2: .*'shown at' is read as .*'s'"
+    message = r"log.csv were read as source.time_unit = 's'. .* set source.time_unit = 'iso'"
     with pytest.raises(BadInput, match=message):
         table(tmp_path, COLUMNS | {"time": "shown at"}).span()
 
@@ -192,7 +194,7 @@ def test_milliseconds_that_are_read_as_seconds_are_refused(tmp_path):
     log = table_log()
     log["unix"] *= 1000
     log.to_csv(tmp_path / "log.csv", index=False)
-    message = r"400 of 400 rows .*time_unreadable.*'unix' is read as source.time_unit = 's'"
+    message = r"As 'ms' they are from 2024-02-29 to 2024-03-04: set source.time_unit = 'ms'"
     with pytest.raises(BadInput, match=message):
         table(tmp_path).span()
 
