@@ -184,7 +184,7 @@ def time_column(name: str, text: pa.Array, ms: pa.Array, unit: str, offset: bool
 
 def unit_of(text: pa.Array) -> str:
     """The unit in which these are times of 1990 to 2100, and of no more than 40 years; or ""."""
-    for unit in ("iso", *times.UNITS):
+    for unit in ("iso", *times.PER_MS):
         ms = plausible(text, unit)
         if len(ms) < max(1, MOST * len(text)):
             continue
@@ -203,7 +203,7 @@ def plausible(text: pa.Array, unit: str) -> pa.Array:
 
 def numbers_of(text: pa.Array) -> np.ndarray | None:
     """The values as numbers, where nearly all are."""
-    are = pc.match_substring_regex(text, times.NUMBER)
+    are = pc.match_substring_regex(text, f"^(?:{times.NUMBER.pattern})$")
     if not mostly(are):
         return None
     plain = pc.replace_substring_regex(text.filter(are), r"^\+", "")

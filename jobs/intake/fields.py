@@ -11,6 +11,7 @@ from pyarrow import csv as arrow_csv
 
 from jobs.intake.dialect import WHITE_SPACE, Dialect
 from jobs.intake.records import Block, Fault, joined
+from jobs.intake.streams import LONGEST_LINE
 
 TOO_FEW = "fields_missing"
 TOO_MANY = "fields_too_many"
@@ -87,7 +88,9 @@ def ragged_columns(block: Block, dialect: Dialect, wanted: list[int]) -> Columns
         records = np.flatnonzero(width_R == width)
         data = joined_records(block, records)
         read = [at for at in wanted if at < width]
-        found, _ = parsed(data, len(records), dialect, int(width), read)
+        found, wrong = parsed(data, len(records), dialect, int(width), read)
+        if wrong:
+            raise UnicodeError("it has quotes: a log separated by blanks is read with quote = ''")
         there = iter(found)
         for column, at in zip(columns, wanted, strict=True):
             column.append(next(there) if at < width else pa.nulls(len(records), pa.binary()))
@@ -148,6 +151,9 @@ def parsed(
         )
     columns = [table.column(names[place]).combine_chunks() for place in wanted]
     return columns, wrong
+
+
+csv.field_size_limit(LONGEST_LINE)
 
 
 def taken_apart(record: bytes, dialect: Dialect) -> list[str]:

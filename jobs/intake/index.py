@@ -9,21 +9,34 @@ parsers can disagree about a row.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
 
-from embeddings.durable import locked, replace_text, signature
+from embeddings.durable import locked, replace_text
 from jobs.errors import BadInput
 from jobs.intake.reading import Wanted
-from jobs.intake.taken import ACCOUNT, PROGRESS, Account, folder_of, is_whole, take
+from jobs.intake.taken import (
+    ACCOUNT,
+    ENOUGH_ROWS,
+    PROGRESS,
+    Account,
+    digest_of,
+    folder_of,
+    is_whole,
+    now_of,
+    take,
+)
 from jobs.machine import usable_cpus
 
 INDEX = "index.json"
@@ -43,19 +56,27 @@ Taker = Callable[[list[tuple[Path, Wanted]], Path], list[Account]]
 
 @dataclass(frozen=True)
 class LogFile:
-    """A file of the log as it was read. folder: where its rows are."""
+    """A file of the log as it was read. folder: where its rows are. signature: before that."""
 
     path: Path
     account: Account
     folder: Path
+    signature: list[int]
+
+    @property
+    def is_as_read(self) -> bool:
+        """Is the file what it was, and are its rows there?"""
+        return now_of(self.path) == self.signature and is_whole(self.folder, self.account)
 
     @property
     def days(self) -> dict[date, int]:
         """Rows of each day."""
         return {date.fromisoformat(day): rows for day, rows in self.account.days.items()}
 
-    def rows_of(self, day: date) -> Path:
-        return self.folder / "days" / f"{day}.parquet"
+    def rows_of(self, day: date) -> list[Path]:
+        """The files with the rows of a day, in their order."""
+        names = [name for name in self.account.bytes if name.startswith(f"{day}.")]
+        return [self.folder / "days" / name for name in names]
 
 
 @dataclass(frozen=True)
@@ -71,11 +92,7 @@ class Log:
 
     @classmethod
     def of(cls, files: list[LogFile], late_days: int | None = None) -> Log:
-        rows: dict[date, int] = {}
-        for file in files:
-            for day, count in file.days.items():
-                rows[day] = rows.get(day, 0) + count
-        return cls(files, body_of(rows), late_days)
+        return cls(files, body_of([file.days for file in files]), late_days)
 
     @property
     def readable(self) -> list[LogFile]:
@@ -132,17 +149,25 @@ class Log:
         return [file for file in self.troubles if self._may_hold(file, day)]
 
     def _may_hold(self, file: LogFile, day: date) -> bool:
-        """Any day, where nothing is known of the file; else the days in its name, or those from the
-        first that could be read to where the next file begins.
+        """Any day, where nothing is known of the file; else those in its name, and those that were
+        read of it. A file that was cut, and whose rows are in the order of time, may go on.
         """
-        if named := days_in_name(file.path):
-            return day in named
-        if not file.days:
+        account = file.account
+        seen = set(file.days) | days_in_name(file.path)
+        if not seen:
+            if self.body is None or not 0 < account.rows < ENOUGH_ROWS:
+                return True
+            return day >= self.body[1]  # a file that has only begun
+        if account.complete or day in seen or days_in_name(file.path):
+            return day in seen
+        if not account.rises and not account.falls:
+            return not self._has_a_file_per_day() and day > min(seen)
+        if account.rises and account.falls:
             return True
-        first, last = min(file.days), max(file.days)
-        begins = [min(other.days) for other in self.readable if other.days]
-        after = min((begin for begin in begins if begin > last), default=date.max)
-        return first <= day < after
+        return day > min(seen) if account.rises else day < max(seen)
+
+    def _has_a_file_per_day(self) -> bool:
+        return all(len(file.days) <= 1 for file in self.readable)
 
 
 def days_in_name(path: Path) -> set[date]:
@@ -156,8 +181,15 @@ def days_in_name(path: Path) -> set[date]:
     return days
 
 
-def body_of(rows: Mapping[date, int]) -> tuple[date, date] | None:
-    """The first and the last day with rows, apart from a few rows far away from all others."""
+def body_of(files: Sequence[Mapping[date, int]]) -> tuple[date, date] | None:
+    """The first and the last day with rows, apart from a few rows far away from all others.
+
+    files: the rows of each day of each file. Of days far away, few rows are fewer than a twentieth
+    of a usual day, or than a usual day and a twentieth of every file that has any.
+    """
+    rows: Counter[date] = Counter()
+    for days in files:
+        rows.update(days)
     if not rows:
         return None
     groups: list[list[date]] = []
@@ -167,12 +199,23 @@ def body_of(rows: Mapping[date, int]) -> tuple[date, date] | None:
         else:
             groups.append([day])
     largest = max(groups, key=lambda group: sum(rows[day] for day in group))
-    few = max(1.0, FEW * median(rows[day] for day in largest))
+    usual = median(rows[day] for day in largest)
     kept = []
     for group in groups:
-        if group is largest or sum(rows[day] for day in group) > few:
+        count = sum(rows[day] for day in group)
+        few = count <= max(1.0, FEW * usual) or (count < usual and among_others(group, files))
+        if group is largest or not few:
             kept += group
     return kept[0], kept[-1]
+
+
+def among_others(group: list[date], files: Sequence[Mapping[date, int]]) -> bool:
+    """Are the rows of these days few in every file that has any of them?"""
+    for days in files:
+        count = sum(days.get(day, 0) for day in group)
+        if count > FEW * sum(days.values()):
+            return False
+    return True
 
 
 class Logged:
@@ -209,54 +252,94 @@ def read_log(
     """What is known of these files; those that are new or have changed are read first.
 
     wanted: each file of the log, and what to read of it. root: the folder that keeps their rows.
+    Raises BadInput where it cannot be written and a file has to be read.
     """
-    found, unknown = looked_up(wanted, root)
+    # Before they are read: a file that is written to meanwhile is read again.
+    signatures = {file: now_of(file) for file in wanted}
+    found, unknown = looked_up(wanted, signatures, root)
     if unknown:
-        # One process at a time: the others find what it has read.
-        with locked(root / "lock"):
-            found, unknown = looked_up(wanted, root)
-            accounts = taker([(file, wanted[file]) for file in unknown], root)
-            entries = {
-                name: entry for name, entry in remembered(root).items() if Path(name).exists()
-            }
-            for file, account in zip(unknown, accounts, strict=True):
-                found[file] = account
-                entries[str(file)] = entry_of(file, wanted[file], account)
-            replace_text(root / INDEX, json.dumps(entries))
+        try:
+            found = read_unknown(wanted, signatures, root, taker)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise BadInput(
+                f"{unknown[0]} is new or has changed, and what is read of it cannot be kept: "
+                f"{error}. Read it as a user who may write {root}."
+            ) from error
     files = []
     for file in wanted:
         account = found[file]
-        files.append(LogFile(file, account, folder_of(root, account.digest, wanted[file])))
+        folder = folder_of(root, account.digest, wanted[file])
+        files.append(LogFile(file, account, folder, signatures[file]))
     return Log.of(files, late_days)
 
 
-def looked_up(wanted: Mapping[Path, Wanted], root: Path) -> tuple[dict[Path, Account], list[Path]]:
+def read_unknown(
+    wanted: Mapping[Path, Wanted],
+    signatures: Mapping[Path, list[int]],
+    root: Path,
+    taker: Taker,
+) -> dict[Path, Account]:
+    """Read the files that are not known, one process at a time: others find what it has read."""
+    with locked(root / "lock"):
+        found, unknown = looked_up(wanted, signatures, root)
+        moved = {
+            file: account for file in unknown if (account := known_content(file, wanted, root))
+        }
+        found |= moved
+        to_read = [file for file in unknown if file not in moved]
+        accounts = taker([(file, wanted[file]) for file in to_read], root)
+        found |= dict(zip(to_read, accounts, strict=True))
+        entries = {}
+        for key, entry in remembered(root).items():
+            if Path(entry["file"]).exists():
+                entries[key] = entry
+        for file in unknown:
+            entries[key_of(file, wanted[file])] = {
+                "file": str(file),
+                "signature": signatures[file],
+                "account": asdict(found[file]),
+            }
+        replace_text(root / INDEX, json.dumps(entries))
+        return found
+
+
+def looked_up(
+    wanted: Mapping[Path, Wanted], signatures: Mapping[Path, list[int]], root: Path
+) -> tuple[dict[Path, Account], list[Path]]:
     """The accounts of the files that have not changed, and the other files."""
     entries = remembered(root)
+    there = {folder.name for folder in os.scandir(root)} if root.exists() else set()
     found: dict[Path, Account] = {}
     unknown: list[Path] = []
     for file, want in wanted.items():
-        entry = entries.get(str(file), {})
-        if entry.get("signature") != now_of(file) or entry.get("wanted") != want.digest():
-            unknown.append(file)
-            continue
-        account = Account(**entry["account"])
-        if is_whole(folder_of(root, account.digest, want), account):
-            found[file] = account
-        else:
-            unknown.append(file)
+        entry = entries.get(key_of(file, want), {})
+        if entry.get("signature") == signatures[file]:
+            account = Account(**entry["account"])
+            if folder_of(root, account.digest, want).name in there:
+                found[file] = account
+                continue
+        unknown.append(file)
     return found, unknown
 
 
-def now_of(file: Path) -> list[int]:
-    try:
-        return signature(file)
-    except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error}. Mend it, or move it away.") from error
+def known_content(file: Path, wanted: Mapping[Path, Wanted], root: Path) -> Account | None:
+    """The account of a file that has another name or place now, or None."""
+    want = wanted[file]
+    size = now_of(file)[0]
+    for key, entry in remembered(root).items():
+        digest = entry["account"]["digest"]
+        if entry["signature"][0] != size or not key.startswith(want.digest()):
+            continue
+        if not entry["account"]["trouble"] and digest == digest_of(file):
+            account = Account(**entry["account"])
+            return account if is_whole(folder_of(root, digest, want), account) else None
+    return None
 
 
-def entry_of(file: Path, wanted: Wanted, account: Account) -> dict[str, object]:
-    return {"signature": now_of(file), "wanted": wanted.digest(), "account": asdict(account)}
+def key_of(file: Path, wanted: Wanted) -> str:
+    return f"{wanted.digest()} {file}"
 
 
 def remembered(root: Path) -> dict[str, dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from jobs.intake.streams import chunks
 
 FORMAT = 1  # raised when the same file is read otherwise
 PARQUET_MAGIC = b"PAR1"
+LONGEST_SHOWN = 1 << 16  # bytes of a line that are kept where it is put aside
+SHOWN_NAMES = 20  # of columns, in messages
 PARQUET_ROWS = 1 << 17  # rows that are read at once
 
 TIME_UNREADABLE = "time_unreadable"
@@ -161,7 +164,8 @@ def place_of(names: list[str], column: str, wanted: Wanted, file: Path) -> int:
         raise BadInput(
             f"{file} has {len(found)} columns '{column}'; expected one. Rename the others. {remedy}"
         )
-    raise BadInput(f"{file} has no column '{column}'. It has: {', '.join(names)}. {remedy}")
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")
+    raise BadInput(f"{file} has no column '{column}'. It has: {shown}. {remedy}")
 
 
 def parquet_pieces(path: Path, wanted: Wanted) -> Iterator[Piece]:
@@ -169,7 +173,12 @@ def parquet_pieces(path: Path, wanted: Wanted) -> Iterator[Piece]:
     with parquet.ParquetFile(path) as stream:
         names = list(stream.schema_arrow.names)
         for column in wanted.columns:
-            place_of(names, column, wanted, path)
+            kind = stream.schema_arrow.types[place_of(names, column, wanted, path)]
+            if pa.types.is_nested(kind):
+                raise BadInput(
+                    f"{path}: column '{column}' is of type {kind}; expected one value in each row. "
+                    f"{dict(wanted.remedies).get(column, '')}"
+                )
         line = 1
         for batch in stream.iter_batches(PARQUET_ROWS, columns=wanted.columns):
             columns = {column: batch.column(column) for column in wanted.columns}
@@ -199,7 +208,7 @@ def rows_of(piece: Piece, wanted: Wanted) -> Rows:
         for reason, rows in failed.items():
             odd_R |= rows
             if want.kind in ("text", "whole"):  # validation judges numbers and labels
-                fault_R[rows & (fault_R == None)] = f"{want.name}_{reason}"  # noqa: E711
+                fault_R[rows & (fault_R == None)] = fault_name(want, reason)  # noqa: E711
     ms = times.to_ms(as_times(piece.columns[wanted.time]), wanted.unit, wanted.zone)
     timed_R = ms.is_valid().to_numpy(zero_copy_only=False)
     fault_R[~timed_R & (fault_R == None)] = TIME_UNREADABLE  # noqa: E711
@@ -216,6 +225,11 @@ def rows_of(piece: Piece, wanted: Wanted) -> Rows:
     if piece.faults:
         table = pa.concat_tables([table, faults_table(piece.faults, wanted)])
     return in_file_order(table, day_R, piece)
+
+
+def fault_name(field: Field, reason: str) -> str:
+    """Without blanks, which separate the faults of a row."""
+    return re.sub(r"\s", "_", f"{field.name}_{reason}")
 
 
 def as_times(column: pa.Array) -> pa.Array:
@@ -238,10 +252,12 @@ def raw_texts(piece: Piece, rows: np.ndarray, count: int, dialect: Dialect) -> p
 
 
 def shown(text: bytes, dialect: Dialect) -> str:
-    """A text of the file for a person: what is not UTF-8 as escapes."""
+    """A text of the file for a person: what is not UTF-8 as escapes, and only so much of it."""
     if dialect.byte == STAND_IN:
         text = text.replace(STAND_IN, dialect.separator.encode())
-    return text.decode("utf-8", "backslashreplace").rstrip("\r\n")
+    cut = text[:LONGEST_SHOWN]
+    mark = f" … and {len(text) - len(cut):,} bytes more" if len(cut) < len(text) else ""
+    return cut.decode("utf-8", "backslashreplace").rstrip("\r\n") + mark
 
 
 def faults_table(faults: list[Fault], wanted: Wanted) -> pa.Table:

@@ -109,8 +109,7 @@ class Splitter:
         data = self._rest + separated(chunk, self.dialect)
         lines = Lines.of(data, self.dialect)
         begins, faults, used = self._split(lines, final, cut_short)
-        comments = self.dialect.comments.encode()
-        block = gathered(lines, begins, faults, used, self.line, comments, self._patterns)
+        block = gathered(lines, begins, faults, used, self.line, self._patterns)
         self._rest = data[lines.start(used) :]
         self.line += used
         return block
@@ -123,7 +122,7 @@ class Splitter:
         A fault is its first line, the line after it, and the reason. A record ends where the next
         record, a fault or a skipped line begins.
         """
-        if lines.regular:
+        if lines.regular and not lines.has_odd_comment:
             begins = np.flatnonzero(lines.even_before_N[:-1])
             # The last line break may be inside of quotes: its record is not complete.
             if lines.even_before_N[-1]:
@@ -148,6 +147,10 @@ class Splitter:
                 at = until
                 break
             at = until
+            if lines.is_comment(at):
+                begins.append(np.array([at]))
+                at += 1
+                continue
             found = self._patterns.judge(lines.data, lines.start(at), final, cut_short)
             if found is None:  # the rest of the record is in the next piece
                 break
@@ -166,6 +169,10 @@ def separated(chunk: bytes, dialect: Dialect) -> bytes:
     """The text with a single byte between two fields, and a single line break between two lines."""
     if b"\r\r" in chunk:
         chunk = RETURNS.sub(b"\n", chunk)
+    if dialect.escape == "\\" and "\\N" in dialect.nulls and "" in dialect.nulls:
+        # What MySQL and Hive write for nothing; Arrow would read the letter.
+        edge = rb"(?:^|(?<=%b))" % re.escape(dialect.byte)
+        chunk = re.sub(rb"(?m)%b\\N(?=%b|\r*$)" % (edge, re.escape(dialect.byte)), b"  ", chunk)
     if dialect.separator == WHITE_SPACE:
         return EDGE_BLANKS.sub(b"", BLANKS.sub(b"\t", chunk))
     written = dialect.separator.encode()
@@ -185,7 +192,6 @@ def gathered(
     faults: list[tuple[int, int, str]],
     used: int,
     first: int,
-    comments: bytes,
     patterns: Patterns,
 ) -> Block:
     """A block of the records that begin at these lines, without blank lines and comments.
@@ -199,7 +205,7 @@ def gathered(
     start_R, end_R = every_start[begins], every_start[ends]
     head = bytes_[start_R] if len(start_R) else np.zeros(0, dtype=np.uint8)
     skip = (head == LINE_FEED) | ((head == CARRIAGE_RETURN) & (end_R - start_R <= 3))
-    for byte in comments:
+    for byte in lines.comments:
         skip |= head == byte
     kept_start, kept_end = start_R[~skip], end_R[~skip]
     wrong = [
@@ -207,7 +213,7 @@ def gathered(
         for at, after, reason in faults
     ]
     data, places = joined(lines.data, kept_start, kept_end)
-    if not lines.regular:
+    if not lines.regular or not lines.even_before_N[-1] or lines.has_odd_comment:
         data, places = patterns.without_blanks(data, places)
     return Block(data, places, first + begins[~skip], wrong, used, int(skip.sum()))
 
@@ -232,7 +238,8 @@ class Lines:
 
     end_N: where each ends, after its line break. even_before_N: (N + 1,) is the number of quotes
     before each line even, and at the end? special_N: has the line a quote, an escape, or a carriage
-    return that ends no line? regular: does counting quotes tell where records end?
+    return that ends no line? regular: does counting quotes tell where records end? comments: the
+    bytes with one of which a comment begins.
     """
 
     data: bytes
@@ -240,6 +247,19 @@ class Lines:
     even_before_N: np.ndarray
     special_N: np.ndarray
     regular: bool
+    comments: bytes
+
+    def is_comment(self, line: int) -> bool:
+        """Does a line begin like a comment? Within quotes, it is none for all that."""
+        return self.data[self.start(line)] in self.comments
+
+    @property
+    def has_odd_comment(self) -> bool:
+        """Has a line that begins like a comment quotes, which must not count?"""
+        if not self.comments:
+            return False
+        special = np.flatnonzero(self.special_N)
+        return any(self.is_comment(int(line)) for line in special)
 
     @property
     def size(self) -> int:
@@ -272,7 +292,8 @@ class Lines:
             special_N[np.searchsorted(end_N, escapes, side="right")] = True
         even_before_N = before_N % 2 == 0
         regular = not dialect.escape and not returns and well_placed(bytes_, quotes, dialect)
-        return cls(data, end_N, even_before_N, special_N, regular)
+        comments = dialect.comments.encode()
+        return cls(data, end_N, even_before_N, special_N, regular, comments)
 
 
 def lone_returns(data: bytes) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import csv
 import gzip
 import hashlib
 import io
@@ -16,13 +17,13 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-CHUNK = 1 << 23  # bytes of text that are taken apart at once
+CHUNK = 1 << 22  # bytes of text that are taken apart at once
 # Compressed files are recognised by their first bytes: a name may claim anything.
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 LONGEST_LINE = 1 << 26  # bytes; no log has such a line, and memory must not grow with the file
 PART = 1 << 17
 # What reading raises of a file that is truncated or damaged.
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, pa.ArrowException)
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -88,8 +89,11 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     for UTF-16 under another name.
     """
     decoder = None
-    if codecs.lookup(encoding).name != "utf-8":
-        decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+    name = codecs.lookup(encoding).name
+    # Halves of pairs, and bytes that the encoding does not know, become what is no UTF-8.
+    odd = "surrogatepass" if name.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    if name != "utf-8":
+        decoder = codecs.getincrementaldecoder(encoding)(errors=odd)
     rest = b""
     line_break = b""
     first = True
@@ -97,7 +101,7 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
         if first and decoder is None and block.startswith(UTF_16_MARKS):
             raise UnicodeError("it begins like UTF-16: set source.encoding = 'utf-16'")
         if decoder is not None:
-            block = decoder.decode(block).encode("utf-8", "surrogateescape")
+            block = decoder.decode(block).encode("utf-8", odd)
         if first:
             block = block.removeprefix(codecs.BOM_UTF8)
             first = False
@@ -113,7 +117,7 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
         if len(rest) > LONGEST_LINE:
             raise UnicodeError(f"it has a line of more than {LONGEST_LINE >> 20} MiB: is it text?")
     if decoder is not None:
-        rest += decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
+        rest += decoder.decode(b"", final=True).encode("utf-8", odd)
     if rest:
         yield rest
 

@@ -1,7 +1,7 @@
 """One file of a log, read once: its rows by day in Parquet, and an account of every line.
 
     <digest of the file>-<what is wanted>/
-        days/2024-03-01.parquet     the rows of a day, in the order of the file
+        days/2024-03-01.0.parquet   the rows of a day, in the order of the file
         account.json                what became of every line; written last
 
 The name says what the file held and how it was read, so the same file under another name, or in
@@ -10,6 +10,8 @@ another place, is not read again.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import shutil
 import uuid
@@ -19,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
-from embeddings.durable import place, sweep
+from embeddings.durable import place, signature, sweep
 from jobs.errors import BadInput
+from jobs.intake.days_writer import DaysWriter, sizes
 from jobs.intake.look import misread
 from jobs.intake.reading import (
     NO_DAY,
@@ -39,9 +40,13 @@ from jobs.intake.reading import (
 from jobs.intake.streams import DAMAGE, DigestedFile, opened
 from jobs.intake.times import date_of
 
-BUFFERED = 1 << 26  # bytes of rows that are kept in memory before they are written
-# With more lines that cannot be read, the settings describe another file.
+# With more lines that cannot be read, the settings describe another file; of a few lines, one or
+# two may be half written.
 MOST_FAULTS = 0.5
+ENOUGH_ROWS = 20
+MOST_WITHOUT_DAY = 500_000  # rows; they are kept in memory until one with a day comes
+# Of an OSError: the file's own trouble, whereas a machine may have no descriptor or memory left.
+FAULT_OF_FILE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.EISDIR, errno.ELOOP)
 MISREAD_BEFORE = "1970-02-15"  # as seconds read as milliseconds are, and weights read as seconds
 SHOWN = 200  # characters of a line in messages
 ACCOUNT = "account.json"
@@ -55,7 +60,8 @@ class Account:
     days: date -> rows, those of the quarantine included; bytes: date -> size of the file with them.
     rows: records, or rows of Parquet, in total. skipped: headers, comments, blank lines. faults:
     reason -> rows; examples: reason -> line and text of the first. trouble: why the file cannot be
-    read, or not to its end; its days are those of what was read.
+    read, or not to its end. complete: are these all days that it holds? rises, falls: is a row's
+    day ever after, or before, that of the row above it? last: that of the last row.
     """
 
     digest: str = ""
@@ -67,6 +73,33 @@ class Account:
     faults: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[Any]] = field(default_factory=dict)
     trouble: str = ""
+    complete: bool = True
+    rises: bool = False
+    falls: bool = False
+    last: int = NO_DAY
+
+    def count(self, rows: Rows) -> None:
+        """Add rows of the file."""
+        self.rows += len(rows.day_R)
+        self.lines += rows.lines
+        self.skipped += rows.skipped
+        days = rows.day_R[rows.day_R != NO_DAY]
+        if len(days):
+            before = self.last if self.last != NO_DAY else days[0]
+            steps = np.diff(days, prepend=before)
+            self.rises |= bool((steps > 0).any())
+            self.falls |= bool((steps < 0).any())
+            self.last = int(days[-1])
+        column = rows.table["fault"]
+        if column.null_count == len(column):
+            return
+        faulty = rows.table.select(["fault", "source_line", "raw"]).filter(column.is_valid())
+        for entry in faulty["fault"].value_counts().to_pylist():
+            reason = entry["values"]
+            self.faults[reason] = self.faults.get(reason, 0) + entry["counts"]
+            if reason not in self.examples:
+                first = faulty.filter(pc.equal(faulty["fault"], reason)).slice(0, 1).to_pylist()[0]
+                self.examples[reason] = [first["source_line"], (first["raw"] or "")[:SHOWN]]
 
     def require_closed(self, file: Path) -> None:
         """Every row is in a day. A mismatch is a fault of ours: nothing is landed then."""
@@ -88,7 +121,7 @@ def take(file: Path, wanted: Wanted, root: Path, progress: PROGRESS | None = Non
     try:
         account = read(file, wanted, staging / "days", progress)
         account.require_closed(file)
-        account.bytes = sizes(staging / "days")
+        account.bytes = {} if account.trouble else sizes(staging / "days")
         if account.trouble:
             shutil.rmtree(staging / "days", ignore_errors=True)
         (staging / ACCOUNT).write_text(json.dumps(asdict(account), indent=1))
@@ -125,42 +158,72 @@ def is_whole(folder: Path, account: Account) -> bool:
     return sizes(folder / "days") == account.bytes
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """Day -> bytes of its file."""
-    return {file.stem: file.stat().st_size for file in sorted(folder.glob("*.parquet"))}
-
-
 def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) -> Account:
-    """The rows of a file into one Parquet file a day."""
+    """The rows of a file by day. What fails here is the fault of the file, or raised."""
     account = Account()
+    with DaysWriter(folder, wanted.schema) as days:
+        account.days = days.counts  # also of a file that ends too early
+        for rows in until_trouble(file, wanted, account):
+            days.write(rows)
+            account.count(rows)
+            if progress:
+                progress(file, account.lines)
+    if not account.trouble:
+        account.trouble = too_many_faults(file, wanted, account)
+    if account.trouble or long_ago(account):
+        # Read as another unit, or from another column, the times may be plausible.
+        account.trouble = misread(file, wanted) or account.trouble
+    account.digest = account.digest or digest_of(file)
+    return account
+
+
+def digest_of(file: Path) -> str:
+    """The digest of a file's bytes; of a file that may not be read, of what is known of it."""
     try:
-        with DaysWriter(folder, wanted.schema) as days:
-            account.days = days.counts  # also of a file that ends too early
-            for rows in placed(all_rows(file, wanted, account)):
-                days.write(rows)
-                account.rows += len(rows.day_R)
-                account.lines += rows.lines
-                account.skipped += rows.skipped
-                count_faults(account, rows)
-                if progress:
-                    progress(file, account.lines)
-        if account.rows and sum(account.faults.values()) > MOST_FAULTS * account.rows:
-            account.trouble = f"{file}: {worst_fault(account, wanted)}"
-        if account.trouble or long_ago(account):
-            # Read as another unit, or from another column, the times may be plausible.
-            account.trouble = misread(file, wanted) or account.trouble
+        with DigestedFile(file) as whole:
+            return whole.digest()
+    except OSError:
+        return hashlib.sha256(json.dumps(now_of(file)).encode()).hexdigest()
+
+
+def now_of(file: Path) -> list[int]:
+    """The signature of a file, or of a link that leads nowhere."""
+    try:
+        return signature(file)
+    except OSError:
+        stat = file.lstat()
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def until_trouble(file: Path, wanted: Wanted, account: Account) -> Iterator[Rows]:
+    """The rows of a file, up to where it cannot be read, which the account then says.
+
+    Raises OSError where the machine is in trouble, and not the file.
+    """
+    try:
+        yield from placed(all_rows(file, wanted, account))
     except BadInput as error:
         account.trouble = str(error)
-        account.days = days_alone(file, wanted)
+        account.days.update(days_alone(file, wanted))
     except (*DAMAGE, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *FAULT_OF_FILE):
+            raise
+        account.complete = False
         account.trouble = (
             f"{file} cannot be read to its end: {error}. "
             "It may be truncated or not in the format that its name claims; fetch it again."
         )
-    if not account.digest:
-        with DigestedFile(file) as whole:
-            account.digest = whole.digest()
-    return account
+
+
+def too_many_faults(file: Path, wanted: Wanted, account: Account) -> str:
+    """Why a file is not read that has hardly a row without a fault; empty for any other."""
+    faults = sum(account.faults.values())
+    if account.rows and not account.days:
+        account.complete = account.rows >= ENOUGH_ROWS
+        return f"{file}: {worst_fault(account, wanted)}"
+    if account.rows >= ENOUGH_ROWS and faults > MOST_FAULTS * account.rows:
+        return f"{file}: {worst_fault(account, wanted)}"
+    return ""
 
 
 def days_alone(file: Path, wanted: Wanted) -> dict[str, int]:
@@ -190,7 +253,8 @@ def placed(batches: Iterator[Rows]) -> Iterator[Rows]:
     """Rows without a day get that of the row before them, the first ones that of the row after.
 
     Files are mostly in the order of time: so a line that cannot be read is judged, and put aside,
-    with the day that it most likely belongs to. Rows of a file without any day are not returned.
+    with the day that it most likely belongs to. Of a file without any day, rows keep NO_DAY. Raises
+    BadInput where so many rows come without a day that the settings must be wrong.
     """
     waiting: list[Rows] = []
     last = NO_DAY
@@ -198,6 +262,7 @@ def placed(batches: Iterator[Rows]) -> Iterator[Rows]:
         known = np.flatnonzero(rows.day_R != NO_DAY)
         if last == NO_DAY and not len(known):
             waiting.append(rows)
+            require_some_day(waiting)
             continue
         if last == NO_DAY:
             last = rows.day_R[known[0]]
@@ -213,21 +278,19 @@ def placed(batches: Iterator[Rows]) -> Iterator[Rows]:
         if len(rows.day_R):
             last = rows.day_R[-1]
         yield rows
-    for rows in waiting:
-        yield rows
+    yield from waiting
 
 
-def count_faults(account: Account, rows: Rows) -> None:
-    column = rows.table["fault"]
-    if column.null_count == len(column):
-        return
-    faulty = rows.table.select(["fault", "source_line", "raw"]).filter(column.is_valid())
-    for entry in faulty["fault"].value_counts().to_pylist():
-        reason = entry["values"]
-        account.faults[reason] = account.faults.get(reason, 0) + entry["counts"]
-        if reason not in account.examples:
-            first = faulty.filter(pc.equal(faulty["fault"], reason)).slice(0, 1).to_pylist()[0]
-            account.examples[reason] = [first["source_line"], (first["raw"] or "")[:SHOWN]]
+def require_some_day(waiting: list[Rows]) -> None:
+    """Rows without a day are kept in memory: raise BadInput where they are too many."""
+    count = sum(len(rows.day_R) for rows in waiting)
+    if count > MOST_WITHOUT_DAY:
+        first = next(rows.table for rows in waiting if len(rows.day_R)).slice(0, 1).to_pylist()[0]
+        raise BadInput(
+            f"None of the first {count:,} rows has a time that can be read, such as "
+            f"line {first['source_line']}: {(first['raw'] or '')[:SHOWN]!r}. Change the column or "
+            "the unit of the time in [source]."
+        )
 
 
 def worst_fault(account: Account, wanted: Wanted) -> str:
@@ -241,51 +304,3 @@ def worst_fault(account: Account, wanted: Wanted) -> str:
         f"{rows:,} of {account.rows:,} rows cannot be read: {reason}, first in line {line}: "
         f"{text!r}.{how} Change the settings in [source], or mend the file."
     )
-
-
-class DaysWriter:
-    """Writes rows to one Parquet file a day, in the order in which they come."""
-
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self.folder = folder
-        self.schema = schema
-        self.counts: dict[str, int] = {}
-        self._buffers: dict[int, list[pa.Table]] = {}
-        self._writers: dict[int, parquet.ParquetWriter] = {}
-        self._buffered = 0
-
-    def __enter__(self) -> DaysWriter:
-        self.folder.mkdir(parents=True)
-        return self
-
-    def write(self, rows: Rows) -> None:
-        if not len(rows.day_R):
-            return
-        order = np.argsort(rows.day_R, kind="stable")
-        days, starts = np.unique(rows.day_R[order], return_index=True)
-        table = rows.table if len(days) == 1 else rows.table.take(pa.array(order))
-        ends = [*starts.tolist()[1:], len(order)]
-        for day, start, end in zip(days.tolist(), starts.tolist(), ends, strict=True):
-            if day == NO_DAY:  # a file of which no line has a day
-                continue
-            self._buffers.setdefault(day, []).append(table.slice(start, end - start))
-            name = str(date_of(day))
-            self.counts[name] = self.counts.get(name, 0) + end - start
-        self._buffered += table.nbytes
-        if self._buffered > BUFFERED:
-            self._flush()
-
-    def _flush(self) -> None:
-        for day, tables in self._buffers.items():
-            if day not in self._writers:
-                file = self.folder / f"{date_of(day)}.parquet"
-                self._writers[day] = parquet.ParquetWriter(file, self.schema)
-            self._writers[day].write_table(pa.concat_tables(tables).combine_chunks())
-        self._buffers.clear()
-        self._buffered = 0
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            self._flush()
-        for writer in self._writers.values():
-            writer.close()

@@ -12,7 +12,10 @@ set back, is the first of the two; one that does not occur is read with the offs
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -20,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-UNITS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}  # milliseconds
+# Milliseconds of one of each.
+PER_MS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 QUARTER_HOUR_MS = 900_000  # every zone's offsets change at a multiple of it
 DAY_MS = 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,11 +38,12 @@ ISO = (
     r"|(?P<month3>\d{2})(?P<day3>\d{2}))"
     r"(?:(?:[Tt]| +)(?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})"
     r"(?:[.,](?P<fraction>\d+))?)?)?"
-    r" ?(?P<zone>[Zz]|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?(?:\[[A-Za-z0-9_/+-]+\])?)?$"
+    r" ?(?:(?P<zone>[Zz]|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{1,2}|[+-]\d:\d{2})"
+    r"(?:\[[A-Za-z0-9_/+-]+\])?)?)?$"
 )
 # The usual one, which Arrow's own parser reads in the same way.
 COMMON = r"^\d{4}-\d\d-\d\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?$"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def to_ms(times: pa.Array, unit: str, zone: str) -> pa.Array:
@@ -100,12 +105,18 @@ def from_texts(text: pa.Array, unit: str) -> pa.Array:
     try:
         return scaled(text.cast(pa.int64()), unit)
     except pa.ArrowInvalid:
-        text = pc.replace_substring_regex(text, r"^\+(\d|\.)", r"\1")
-        number = pc.match_substring_regex(text, NUMBER)
-        whole = pc.match_substring_regex(text, r"^-?\d{1,18}$")
-        exact = scaled(pc.if_else(whole, text, None).cast(pa.int64()), unit)
-        near = rounded(pc.if_else(number, text, None).cast(pa.float64()), unit)
-        return pc.coalesce(exact, near)
+        return pa.array([ms_of(word, unit) for word in text.to_pylist()], pa.int64())
+
+
+def ms_of(word: str | None, unit: str) -> int | None:
+    """One number as text in milliseconds, rounded down; None for no number, or one too large."""
+    if word is None or not NUMBER.fullmatch(word):
+        return None
+    number = Decimal(word)
+    if number.adjusted() > 25:  # beyond any year in any unit; its digits need not be written out
+        return None
+    ms = math.floor(number * PER_MS[unit])
+    return ms if FIRST_MS <= ms < LAST_MS else None
 
 
 def scaled(whole: pa.Array, unit: str) -> pa.Array:
@@ -120,10 +131,14 @@ def scaled(whole: pa.Array, unit: str) -> pa.Array:
 
 
 def rounded(numbers: pa.Array, unit: str) -> pa.Array:
-    """Numbers with fractions of a unit, to the nearest millisecond."""
-    values = numbers.to_numpy(zero_copy_only=False).astype(np.float64) * UNITS[unit]
+    """Numbers with fractions of a unit in milliseconds, rounded down.
+
+    To whole microseconds first: a float of 0.1 s may be a little less than that.
+    """
+    values = numbers.to_numpy(zero_copy_only=False).astype(np.float64) * float(PER_MS[unit])
     unknown = ~(np.abs(np.nan_to_num(values, nan=np.inf)) < LAST_MS)
-    return pa.array(np.where(unknown, 0, np.round(values)).astype(np.int64), mask=unknown)
+    ms = np.floor(np.round(np.where(unknown, 0, values) * 1000) / 1000)
+    return pa.array(ms.astype(np.int64), mask=unknown)
 
 
 def from_iso(text: pa.Array, zone: str) -> pa.Array:

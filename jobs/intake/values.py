@@ -102,10 +102,10 @@ def plain(value: object, dialect: Dialect) -> str | Fail | None:
             except UnicodeDecodeError:
                 return Fail(NOT_UTF8)
         case str():
-            word = value.replace(STAND_IN.decode(), dialect.separator).strip()
+            if dialect.byte == STAND_IN:
+                value = value.replace(STAND_IN.decode(), dialect.separator)
+            word = value.strip()
             return None if word in dialect.nulls else whole_text(word)
-        case list() | dict():
-            return Fail(UNREADABLE)
     return str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import date
@@ -70,10 +71,21 @@ class FileLog(ABC):
         """
         from jobs.sources.rows import union
 
+        self._read_again_what_changed(day)
         for file in self.log.stopped(day):
             raise BadInput(file.account.trouble)
         parts = list(self._parts(spark, day))
         return union(parts) if parts else self._no_rows(spark)
+
+    def _read_again_what_changed(self, day: date) -> None:
+        """A file of the day may have been written to, or its rows damaged, since it was read."""
+        from jobs.intake.index import take_here
+
+        broken = [file for file in self.log.of_day(day) if not file.is_as_read]
+        for file in broken:
+            shutil.rmtree(file.folder, ignore_errors=True)
+        if broken:
+            self.read(take_here)
 
     def _parts(self, spark: SparkSession, day: date) -> Iterator[DataFrame]:
         from pyspark.sql import functions as F
@@ -96,7 +108,11 @@ class FileLog(ABC):
     def name_of(self, file: LogFile) -> str:
         """A file's name relative to the log's folder."""
         folder = self.path if self.path.is_dir() else self.path.parent
-        return str(file.path.relative_to(folder)) if file.path.is_relative_to(folder) else str(file)
+        return (
+            str(file.path.relative_to(folder))
+            if file.path.is_relative_to(folder)
+            else str(file.path)
+        )
 
     def notes(self, day: date) -> dict[str, int | str]:
         return {ACCOUNTED: self.log.rows_of(day)}
@@ -124,4 +140,4 @@ class FileLog(ABC):
 
 
 def read_rows(spark: SparkSession, file: LogFile, day: date) -> DataFrame:
-    return read_parquet(spark, [file.rows_of(day)])
+    return read_parquet(spark, file.rows_of(day))

@@ -29,18 +29,18 @@ def find_files(path: Path, setting: str = "source.path") -> list[Path]:
     if path.is_file():
         return [path]
     found = files_below(path) if path.is_dir() else matches_of(path)
-    files = sorted(file for file in found if file.is_file() and not is_hidden(file.name))
+    files = sorted(file for file in found if is_data(file))
     if not files:
         raise BadInput(
             f"There is no file at {path}. Set {setting} to a file, a folder with files, or a glob."
         )
-    return files
+    return once(files)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """All files below a folder, and below the folders that links in it point to, each once."""
     seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:  # a link to a folder above it
             folders.clear()
@@ -49,6 +49,25 @@ def files_below(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
             yield Path(parent, name)
+
+
+def is_data(path: Path) -> bool:
+    """A file, or a link that leads nowhere, which is then named as what cannot be read."""
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return there and not is_hidden(path.name)
+
+
+def once(files: list[Path]) -> list[Path]:
+    """Without files that another one of them is a link to: their rows would count twice."""
+    first: dict[str, Path] = {}
+    # Links last, so that a file has its own name.
+    for file in sorted(files, key=lambda file: file.is_symlink()):
+        first.setdefault(os.path.realpath(file), file)
+    return sorted(first.values())
+
+
+def refuse(error: OSError) -> None:
+    raise BadInput(f"{error.filename} cannot be listed: {error}. Let this user read it.") from error
 
 
 def is_hidden(name: str) -> bool:

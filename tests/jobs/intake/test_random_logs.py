@@ -130,5 +130,6 @@ def landed(style: Style, data: bytes) -> tuple[list[dict], int]:
         rows = []
         for day in found.days:
             assert isinstance(day, date)
-            rows += pq.read_table(found.rows_of(day)).to_pylist()
+            for part in found.rows_of(day):
+                rows += pq.read_table(part).to_pylist()
         return rows, found.account.lines

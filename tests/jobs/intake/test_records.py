@@ -196,3 +196,41 @@ def test_a_quote_that_stays_open_for_a_megabyte_is_never_closed():
 
 def test_old_macintosh_line_ends_are_line_ends():
     assert len(good(read((HEADER + line("u1") + line("u2")).replace("\n", "\r")))) == 2
+
+
+def test_quotes_in_comments_count_for_nothing():
+    comment = '# shop, "A&B, "\n'
+    text = HEADER + comment + line("u1", '"x"') + comment + line("u2", '"a\n# b"')
+    rows = read(text, comments="#")
+    assert good(rows) == [("u1", "p", "x"), ("u2", "p", "a\n# b")]
+    assert bad(rows) == []
+
+
+def test_blanks_around_quotes_are_no_text_where_a_later_quote_is_never_closed():
+    text = HEADER + line("u1", ' "a,b" ') + '"bad,\n' + line("u2")
+    rows = read(text)
+    assert good(rows) == [("u1", "p", "a,b"), ("u2", "p", "x")]
+
+
+def test_nothing_as_mysql_writes_it_is_no_letter():
+    text = HEADER + line(r"\N", r"\N") + line("u2", r'"say \"hi\""') + line("N")
+    users = [(row["consumer_id"], row["ctx"]) for row in read(text, escape="\\")]
+    assert users == [(None, None), ("u2", 'say "hi"'), ("N", "x")]
+
+
+def test_half_a_pair_in_utf_16_is_put_aside():
+    data = (HEADER + line("u1")).encode("utf-16-le") + line("u2").encode("utf-16-le")
+    half = b"\x3d\xd8"
+    rows = read(b"\xff\xfe" + data + half + line("u3").encode("utf-16-le"), encoding="utf-16")
+    assert [row["fault"] for row in rows] == [None, None, "consumer_id_not_utf8"]
+
+
+def test_a_long_text_is_kept_in_part_where_it_is_put_aside():
+    (row,) = [row for row in read(HEADER + line("u1") + "x" * 200_000 + ",\n") if row["fault"]]
+    assert row["raw"].endswith("bytes more")
+    assert len(row["raw"]) < 70_000
+
+
+def test_a_field_may_be_longer_than_python_allows_by_default():
+    text = HEADER + line("u1") + f"{'a' * 140_000},p,x,1,2\n"
+    assert bad(read(text)) == [(3, "fields_too_many")]

@@ -48,6 +48,8 @@ def read(times: list, unit: str, zone: str = "UTC", kind: pa.DataType | None = N
         ("2024-07-10T01:30-0800", "2024-07-10T09:30"),
         ("2024-07-10 01:30:00 UTC", "2024-07-10T01:30"),
         ("2024-07-10T01:30+02:00[Europe/Paris]", "2024-07-09T23:30"),
+        ("2024-07-10T01:30[Asia/Tokyo]", None),
+        ("2024-07-10T01:30+053", None),
         ("now", None),
         ("2024-07", None),
         ("2024-02-30", None),
@@ -122,3 +124,18 @@ def test_the_day_of_a_moment_is_that_of_a_calendar_in_the_zone(moment, zone):
     ms = ms_of(moment.replace(tzinfo=UTC))
     found = date_of(int(day_numbers(np.array([ms]), zone)[0]))
     assert found == moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).date()
+
+
+@pytest.mark.parametrize(
+    ("unit", "number"), [("ns", 1709337599999999999), ("us", 1709337599999999)]
+)
+def test_a_time_does_not_depend_on_the_other_rows(unit, number):
+    alone = read([str(number)], unit)
+    assert alone == read([number], unit, kind=pa.int64()) == [1709337599999]
+    assert read([str(number), "x", "1.5"], unit)[0] == alone[0]
+
+
+@pytest.mark.parametrize("text", ["1709337599.9996", "1709337599.9994", "1709337599.1"])
+def test_a_fraction_is_rounded_down_as_text_and_as_float(text):
+    expected = [int(float(text) * 10_000 // 10)]
+    assert read([text], "s") == read([float(text)], "s") == expected

@@ -23,4 +23,5 @@ def test_files_that_are_read_by_tasks_of_spark_are_those_that_one_process_reads(
     ]
     for one, other in zip(there.readable, here.readable, strict=True):
         for day in one.days:
-            assert one.rows_of(day).read_bytes() == other.rows_of(day).read_bytes()
+            (part,), (same,) = one.rows_of(day), other.rows_of(day)
+            assert part.read_bytes() == same.read_bytes()
