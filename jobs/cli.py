@@ -39,7 +39,11 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (EvergreenError, RegistryError, Skip) as error:
-            typer.secho(str(error), fg="red", err=True)
+            from jobs.terminal import visible
+
+            # The line breaks are ours; what else cannot be seen is the log's.
+            lines = [visible(line) for line in str(error).split("\n")]
+            typer.secho("\n".join(lines), fg="red", err=True)
             raise typer.Exit(1) from None
 
 

@@ -23,7 +23,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -36,6 +35,7 @@ from jobs.own_log.draft import shown_path
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
 from jobs.sources.file_log import FileLog
+from jobs.terminal import plain
 
 HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
 LINE_BYTES = 60  # where they do not
@@ -233,7 +233,7 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
     screen.print(files_table(report.files))
     for file in report.files:
         if file.trouble:
-            screen.print(f"[red]✗ {escape(file.trouble)}[/]", soft_wrap=True)
+            screen.print(f"[red]✗ {plain(file.trouble)}[/]", soft_wrap=True)
     if reasons := reasons_table(report.files):
         screen.print(reasons)
     screen.print(totals_of(report))
@@ -250,7 +250,7 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
     if report.days:
         screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
-        screen.print(escape(next_command(list(report.days))), soft_wrap=True)
+        screen.print(plain(next_command(list(report.days))), soft_wrap=True)
 
 
 def days_in_words(days: dict[date, int]) -> str:
@@ -291,7 +291,7 @@ def files_table(files: list[FileReport]) -> Table:
         aside = "[red]trouble[/]" if file.trouble else f"{sum(file.aside.values()):,}"
         ends = (days[0], days[-1]) if days else ("", "")
         counts = (f"{file.rows:,}", f"{file.landed:,}", aside, f"{len(days):,}")
-        table.add_row(escape(file.file), *counts, *ends)
+        table.add_row(plain(file.file), *counts, *ends)
     if len(files) > len(shown):
         table.add_row(f"and {len(files) - len(shown):,} files of which every row is landed")
     return table
@@ -308,6 +308,6 @@ def reasons_table(files: list[FileReport]) -> Table | None:
         first = next(file for file in readable if reason in file.examples)
         example = first.examples[reason]
         table.add_row(
-            reason, f"{rows:,}", escape(first.file), f"{example.line:,}", escape(example.text)
+            reason, f"{rows:,}", plain(first.file), f"{example.line:,}", plain(example.text)
         )
     return table if totals else None

@@ -119,6 +119,21 @@ def test_a_file_with_trouble_is_named_and_fails_the_check(folder, content, named
     assert files["b.csv"]["landed"] == 0
 
 
+UNSEEN = "\x1b[2J\x07\x9b\u202e\u2066"
+
+
+def require_visible(output: str) -> None:
+    assert "\\x1b[2J" in output
+    assert [line for line in output.split("\n") if not line.isprintable()] == []
+
+
+def test_texts_of_the_log_do_not_command_the_terminal(folder):
+    """In a line, in the name of a file, and in the trouble with one."""
+    write(folder, f"a{UNSEEN}.csv", [*rows(100), f"u1,a1,{UNSEEN}", f"{UNSEEN}"])
+    (folder / "log" / f"b{UNSEEN}.csv").write_text(f"user,{UNSEEN},time\n1,2,3\n")
+    require_visible(checked(folder).output)
+
+
 def test_days_that_validate_will_refuse_are_named(folder):
     """The fifth day has 10 rows, the days before it 50 each."""
     write(folder, "a.csv", rows(200) + rows(10, first_day=4))
