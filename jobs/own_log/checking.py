@@ -9,12 +9,14 @@ import bz2
 import lzma
 import os
 import zlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -122,7 +124,7 @@ def check(settings: Settings, console: Console) -> Report:
         log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
-    return Report(files, days, quiet_days(days, settings.validation))
+    return Report(files, days, quiet_days(landed_by_day(log), settings.validation))
 
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
@@ -162,17 +164,31 @@ def days_of(log: Log) -> dict[date, int]:
     return dict(sorted(rows.items()))
 
 
-def quiet_days(days: dict[date, int], limits: ValidationSettings) -> list[date]:
-    """The days with too few rows beside those before them, as `validate` would find."""
-    before: list[int] = []
+def landed_by_day(log: Log) -> dict[date, int]:
+    """The rows that `land` will have of each day: its own, and those put aside with it."""
+    rows = Counter(days_of(log))
+    for file in log.readable:
+        aside = log.all_strays(file)
+        if aside and log.body:
+            judged_with = min(file.days.keys() - aside, default=log.body[0])
+            rows[judged_with] += sum(file.days[day] for day in aside)
+    return dict(sorted(rows.items()))
+
+
+def quiet_days(rows: dict[date, int], limits: ValidationSettings) -> list[date]:
+    """The days with too few rows beside those before them, as `validate` will find.
+
+    rows: landed, by day, in order. Usual is what the last `median_days` days of the calendar had,
+    those that were refused included; a day without rows shows nothing.
+    """
+    days, counts = list(rows), list(rows.values())
     quiet = []
-    for day, rows in days.items():
-        usual = before[-limits.median_days :]
-        enough = len(usual) >= limits.median_min_days
-        if enough and rows < limits.min_rows_share * median(usual):
+    for place, day in enumerate(days):
+        start = bisect_left(days, day - timedelta(days=limits.median_days))
+        before = counts[start:place]
+        enough = len(before) >= limits.median_min_days
+        if enough and counts[place] < ceil(limits.min_rows_share * median(before)):
             quiet.append(day)
-        else:
-            before.append(rows)
     return quiet
 
 
