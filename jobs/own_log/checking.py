@@ -11,7 +11,7 @@ import os
 import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -43,6 +43,7 @@ HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines 
 LINE_BYTES = 60  # where they do not
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
+SHOWN_COPIES = 5
 RUN_DAYS = 7
 
 
@@ -84,12 +85,14 @@ class FileReport:
 @dataclass
 class Report:
     """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
-    having too few. Rows that are late or far away in time are in neither.
+    having too few. Rows that are late or far away in time are in neither. copies: files with the
+    same content.
     """
 
     files: list[FileReport]
     days: dict[date, int]
     quiet: list[date]
+    copies: list[list[str]]
 
     @property
     def ok(self) -> bool:
@@ -108,6 +111,7 @@ class Report:
             "unreadable": sum(file.rows for file in self.files if file.trouble),
             "closes": self.closes(),
             "quiet_days": [str(day) for day in self.quiet],
+            "copies": self.copies,
             "files": [file.as_json() for file in self.files],
         }
 
@@ -124,7 +128,17 @@ def check(settings: Settings, console: Console) -> Report:
         log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
-    return Report(files, days, quiet_days(landed_by_day(log), settings.validation))
+    quiet = quiet_days(landed_by_day(log), settings.validation)
+    return Report(files, days, quiet, copies_in(log, source.name_of))
+
+
+def copies_in(log: Log, name_of: Callable[[LogFile], str]) -> list[list[str]]:
+    """The names of files that have rows and the same content, a list for each content."""
+    by_content: dict[str, list[str]] = {}
+    for file in log.readable:
+        if file.account.rows:
+            by_content.setdefault(file.account.digest, []).append(name_of(file))
+    return [names for names in by_content.values() if len(names) > 1]
 
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
@@ -253,6 +267,7 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
     if reasons := reasons_table(report.files):
         screen.print(reasons)
     screen.print(totals_of(report))
+    show_copies(report.copies, screen)
     if report.quiet:
         shown = ", ".join(map(str, report.quiet[:SHOWN_DAYS]))
         more = " …" if len(report.quiet) > SHOWN_DAYS else ""
@@ -267,6 +282,19 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
         screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
         screen.print(plain(next_command(list(report.days))), soft_wrap=True)
+
+
+def show_copies(copies: list[list[str]], screen: Console) -> None:
+    for names in copies[:SHOWN_COPIES]:
+        shown = ", ".join(names[:SHOWN_COPIES]) + (", …" if len(names) > SHOWN_COPIES else "")
+        screen.print(
+            f"[yellow]! These files have the same content, so their rows count more than once: "
+            f"{plain(shown)}. Keep one of them.[/]",
+            soft_wrap=True,
+        )
+    if len(copies) > SHOWN_COPIES:
+        more = len(copies) - SHOWN_COPIES
+        screen.print(f"[yellow]! {more:,} other contents are in several files too (--json).[/]")
 
 
 def days_in_words(days: dict[date, int]) -> str:

@@ -152,6 +152,19 @@ def test_days_that_validate_will_refuse_are_named(folder):
     assert report_of(folder)["quiet_days"] == []
 
 
+def test_files_with_the_same_content_are_named(folder):
+    """Not those without rows, which are the same file as well."""
+    for name in ("a.csv", "b.csv", "[c].csv"):
+        write(folder, name, rows(100))
+    write(folder, "d.csv", rows(100, first_day=2))
+    write(folder, "e.csv", [])
+    write(folder, "f.csv", [])
+    assert report_of(folder)["copies"] == [["[c].csv", "a.csv", "b.csv"]]
+    shown = checked(folder)
+    assert "their rows count more than once: [c].csv, a.csv, b.csv." in shown.output
+    assert shown.exit_code == 0
+
+
 def landed(day: date, rows: int) -> Partition:
     files = {"engagements/part-00000.parquet": ""}
     return Partition("land", day, Path(), "", {"rows_engagements": rows}, files, "", {})
