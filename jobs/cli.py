@@ -114,7 +114,7 @@ def check(
     """Read the log and report what would be landed of each file, and what put aside and why.
 
     Nothing is landed. Exit code 1 where a file cannot be read.
-    Example: evergreen --settings my.toml check
+    Example: evergreen check
     """
     from rich.console import Console
 
