@@ -39,7 +39,11 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (EvergreenError, RegistryError, Skip) as error:
-            typer.secho(str(error), fg="red", err=True)
+            from jobs.terminal import visible
+
+            # The line breaks are ours; what else cannot be seen is the log's.
+            lines = [visible(line) for line in str(error).split("\n")]
+            typer.secho("\n".join(lines), fg="red", err=True)
             raise typer.Exit(1) from None
 
 
@@ -110,7 +114,7 @@ def check(
     """Read the log and report what would be landed of each file, and what put aside and why.
 
     Nothing is landed. Exit code 1 where a file cannot be read.
-    Example: evergreen --settings my.toml check
+    Example: evergreen check
     """
     from rich.console import Console
 

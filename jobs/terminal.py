@@ -1,4 +1,7 @@
-"""Progress of a run: a live table of days by steps on a terminal, otherwise one line per day."""
+"""What a terminal shows: texts that are not ours, and the progress of a run.
+
+Progress is a live table of days by steps on a terminal, otherwise one line per day.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from datetime import date
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 STYLES = {
@@ -29,6 +33,22 @@ def console() -> Console:
     """The terminal, or output of a fixed width where there is none."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be seen as escapes, such as \\x1b, which would command a terminal.
+
+    Among these are line breaks, and characters that change the direction of the text.
+    """
+    if text.isprintable():
+        return text
+    seen = [mark if mark.isprintable() else repr(mark)[1:-1] for mark in text]
+    return "".join(seen)
+
+
+def plain(text: str) -> str:
+    """A text of a log or a path, as Rich may print it: visible, and without markup."""
+    return escape(visible(text))
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ import bz2
 import lzma
 import os
 import zlib
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +25,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -36,11 +37,13 @@ from jobs.own_log.draft import shown_path
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
 from jobs.sources.file_log import FileLog
+from jobs.terminal import plain
 
 HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
 LINE_BYTES = 60  # where they do not
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
+SHOWN_COPIES = 5
 RUN_DAYS = 7
 
 
@@ -82,12 +85,14 @@ class FileReport:
 @dataclass
 class Report:
     """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
-    having too few. Rows that are late or far away in time are in neither.
+    having too few. Rows that are late or far away in time are in neither. copies: files with the
+    same content.
     """
 
     files: list[FileReport]
     days: dict[date, int]
     quiet: list[date]
+    copies: list[list[str]]
 
     @property
     def ok(self) -> bool:
@@ -106,6 +111,7 @@ class Report:
             "unreadable": sum(file.rows for file in self.files if file.trouble),
             "closes": self.closes(),
             "quiet_days": [str(day) for day in self.quiet],
+            "copies": self.copies,
             "files": [file.as_json() for file in self.files],
         }
 
@@ -122,7 +128,17 @@ def check(settings: Settings, console: Console) -> Report:
         log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
-    return Report(files, days, quiet_days(days, settings.validation))
+    quiet = quiet_days(landed_by_day(log), settings.validation)
+    return Report(files, days, quiet, copies_in(log, source.name_of))
+
+
+def copies_in(log: Log, name_of: Callable[[LogFile], str]) -> list[list[str]]:
+    """The names of files that have rows and the same content, a list for each content."""
+    by_content: dict[str, list[str]] = {}
+    for file in log.readable:
+        if file.account.rows:
+            by_content.setdefault(file.account.digest, []).append(name_of(file))
+    return [names for names in by_content.values() if len(names) > 1]
 
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
@@ -162,17 +178,31 @@ def days_of(log: Log) -> dict[date, int]:
     return dict(sorted(rows.items()))
 
 
-def quiet_days(days: dict[date, int], limits: ValidationSettings) -> list[date]:
-    """The days with too few rows beside those before them, as `validate` would find."""
-    before: list[int] = []
+def landed_by_day(log: Log) -> dict[date, int]:
+    """The rows that `land` will have of each day: its own, and those put aside with it."""
+    rows = Counter(days_of(log))
+    for file in log.readable:
+        aside = log.all_strays(file)
+        if aside and log.body:
+            judged_with = min(file.days.keys() - aside, default=log.body[0])
+            rows[judged_with] += sum(file.days[day] for day in aside)
+    return dict(sorted(rows.items()))
+
+
+def quiet_days(rows: dict[date, int], limits: ValidationSettings) -> list[date]:
+    """The days with too few rows beside those before them, as `validate` will find.
+
+    rows: landed, by day, in order. Usual is what the last `median_days` days of the calendar had,
+    those that were refused included; a day without rows shows nothing.
+    """
+    days, counts = list(rows), list(rows.values())
     quiet = []
-    for day, rows in days.items():
-        usual = before[-limits.median_days :]
-        enough = len(usual) >= limits.median_min_days
-        if enough and rows < limits.min_rows_share * median(usual):
+    for place, day in enumerate(days):
+        start = bisect_left(days, day - timedelta(days=limits.median_days))
+        before = counts[start:place]
+        enough = len(before) >= limits.median_min_days
+        if enough and counts[place] < ceil(limits.min_rows_share * median(before)):
             quiet.append(day)
-        else:
-            before.append(rows)
     return quiet
 
 
@@ -233,10 +263,11 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
     screen.print(files_table(report.files))
     for file in report.files:
         if file.trouble:
-            screen.print(f"[red]✗ {escape(file.trouble)}[/]", soft_wrap=True)
+            screen.print(f"[red]✗ {plain(file.trouble)}[/]", soft_wrap=True)
     if reasons := reasons_table(report.files):
         screen.print(reasons)
     screen.print(totals_of(report))
+    show_copies(report.copies, screen)
     if report.quiet:
         shown = ", ".join(map(str, report.quiet[:SHOWN_DAYS]))
         more = " …" if len(report.quiet) > SHOWN_DAYS else ""
@@ -250,7 +281,20 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
     if report.days:
         screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
-        screen.print(escape(next_command(list(report.days))), soft_wrap=True)
+        screen.print(plain(next_command(list(report.days))), soft_wrap=True)
+
+
+def show_copies(copies: list[list[str]], screen: Console) -> None:
+    for names in copies[:SHOWN_COPIES]:
+        shown = ", ".join(names[:SHOWN_COPIES]) + (", …" if len(names) > SHOWN_COPIES else "")
+        screen.print(
+            f"[yellow]! These files have the same content, so their rows count more than once: "
+            f"{plain(shown)}. Keep one of them.[/]",
+            soft_wrap=True,
+        )
+    if len(copies) > SHOWN_COPIES:
+        more = len(copies) - SHOWN_COPIES
+        screen.print(f"[yellow]! {more:,} other contents are in several files too (--json).[/]")
 
 
 def days_in_words(days: dict[date, int]) -> str:
@@ -291,7 +335,7 @@ def files_table(files: list[FileReport]) -> Table:
         aside = "[red]trouble[/]" if file.trouble else f"{sum(file.aside.values()):,}"
         ends = (days[0], days[-1]) if days else ("", "")
         counts = (f"{file.rows:,}", f"{file.landed:,}", aside, f"{len(days):,}")
-        table.add_row(escape(file.file), *counts, *ends)
+        table.add_row(plain(file.file), *counts, *ends)
     if len(files) > len(shown):
         table.add_row(f"and {len(files) - len(shown):,} files of which every row is landed")
     return table
@@ -308,6 +352,6 @@ def reasons_table(files: list[FileReport]) -> Table | None:
         first = next(file for file in readable if reason in file.examples)
         example = first.examples[reason]
         table.add_row(
-            reason, f"{rows:,}", escape(first.file), f"{example.line:,}", escape(example.text)
+            reason, f"{rows:,}", plain(first.file), f"{example.line:,}", plain(example.text)
         )
     return table if totals else None

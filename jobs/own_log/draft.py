@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.intake.content import Column
 from jobs.intake.look import FileLook, Finding
 from jobs.own_log.roles import DISLIKES, Roles, words_of
+from jobs.terminal import visible
 
 FEW_ROWS = 500  # per day; with fewer, days differ by chance
 FEW_DAYS = 3  # from which nothing is known about usual days
@@ -22,10 +23,11 @@ def draft(roles: Roles, path: Path, output: Path, unsure: str = "") -> str:
     """
     where = line("path", shown_path(path, output), "a file, a folder or a glob", unsure)
     sections = [
-        f"# The settings of {path.name}, written by `evergreen init`. Lines marked 'unsure' are\n"
-        "# guesses: compare them with your log. What is in every file, and of which days:\n"
+        f"# The settings of {visible(path.name)}, written by `evergreen init`. Lines marked\n"
+        "# 'unsure' are guesses: compare them with your log. What is in every file, and of which\n"
+        "# days:\n"
         "#\n"
-        f"#   evergreen --settings {output.name} check\n"
+        f"#   evergreen --settings {visible(output.name)} check\n"
         "#\n"
         "# Relative paths are relative to this file.\n"
         f"home = {in_toml('.evergreen/' + output.stem)}",
@@ -54,8 +56,8 @@ def key(name: str) -> str:
 
 def line(option: str, value: object, reason: str = "", unsure: str = "") -> str:
     """One setting. reason: at its end; unsure: on a line before it."""
-    text = f"{key(option)} = {in_toml(value)}" + (f"  # {reason}" if reason else "")
-    return f"{UNSURE}{unsure}\n{text}" if unsure else text
+    text = f"{key(option)} = {in_toml(value)}" + (f"  # {visible(reason)}" if reason else "")
+    return f"{UNSURE}{visible(unsure)}\n{text}" if unsure else text
 
 
 def found(option: str, finding: Finding, default: str, reason: str = "") -> list[str]:
@@ -157,7 +159,7 @@ def table(roles: Roles, where: str) -> str:
 
 def outcomes(roles: Roles) -> list[str]:
     """Labels, and how much an engagement counts."""
-    notes = [f"# {note}" for note in roles.notes]
+    notes = [f"# {visible(note)}" for note in roles.notes]
     if not roles.labels:
         return ["\n".join(notes)] if notes else []
     lines = [*notes, '[source.labels]  # label = "your 0/1 column": every row is an impression']

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -25,7 +24,7 @@ from jobs.settings import Settings, anchored
 from jobs.sources import source_kinds
 from jobs.sources.file_log import FileLog
 from jobs.sources.files import find_files
-from jobs.terminal import console
+from jobs.terminal import console, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,8 +63,8 @@ def start(path: Path, output: Path, force: bool = False) -> None:
     guesses = ""
     if "# unsure:" in text:
         guesses = " Lines marked 'unsure' are guesses: read them first."
-    screen.print(f"\nWrote [bold]{escape(str(output))}[/].{guesses} Next:", soft_wrap=True)
-    screen.print(f"  evergreen --settings {escape(str(output))} check", soft_wrap=True)
+    screen.print(f"\nWrote [bold]{plain(str(output))}[/].{guesses} Next:", soft_wrap=True)
+    screen.print(f"  evergreen --settings {plain(str(output))} check", soft_wrap=True)
 
 
 def find(path: Path, screen: Console) -> Start:
@@ -207,19 +206,19 @@ def show(screen: Console, found: Start) -> None:
     show_files(screen, found)
     screen.print(columns_table(found.roles))
     for note in found.roles.notes:
-        screen.print(f"[yellow]![/] {escape(note)}")
+        screen.print(f"[yellow]![/] {plain(note)}")
 
 
 def show_files(screen: Console, found: Start) -> None:
     seen = found.roles.look
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("log", escape(str(found.path)))
+    table.add_row("log", plain(str(found.path)))
     count = f"{len(found.files):,} with the same columns" if len(found.files) > 1 else "1"
     more = f", {len(found.empty):,} without rows" if found.empty else ""
     table.add_row("files", count + more)
     for file, why in list(found.others.items())[:SHOWN_FILES]:
         table.add_row(
-            "[yellow]differs[/]" if found.unsure else "left out", escape(f"{file.name} {why}")
+            "[yellow]differs[/]" if found.unsure else "left out", plain(f"{file.name} {why}")
         )
     if len(found.others) > SHOWN_FILES:
         table.add_row("", f"and {len(found.others) - SHOWN_FILES:,} more")
@@ -229,24 +228,24 @@ def show_files(screen: Console, found: Start) -> None:
             value = getattr(seen, what)
             shown = repr(value.value) if what in ("separator", "quote", "escape") else value.value
             if value.value:
-                table.add_row(what, escape(shown) + unsure("" if value.sure else value.why))
+                table.add_row(what, plain(shown) + unsure("" if value.sure else value.why))
         if seen.comments:
             table.add_row("comments", f"lines that begin with {' or '.join(seen.comments)}")
     screen.print(table)
 
 
 def unsure(why: str) -> str:
-    return f"  [yellow]unsure: {escape(why)}[/]" if why else ""
+    return f"  [yellow]unsure: {plain(why)}[/]" if why else ""
 
 
 def columns_table(roles: Roles) -> Table:
     table = Table("column", "looks like", "is used as", header_style="bold", box=None)
-    table.title = f"Columns, by the first {roles.look.rows:,} rows of {roles.look.path.name}"
+    table.title = f"Columns, by the first {roles.look.rows:,} rows of {plain(roles.look.path.name)}"
     table.title_justify = "left"
     used = roles.used()
     for column in roles.look.columns:
         what, why = used.get(column.name, ("", ""))
-        table.add_row(escape(column.name), escape(column.in_words()), escape(what) + unsure(why))
+        table.add_row(plain(column.name), plain(column.in_words()), plain(what) + unsure(why))
     return table
 
 
@@ -262,10 +261,10 @@ def rows_table(rows: pa.Table, timezone: str, files: int) -> Table:
     labels = [name for name in rows.column_names if name.startswith("label_")]
     zones = ["UTC"] if timezone == "UTC" else ["UTC", timezone]
     for name in [*columns, *(["labels"] if labels else []), *zones]:
-        table.add_column(escape(name.removesuffix("_id")))
+        table.add_column(plain(name.removesuffix("_id")))
     for row in rows.slice(0, ROWS).to_pylist():
         if row["fault"]:
-            cells = [f"[yellow]put aside: {escape(row['fault'])}[/]", escape(row["raw"] or "")]
+            cells = [f"[yellow]put aside: {plain(row['fault'])}[/]", plain(row["raw"] or "")]
             table.add_row(*cells[: len(table.columns)])
             continue
         cells = ["" if row[name] is None else str(row[name]) for name in columns]
@@ -273,7 +272,7 @@ def rows_table(rows: pa.Table, timezone: str, files: int) -> Table:
             positive = [name.removeprefix("label_") for name in labels if row[name]]
             cells.append(", ".join(positive) or "none")
         cells += [clock(row["time_ms"], zone) for zone in zones]
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(plain, cells))
     return table
 
 

@@ -10,11 +10,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.sources.base import SourceSettings, Timezone
-from jobs.sources.dialect_settings import Encoding, Separator, TimeUnit
+from jobs.sources.dialect_settings import (
+    Encoding,
+    Marks,
+    Separator,
+    TimeUnit,
+    require_apart,
+)
 from jobs.sources.file_log import FileLog
 
 if TYPE_CHECKING:
@@ -40,7 +46,7 @@ class EdgelistSettings(SourceSettings):
     separator: Separator = "whitespace"
     """Separator between the fields of a line."""
 
-    comments: str = "#%"
+    comments: Marks = "#%"
     """A line that begins with one of these characters is skipped."""
 
     encoding: Encoding = "utf-8"
@@ -63,6 +69,11 @@ class EdgelistSettings(SourceSettings):
             if fields.count(name) != 1:
                 raise ValueError(f"expected each of src, dst and time once, as {name} is not")
         return fields
+
+    @model_validator(mode="after")
+    def _marks_are_apart(self) -> EdgelistSettings:
+        require_apart(self.separator, self.comments)
+        return self
 
 
 class Edgelist(FileLog):

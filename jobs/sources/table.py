@@ -9,12 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from jobs.intake.dialect import NULLS
 from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS, IMPRESSION_TABLE, IMPRESSIONS
 from jobs.sources.base import SourceSettings, Timezone
-from jobs.sources.dialect_settings import Encoding, OneCharacter, Separator, TimeUnit
+from jobs.sources.dialect_settings import (
+    Encoding,
+    Marks,
+    OneMark,
+    Separator,
+    TimeUnit,
+    require_apart,
+)
 from jobs.sources.edgelist import kind_of_file
 from jobs.sources.file_log import FileLog
 
@@ -58,16 +65,18 @@ class TableSettings(SourceSettings):
     separator: Separator = ","
     """Separator between the fields of a line, one or more characters."""
 
-    quote: OneCharacter = '"'
-    """Around fields that hold a separator or a line break. Empty: no field is quoted."""
+    quote: OneMark = '"'
+    """Around fields that hold a separator or a line break. Empty: no field is quoted, as it must be
+    with `separator = "whitespace"`."""
 
-    escape: OneCharacter = ""
-    """Before a character that would end a field, such as `\\`. Empty: quotes are doubled."""
+    escape: OneMark = ""
+    """Before a character that would end a field, such as `\\`. Empty, or the same as `quote`:
+    quotes are doubled."""
 
     encoding: Encoding = "utf-8"
     """How the files write characters, such as "latin-1". What cannot be read in it goes aside."""
 
-    comments: str = ""
+    comments: Marks = ""
     """A line that begins with one of these characters is skipped."""
 
     names: list[str] = Field(default=[])
@@ -90,6 +99,17 @@ class TableSettings(SourceSettings):
         """Our names that `columns` may map: the table's columns, with `time` for time_ms."""
         fixed = IMPRESSIONS if self.labels else ENGAGEMENTS
         return frozenset(fixed) - {"time_ms"} | {"time"}
+
+    @field_validator("escape")
+    @classmethod
+    def _doubled_quotes(cls, escape: str, given: ValidationInfo) -> str:
+        """Spark writes doubled quotes as an escape that is the quote."""
+        return "" if escape == given.data.get("quote") else escape
+
+    @model_validator(mode="after")
+    def _marks_are_apart(self) -> TableSettings:
+        require_apart(self.separator, self.comments, self.quote, self.escape)
+        return self
 
     @model_validator(mode="after")
     def _columns_are_ours(self) -> TableSettings:

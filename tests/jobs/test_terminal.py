@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
 from rich.console import Console
 
-from jobs.terminal import Board, live
+from jobs.terminal import Board, live, visible
 
 FIRST = date(2022, 4, 25)
 SECOND = date(2022, 4, 26)
@@ -58,3 +59,19 @@ def test_failed_steps_are_known():
     progress.set(SECOND, "land", "failed")
     progress.set(FIRST, "land", "done", 1.0)
     assert progress.failed() == [(SECOND, "land")]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("naïve 漢字 \\ [red]", "naïve 漢字 \\ [red]"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x9b2J", "\\x9b2J"),
+        ("a\tb\r\n", "a\\tb\\r\\n"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("\u2028", "\\u2028"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_what_cannot_be_seen_is_shown_as_an_escape(text, shown):
+    assert visible(text) == shown

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from jobs.checks.row_rules import Evidence
 from jobs.cli import app
+from jobs.lake.store import Partition
+from jobs.own_log.checking import quiet_days
+from jobs.settings import ValidationSettings
+from jobs.steps.validate import with_usual
 
 START_S = 1_709_251_200  # 2024-03-01 00:00:00
 SETTINGS = """
@@ -119,12 +128,86 @@ def test_a_file_with_trouble_is_named_and_fails_the_check(folder, content, named
     assert files["b.csv"]["landed"] == 0
 
 
+UNSEEN = "\x1b[2J\x07\x9b\u202e\u2066"
+
+
+def require_visible(output: str) -> None:
+    assert "\\x1b[2J" in output
+    assert [line for line in output.split("\n") if not line.isprintable()] == []
+
+
+def test_texts_of_the_log_do_not_command_the_terminal(folder):
+    """In a line, in the name of a file, and in the trouble with one."""
+    write(folder, f"a{UNSEEN}.csv", [*rows(100), f"u1,a1,{UNSEEN}", f"{UNSEEN}"])
+    (folder / "log" / f"b{UNSEEN}.csv").write_text(f"user,{UNSEEN},time\n1,2,3\n")
+    require_visible(checked(folder).output)
+
+
 def test_days_that_validate_will_refuse_are_named(folder):
     """The fifth day has 10 rows, the days before it 50 each."""
     write(folder, "a.csv", rows(200) + rows(10, first_day=4))
     assert report_of(folder)["quiet_days"] == ["2024-03-05"]
     assert "2024-03-05" in checked(folder).output
     (folder / "my.toml").write_text(SETTINGS + "\n[validation]\nmin_rows_share = 0.0\n")
+    assert report_of(folder)["quiet_days"] == []
+
+
+def test_files_with_the_same_content_are_named(folder):
+    """Not those without rows, which are the same file as well."""
+    for name in ("a.csv", "b.csv", "[c].csv"):
+        write(folder, name, rows(100))
+    write(folder, "d.csv", rows(100, first_day=2))
+    write(folder, "e.csv", [])
+    write(folder, "f.csv", [])
+    assert report_of(folder)["copies"] == [["[c].csv", "a.csv", "b.csv"]]
+    shown = checked(folder)
+    assert "their rows count more than once: [c].csv, a.csv, b.csv." in shown.output
+    assert shown.exit_code == 0
+
+
+def landed(day: date, rows: int) -> Partition:
+    files = {"engagements/part-00000.parquet": ""}
+    return Partition("land", day, Path(), "", {"rows_engagements": rows}, files, "", {})
+
+
+def refused(rows: dict[date, int], limits: ValidationSettings) -> list[date]:
+    """The days that `validate` refuses, by its own rule, if every day is landed in order."""
+    found = []
+    for day, count in rows.items():
+        before = []
+        for back in range(limits.median_days, 0, -1):
+            earlier = day - timedelta(days=back)
+            if earlier >= min(rows):
+                before.append(landed(earlier, rows.get(earlier, 0)))
+        evidence = Evidence("engagements", {}, {}, [])
+        if count < with_usual(evidence, limits, landed(day, count), before).min_rows:
+            found.append(day)
+    return found
+
+
+FIRST = date(2024, 3, 1)
+COUNTS = st.lists(st.sampled_from([0, 1, 3, 149, 150, 151, 299, 300, 301, 1000]), max_size=30)
+SHARES = st.sampled_from([0.0, 0.3, 0.5, 1.0])
+
+
+@example(counts=[1000] * 10 + [300] * 30, share=0.5, days=7, least=3)  # refused days are usual
+@example(counts=[1000] * 3 + [0] * 7 + [10], share=0.5, days=7, least=3)  # a gap in the log
+@given(counts=COUNTS, share=SHARES, days=st.integers(1, 9), least=st.integers(1, 4))
+def test_quiet_days_are_those_that_validate_refuses(counts, share, days, least):
+    limits = ValidationSettings(min_rows_share=share, median_days=days, median_min_days=least)
+    rows = {}
+    for place, count in enumerate(counts):
+        if count:
+            rows[FIRST + timedelta(days=place)] = count
+    assert quiet_days(rows, limits) == refused(rows, limits)
+
+
+def test_rows_that_are_put_aside_with_a_day_are_rows_of_it(folder):
+    """Day 4 has 20 rows, and 10 of day 1 that come too late: more than half of the usual 50."""
+    text = SETTINGS.replace('path = "log"', 'path = "log"\nlate_days = 2')
+    (folder / "my.toml").write_text(text)
+    write(folder, "a.csv", rows(150))
+    write(folder, "b.csv", rows(20, first_day=3) + rows(10))
     assert report_of(folder)["quiet_days"] == []
 
 

@@ -275,3 +275,24 @@ def test_a_log_in_another_folder_has_an_absolute_path(tmp_path):
     output = tmp_path / "elsewhere" / "my.toml"
     assert CliRunner().invoke(app, ["init", str(file), "--output", str(output)]).exit_code == 0
     assert load_settings(output).source.path == file
+
+
+UNSEEN = "\x1b[2J\x07\x9b\u202e\u2066"
+
+
+@pytest.mark.parametrize(
+    "header", [f"user,author,time,{UNSEEN}", f"user{UNSEEN},author,time,x", "user,author,time,x"]
+)
+def test_texts_of_the_log_do_not_command_the_terminal(tmp_path, header):
+    text = lines_of(f"u{UNSEEN}{{u}},{UNSEEN}{{p}},{{s}},{UNSEEN}", header)
+    output, _ = started(written(tmp_path, text, f"{UNSEEN}.csv"))
+    assert "\\x1b[2J" in output
+    assert [line for line in output.split("\n") if not line.isprintable()] == []
+
+
+def test_an_error_does_not_command_the_terminal(tmp_path):
+    file = written(tmp_path, "only one column\n", f"{UNSEEN}.csv")
+    result = CliRunner().invoke(app, ["init", str(file), "--output", str(tmp_path / "my.toml")])
+    assert result.exit_code == 1
+    assert "\\x1b[2J" in result.output
+    assert result.output.strip().isprintable()

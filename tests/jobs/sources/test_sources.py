@@ -279,7 +279,7 @@ def mapped(name: str, column: str) -> str:
         (mapped("value", "v") + 'labels = {click = "c"}', r"\['value'\], which impressions"),
         (MAPPED + 'context = ["c"]', r"give labels too"),
         (MAPPED + 'time_unit = "h"', r"'s', 'ms', 'us', 'ns' or 'iso'"),
-        (MAPPED + 'separator = ""', r"expected one or more characters.*such as ',' or '::'"),
+        (MAPPED + 'separator = ""', r"expected one or more ASCII.*such as ',' or '::'"),
         (MAPPED + 'quote = "ab"', r"expected one ASCII character, or nothing"),
         (MAPPED + 'encoding = "utf-9"', r"no such encoding; expected a name such as 'utf-8'"),
         (
@@ -292,6 +292,59 @@ def test_an_invalid_source_is_refused_with_the_option_at_fault(tmp_path, source,
     (tmp_path / "my.toml").write_text(f"[source]\n{source}\n")
     with pytest.raises(SettingsError, match=message):
         load_settings(tmp_path / "my.toml")
+
+
+EDGES = 'kind = "edgelist"\npath = "log"\n'
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (EDGES + 'comments = "é"', r"comments: expected ASCII characters"),
+        (EDGES + 'comments = "#a"', r"comments: expected ASCII .* without letters"),
+        (EDGES + 'separator = "#"', r"comments has '#', which separator has too"),
+        (EDGES + 'separator = "\\u0000"', r"separator: expected .* without letters, digits, NUL"),
+        (MAPPED + 'separator = "1"', r"separator: expected .* without letters, digits, NUL"),
+        (MAPPED + 'separator = "é"', r"separator: expected one or more ASCII"),
+        (MAPPED + 'separator = "|\\n"', r"separator: expected .* line breaks"),
+        (MAPPED + 'separator = "\\""', r"quote has '\"', which separator has too"),
+        (MAPPED + 'quote = ","', r"quote has ',', which separator has too"),
+        (MAPPED + 'quote = "|"\nseparator = "||"', r"quote has '\|', which separator has too"),
+        (MAPPED + 'quote = " "', r"quote: expected ASCII .* blanks"),
+        (MAPPED + 'escape = ","', r"escape has ',', which separator has too"),
+        (MAPPED + 'escape = "n"', r"escape: expected ASCII .* without letters"),
+        (MAPPED + 'comments = "\\""', r"comments has '\"', which quote has too"),
+        (MAPPED + 'comments = "\\\\"\nescape = "\\\\"', r"comments has .*, which escape has too"),
+        (MAPPED + 'comments = "\\u001f"\nseparator = "::"', r"which separator has too"),
+        (MAPPED + 'separator = "whitespace"', r"set quote = \"\" and no escape, or name the one"),
+    ],
+)
+def test_a_character_with_two_meanings_in_a_line_is_refused(tmp_path, source, message):
+    (tmp_path / "my.toml").write_text(f"[source]\n{source}\n")
+    with pytest.raises(SettingsError, match=message):
+        load_settings(tmp_path / "my.toml")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        EDGES + 'separator = " "',
+        EDGES + 'separator = "\\t"',
+        MAPPED + 'separator = "\\u0001"',
+        MAPPED + 'separator = "\\u001f"',
+        MAPPED + 'separator = "|~|"\nquote = "\'"\ncomments = "#;!"',
+        MAPPED + 'separator = "whitespace"\nquote = ""\ncomments = "#"',
+    ],
+)
+def test_characters_that_logs_are_written_with_are_accepted(tmp_path, source):
+    (tmp_path / "my.toml").write_text(f"[source]\n{source}\n")
+    assert load_settings(tmp_path / "my.toml")
+
+
+def test_an_escape_that_is_the_quote_means_doubled_quotes(tmp_path):
+    """As Spark writes it."""
+    (tmp_path / "my.toml").write_text(f"[source]\n{MAPPED}escape = '\"'\n")
+    assert load_settings(tmp_path / "my.toml").source.escape == ""
 
 
 def test_a_variable_overrides_any_option_of_a_source(tmp_path, monkeypatch):
