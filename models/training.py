@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.features import Batch, Day, FeatureSpec, one_space
+from models.features import Batch, Day, FeatureSpec, InvalidExamples, one_space
 from models.losses import label_losses
 from models.rankers.base import Ranker, RankerOptions, Statistics, build
 from models.row_adam import RowAdam
@@ -63,10 +63,18 @@ def train(
 
     The same days, options, config and machine give the same weights, to the bit. Rows are not
     shuffled, so of the days with vectors the newest is learned last. Raises SpaceMismatch when the
-    vectors of the days are in two spaces, RankerError when the kind cannot be built.
+    vectors of the days are in two spaces, RankerError when the kind cannot be built,
+    InvalidExamples when there are no rows or a row cannot be read.
     """
+    for day in days:
+        day.check(spec)
     space = one_space({day.name: day.space for day in days})
     rows = sum(len(day) for day in days)
+    if not rows:
+        names = ", ".join(day.name for day in days) or "none"
+        raise InvalidExamples(
+            f"There is no row to train a ranker on (days: {names}). Add days with impressions."
+        )
     # Rounded up for each day: no batch has rows of two days.
     steps = sum(-(-len(day) // cfg.batch_size) for day in days)
     losses = np.zeros((steps, len(spec.labels)), dtype=np.float32)
@@ -165,8 +173,9 @@ def predict(
     """The probability of every label for every row: (n, L) float32.
 
     space: that of the vectors which the model was trained on. Raises SpaceMismatch when the day's
-    vectors are in another one.
+    vectors are in another one, InvalidExamples when a row cannot be read.
     """
+    day.check(model.spec)
     one_space({"the model": space, day.name: day.space})
     scores = np.zeros((len(day), len(model.spec.labels)), dtype=np.float32)
     start = 0
