@@ -15,7 +15,7 @@ import tomllib
 from datetime import date, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -194,11 +194,26 @@ class RankerSettings(PluginSection):
     threads: int = 1
     """CPU threads of torch; more are faster on an idle machine and much slower on a busy one."""
 
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of matrix products in training. auto: bfloat16 where the machine has instructions for it, so
+    that results depend on the machine."""
+
+    compiled: bool = False
+    """Fuse training steps with torch.compile: half a minute a day, and a C++ compiler is needed."""
+
     bootstrap: int = 200
     """Resamples of users in the gate's confidence interval."""
 
     seed: int = 0
     """Seed of initial weights and resamples."""
+
+    def effective(self) -> dict[str, Any]:
+        """As of any plug-in, without what is younger than the lake and has changed no result."""
+        options = super().effective()
+        for name in ("precision", "compiled"):
+            if options[name] == type(self).model_fields[name].default:
+                del options[name]
+        return options
 
 
 class MLflowSettings(Section):

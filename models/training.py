@@ -26,6 +26,7 @@ from models.row_adam import RowAdam
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
 SMOOTHED_STEPS = 50  # that the running loss is averaged over
+Precision = Literal["float32", "bfloat16"]
 CONSTANT = 1e-6  # a column with a smaller standard deviation carries no information
 
 
@@ -36,7 +37,7 @@ class TrainingConfig:
     # Share of the steps in which the rate climbs to its peak; then it falls linearly to zero.
     warmup_share: float = 0.05
     threads: int = 1  # of torch on a CPU; another number may round differently
-    precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products
+    precision: Precision = "float32"  # of matrix products
     # Fuse the steps with torch.compile: that takes half a minute and a C++ compiler.
     compiled: bool = False
     seed: int = 0
@@ -187,6 +188,16 @@ def predict(
             scores[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
             start = end
     return scores
+
+
+def fastest_precision() -> Precision:
+    """bfloat16 on a GPU or CPU that has instructions for it, float32 elsewhere."""
+    if torch.cuda.is_available():
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = torch.cpu.get_capabilities()
+        has_it = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+    return "bfloat16" if has_it else "float32"
 
 
 def device() -> torch.device:
