@@ -8,7 +8,7 @@ steps with plain ones. The floor is the larger of two times: counted operations 
 large matrix product, and counted bytes over the speed of a large copy, both measured here.
 
 Needs torch, numpy and pydantic. To run:
-    python -m perf.ranker_gpu [--budget SECONDS] [--tiny] [--only TEXT] [--out FILE]
+    python -m perf.ranker_gpu [--budget SECONDS] [--tiny] [--only TEXT] [--out FILE] [--commit ID]
 --tiny is a rehearsal on a CPU. Variants that no longer fit the budget are skipped.
 """
 
@@ -19,10 +19,12 @@ import copy
 import json
 import os
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.features import Categorical, FeatureSpec
+from models.rankers import layers
 from models.rankers.base import Statistics, build, kinds, read_options
 
 CUDA = torch.cuda.is_available()
@@ -64,12 +67,12 @@ class Variant:
     precision: str = "bfloat16"  # or "float32", with TF32
     compiled: str = ""  # a mode of torch.compile, "" for none
     graph: bool = False  # the whole step captured as one CUDA graph
-    aligned: bool = False  # widths of the masks padded to multiples of 16 bytes
+    aligned: bool = True  # products of the blocks with widths rounded up, as on every GPU
 
     @property
     def name(self) -> str:
         parts = [self.shape, str(self.batch), self.precision, self.compiled or "eager"]
-        parts += ["graph"] * self.graph + ["aligned"] * self.aligned
+        parts += ["graph"] * self.graph + ["unaligned"] * (not self.aligned)
         return " ".join(parts)
 
 
@@ -90,12 +93,26 @@ class Result:
 
 
 @dataclass
+class Check:
+    """The relative error of losses and gradients, and its bound; infinite where a check failed."""
+
+    name: str
+    error: float
+    bound: float
+    note: str = ""
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.error < self.bound else "WRONG"
+        return f"{verdict} {self.name}: {self.error:.1e} (bound {self.bound:.0e}) {self.note}"
+
+
+@dataclass
 class Report:
     device: str
     torch: str
     copy_tb_s: float = 0.0
     matmul_tflop_s: float = 0.0
-    checks: list[str] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
 
 
@@ -135,24 +152,23 @@ def variants(tiny: bool) -> list[Variant]:
         return [
             Variant("heavy", 64),
             Variant("paper", 64, "float32"),
-            Variant("paper", 64, aligned=True),
             Variant("paper", 64, compiled="default"),
         ]
     return [
         Variant("heavy", 16384, compiled="default", graph=True),
         Variant("paper", 65536, compiled="default", graph=True),
-        Variant("paper", 65536, compiled="default", graph=True, aligned=True),
+        Variant("paper", 65536, compiled="default", graph=True, aligned=False),
         Variant("heavy", 32768, compiled="default", graph=True),
-        Variant("paper", 262144, compiled="default", graph=True, aligned=True),
+        Variant("paper", 262144, compiled="default", graph=True),
         Variant("heavy", 16384, graph=True),
         Variant("paper", 65536, graph=True),
-        Variant("paper", 4096, compiled="default", graph=True, aligned=True),
+        Variant("paper", 4096, compiled="default", graph=True),
         Variant("heavy", 4096, compiled="default", graph=True),
         Variant("heavy", 16384),
         Variant("paper", 65536),
+        Variant("paper", 65536, aligned=False),
         Variant("heavy", 16384, "float32"),
         Variant("paper", 65536, "float32"),
-        Variant("paper", 65536, compiled="max-autotune-no-cudagraphs", graph=True, aligned=True),
     ]
 
 
@@ -177,7 +193,7 @@ def random_batches(spec: FeatureSpec, size: int, count: int, seed: int) -> list[
     return batches
 
 
-def fresh_model(shape: Shape, aligned: bool = False) -> nn.Module:
+def fresh_model(shape: Shape) -> nn.Module:
     """The network with gradients of whole tables, which take no sorting on a GPU."""
     torch.manual_seed(0)
     model = build(shape.kind, shape.spec, read_options(shape.kind, shape.options))
@@ -187,46 +203,7 @@ def fresh_model(shape: Shape, aligned: bool = False) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             module.sparse = False
-    if aligned:
-        align(model)
     return model.to(DEVICE).train()
-
-
-# Alignment: cuBLAS takes slow kernels where rows of a bfloat16 matrix are no multiple of 16 bytes.
-
-
-def align(model: nn.Module) -> None:
-    """Let the blocks of a MaskNet pad their widths with zeros: the same function."""
-    for stage in model.stages:
-        stage.forward = AlignedBlocks(stage)
-
-
-class AlignedBlocks:
-    """The forward pass of MaskBlocks with every width rounded up to a multiple of 8."""
-
-    def __init__(self, stage: nn.Module) -> None:
-        self.stage = stage
-
-    def __call__(self, x_nBD: Tensor, e_BE: Tensor) -> Tensor:
-        stage = self.stage
-        count = stage.count
-        e = pad(e_BE, 1).expand(count, -1, -1)
-        aggregated = F.relu(self.product(stage.aggregate, e))
-        masks = self.product(stage.mask, aggregated)
-        gated = pad(x_nBD, 2) * masks
-        return F.relu(stage.norm(torch.bmm(gated, pad(stage.project.weight, 1))))
-
-    def product(self, layer: nn.Module, x: Tensor) -> Tensor:
-        return torch.baddbmm(pad(layer.bias, 2), x, pad(pad(layer.weight, 1), 2))
-
-
-def pad(x: Tensor, axis: int) -> Tensor:
-    """x with zeros behind it along an axis, up to a multiple of 8."""
-    missing = -x.shape[axis] % 8
-    if not missing:
-        return x
-    padding = [0, 0] * (x.ndim - 1 - axis) + [0, missing]
-    return F.pad(x, padding)
 
 
 # Steps
@@ -297,7 +274,8 @@ class Steps:
 def measure(shape: Shape, variant: Variant, report: Report) -> Result:
     started = time.perf_counter()
     batches = random_batches(shape.spec, variant.batch, N_BATCHES, seed=1)
-    model = fresh_model(shape, variant.aligned)
+    layers.ALIGNMENT = 8 if variant.aligned else 1
+    model = fresh_model(shape)
     steps = Steps(model, variant, batches)
     for _ in range(3):
         steps.step()
@@ -402,10 +380,9 @@ def check_kinds(report: Report) -> None:
         expected = losses_and_gradients(exact, [as_exact(tensor) for tensor in batch], False)
         for reduced, bound in ((False, 1e-4), (True, 2e-1)):
             found = losses_and_gradients(copy.deepcopy(model), batch, reduced)
-            error = relative_error(found, expected)
-            verdict = "ok" if error < bound else "WRONG"
             precision = "bfloat16" if reduced else "float32"
-            report.checks.append(f"{verdict} {kind} {precision}: {error:.1e} (bound {bound:.0e})")
+            error = relative_error(found, expected)
+            report.checks.append(Check(f"{kind}, {precision} here less float64", error, bound))
 
 
 def as_exact(tensor: Tensor) -> Tensor:
@@ -434,19 +411,17 @@ def check_steps(shapes: dict[str, Shape], report: Report, tiny: bool) -> None:
     batch = 64 if tiny else 512
     for shape in shapes.values():
         batches = random_batches(shape.spec, batch, N_BATCHES, seed=5)
-        plain = Variant(shape.name, batch)
+        plain = Variant(shape.name, batch, aligned=False)
         faster = Variant(shape.name, batch, compiled="" if tiny else "default", graph=CUDA)
         losses = []
-        for variant, aligned in ((plain, False), (faster, shape.kind == "masknet")):
-            steps = Steps(fresh_model(shape, aligned), variant, batches)
+        for variant in (plain, faster):
+            layers.ALIGNMENT = 8 if variant.aligned else 1
+            steps = Steps(fresh_model(shape), variant, batches)
             losses.append(torch.stack([steps.step().clone() for _ in range(8)]).cpu())
         error = relative_error(losses[1], losses[0])
-        verdict = "ok" if error < 1e-2 else "WRONG"
-        drop = float(losses[1][0] - losses[1][-1])
-        report.checks.append(
-            f"{verdict} 8 steps of {shape.name}, captured against plain: {error:.1e}, "
-            f"the loss falls by {drop:.4f}"
-        )
+        note = f"the loss falls by {float(losses[1][0] - losses[1][-1]):.4f}"
+        name = f"8 steps of {shape.name}, captured less plain"
+        report.checks.append(Check(name, error, 1e-2, note))
 
 
 # The run
@@ -460,6 +435,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--only", default="", help="variants whose names contain this")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", ".")) / "gpu.json")
+    parser.add_argument("--commit", default="", help="of this code, to be written down")
     options = parser.parse_args()
     started = time.perf_counter()
     name = torch.cuda.get_device_name() if CUDA else "CPU"
@@ -469,7 +445,9 @@ def main() -> None:
     print(f"{name}: {report.matmul_tflop_s:.0f} TFLOP/s, {report.copy_tb_s:.2f} TB/s", flush=True)
     attempt(lambda: check_kinds(report), report, "check of kinds")
     attempt(lambda: check_steps(shapes, report, options.tiny), report, "check of steps")
-    print("\n".join(report.checks), f"\n{time.perf_counter() - started:.0f} s", flush=True)
+    print(
+        "\n".join(map(str, report.checks)), f"\n{time.perf_counter() - started:.0f} s", flush=True
+    )
     if CUDA:
         torch.set_float32_matmul_precision("high")  # TF32, for the variants in float32
     for variant in variants(options.tiny):
@@ -479,8 +457,61 @@ def main() -> None:
             print(f"{variant.name}: skipped, the budget is spent", flush=True)
             continue
         run(shapes[variant.shape], variant, report)
-        options.out.write_text(json.dumps(asdict(report), indent=1) + "\n")
+        content = document(report, {s.name: s.bar for s in shapes.values()}, options.commit)
+        options.out.write_text(json.dumps(content, indent=1) + "\n")
     print(f"{time.perf_counter() - started:.0f} s in all; written to {options.out}")
+
+
+def document(report: Report, bars: dict[str, float], commit: str) -> dict:
+    """The result file as `perf.report` writes it, which needs more than a GPU's machine may have.
+
+    The peer of a speed is the floor. bars: shape -> samples per second.
+    """
+    rows = [
+        figure("copy", report.copy_tb_s, "TB/s"),
+        figure("product of bfloat16 matrices", report.matmul_tflop_s, "TFLOP/s"),
+    ]
+    for check in report.checks:
+        row = figure(check.name, check.error, "relative", bar=check.bound)
+        rows.append(row | {"at_most": True, "met": check.error < check.bound})
+    for result in report.results:
+        if result.error:
+            continue
+        shape, batch = result.variant.split()[:2]
+        floor = 1e3 * int(batch) / result.floor_ms
+        row = figure(result.variant, result.samples_s, "samples/s", "the floor", floor, bars[shape])
+        rows.append(row | {"met": result.samples_s >= bars[shape]})
+    return {
+        "command": " ".join(["python", "-m", "perf.ranker_gpu", *sys.argv[1:]]),
+        "commit": commit,
+        "machine": f"one {report.device}, torch {report.torch}",
+        "seed": 0,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "figures": rows,
+    }
+
+
+def figure(
+    name: str,
+    value: float,
+    unit: str,
+    peer: str = "",
+    peer_value: float | None = None,
+    bar: float | None = None,
+) -> dict:
+    """A row as that of `perf.report.Figure`; its bar is a lower one, and not judged yet."""
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "peer": peer,
+        "peer_value": peer_value,
+        "bar": bar,
+        "at_most": False,
+        "bar_on_ratio": False,
+        "ratio": value / peer_value if peer_value else None,
+        "met": None,
+    }
 
 
 def attempt(work: Callable[[], None], report: Report, name: str) -> None:
@@ -489,7 +520,8 @@ def attempt(work: Callable[[], None], report: Report, name: str) -> None:
         work()
     except Exception as error:
         traceback.print_exc()
-        report.checks.append(f"WRONG {name}: {type(error).__name__}: {error}"[:300])
+        note = f"{type(error).__name__}: {error}"[:300]
+        report.checks.append(Check(name, float("inf"), 0.0, note))
 
 
 def run(shape: Shape, variant: Variant, report: Report) -> None:

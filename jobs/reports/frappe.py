@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import gzip
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from models.features import Categorical, Day, FeatureSpec
 
 if TYPE_CHECKING:
     from models.rankers.base import RankerOptions
+    from models.training import Trainer, TrainingConfig
 
 POSITIVES = Path("frappe/derived/frappe.train.positives.libfm.gz")
 VALIDATION = Path("frappe/frappe.validation.libfm.gz")
@@ -97,10 +99,10 @@ class Frappe:
         with reproducible(seed, cfg.threads):
             model = build(kind, SPEC, network(kind))
             model.initialise(statistics_of([day_of(*rows)]))
-            rows_s = train_with_validation(model, rows, self.validation, cfg, rng)
+            course = train_with_validation(model, rows, self.validation, cfg, rng)
         scores = predict(model, day_of(*self.tested), space="", threads=cfg.threads)
         parameters = sum(weights.numel() for weights in model.parameters())
-        return Outcome(scores[:, 0], rows_s, parameters)
+        return Outcome(scores[:, 0], course.rows_s, parameters)
 
 
 def network(kind: str) -> RankerOptions:
@@ -117,6 +119,7 @@ def network(kind: str) -> RankerOptions:
 def read_libfm(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Bucket numbers by field, (n, 10) int64, and labels, (n,) float32, of lines `±1 i:1 j:1 …`."""
     text = gzip.decompress(file.read_bytes()).decode()
+    # Every value is 1, and only a value follows a colon.
     numbers = np.array(text.replace(":1", "").split(), dtype=np.int64)
     table = numbers.reshape(-1, 1 + len(FIELDS))
     sizes = np.array(list(FIELDS.values()))
@@ -166,49 +169,60 @@ def day_of(categories: np.ndarray, labels: np.ndarray) -> Day:
 # The recipe
 
 
+@dataclass(frozen=True)
+class Course:
+    """A training that has ended.
+
+    aucs: on the validation rows after every epoch. rows_s: rows trained on per second of CPU,
+    without the time of validation.
+    """
+
+    aucs: list[float]
+    rows_s: float
+
+
 def train_with_validation(
     model: Any,
     rows: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
-    cfg: Any,
+    cfg: TrainingConfig,
     rng: np.random.Generator,
-) -> float:
-    """Train until validation no longer gains; leaves the model with its best weights.
-
-    Returns the rows trained on per second of CPU, without the time of validation.
-    """
+) -> Course:
+    """Train until the AUC on the validation rows no longer gains; leaves the best weights."""
     from models.training import predict
 
     categories, labels = rows
     trainer = decaying_trainer(model, cfg)
-    best, best_weights = -np.inf, model.state_dict()
-    rate, failures, seconds, epochs = 1.0, 0, 0.0, 0
-    while failures < PATIENCE and epochs < EPOCHS:
+    aucs: list[float] = []
+    best_weights: dict[str, Any] = {}
+    rate, failures, seconds = 1.0, 0, 0.0
+    while failures < PATIENCE and len(aucs) < EPOCHS:
         order = rng.permutation(len(labels))
         seconds += one_epoch(trainer, day_of(categories[order], labels[order]), rate)
-        epochs += 1
         scores = predict(model, day_of(*validation), space="", threads=cfg.threads)
         value = float(auc(validation[1], scores[:, 0]))
-        if value > best:
-            best, best_weights, failures = value, copy.deepcopy(model.state_dict()), 0
+        if value > max(aucs, default=-np.inf):
+            best_weights, failures = copy.deepcopy(model.state_dict()), 0
         else:
             rate, failures = rate * DECAY, failures + 1
+        aucs.append(value)
     model.load_state_dict(best_weights)
-    return epochs * len(labels) / seconds
+    return Course(aucs, len(aucs) * len(labels) / seconds)
 
 
-def one_epoch(trainer: Any, rows: Day, rate: float) -> float:
+def one_epoch(trainer: Trainer, rows: Day, rate: float) -> float:
     """One pass over the rows. rate: share of the first learning rate. Returns seconds of CPU."""
     from models.training import tensors
 
     started = time.process_time()
-    trainer.model.train()  # predictions left it without dropout
+    model: Any = trainer.model
+    model.train()  # predictions left it without dropout
     for batch in rows.batches(trainer.cfg.batch_size):
         trainer.step(*tensors(batch), rate)
     return time.process_time() - started
 
 
-def decaying_trainer(model: Any, cfg: Any) -> Any:
+def decaying_trainer(model: Any, cfg: TrainingConfig) -> Trainer:
     """A trainer whose embeddings decay in every step, also those of rows that were not read."""
     import torch
 

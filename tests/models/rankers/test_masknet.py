@@ -8,7 +8,7 @@ import torch
 
 from models.features import Categorical, FeatureSpec
 from models.rankers.base import Statistics
-from models.rankers.layers import StackedNorm
+from models.rankers.layers import Stacked, StackedNorm
 from models.rankers.masknet import MaskBlocks, MaskNet, Options
 
 SPEC = FeatureSpec(
@@ -154,6 +154,23 @@ def test_all_blocks_at_once_are_the_blocks_one_by_one():
         alone(x, e).square().sum().backward()
         for one, all_of_them in zip(alone.parameters(), together.parameters(), strict=True):
             torch.testing.assert_close(one.grad[0], all_of_them.grad[position])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("widths", [(5, 7), (8, 7), (5, 16), (16, 8)])
+def test_rounded_up_widths_give_the_same_products(widths, bias):
+    """As a GPU computes them: outputs, and gradients of the input and of all weights."""
+    torch.manual_seed(0)
+    stacked = Stacked(3, *widths, bias=bias)
+    x = torch.randn(3, 4, widths[0], requires_grad=True)
+    found = []
+    for product in (stacked, stacked.aligned):
+        y = product(x)
+        gradients = torch.autograd.grad(y.square().sum(), [x, *stacked.parameters()])
+        found.append([y, *gradients])
+    for plain, aligned in zip(*found, strict=True):
+        assert plain.shape == aligned.shape
+        torch.testing.assert_close(plain, aligned)
 
 
 def test_the_mask_depends_on_the_example(model):
