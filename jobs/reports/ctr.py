@@ -18,7 +18,7 @@ import numpy as np
 from embeddings.benchmarks.auc import auc
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap
 from jobs.errors import EvergreenError
-from jobs.plots import figure
+from jobs.plots import panels
 from jobs.reports import frappe
 from jobs.reports.next_day import candidates, next_day_trials
 from jobs.reports.report import (
@@ -250,16 +250,13 @@ def cells(texts: list[str]) -> str:
 
 
 def draw(path: Path, rows: list[Row], data: str) -> None:
-    """The AUC of every kind, with its deviation, by the speed of its training."""
-    with figure(path, f"{data}: AUC by speed of training", (7.2, 4.4)) as axes:
-        for row in rows:
-            error = row.get("auc_std", 0.0)
-            axes.errorbar(row["rows_s"], row["auc"], yerr=error, fmt="o", capsize=2, markersize=4)
-            axes.annotate(
-                row["kind"],
-                (row["rows_s"], row["auc"]),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
-        axes.set(xscale="log", xlabel="rows trained on per second of CPU", ylabel="AUC")
+    """The AUC of every kind with its deviation, and the speed of its training; the best on top."""
+    kinds = distinct(rows, "kind")
+    positions = np.arange(len(kinds))
+    titles = [f"{data}: AUC", "1,000 rows per second of CPU"]
+    with panels(path, titles, height=1 + 0.25 * len(kinds)) as (aucs, speeds):
+        deviations = [float(row.get("auc_std", 0.0)) for row in rows]
+        aucs.errorbar(column_of(rows, "auc"), positions, xerr=deviations, fmt="o", capsize=2)
+        speeds.barh(positions, column_of(rows, "rows_s") / 1000, height=0.6)
+        aucs.set_yticks(positions, kinds)
+        aucs.invert_yaxis()

@@ -20,7 +20,7 @@ from jobs.reports.ctr import Scored, difference_rows, mean_aucs, summarised
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.train import training_config
 from models.rankers.base import build
-from models.training import TrainingConfig, fastest_precision, predict
+from models.training import TrainingConfig, fastest_precision, predict, reproducible
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -215,11 +215,11 @@ def test_the_weights_of_the_best_epoch_are_tested(folder, monkeypatch):
     monkeypatch.setattr(frappe, "LEARNING_RATE", 1e-2)
     trial = frappe.Frappe(folder, RankerSettings())
     rows = frappe.with_negatives(trial.positives, trial.used(), np.random.default_rng(0))
-    torch.manual_seed(0)
-    model = build("fm", frappe.SPEC, frappe.network("fm"))
     cfg = TrainingConfig(frappe.BATCH, frappe.LEARNING_RATE)
     rng = np.random.default_rng(0)
-    course = frappe.train_with_validation(model, rows, trial.validation, cfg, rng)
+    with reproducible(seed=0, threads=1):
+        model = build("fm", frappe.SPEC, frappe.network("fm"))
+        course = frappe.train_with_validation(model, rows, trial.validation, cfg, rng)
     scores = predict(model, frappe.day_of(*trial.validation), space="")
     assert float(auc(trial.validation[1], scores[:, 0])) == max(course.aucs) > 0.8
     assert len(course.aucs) == int(np.argmax(course.aucs)) + 1 + frappe.PATIENCE
