@@ -58,7 +58,8 @@ def run(
     """Write the tables ctr-runs, -kinds and -differences, and per data set a picture and Markdown.
 
     chosen: kinds of rankers; none for all. data: the folder of the public data sets. days: how many
-    of the log's last days are tested. Raises EvergreenError for an unknown kind.
+    of the log's last days are tested; 0 for the public data alone. Raises EvergreenError for an
+    unknown kind.
     """
     kinds = kinds_of(chosen)
     report = Report(settings, "ctr", 0, folder)
@@ -66,10 +67,10 @@ def run(
     report.warn(left_out)
     runs: list[Row] = []
     differences: list[Row] = []
-    base = settings.ranker.kind
-    steps = len(candidates(settings, days)) + (days + len(public)) * len(kinds) * seeds
-    with progress_bar("ctr", steps) as progress:
-        for trials in (next_day_trials(settings, days, progress), iter(public)):
+    read = len(candidates(settings, days)) if days else 0
+    with progress_bar("ctr", read + (days + len(public)) * len(kinds) * seeds) as progress:
+        own = next_day_trials(settings, days, progress) if days else iter(())
+        for trials in (own, iter(public)):
             scored = []
             for trial in trials:
                 of_trial, scores = run_trial(trial, kinds, seeds, progress)
@@ -77,7 +78,13 @@ def run(
                 # Not the trial: the rows of all days need not fit into memory.
                 test = Scored(trial.data, trial.test, trial.users, trial.labels, scores)
                 scored.append(test)
-            differences += difference_rows(scored, base)
+            differences += difference_rows(scored, settings.ranker.kind)
+    write(report, runs, differences)
+    return report
+
+
+def write(report: Report, runs: list[Row], differences: list[Row]) -> None:
+    """The tables, the pictures, and the run in MLflow."""
     summary = summarised(runs)
     report.table("runs", runs)
     report.table("kinds", summary)
@@ -89,7 +96,6 @@ def run(
     for row in summary:
         report.add_figures(f"{row['data']}_{row['kind']}", row)
     report.track()
-    return report
 
 
 def kinds_of(chosen: list[str]) -> list[str]:

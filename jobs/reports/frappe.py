@@ -20,13 +20,14 @@ from __future__ import annotations
 import copy
 import gzip
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embeddings.benchmarks.auc import auc
+from jobs.pipeline.plan import module
 from jobs.reports.trials import Outcome
 from jobs.settings import RankerSettings
 from models.features import Categorical, Day, FeatureSpec
@@ -91,9 +92,11 @@ class Frappe:
 
     def fit(self, kind: str, seed: int) -> Outcome:
         from models.rankers.base import build
-        from models.training import TrainingConfig, predict, reproducible, statistics_of
+        from models.training import predict, reproducible, statistics_of
 
-        cfg = TrainingConfig(BATCH, LEARNING_RATE, threads=self.ranker.threads)
+        # Threads, precision and compilation are the user's, the rest is the recipe's.
+        own = module("train").training_config(self.ranker, seed)
+        cfg = replace(own, batch_size=BATCH, learning_rate=LEARNING_RATE)
         rng = np.random.default_rng(seed)
         rows = with_negatives(self.positives, self.used(), rng)
         with reproducible(seed, cfg.threads):
@@ -229,9 +232,9 @@ def decaying_trainer(model: Any, cfg: TrainingConfig) -> Trainer:
     from models.training import Trainer, device, sparse_tables
 
     tables = sparse_tables(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Embedding):
-            module.sparse = False
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Embedding):
+            layer.sparse = False
     trainer = Trainer(model.to(device()), cfg)
     known = {id(table) for table in tables}
     others = [weights for weights in model.parameters() if id(weights) not in known]
