@@ -348,7 +348,10 @@ def ctr(
         str, typer.Option(help="Kinds of rankers, separated by commas; default: all.")
     ] = "",
     seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
-    days: Annotated[int, typer.Option(help="The last days of the log that are tested.", min=1)] = 3,
+    days: Annotated[
+        int,
+        typer.Option(help="How many of the log's last days are tested; 0: Frappe alone.", min=0),
+    ] = 3,
     out: Out = None,
 ) -> None:
     """Compare all kinds of rankers on the next days of the log, and on Frappe where it is present.
