@@ -223,8 +223,22 @@ def test_the_weights_of_the_best_epoch_are_tested(folder, monkeypatch):
     scores = predict(model, frappe.day_of(*trial.validation), space="")
     assert float(auc(trial.validation[1], scores[:, 0])) == max(course.aucs) > 0.8
     assert len(course.aucs) == int(np.argmax(course.aucs)) + 1 + frappe.PATIENCE
-    outcome = trial.fit("logistic", seed=0)
-    assert auc(trial.labels, outcome.scores) > 0.8
+
+
+def test_frappe_alone_is_measured_without_a_day_of_the_log(folder, monkeypatch, tmp_path):
+    """Nothing of the log is read; the ranker that needs numbers is left out."""
+    monkeypatch.setattr(frappe, "BATCH", 64)
+    monkeypatch.setattr(frappe, "LEARNING_RATE", 1e-2)
+    settings = ranker_settings(tmp_path / "home")
+    report = ctr.run(settings, folder, ["heavy_ranker", "logistic"], 1, 0, tmp_path / "out")
+    (row,) = rows_of(report.folder / "ctr-kinds.csv")
+    assert (row["data"], row["kind"], row["tests"]) == ("frappe", "logistic", "1")
+    assert float(row["auc"]) > 0.8
+    assert {file.name for file in report.folder.glob("ctr-frappe.*")} == {
+        "ctr-frappe.md",
+        "ctr-frappe.png",
+    }
+    assert not (settings.home / "lake").exists()
 
 
 def test_embeddings_decay_also_where_they_are_not_read():
