@@ -328,7 +328,8 @@ def gc(
 
 
 experiment = typer.Typer(
-    no_args_is_help=True, help="Repeat the measurements behind the claims about embeddings."
+    no_args_is_help=True,
+    help="Repeat the measurements behind the claims about embeddings and rankers.",
 )
 app.add_typer(experiment, name="experiment")
 
@@ -392,6 +393,31 @@ def space(
     from jobs.settings import load_settings
 
     report = run_experiment(load_settings(), data, seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@experiment.command()
+def ctr(
+    data: Data = None,
+    kinds: Annotated[
+        str, typer.Option(help="Kinds of rankers, separated by commas; default: all.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
+    days: Annotated[
+        int,
+        typer.Option(help="How many of the log's last days are tested; 0: Frappe alone.", min=0),
+    ] = 3,
+    out: Out = None,
+) -> None:
+    """Compare all kinds of rankers on the next days of the log, and on Frappe where it is present.
+
+    Example: evergreen experiment ctr --kinds masknet,dnn --seeds 2 --days 2 --out /tmp/ctr
+    """
+    from jobs.reports.ctr import run as run_experiment
+    from jobs.settings import load_settings
+
+    chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    report = run_experiment(load_settings(), data, chosen, seeds, days, out)
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 

@@ -217,11 +217,26 @@ class RankerSettings(PluginSection):
     threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads of torch; more are faster on an idle machine and much slower on a busy one."""
 
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of matrix products in training. auto: bfloat16 where the machine has instructions for it, so
+    that results depend on the machine."""
+
+    compiled: bool = False
+    """Fuse training steps with torch.compile: half a minute a day, and a C++ compiler is needed."""
+
     bootstrap: int = Field(default=200, ge=1, le=1_000_000)
     """Resamples of users in the gate's confidence interval."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initial weights and resamples."""
+
+    def effective(self) -> dict[str, Any]:
+        """As of any plug-in, without what is younger than the lake and has changed no result."""
+        options = super().effective()
+        for name in ("precision", "compiled"):
+            if options[name] == type(self).model_fields[name].default:
+                del options[name]
+        return options
 
 
 class MLflowSettings(Section):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from embeddings.registry.chunked import Rows
 from embeddings.registry.errors import SpaceMismatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class InvalidExamples(ValueError):
+    """Examples that no ranker can read."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,33 @@ class Day:
     def has_vectors(self) -> bool:
         """Does any row have the vector of its consumer or of its producer?"""
         return bool((self.consumer_rows >= 0).any() or (self.producer_rows >= 0).any())
+
+    def check(self, spec: FeatureSpec) -> None:
+        """Raise InvalidExamples for a value that no ranker can read, and name its column.
+
+        Such a value would go unnoticed: a bucket that does not exist is one of the next column, and
+        an infinite number or an unknown label makes every weight NaN.
+        """
+        buckets = np.array([column.buckets for column in spec.categorical])
+        outside = ((self.categories < 0) | (self.categories >= buckets)).any(axis=0)
+        infinite = np.isinf(self.numbers).any(axis=0)
+        neither = ((self.labels != 0) & (self.labels != 1)).any(axis=0)
+        for position in np.flatnonzero(outside):
+            column = spec.categorical[position]
+            raise InvalidExamples(
+                f"{self.name}: '{column.name}' has a bucket outside of 0 to {column.buckets - 1}. "
+                "Hash the values as the examples of the model were, into that many buckets."
+            )
+        for position in np.flatnonzero(infinite):
+            raise InvalidExamples(
+                f"{self.name}: '{spec.numeric[position]}' has an infinite value. "
+                "Numbers are finite, or NaN where unknown: correct them at the source."
+            )
+        for position in np.flatnonzero(neither):
+            raise InvalidExamples(
+                f"{self.name}: '{spec.labels[position]}' has a value other than 0 and 1. "
+                "Leave out rows whose outcome is unknown."
+            )
 
     def masked(self) -> Day:
         """The same rows with every vector unknown: they fit a model of any space."""

@@ -18,7 +18,6 @@ REQUIREMENTS = (
     "mlflow==3.17.2",
     "numpy",
     "pandas<3",
-    "pyarrow",
     "pydantic",
     "safetensors",
     "torch==2.13.0",

@@ -12,18 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.features import Batch, Day, FeatureSpec, one_space
+from models.features import Batch, Day, FeatureSpec, InvalidExamples, one_space
 from models.losses import label_losses
 from models.rankers.base import Ranker, RankerOptions, Statistics, build
+from models.row_adam import RowAdam
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
 SMOOTHED_STEPS = 50  # that the running loss is averaged over
+Precision = Literal["float32", "bfloat16"]
 CONSTANT = 1e-6  # a column with a smaller standard deviation carries no information
 
 
@@ -34,6 +37,9 @@ class TrainingConfig:
     # Share of the steps in which the rate climbs to its peak; then it falls linearly to zero.
     warmup_share: float = 0.05
     threads: int = 1  # of torch on a CPU; another number may round differently
+    precision: Precision = "float32"  # of matrix products
+    # Fuse the steps with torch.compile: that takes half a minute and a C++ compiler.
+    compiled: bool = False
     seed: int = 0
 
 
@@ -58,10 +64,18 @@ def train(
 
     The same days, options, config and machine give the same weights, to the bit. Rows are not
     shuffled, so of the days with vectors the newest is learned last. Raises SpaceMismatch when the
-    vectors of the days are in two spaces, RankerError when the kind cannot be built.
+    vectors of the days are in two spaces, RankerError when the kind cannot be built,
+    InvalidExamples when there are no rows or a row cannot be read.
     """
+    for day in days:
+        day.check(spec)
     space = one_space({day.name: day.space for day in days})
     rows = sum(len(day) for day in days)
+    if not rows:
+        names = ", ".join(day.name for day in days) or "none"
+        raise InvalidExamples(
+            f"There is no row to train a ranker on (days: {names}). Add days with impressions."
+        )
     # Rounded up for each day: no batch has rows of two days.
     steps = sum(-(-len(day) // cfg.batch_size) for day in days)
     losses = np.zeros((steps, len(spec.labels)), dtype=np.float32)
@@ -69,24 +83,65 @@ def train(
         model = build(kind, spec, options)
         model.initialise(statistics_of(days))
         model.to(device())
-        optimizer = torch.optim.Adam(model.parameters(), lr=cfg.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate(step, steps, cfg.warmup_share)
-        )
+        trainer = Trainer(model, cfg)
         rows_done = 0
         for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
             inputs, labels_BL = tensors(batch)
-            losses_L = label_losses(model(*inputs), labels_BL)
-            optimizer.zero_grad()
-            losses_L.sum().backward()
-            optimizer.step()
-            schedule.step()
-            losses[step] = losses_L.detach().cpu()
+            losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share))
             rows_done += len(labels_BL)
             if progress:
                 recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
                 progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
     return Trained(model.to(torch.device("cpu")).eval(), space, losses)
+
+
+class Trainer:
+    """A model and its optimizers: `step` is one step of training.
+
+    Tables of embeddings have an optimizer of their own, which touches only the rows of the batch.
+    """
+
+    def __init__(self, model: Ranker, cfg: TrainingConfig) -> None:
+        self.model = model
+        self.cfg = cfg
+        self.compiled = torch.compile(model, dynamic=False) if cfg.compiled else model
+        tables = sparse_tables(model)
+        known = {id(table) for table in tables}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+        lr = cfg.learning_rate
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=lr, fused=True)]
+        if tables:
+            self.optimizers.append(RowAdam(tables, lr=lr))
+
+    def step(self, inputs: tuple[Tensor, Tensor, Tensor], labels_BL: Tensor, rate: float) -> Tensor:
+        """Learn from one batch; returns the loss of every label before it: (L,), on the CPU.
+
+        rate: share of the peak learning rate.
+        """
+        # The last batch of a day is shorter: compiling for its length as well would not pay.
+        whole = len(labels_BL) == self.cfg.batch_size
+        network = self.compiled if whole else self.model
+        reduced = self.cfg.precision == "bfloat16"
+        with torch.autocast(labels_BL.device.type, torch.bfloat16, enabled=reduced):
+            logits_BL = network(*inputs)
+        losses_L = label_losses(logits_BL.float(), labels_BL)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        losses_L.sum().backward()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.cfg.learning_rate
+            optimizer.step()
+        return losses_L.detach().cpu()
+
+
+def sparse_tables(model: Ranker) -> list[nn.Parameter]:
+    """The embeddings whose gradients list only the rows that were read."""
+    tables: list[nn.Parameter] = []
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.sparse:
+            tables += module.parameters()
+    return tables
 
 
 def in_order(days: list[Day], size: int) -> Iterator[tuple[str, Batch]]:
@@ -119,8 +174,9 @@ def predict(
     """The probability of every label for every row: (n, L) float32.
 
     space: that of the vectors which the model was trained on. Raises SpaceMismatch when the day's
-    vectors are in another one.
+    vectors are in another one, InvalidExamples when a row cannot be read.
     """
+    day.check(model.spec)
     one_space({"the model": space, day.name: day.space})
     scores = np.zeros((len(day), len(model.spec.labels)), dtype=np.float32)
     start = 0
@@ -132,6 +188,16 @@ def predict(
             scores[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
             start = end
     return scores
+
+
+def fastest_precision() -> Precision:
+    """bfloat16 on a GPU or CPU that has instructions for it, float32 elsewhere."""
+    if torch.cuda.is_available():
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = torch.cpu.get_capabilities()
+        has_it = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+    return "bfloat16" if has_it else "float32"
 
 
 def device() -> torch.device:
@@ -161,28 +227,47 @@ def statistics_of(days: list[Day]) -> Statistics:
     NaN is left out. One positive and one negative are added to every label, so that a label that
     never occurs has finite odds.
     """
-    counts = np.zeros(days[0].numbers.shape[1], dtype=np.int64)
-    totals = np.zeros(len(counts))
     positives = np.ones(days[0].labels.shape[1])
     negatives = np.ones(len(positives))
     for day in days:
-        counts += (~np.isnan(day.numbers)).sum(axis=0)
-        totals += np.nansum(day.numbers, axis=0, dtype=np.float64)
         positives_of_day = day.labels.sum(axis=0, dtype=np.float64)
         positives += positives_of_day
         negatives += len(day) - positives_of_day
-    known = np.maximum(counts, 1)  # a column without any value counts as constant
-    mean = totals / known
-    squares = np.zeros(len(counts))
-    for day in days:
-        # A second pass, since the difference of two large sums would lose the small variances.
-        squares += np.nansum((day.numbers - mean) ** 2, axis=0, dtype=np.float64)
-    std = np.sqrt(squares / known)
+    mean, std = moments([day.numbers for day in days], lambda x: x)
+    log_mean, log_std = moments([day.numbers for day in days], signed_log)
     return Statistics(
         mean_N=mean,
         std_N=np.where(std > CONSTANT, std, np.inf),
+        log_mean_N=log_mean,
+        log_std_N=log_std,
         log_odds_L=np.log(positives / negatives),
     )
+
+
+def moments(
+    parts: list[np.ndarray], transform: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of transformed columns, without NaN: two of (N,) float64.
+
+    parts: (n_i, N) each. A column without any value has the mean 0 and the deviation 0.
+    """
+    counts = np.zeros(parts[0].shape[1], dtype=np.int64)
+    totals = np.zeros(len(counts))
+    for part in parts:
+        counts += (~np.isnan(part)).sum(axis=0)
+        totals += np.nansum(transform(part), axis=0, dtype=np.float64)
+    known = np.maximum(counts, 1)
+    mean = totals / known
+    squares = np.zeros(len(counts))
+    for part in parts:
+        # A second pass, since the difference of two large sums would lose the small variances.
+        squares += np.nansum((transform(part) - mean) ** 2, axis=0, dtype=np.float64)
+    return mean, np.sqrt(squares / known)
+
+
+def signed_log(x: np.ndarray) -> np.ndarray:
+    """sign(x)·log(1 + |x|), element by element."""
+    return np.sign(x) * np.log1p(np.abs(x))
 
 
 @contextmanager

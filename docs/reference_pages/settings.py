@@ -25,6 +25,7 @@ PLUGINS = {
     "embeddings.embedders": "embedding.{module}",
     "models.rankers": "ranker.{module}",
 }
+SHARED = ("base", "inputs", "layers")  # files with what the plug-ins of a family have in common
 TYPE_NAMES = {
     "Path": "path",
     "SecretStr": "text",
@@ -143,7 +144,7 @@ def plugin_models(package: str) -> list[type[BaseModel]]:
     """
     found: list[type[BaseModel]] = []
     for entry in pkgutil.iter_modules(import_module(package).__path__):
-        if entry.name == "base":  # what the plug-ins of a family have in common
+        if entry.name in SHARED:
             continue
         module = import_module(f"{package}.{entry.name}")
         models = [value for value in vars(module).values() if is_own_model(value, module)]

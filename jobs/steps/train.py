@@ -117,12 +117,15 @@ def track(tracker: Tracker, partition: Partition) -> None:
 
 def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
     """The part of the settings that concerns the training, and not the kind of the ranker."""
-    from models.training import TrainingConfig
+    from models.training import TrainingConfig, fastest_precision
 
+    precision = ranker.precision
     return TrainingConfig(
         batch_size=ranker.batch_size,
         learning_rate=ranker.learning_rate,
         threads=ranker.threads,
+        precision=fastest_precision() if precision == "auto" else precision,
+        compiled=ranker.compiled,
         seed=seed,
     )
 

@@ -55,6 +55,8 @@ class Statistics:
 
     mean_N: np.ndarray  # (N,) float64, over the known values
     std_N: np.ndarray  # (N,) float64; infinite for a constant column, which then standardises to 0
+    log_mean_N: np.ndarray  # (N,) float64, as mean_N, of sign(x)·log(1 + |x|)
+    log_std_N: np.ndarray  # (N,) float64, as std_N, of the same; 0 for a constant column
     log_odds_L: np.ndarray  # (L,) float64, log(positives / negatives)
 
 
@@ -83,6 +85,8 @@ class Ranker(Protocol):
     # The part of `nn.Module` that training, storage and serving use.
 
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+
+    def modules(self) -> Iterator[torch.nn.Module]: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -133,7 +137,7 @@ def read_options(kind: str, raw: Mapping[str, Any]) -> RankerOptions:
 def build(kind: str, spec: FeatureSpec, options: RankerOptions) -> Ranker:
     """A ranker of that kind with fresh weights, drawn from torch's current random state.
 
-    Raises RankerError for an unknown kind, and for a spec without labels, categories or vectors.
+    Raises RankerError for an unknown kind, and for a spec without labels or categories.
     """
     if not spec.labels:
         raise RankerError(
@@ -144,10 +148,10 @@ def build(kind: str, spec: FeatureSpec, options: RankerOptions) -> Ranker:
         raise RankerError(
             f"The ranker '{kind}' needs at least one categorical feature, and there is none."
         )
-    if spec.vector_dim < 1:
+    if spec.vector_dim < 0:
         raise RankerError(
             f"The ranker '{kind}' reads published vectors, and their length is {spec.vector_dim}. "
-            "Use the dim of the embedding, which is at least 1."
+            "Use the dim of the embedding, or 0 for features without vectors."
         )
     return ranker_class(kind)(spec, options)
 

@@ -1,18 +1,17 @@
-"""Parallel MaskNet: every example gates its own features.
+"""MaskNet, parallel and serial: every example gates its own features.
 
 Source: Wang, She, Zhang: MaskNet, DLP-KDD 2021, arXiv:2102.07619. Not in the paper: the published
 vectors of consumer and producer enter as three fields (see `inputs`), and there is one head per
 label.
 
 Shapes: B batch, C categorical columns, N numeric columns, V length of a published vector, K width
-of a field, F fields, E = F·K all fields side by side, D features to gate, H output of a block,
-L labels.
+of a field, F fields, E = F·K all fields side by side, n parallel blocks, A width of a mask's
+aggregation layer, D features to gate, H output of a block, L labels.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,21 +19,19 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.features import FeatureSpec
-from models.rankers.base import Ranker, RankerOptions, Statistics
-from models.rankers.inputs import FieldNorms, Fields
+from models.rankers.base import Ranker, Statistics
+from models.rankers.inputs import FieldOptions, Fields
+from models.rankers.layers import Stacked, StackedNorm, perceptron
 
 
-class Options(RankerOptions):
-    """The widths of the network, `[ranker.masknet]`."""
+class Options(FieldOptions):
+    """The shape of the network, `[ranker.masknet]`."""
 
-    field_width: int = Field(default=8, ge=1)
-    """K, length of the vector of one field."""
-
-    number_fields: int = Field(default=4, ge=1)
-    """Fields that all numeric columns together are projected to."""
+    structure: Literal["parallel", "serial"] = "parallel"
+    """Whether all blocks read the fields, or each reads the output of the one before it."""
 
     blocks: int = Field(default=3, ge=1)
-    """Parallel mask blocks."""
+    """Mask blocks."""
 
     ratio: float = Field(default=2.0, gt=0)
     """Width of a mask's aggregation layer over that of its projection layer."""
@@ -45,24 +42,56 @@ class Options(RankerOptions):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
     """Widths of the layers between the blocks and the heads."""
 
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the outputs of blocks and hidden layers that a training step leaves out."""
 
-class MaskBlock(nn.Module):
-    """h = ReLU(LN(W (x ⊙ m))), with the instance-guided mask m = P₂ ReLU(P₁ e). Eq. 3–9.
+    mask: bool = True
+    """Whether blocks gate their input; without, as in the paper's ablation, it stays as it is."""
 
-    (B, D), (B, E) -> (B, H).
+    layer_norm: bool = True
+    """Whether fields and blocks are normalised."""
+
+    feed_forward: bool = True
+    """Whether blocks have W; without, a block's output is its gated input."""
+
+
+class MaskBlocks(nn.Module):
+    """n blocks at once: h = ReLU(LN(W (x ⊙ m))), with the mask m = P₂ ReLU(P₁ e + β₁) + β₂.
+
+    (n, B, D) or (1, B, D), and (B, E) -> (n, B, H). Without W, H is D and there is no ReLU.
+    Source: Eq. 3–9 of the paper.
     """
 
-    def __init__(self, embed_width: int, in_width: int, out_width: int, ratio: float) -> None:
+    def __init__(self, count: int, embed_width: int, in_width: int, options: Options) -> None:
         super().__init__()
-        aggregation = int(ratio * in_width)
-        self.mask = nn.Sequential(
-            nn.Linear(embed_width, aggregation), nn.ReLU(), nn.Linear(aggregation, in_width)
-        )
-        self.project = nn.Linear(in_width, out_width, bias=False)
-        self.norm = nn.LayerNorm(out_width)
+        self.count = count
+        self.aggregate: nn.Module | None = None
+        if options.mask:
+            aggregation = int(options.ratio * in_width)
+            self.aggregate = Stacked(count, embed_width, aggregation)
+            self.mask = Stacked(count, aggregation, in_width)
+        self.project: nn.Module | None = None
+        self.norm: nn.Module = nn.Identity()
+        self.out_width = in_width
+        if options.feed_forward:
+            self.out_width = options.block_width
+            self.project = Stacked(count, in_width, self.out_width, bias=False)
+            if options.layer_norm:
+                self.norm = StackedNorm(count, 1, self.out_width)
 
-    def forward(self, x_BD: Tensor, e_BE: Tensor) -> Tensor:
-        return F.relu(self.norm(self.project(x_BD * self.mask(e_BE))))  # (B, H)
+    def masks(self, e_BE: Tensor) -> Tensor:
+        """What the features of every example are multiplied with: (n, B, D)."""
+        assert self.aggregate is not None, "these blocks have no masks"
+        aggregated_nBA = F.relu(self.aggregate(e_BE.expand(self.count, -1, -1)))
+        return self.mask(aggregated_nBA)
+
+    def forward(self, x_nBD: Tensor, e_BE: Tensor) -> Tensor:
+        if self.aggregate is not None:
+            x_nBD = x_nBD * self.masks(e_BE)
+        x_nBD = x_nBD.expand(self.count, -1, -1)
+        if self.project is None:
+            return x_nBD
+        return F.relu(self.norm(self.project(x_nBD)))  # (n, B, H)
 
 
 class MaskNet(nn.Module):
@@ -73,18 +102,22 @@ class MaskNet(nn.Module):
         self.spec = spec
         self.options = options
         self.fields = Fields(spec, options.field_width, options.number_fields)
-        self.norms = FieldNorms(self.fields.count, options.field_width)
+        self.norms: nn.Module = nn.Identity()
+        if options.layer_norm:
+            # LN-EMB, Eq. 6: every field has its own scale and shift.
+            self.norms = StackedNorm(self.fields.count, options.field_width)
         embed_width = self.fields.count * options.field_width  # E
-        self.blocks = nn.ModuleList(
-            MaskBlock(embed_width, embed_width, options.block_width, options.ratio)
-            for _ in range(options.blocks)
-        )
-        widths = [options.blocks * options.block_width, *options.hidden]
-        layers: list[nn.Module] = []
-        for in_width, out_width in pairwise(widths):
-            layers += [nn.Linear(in_width, out_width), nn.ReLU()]
-        self.hidden = nn.Sequential(*layers)
-        self.heads = nn.Linear(widths[-1], len(spec.labels))
+        self.stages = nn.ModuleList()
+        width = embed_width
+        serial = options.structure == "serial"
+        for _ in range(options.blocks if serial else 1):
+            stage = MaskBlocks(1 if serial else options.blocks, embed_width, width, options)
+            self.stages.append(stage)
+            width = stage.count * stage.out_width
+        self.dropout = nn.Dropout(options.dropout)
+        self.hidden = perceptron([width, *options.hidden], options.dropout)
+        self.heads = nn.Linear([width, *options.hidden][-1], len(spec.labels))
+        self.register_load_state_dict_pre_hook(lambda _, state, *__: stack_blocks(state))
 
     def initialise(self, statistics: Statistics) -> None:
         """Scale the numbers; start every head at the log odds of its label.
@@ -97,11 +130,30 @@ class MaskNet(nn.Module):
 
     def forward(self, categories_BC: Tensor, numbers_BN: Tensor, vectors_B2V: Tensor) -> Tensor:
         fields_BFK = self.fields(categories_BC, numbers_BN, vectors_B2V)
-        normed_BE = self.norms(fields_BFK).flatten(1)
-        e_BE = fields_BFK.flatten(1)  # the masks read the raw fields
-        outputs = [block(normed_BE, e_BE) for block in self.blocks]
-        h_BH = torch.cat(outputs, dim=1)  # H of every block, side by side
+        e_BE = fields_BFK.flatten(1)  # the masks read the raw fields, also in a series
+        x_nBD = self.norms(fields_BFK).flatten(1)[None]
+        for stage in self.stages:
+            x_nBD = self.dropout(stage(x_nBD, e_BE))
+        h_BH = x_nBD.transpose(0, 1).flatten(1)  # the outputs of all blocks, side by side
         return self.heads(self.hidden(h_BH))
+
+
+def stack_blocks(state: dict[str, Any]) -> None:
+    """Rename the weights of a model that was stored when every block had layers of its own."""
+    old = {name: state.pop(name) for name in list(state) if name.startswith("blocks.")}
+    if not old:
+        return
+    blocks = range(sum(name.endswith("project.weight") for name in old))
+    for layer, name in (("mask.0", "aggregate"), ("mask.2", "mask"), ("project", "project")):
+        weights = [old[f"blocks.{block}.{layer}.weight"].T for block in blocks]
+        state[f"stages.0.{name}.weight"] = torch.stack(weights)
+        if layer != "project":
+            biases = [old[f"blocks.{block}.{layer}.bias"] for block in blocks]
+            state[f"stages.0.{name}.bias"] = torch.stack(biases)[:, None]
+    for old_name, name in (("weight", "scale"), ("bias", "shift")):
+        values = [old[f"blocks.{block}.norm.{old_name}"] for block in blocks]
+        state[f"stages.0.norm.{name}"] = torch.stack(values)[:, None]
+        state[f"norms.{name}"] = state.pop(f"norms.{name}_FK")
 
 
 RANKER: type[Ranker] = MaskNet

@@ -9,9 +9,13 @@ import pytest
 
 from models.metrics import (
     auc,
+    auc_by_user,
     calibration_curve,
+    gauc,
     log_loss,
     metrics_by_label,
+    ndcg,
+    ndcg_by_user,
     relative_cross_entropy,
     roc_curve,
 )
@@ -121,3 +125,52 @@ def test_rce_is_zero_for_the_rate_and_100_for_the_truth():
     assert relative_cross_entropy(labels, np.full(4, 0.25)) == pytest.approx(0)
     assert relative_cross_entropy(labels, labels.astype(float)) == pytest.approx(100, abs=1e-4)
     assert relative_cross_entropy(labels, np.full(4, 0.9)) < 0
+
+
+def shown_to_users(seed: int, distinct: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Users with 1 to about 20 rows each, in any order; `distinct` different scores."""
+    rng = np.random.default_rng(seed)
+    users = rng.choice([f"u{i}" for i in range(40)], 300, p=rng.dirichlet(np.ones(40)))
+    return users, rng.integers(0, 2, 300), rng.integers(0, distinct, 300) / distinct
+
+
+@pytest.mark.parametrize("distinct", [1, 3, 1000])
+def test_gauc_is_the_mean_of_the_users_own_aucs(distinct):
+    """Against the AUC of one user after the other, weighted by rows; ties count half."""
+    users, labels, scores = shown_to_users(distinct, distinct)
+    values, rows = auc_by_user(users, labels, scores)
+    total = weight = 0.0
+    for position, user in enumerate(np.unique(users)):
+        own = users == user
+        value = auc(labels[own], scores[own])
+        np.testing.assert_allclose(values[position], value)
+        assert rows[position] == own.sum()
+        if not np.isnan(value):
+            total += own.sum() * value
+            weight += own.sum()
+    assert gauc(users, labels, scores) == pytest.approx(total / weight)
+
+
+@pytest.mark.parametrize("top", [1, 5])
+def test_ndcg_of_users_one_by_one(top):
+    """Against a slow ranking of each user's rows; users with one class have none."""
+    users, labels, scores = shown_to_users(1, 1000)
+    slow = []
+    for user in np.unique(users):
+        own = users == user
+        if len(set(labels[own])) == 2:
+            by_score = labels[own][np.argsort(-scores[own], kind="stable")]
+            discounts = 1 / np.log2(np.arange(2, 2 + top))
+            gained = sum(by_score[:top] * discounts[: len(by_score)])
+            best = sum(sorted(by_score, reverse=True)[:top] * discounts[: len(by_score)])
+            slow.append(gained / best)
+    values = ndcg_by_user(users, labels, scores, top)
+    np.testing.assert_allclose(values[~np.isnan(values)], slow)
+    assert ndcg(users, labels, scores, top) == pytest.approx(np.mean(slow))
+
+
+def test_a_figure_by_user_is_undefined_where_nobody_has_both_classes():
+    for users, labels in (([], []), (["a", "b"], [1, 0])):
+        scores = np.zeros(len(users))
+        assert np.isnan(gauc(np.array(users), np.array(labels), scores))
+        assert np.isnan(ndcg(np.array(users), np.array(labels), scores, 5))

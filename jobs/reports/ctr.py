@@ -1,0 +1,268 @@
+"""Experiment: every kind of ranker in one harness, so that one is chosen by numbers.
+
+All kinds are trained on the same rows with several seeds and score the same other rows: the next
+days of the settings' log (jobs/reports/next_day.py), and Frappe where it is present
+(jobs/reports/frappe.py). The figures of a seed are means over the tested days; a table has their
+mean over the seeds, and their standard deviation. How much better a kind is than that of the
+settings is measured on the same rows, with an interval by consumer over all tested days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from embeddings.benchmarks.auc import auc
+from embeddings.benchmarks.intervals import Estimate, user_bootstrap
+from jobs.errors import EvergreenError
+from jobs.plots import panels
+from jobs.reports import frappe
+from jobs.reports.next_day import candidates, next_day_trials
+from jobs.reports.report import (
+    Report,
+    ReportProgress,
+    Row,
+    column_of,
+    distinct,
+    progress_bar,
+    select,
+)
+from jobs.reports.trials import TOP, Trial, figures_of
+from jobs.settings import Settings
+
+RESAMPLES = 200
+FIGURES = ("auc", "log_loss", "rce", "gauc", f"ndcg_{TOP}", "rows_s", "parameters")
+# What a person reads: heading, column, format.
+SHOWN = (
+    ("AUC", "auc", ".4f"),
+    ("log loss", "log_loss", ".4f"),
+    ("RCE, %", "rce", ".2f"),
+    ("GAUC", "gauc", ".4f"),
+    (f"nDCG@{TOP}", f"ndcg_{TOP}", ".4f"),
+    ("rows/s", "rows_s", ",.0f"),
+    ("parameters", "parameters", ",.0f"),
+)
+
+
+def run(
+    settings: Settings,
+    data: Path | None,
+    chosen: list[str],
+    seeds: int,
+    days: int,
+    folder: Path | None = None,
+) -> Report:
+    """Write the tables ctr-runs, -kinds and -differences, and per data set a picture and Markdown.
+
+    chosen: kinds of rankers; none for all. data: the folder of the public data sets. days: how many
+    of the log's last days are tested; 0 for the public data alone. Raises EvergreenError for an
+    unknown kind.
+    """
+    kinds = kinds_of(chosen)
+    report = Report(settings, "ctr", 0, folder)
+    public, left_out = frappe_trial(settings, data)
+    report.warn(left_out)
+    runs: list[Row] = []
+    differences: list[Row] = []
+    read = len(candidates(settings, days)) if days else 0
+    with progress_bar("ctr", read + (days + len(public)) * len(kinds) * seeds) as progress:
+        own = next_day_trials(settings, days, progress) if days else iter(())
+        for trials in (own, iter(public)):
+            scored = []
+            for trial in trials:
+                of_trial, scores = run_trial(trial, kinds, seeds, progress)
+                runs += of_trial
+                # Not the trial: the rows of all days need not fit into memory.
+                test = Scored(trial.data, trial.test, trial.users, trial.labels, scores)
+                scored.append(test)
+            differences += difference_rows(scored, settings.ranker.kind)
+    write(report, runs, differences)
+    return report
+
+
+def write(report: Report, runs: list[Row], differences: list[Row]) -> None:
+    """The tables, the pictures, and the run in MLflow."""
+    summary = summarised(runs)
+    report.table("runs", runs)
+    report.table("kinds", summary)
+    report.table("differences", differences)
+    for data_set in distinct(summary, "data"):
+        rows = select(summary, "data", data_set)
+        (report.folder / f"ctr-{data_set}.md").write_text(markdown(rows))
+        draw(report.picture(data_set), rows, data_set)
+    for row in summary:
+        report.add_figures(f"{row['data']}_{row['kind']}", row)
+    report.track()
+
+
+def kinds_of(chosen: list[str]) -> list[str]:
+    """The chosen kinds, or all. Raises EvergreenError for one that does not exist."""
+    from models.rankers.base import kinds
+
+    if unknown := sorted(set(chosen) - set(kinds())):
+        raise EvergreenError(
+            f"There is no ranker {', '.join(unknown)}. The kinds are: {', '.join(kinds())}."
+        )
+    return chosen or kinds()
+
+
+def frappe_trial(settings: Settings, data: Path | None) -> tuple[list[Trial], list[str]]:
+    """The trial on Frappe, or why it is left out."""
+    files = (frappe.POSITIVES, frappe.VALIDATION, frappe.TEST)
+    if data is None:
+        problem = "no data folder is set"
+    elif missing := [str(file) for file in files if not (data / file).exists()]:
+        problem = f"{data} has no {', '.join(missing)}"
+    else:
+        return [frappe.Frappe(data, settings.ranker)], []
+    return [], [
+        f"frappe left out: {problem}. Name the folder that contains {files[0].parts[0]}/ with "
+        "--data or EVERGREEN_DATA."
+    ]
+
+
+def run_trial(
+    trial: Trial, kinds: list[str], seeds: int, progress: ReportProgress
+) -> tuple[list[Row], dict[str, list[np.ndarray]]]:
+    """One row per kind and seed; and the scores, kind -> (n,) of every seed."""
+    rows: list[Row] = []
+    scores: dict[str, list[np.ndarray]] = {}
+    for kind in kinds:
+        if trial.data == frappe.Frappe.data and kind in frappe.LEFT_OUT:
+            continue
+        scores[kind] = []
+        for seed in range(seeds):
+            progress(f"{trial.data} {trial.test}, {kind}, seed {seed}")
+            outcome = trial.fit(kind, seed)
+            scores[kind].append(outcome.scores)
+            row: Row = {"data": trial.data, "test": trial.test, "kind": kind, "seed": seed}
+            rows.append(row | figures_of(trial, outcome))
+    return rows, scores
+
+
+# Differences
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of all kinds on one test. users, labels: (n,), scores: kind -> (n,) by seed."""
+
+    data: str
+    test: str
+    users: np.ndarray
+    labels: np.ndarray
+    scores: dict[str, list[np.ndarray]]
+
+
+def difference_rows(scored: list[Scored], base: str) -> list[Row]:
+    """The AUC of every other kind less that of `base`, on every test and in the mean of all.
+
+    scored: the tests of one data set. None where `base` is not among the kinds.
+    """
+    if not scored or base not in scored[0].scores:
+        return []
+    groups = [([test], test.test) for test in scored]
+    if len(scored) > 1:
+        groups.append((scored, "all"))
+    rows: list[Row] = []
+    for tests, name in groups:
+        estimates = mean_aucs(tests)
+        for kind, estimate in estimates.items():
+            if kind != base:
+                row: Row = {"data": scored[0].data, "test": name, "kind": kind}
+                row.update((estimate - estimates[base]).fields(f"over {base}"))
+                rows.append(row)
+    return rows
+
+
+def mean_aucs(tests: list[Scored]) -> dict[str, Estimate]:
+    """The mean AUC of every kind over these tests and all seeds, on the same resamples."""
+    users = np.concatenate([test.users for test in tests])
+    labels = [test.labels for test in tests]
+    statistics = {}
+    for kind in tests[0].scores:
+        statistics[kind] = partial(mean_auc, labels, [test.scores[kind] for test in tests])
+    return user_bootstrap(users, statistics, RESAMPLES, seed=0)
+
+
+def mean_auc(
+    labels: list[np.ndarray], scores: list[list[np.ndarray]], weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean AUC over tests and seeds. labels: (n_t,) of each test; scores: the same, of every seed.
+
+    weights: (..., Σ n_t) of the rows of all tests behind each other. Returns (...).
+    """
+    values = []
+    start = 0
+    for y, of_seeds in zip(labels, scores, strict=True):
+        part = None if weights is None else weights[..., start : start + len(y)]
+        start += len(y)
+        values += [auc(y, s, part) for s in of_seeds]
+    return np.mean(values, axis=0)
+
+
+# Tables and pictures
+
+
+def summarised(runs: list[Row]) -> list[Row]:
+    """A row per data set and kind, the best AUC first."""
+    rows = []
+    for data in distinct(runs, "data"):
+        of_data = select(runs, "data", data)
+        of_kinds = []
+        for kind in distinct(of_data, "kind"):
+            of_kinds.append(summary_row(select(of_data, "kind", kind)))
+        rows += sorted(of_kinds, key=lambda row: -float(row["auc"]))
+    return rows
+
+
+def summary_row(runs: list[Row]) -> Row:
+    """Mean and standard deviation of the seeds' figures, of one kind; with one seed the mean."""
+    row: Row = {name: runs[0][name] for name in ("data", "kind")}
+    seeds = distinct(runs, "seed")
+    row |= {"seeds": len(seeds), "tests": len(distinct(runs, "test"))}
+    for name in FIGURES:
+        by_seed = []
+        for seed in seeds:
+            of_seed = [run for run in runs if str(run["seed"]) == seed]
+            by_seed.append(float(column_of(of_seed, name).mean()))
+        row[name] = float(np.mean(by_seed))
+        if len(seeds) > 1 and name != "parameters":
+            row[f"{name}_std"] = float(np.std(by_seed, ddof=1))
+    return row
+
+
+def markdown(rows: list[Row]) -> str:
+    """The summary of one data set as a table for a page."""
+    headings = ["kind", *[heading for heading, _, _ in SHOWN]]
+    lines = [cells(headings), cells(["---"] * len(headings))]
+    for row in rows:
+        values = [str(row["kind"])]
+        for _, name, form in SHOWN:
+            text = format(row[name], form)
+            # The speed varies with what else the machine does, which is no property of a ranker.
+            if f"{name}_std" in row and name != "rows_s":
+                text += f" ± {format(row[f'{name}_std'], form)}"
+            values.append(text)
+        lines.append(cells(values))
+    return "\n".join(lines) + "\n"
+
+
+def cells(texts: list[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def draw(path: Path, rows: list[Row], data: str) -> None:
+    """The AUC of every kind with its deviation, and the speed of its training; the best on top."""
+    kinds = distinct(rows, "kind")
+    positions = np.arange(len(kinds))
+    titles = [f"{data}: AUC", "1,000 rows per second of CPU"]
+    with panels(path, titles, height=1 + 0.25 * len(kinds)) as (aucs, speeds):
+        deviations = [float(row.get("auc_std", 0.0)) for row in rows]
+        aucs.errorbar(column_of(rows, "auc"), positions, xerr=deviations, fmt="o", capsize=2)
+        speeds.barh(positions, column_of(rows, "rows_s") / 1000, height=0.6)
+        aucs.set_yticks(positions, kinds)
+        aucs.invert_yaxis()
