@@ -91,5 +91,5 @@ def next_day_trials(settings: Settings, count: int, progress: ReportProgress) ->
 
 def candidates(settings: Settings, count: int) -> list[date]:
     """The last days of the chain's calendar: `count` to test, and a window before them."""
-    last = open_source(settings.source).span()[1]
+    last = open_source(settings).span()[1]
     return chain.days_up_to(settings, last)[-count - settings.ranker.window_days :]

@@ -6,7 +6,7 @@ K width of a field, F fields.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class FieldOptions(RankerOptions):
 class DeepOptions(FieldOptions):
     """The options of rankers with hidden layers on fields."""
 
-    hidden: tuple[int, ...] = Field(default=(128, 64), min_length=1)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128, 64), min_length=1)
     """Widths of the hidden layers."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
