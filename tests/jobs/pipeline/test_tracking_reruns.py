@@ -141,8 +141,8 @@ CHANGES = {
         lambda s, _: with_ranker(s, ranker(masknet={"blocks": 2})),
     ),
     "the end of a long value": (
-        lambda s, _: with_ranker(s, ranker(name=LONG + "a")),
-        lambda s, _: with_ranker(s, ranker(name=LONG + "b")),
+        lambda s, _: with_ranker(s, ranker(primary_label=LONG + "a")),
+        lambda s, _: with_ranker(s, ranker(primary_label=LONG + "b")),
     ),
     "one more option in the code": (
         lambda s, _: with_ranker(s, ranker()),
