@@ -177,7 +177,10 @@ def test_late_rows_land_on_their_day_or_are_put_aside_by_a_setting(folder, late_
     assert sum(rows) == 32
 
 
-@pytest.mark.parametrize("data", [b"", b"user,n,time\n", b"user,n,time", gzip.compress(b"", mtime=0)])
+NO_ROWS = [b"", b"user,n,time\n", b"user,n,time", gzip.compress(b"", mtime=0)]
+
+
+@pytest.mark.parametrize("data", NO_ROWS)
 def test_a_file_without_rows_is_no_trouble_and_has_no_days(folder, data):
     write(folder / "log" / "a.csv", *DAYS)
     (folder / "log" / "b.csv").write_bytes(data)
