@@ -42,6 +42,7 @@ def three_days(spark, tmp_path) -> Settings:
     return settings
 
 
+@pytest.mark.slow
 def test_kinds_are_compared_on_the_next_days(three_days, tmp_path, capsys):
     """The one trusted day that follows another one is tested, although more are asked for."""
     report = ctr.run(three_days, None, ["logistic", "fm"], 2, 5, tmp_path / "out")
