@@ -25,6 +25,7 @@ PRELOAD = (
     "torch",
     "numba",
     "jobs.pipeline.plan",
+    "jobs.spark.log_files",
 )
 
 if os.environ.get("EVERGREEN_PRELOAD"):
