@@ -42,6 +42,7 @@ def tracking_server(tmp_path):
     mlflow.set_tracking_uri(before)
 
 
+@pytest.mark.slow
 def test_a_model_logged_to_mlflow_runs_without_our_packages(home, tracking_server, tmp_path):
     """Its artifacts are downloaded, and scored in a process that can import nothing of ours."""
     with mlflow.start_run(experiment_id=tracking_server):

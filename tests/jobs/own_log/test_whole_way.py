@@ -28,6 +28,7 @@ def log_lines(form: str) -> list[str]:
     return [line for _, line in sorted(rows)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"),
     [

@@ -101,6 +101,7 @@ def small_worlds(monkeypatch) -> None:
         monkeypatch.setattr(spaces, name, value)
 
 
+@pytest.mark.slow
 def test_space_from_end_to_end_without_public_data(
     small_settings, small_worlds, log, monkeypatch, tmp_path, capsys
 ):
