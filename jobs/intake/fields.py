@@ -46,7 +46,7 @@ def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[in
     right = np.delete(np.arange(len(block)), wrong)
     faults: list[Fault] = []
     texts: list[bytes] = []
-    mended: list[int] = []
+    changed: list[int] = []
     blank = 0
     for record in wrong:
         text = block.text(record)
@@ -55,11 +55,11 @@ def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[in
             blank += 1
         elif len(fields) > width and not any(field.strip() for field in fields[width:]):
             texts.append(without_end(text, dialect, len(fields) - width))
-            mended.append(record)
+            changed.append(record)
         elif least <= len(fields) < width:
             missing = width - len(fields)
             texts.append(text.rstrip(b"\r\n") + dialect.byte * missing + b"\n")
-            mended.append(record)
+            changed.append(record)
         else:
             reason = TOO_FEW if len(fields) < width else TOO_MANY
             lines = text.count(b"\n")
@@ -69,7 +69,7 @@ def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[in
     more, left = parsed(b"".join(texts), len(texts), dialect, width, wanted)
     assert not left, "a record with empty fields taken away or added has as many as the header"
     both = [pa.concat_arrays([one, other]) for one, other in zip(columns, more, strict=True)]
-    record_R = np.concatenate([right, np.array(mended, dtype=np.int64)])
+    record_R = np.concatenate([right, np.array(changed, dtype=np.int64)])
     order = np.argsort(record_R, kind="stable")
     return Columns(
         [column.take(pa.array(order)) for column in both], record_R[order], faults, blank

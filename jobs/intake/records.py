@@ -409,13 +409,13 @@ class Patterns:
         for record in sorted(found):
             pieces.append(data[at : start_R[record]])
             at = int(ends[record])
-            mended = self.mended(data[start_R[record] : at])
-            pieces.append(mended)
-            lengths[record] = len(mended)
+            trimmed = self.trimmed(data[start_R[record] : at])
+            pieces.append(trimmed)
+            lengths[record] = len(trimmed)
         pieces.append(data[at:])
         return b"".join(pieces), np.cumsum(lengths) - lengths
 
-    def mended(self, record: bytes) -> bytes:
+    def trimmed(self, record: bytes) -> bytes:
         """A record without blanks around its quoted fields."""
         fields = []
         at = 0

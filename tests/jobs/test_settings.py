@@ -77,8 +77,10 @@ def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(
 
 @pytest.mark.parametrize("variable", ["EVERGREEN_REGISTRY_TOKEN", "EVERGREEN_OF_OUR_COMPANY"])
 def test_variables_of_others_are_left_alone(tmp_path, monkeypatch, variable):
+    file = written(tmp_path, MINIMAL)
+    without = load_settings(file)
     monkeypatch.setenv(variable, "8")
-    load_settings(written(tmp_path, MINIMAL))
+    assert load_settings(file) == without
 
 
 def numbers():
@@ -167,7 +169,9 @@ def test_names_that_cannot_be_told_apart_are_refused(tmp_path, labels, context, 
 
 def test_labels_and_contexts_may_be_called_anything_else(tmp_path):
     labels = "{add-to-cart = 'a', 'click rate (%)' = 'b', 'x.y' = 'c', 'お' = 'd', '`' = 'e'}"
-    load_settings(written(tmp_path, table_with(labels, "['device.os', 'a b']")))
+    source = load_settings(written(tmp_path, table_with(labels, "['device.os', 'a b']"))).source
+    assert list(source.labels) == ["add-to-cart", "click rate (%)", "x.y", "お", "`"]
+    assert source.context == ["device.os", "a b"]
 
 
 def test_a_published_name_is_one_of_the_registrys_and_columns_get_one(tmp_path):

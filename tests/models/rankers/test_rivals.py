@@ -7,21 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from test_masknet import SPEC
 from torch import nn
 
-from models.features import Categorical, FeatureSpec
+from models.features import FeatureSpec
 from models.rankers.base import RankerError, build, read_options
 
-SPEC = FeatureSpec(
-    categorical=(
-        Categorical("hash_item", 7, "item"),
-        Categorical("hash_a", 3, "profile"),
-        Categorical("hash_b", 5, "profile"),
-    ),
-    numeric=("num_x", "num_y"),
-    labels=("label_click", "label_like"),
-    vector_dim=4,
-)
 ROWS = 4
 DEEP = {"field_width": 6, "number_fields": 2, "hidden": (8, 6)}
 
