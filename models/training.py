@@ -104,8 +104,10 @@ class Trainer:
     def __init__(self, model: Ranker, cfg: TrainingConfig) -> None:
         self.model = model
         self.cfg = cfg
-        self.compiled = torch.compile(model, dynamic=False) if cfg.compiled else model
-        tables = sparse_tables(model)
+        self.compiled = fused(model) if cfg.compiled else model
+        tables: list[nn.Parameter] = []
+        for table in sparse_tables(model):
+            tables += table.parameters()
         known = {id(table) for table in tables}
         others = [parameter for parameter in model.parameters() if id(parameter) not in known]
         lr = cfg.learning_rate
@@ -135,13 +137,16 @@ class Trainer:
         return losses_L.detach().cpu()
 
 
-def sparse_tables(model: Ranker) -> list[nn.Parameter]:
+def fused(model: Ranker) -> Callable[..., Tensor]:
+    """The model as torch.compile fuses it, without the look-ups: that has no sparse gradients."""
+    for table in sparse_tables(model):
+        table.forward = torch.compiler.disable(table.forward)  # type: ignore[method-assign]
+    return torch.compile(model, dynamic=False)
+
+
+def sparse_tables(model: Ranker) -> list[nn.Embedding]:
     """The embeddings whose gradients list only the rows that were read."""
-    tables: list[nn.Parameter] = []
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.sparse:
-            tables += module.parameters()
-    return tables
+    return [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
 
 
 def in_order(days: list[Day], size: int) -> Iterator[tuple[str, Batch]]:

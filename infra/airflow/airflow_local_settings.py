@@ -22,10 +22,11 @@ PRELOAD = (
     "matplotlib.figure",
     "mlflow",
     "great_expectations",
-    "torch",
+    "torch._dynamo",  # every optimizer imports it when it is made
     "numba",
     "jobs.pipeline.plan",
     "jobs.spark.log_files",
+    "models.rankers.masknet",
 )
 
 if os.environ.get("EVERGREEN_PRELOAD"):

@@ -109,7 +109,7 @@ class Fields(nn.Module):
     def categorical(self, categories_BC: Tensor) -> Tensor:
         """The sum of the embeddings of each field's columns: (B, fields, K)."""
         rows_BC = categories_BC + self.offset_C
-        embedded_BCK = look_up(self.table, rows_BC) if self.table.sparse else self.table(rows_BC)
+        embedded_BCK = self.table(rows_BC)
         if self.n_categorical == len(self.offset_C):  # one column a field: there is nothing to sum
             return embedded_BCK
         sums_BFK = embedded_BCK.new_zeros(len(embedded_BCK), self.n_categorical, self.width)
@@ -127,12 +127,6 @@ class Fields(nn.Module):
         u_BV, p_BV = torch.where(known_B21, unit_B2V, self.unknown).unbind(1)
         fields = [self.consumer(u_BV), self.producer(p_BV), self.product(u_BV * p_BV)]
         return torch.stack(fields, dim=1)
-
-
-@torch.compiler.disable
-def look_up(table: nn.Embedding, rows: Tensor) -> Tensor:
-    """table(rows), outside of what torch.compile fuses: it has no sparse gradients."""
-    return table(rows)
 
 
 class OnFields(nn.Module):
