@@ -8,6 +8,7 @@ from jobs.errors import NotCommitted
 
 if TYPE_CHECKING:
     from embeddings.registry.client import Version
+    from jobs.lake.store import Partition
     from jobs.settings import Settings
 
 DIGEST_LENGTH = 12  # of a version in an id: enough to tell the versions of one day apart
@@ -32,3 +33,17 @@ def published_version(settings: Settings, content_id: str) -> Version:
         f"The registry has no version {content_id}: it was removed, or another registry is named "
         f"by the settings. Publish it again: evergreen step publish --day {day}"
     )
+
+
+def own_version(settings: Settings, model: Partition) -> Version | None:
+    """The version of the newest vectors that a model was trained on.
+
+    model: a partition of `train`. None where its newest day had no vectors, or the registry does
+    not have the version any more.
+    """
+    content_id = model.facts["embedding"]
+    try:
+        return published_version(settings, content_id) if content_id else None
+    except NotCommitted:
+        # A removed version must not keep the day from being tested.
+        return None

@@ -6,6 +6,9 @@ registry has that version no longer, every vector is masked as unknown.
 
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
+calibration_<role>.json
+                       what makes the probabilities of that model rates of this day, by label:
+                       models.calibration
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -21,16 +25,17 @@ import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
 from embeddings.registry.client import Version
-from jobs.errors import NotCommitted, SettingsError
+from jobs.errors import SettingsError
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recording
-from jobs.pipeline.published import published_version
+from jobs.pipeline.published import own_version
 from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import load_day
+from models.calibration import Calibration, ece, fit
 from models.metrics import both_classes, calibration_curve, metrics_by_label, roc_curve
 
 if TYPE_CHECKING:
@@ -40,11 +45,11 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # the roles
 PREDICTIONS = "predictions.parquet"
-BINS = 20  # of the calibration curve, each with the same number of rows
+BINS = 20  # of the calibration curve and error, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
 SETTINGS = chain.SETTINGS
-FORMAT = 2
+FORMAT = 3
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
@@ -65,6 +70,13 @@ FACTS = (
     ),
     Fact("champion_log_loss_<label>", "the champion's log loss", "nats per row", better="lower"),
     Fact("champion_rce_<label>", "the champion's relative cross-entropy", "%", better="higher"),
+    Fact("champion_ece_<label>", "the champion's calibration error", "probability", better="lower"),
+    Fact(
+        "champion_calibrated_ece_<label>",
+        "the same, of each half of the consumers with the calibration of the other half",
+        "probability",
+        better="lower",
+    ),
     Fact(
         "challenger_auc_<label>",
         "the challenger's AUC on the day",
@@ -76,6 +88,18 @@ FACTS = (
         "challenger_log_loss_<label>", "the challenger's log loss", "nats per row", better="lower"
     ),
     Fact("challenger_rce_<label>", "the challenger's relative cross-entropy", "%", better="higher"),
+    Fact(
+        "challenger_ece_<label>",
+        "the challenger's calibration error",
+        "probability",
+        better="lower",
+    ),
+    Fact(
+        "challenger_calibrated_ece_<label>",
+        "the same, of each half of the consumers with the calibration of the other half",
+        "probability",
+        better="lower",
+    ),
 )
 
 
@@ -107,12 +131,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             return
         rows = load_day(settings, examples)
         labels = rows.labels[:, column]
+        names = spec_of(examples).labels
+        consumers = consumers_of(examples)
         primary_scores = {}
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
-            staging.facts |= role_metrics(role, rows.labels, spec_of(examples).labels, scores)
+            staging.facts |= role_metrics(role, rows.labels, names, scores)
+            staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
+            calibration = fit(str(day), names, rows.labels, scores)
+            (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
             primary_scores[role] = scores[:, column]
-        write_predictions(staging.path / PREDICTIONS, examples, labels, primary_scores)
+        write_predictions(staging.path / PREDICTIONS, consumers, labels, primary_scores)
     folder = settings.report("evaluate", day)
     draw(folder, labels, primary_scores, settings.ranker.primary_label, day)
 
@@ -193,19 +222,6 @@ def other_space(model: Partition, examples: Partition) -> str:
     if space and offered and space != offered:
         return f"it reads vectors of space '{space}', those of the day are in space '{offered}'"
     return ""
-
-
-def own_version(settings: Settings, model: Partition) -> Version | None:
-    """The version of the newest vectors that the model was trained on.
-
-    None where its newest day had no vectors, or the registry does not have the version any more.
-    """
-    content_id = model.facts["embedding"]
-    try:
-        return published_version(settings, content_id) if content_id else None
-    except NotCommitted:
-        # A removed version must not keep the day from being tested.
-        return None
 
 
 def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
@@ -299,13 +315,59 @@ def role_metrics(
     return {f"{role}_{name}": value for name, value in metrics.items()}
 
 
+def consumers_of(examples: Partition) -> pa.ChunkedArray:
+    """The consumer of every row, in the order of the examples."""
+    return pq.read_table(examples.path / EXAMPLES, columns=["consumer_id"])["consumer_id"]
+
+
 def write_predictions(
-    path: Path, examples: Partition, labels: np.ndarray, scores: dict[str, np.ndarray]
+    path: Path, consumers: pa.ChunkedArray, labels: np.ndarray, scores: dict[str, np.ndarray]
 ) -> None:
     """The columns that the gate reads, in the order of the examples."""
-    consumers = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id"])["consumer_id"]
     columns = {"consumer_id": consumers, "label": labels.astype(np.int8), **scores}
     pq.write_table(pa.table(columns), path)
+
+
+# How it is calibrated
+
+
+def calibration_file(role: str) -> str:
+    """Where a partition has the calibration of a tested model."""
+    return f"calibration_{role}.json"
+
+
+def calibration_of(test: Partition, role: str) -> Calibration:
+    """The calibration of a model that was tested."""
+    return Calibration.from_json((test.path / calibration_file(role)).read_text())
+
+
+def calibration_errors(
+    role: str,
+    consumers: pa.ChunkedArray,
+    labels: np.ndarray,
+    names: tuple[str, ...],
+    scores: np.ndarray,
+) -> dict[str, float]:
+    """<role>_ece_<label>, and <role>_calibrated_ece_<label> where the label can be calibrated.
+
+    labels, scores: (n, L). Rows are calibrated by what was fitted on other consumers: on its own
+    rows, a fit is always better than none.
+    """
+    second = np.array([crc32(one.encode()) % 2 for one in consumers.to_pylist()], dtype=bool)
+    calibrated = scores.astype(np.float64)
+    changed = set(names)
+    for fitted, applied in ((second, ~second), (~second, second)):
+        calibration = fit("", names, labels[fitted], scores[fitted])
+        calibrated[applied] = calibration(names, scores[applied])
+        changed &= set(calibration.maps)
+    errors = {}
+    for column, name in enumerate(names):
+        plain = name.removeprefix("label_")
+        errors[f"{role}_ece_{plain}"] = ece(labels[:, column], scores[:, column], BINS)
+        if name in changed:
+            error = ece(labels[:, column], calibrated[:, column], BINS)
+            errors[f"{role}_calibrated_ece_{plain}"] = error
+    return {name: error for name, error in errors.items() if not np.isnan(error)}
 
 
 # Plots

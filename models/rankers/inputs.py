@@ -112,7 +112,7 @@ class Fields(nn.Module):
         embedded_BCK = self.table(rows_BC)
         if self.n_categorical == len(self.offset_C):  # one column a field: there is nothing to sum
             return embedded_BCK
-        sums_BFK = embedded_BCK.new_zeros(len(embedded_BCK), self.n_categorical, self.width)
+        sums_BFK = embedded_BCK.new_zeros(embedded_BCK.shape[0], self.n_categorical, self.width)
         return sums_BFK.index_add_(1, self.field_C, embedded_BCK)
 
     def standardised(self, numbers_BN: Tensor) -> Tensor:

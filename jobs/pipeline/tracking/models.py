@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models.model import ModelInfo
 
+    from models.calibration import Calibration
+
 EXPERIMENT = "ranker"
 
 
@@ -57,6 +59,19 @@ class ModelRegistry:
             day = self.alias_day(alias)
             if day is None or day <= trained.day:
                 self.tracker.client.set_registered_model_alias(self.name, alias, version.version)
+
+    def set_calibration(self, trained: Partition, calibration: Calibration) -> None:
+        """Tag a model's version with what makes its probabilities rates, as JSON.
+
+        The newest day's is kept: a backfill of an old day never replaces it.
+        """
+        tag = f"{TAG}calibration"
+        with self.tracker.explained(f"set the calibration of the model of {trained.key}"):
+            version = self._version(trained)
+            known = json.loads(version.tags.get(tag, "{}")).get("day", "")
+            if calibration.maps and calibration.day >= known:
+                text = calibration.to_json()
+                self.tracker.client.set_model_version_tag(self.name, version.version, tag, text)
 
     def alias_day(self, alias: str) -> date | None:
         """The day of the version that an alias points at; None where it is not set."""

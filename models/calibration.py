@@ -1,0 +1,221 @@
+"""Calibration: probabilities that say how often something happens, after the ranking is done.
+
+A ranker that was trained on other days, or on a sample of the negatives, is right about the order
+of rows and wrong about their rates. Each label has a map of its own from probability to
+probability, fitted on the predictions of a day that the ranker had not seen.
+
+Shapes: n rows, L labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+# Positives, and negatives, from which on a label has a shift, and from which on a scale as well.
+ENOUGH, ENOUGH_FOR_SCALE = 20, 100
+# Below the least and above the largest float32 that is a probability: 0 and 1 keep their order.
+LOWEST, HIGHEST = 1e-46, 1 - 2.0**-26
+FILE = "calibration.json"  # of a promoted ranker
+STEPS = 100  # of Newton's method, which needs about ten
+
+
+@dataclass(frozen=True)
+class Platt:
+    """p ↦ σ(scale · logit p + shift). With a positive scale the order of rows stays as it is.
+
+    Source: Platt: Probabilistic Outputs for Support Vector Machines, 1999.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n,) -> (n,) float64."""
+        return sigmoid(self.scale * logit(probabilities) + self.shift)
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """The non-decreasing function through these knots, linear between and constant beyond them."""
+
+    inputs: tuple[float, ...]  # ascending
+    outputs: tuple[float, ...]
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n,) -> (n,) float64."""
+        return np.interp(probabilities, self.inputs, self.outputs)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The map of each label that has one; the others keep their probabilities.
+
+    day: whose predictions it was fitted on, '' for none.
+    """
+
+    day: str
+    maps: Mapping[str, Platt]
+
+    def __call__(self, labels: tuple[str, ...], scores: np.ndarray) -> np.ndarray:
+        """The calibrated probabilities: (n, L) -> (n, L) float64. labels: of the columns."""
+        columns = []
+        for label, column in zip(labels, scores.T, strict=True):
+            columns.append(self.map(label)(column))
+        return np.stack(columns, axis=1)
+
+    def map(self, label: str) -> Platt:
+        return self.maps.get(label, Platt())
+
+    def to_json(self) -> str:
+        maps = {label: asdict(found) for label, found in self.maps.items()}
+        return json.dumps({"day": self.day, "maps": maps}, indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        raw = json.loads(text)
+        return cls(raw["day"], {label: Platt(**found) for label, found in raw["maps"].items()})
+
+
+UNCALIBRATED = Calibration("", {})
+
+
+def fit(day: str, labels: tuple[str, ...], outcomes: np.ndarray, scores: np.ndarray) -> Calibration:
+    """The maps of all labels with at least ENOUGH positives and negatives.
+
+    A label with fewer than ENOUGH_FOR_SCALE has a shift alone: a scale would follow single rows.
+
+    outcomes 0/1 and scores: (n, L), columns as `labels`.
+    """
+    maps = {}
+    for column, label in enumerate(labels):
+        happened = outcomes[:, column]
+        positives = int((happened > 0).sum())
+        rarer = min(positives, len(happened) - positives)
+        if rarer >= ENOUGH:
+            maps[label] = fit_platt(happened, scores[:, column], rarer >= ENOUGH_FOR_SCALE)
+    return Calibration(day, maps)
+
+
+def fit_platt(labels: np.ndarray, probabilities: np.ndarray, scaled: bool = True) -> Platt:
+    """The scale and shift of the largest likelihood, with Platt's smoothed targets.
+
+    Only the shift is fitted unless `scaled`, and where the best scale is not positive, because the
+    day contradicts the model's order: ranks are the gate's affair. labels 0/1, probabilities: (n,),
+    n >= 1.
+    """
+    x = logit(probabilities)
+    positives = float((labels > 0).sum())
+    negatives = len(labels) - positives
+    # Platt's prior: without it, a label that is separated perfectly would have an infinite scale.
+    high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
+    targets = np.where(labels > 0, high, low)
+    if scaled:
+        both = np.column_stack([x, np.ones(len(x))])
+        scale, shift = newton(both, targets, np.zeros(len(x)))
+        if scale > 0:
+            return Platt(float(scale), float(shift))
+    (shift,) = newton(np.ones((len(x), 1)), targets, x)
+    return Platt(1.0, float(shift))
+
+
+def newton(design: np.ndarray, targets: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """argmin over w of the cross-entropy of σ(offset + design w) with the targets: (k,).
+
+    design: (n, k). Newton's method; a step that does not lower the loss is halved.
+    """
+    weights = np.zeros(design.shape[1])
+    loss = cross_entropy(offset, targets)
+    for _ in range(STEPS):
+        p = sigmoid(offset + design @ weights)
+        gradient = design.T @ (p - targets)
+        curvature = design.T @ (design * (p * (1 - p))[:, None])
+        # Where all rows have one score, scale and shift are one: the shortest step is taken.
+        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        share = 1.0
+        while share > 1e-8:
+            candidate = weights - share * step
+            found = cross_entropy(offset + design @ candidate, targets)
+            if found < loss:
+                break
+            share /= 2
+        else:
+            return weights
+        weights, loss = candidate, found
+    return weights
+
+
+def fit_isotonic(labels: np.ndarray, probabilities: np.ndarray) -> Isotonic:
+    """The non-decreasing function of the least squares: pool adjacent violators.
+
+    Rows of equal probability are one. labels 0/1, probabilities: (n,), n >= 1. Source: Zadrozny,
+    Elkan: Transforming Classifier Scores into Accurate Multiclass Probability Estimates, KDD 2002.
+    """
+    distinct, at = np.unique(probabilities, return_inverse=True)
+    weights = np.bincount(at).tolist()
+    sums = np.bincount(at, labels > 0).tolist()
+    blocks: list[list[float]] = []  # sum, weight, distinct probabilities of each
+    for total, weight in zip(sums, weights, strict=True):
+        block = [total, weight, 1]
+        # A mean below that of the block before it: together they have one mean.
+        while blocks and blocks[-1][0] * block[1] >= block[0] * blocks[-1][1]:
+            block = [a + b for a, b in zip(blocks.pop(), block, strict=True)]
+        blocks.append(block)
+    inputs: list[float] = []
+    outputs: list[float] = []
+    first = 0
+    for total, weight, members in blocks:
+        last = first + int(members) - 1
+        for place in dict.fromkeys((first, last)):  # both ends; between them it is constant
+            inputs.append(float(distinct[place]))
+            outputs.append(total / weight)
+        first = last + 1
+    return Isotonic(tuple(inputs), tuple(outputs))
+
+
+def unsampled(probabilities: np.ndarray, kept: float) -> np.ndarray:
+    """Probabilities in the whole log, from those of a ranker that saw a share of the negatives.
+
+    q = p / (p + (1 − p) / kept). kept: share of the negatives that it was trained on, in (0, 1].
+    Source: He et al.: Practical Lessons from Predicting Clicks on Ads at Facebook, 2014, § 6.3.
+    """
+    if not 0 < kept <= 1:
+        raise ValueError(f"kept = {kept}: expected the share of negatives, above 0 and up to 1.")
+    p = np.asarray(probabilities, dtype=np.float64)
+    return p / (p + (1 - p) / kept)
+
+
+def ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 20) -> float:
+    """Expected calibration error: Σ (rows of a bin / n) · |mean probability − share of positives|.
+
+    In bins of equally many rows, by probability; NaN without rows. labels, probabilities: (n,).
+    """
+    if not len(labels):
+        return float("nan")
+    order = np.argsort(probabilities, kind="stable")
+    error = 0.0
+    for rows in np.array_split(order, min(bins, len(order))):
+        p = probabilities[rows].mean(dtype=np.float64)
+        happened = (labels[rows] > 0).mean()
+        error += len(rows) / len(labels) * abs(p - happened)
+    return float(error)
+
+
+def logit(probabilities: np.ndarray) -> np.ndarray:
+    """log(p / (1 − p)), finite for 0 and 1. (n,) -> (n,) float64."""
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), LOWEST, HIGHEST)
+    return np.log(p) - np.log1p(-p)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(−x)), without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def cross_entropy(x: np.ndarray, targets: np.ndarray) -> float:
+    """Σ log(1 + exp(x)) − target · x, in nats."""
+    return float((np.logaddexp(0, x) - targets * x).sum())
