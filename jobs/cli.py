@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
+from jobs.ranker_commands import app as ranker
 
 DAY = ["%Y-%m-%d"]
 
@@ -326,6 +327,8 @@ def gc(
     elif found:
         typer.echo("Nothing was deleted: run again with --delete.")
 
+
+app.add_typer(ranker, name="ranker")
 
 experiment = typer.Typer(
     no_args_is_help=True,

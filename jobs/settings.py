@@ -227,13 +227,21 @@ class RankerSettings(PluginSection):
     bootstrap: int = Field(default=200, ge=1, le=1_000_000)
     """Resamples of users in the gate's confidence interval."""
 
+    promotion: Literal["automatic", "by hand"] = "automatic"
+    """Who promotes a challenger over a tested champion: the gate, or a person with `evergreen
+    ranker promote`, who finds the gate's comparison in the decision."""
+
+    max_log_loss_rise: float = Field(default=0.05, ge=0)
+    """A challenger whose log loss is significantly more than this share above the champion's is
+    not promoted, whatever its AUC."""
+
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initial weights and resamples."""
 
     def effective(self) -> dict[str, Any]:
         """As of any plug-in, without what is younger than the lake and has changed no result."""
         options = super().effective()
-        for name in ("precision", "compiled"):
+        for name in ("precision", "compiled", "promotion", "max_log_loss_rise"):
             if options[name] == type(self).model_fields[name].default:
                 del options[name]
         return options

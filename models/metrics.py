@@ -28,10 +28,13 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
     NaN without rows.
     """
-    if not len(labels):
-        return float("nan")
+    return float(np.mean(log_losses(labels, probabilities))) if len(labels) else float("nan")
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """−log p(label) of every row, in nats, with probabilities clipped as above: (n,)."""
     p = np.clip(probabilities.astype(np.float64), CLIP, 1 - CLIP)
-    return float(-np.mean(np.where(labels > 0, np.log(p), np.log1p(-p))))
+    return -np.where(labels > 0, np.log(p), np.log1p(-p))
 
 
 def relative_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:

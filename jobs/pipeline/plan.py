@@ -42,6 +42,7 @@ EMBEDDING_STEPS = (
 RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")
 STEPS = EMBEDDING_STEPS + RANKER_STEPS
 LANDING = EMBEDDING_STEPS[0]  # the step that reads the log
+RULING, RULING_RECIPE = "ruling", "by a person/1"  # see jobs.pipeline.rulings
 
 SparkMaker = Callable[[], "SparkSession"]
 Reads = Mapping[Need, Partition]  # in the order in which the step's `needs` names them
@@ -110,8 +111,11 @@ def trusted(verdict: Partition | None) -> bool:
 def recipe(settings: Settings, step: str) -> str:
     """Identity of what shapes a step's result besides its inputs: its settings and its code.
 
-    A step raises its FORMAT when it computes something else from the same inputs.
+    A step raises its FORMAT when it computes something else from the same inputs. No settings
+    change what a person said.
     """
+    if step == RULING:
+        return RULING_RECIPE
     job = module(step)
     return f"{settings.digest(*job.SETTINGS)}/{job.FORMAT}"
 
@@ -122,7 +126,7 @@ def needs(settings: Settings, step: str, day: date) -> Iterable[Need]:
     Later ones may depend on what earlier ones hold, so each must be computed before the next is
     requested.
     """
-    return module(step).needs(settings, day)
+    return [] if step == RULING else module(step).needs(settings, day)
 
 
 def beside(step: str) -> tuple[str, ...]:
@@ -146,7 +150,7 @@ def freshness(settings: Settings) -> Freshness:
         settings.lake,
         Plan(
             # An older Evergreen may have had other steps.
-            recipe=lambda step: recipe(settings, step) if step in STEPS else None,
+            recipe=lambda step: recipe(settings, step) if step in (*STEPS, RULING) else None,
             needs=lambda step, day: needs(settings, step, day),
             contradiction=contradicted,
             beside=beside,

@@ -16,6 +16,12 @@ newest vectors of its own space, as it would be served:
     tested       none, or not tested    the champion
     tested       tested                 the challenger, unless it is significantly worse; also
                                         where AUC is undefined, without both outcomes on the day
+
+Two rules stand above the table. A challenger whose log loss is significantly more than
+`ranker.max_log_loss_rise` above the champion's is worse as well, whatever its AUC: its
+probabilities are wrong. And with `ranker.promotion = "by hand"`, a champion that was tested stays
+until a person promotes another model. A person's ruling on the day (jobs.pipeline.rulings) is the
+decision; what the gate itself would have decided stays in the reason.
 """
 
 from __future__ import annotations
@@ -24,21 +30,28 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.benchmarks.auc import auc
-from embeddings.benchmarks.intervals import Estimate, user_bootstrap
+from embeddings.benchmarks.intervals import (
+    Estimate,
+    Statistic,
+    user_bootstrap,
+    weighted_mean,
+)
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import reads, recording
+from jobs.pipeline.needs import Need, if_there
+from jobs.pipeline.plan import RULING, reads, recording
 from jobs.plots import figure
-from jobs.settings import Settings
+from jobs.settings import RankerSettings, Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION, PREDICTIONS
+from models.metrics import log_losses
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,7 +59,7 @@ if TYPE_CHECKING:
 NO_CHAMPION = "There is no champion yet."
 
 SETTINGS = chain.SETTINGS
-FORMAT = 1
+FORMAT = 2
 SPARK = False
 FACTS = (
     Fact("champion_before", "training day of the champion that was tested; empty for none"),
@@ -56,6 +69,7 @@ FACTS = (
     ),
     Fact("promoted", "1 where the challenger becomes champion, else 0", headline=True),
     Fact("why", "the reason for the decision, with its figures"),
+    Fact("ruled_by", "the person who made the decision; empty where the gate made it"),
     Fact(
         "difference",
         "AUC of the challenger minus AUC of the champion, primary label",
@@ -77,6 +91,14 @@ FACTS = (
         better="higher",
         headline=True,
     ),
+    Fact(
+        "log_loss_rise",
+        "log loss of the challenger over that of the champion, less 1",
+        "share",
+        better="lower",
+    ),
+    Fact("log_loss_rise_low", "lower end of its 95 % interval", "share", better="lower"),
+    Fact("log_loss_rise_high", "upper end of its 95 % interval", "share", better="lower"),
 )
 
 
@@ -107,6 +129,17 @@ class Contest:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The challenger beside the champion on the same resampled users.
+
+    auc: its AUC less the champion's. log_loss_rise: its log loss over the champion's, less 1.
+    """
+
+    auc: Estimate
+    log_loss_rise: Estimate
+
+
+@dataclass(frozen=True)
 class Decision:
     """The champion from now on, as its training day ('' for none), and the reason in words."""
 
@@ -114,9 +147,9 @@ class Decision:
     why: str
 
 
-def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    """The day's test."""
-    return [("evaluate", day)]
+def needs(settings: Settings, day: date) -> list[Need]:
+    """The day's test, and what a person has decided about the day."""
+    return [("evaluate", day), if_there(RULING, day)]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -124,10 +157,13 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     read = reads(settings, "gate", day)
     test = read["evaluate", day]
     contest = Contest.of(test, settings.ranker.primary_label)
-    interval = None
+    compared = None
     if contest.champion and contest.challenger:
-        interval = compare(settings, test)
-    decision = decide(contest, interval)
+        compared = compare(settings, test)
+    decision = decide(contest, compared, settings.ranker)
+    ruling = read.get((RULING, day))
+    if ruling is not None:
+        decision = decide_by_person(decision, ruling)
     promoted = decision.champion != "" and decision.champion == contest.challenger
     with recording(settings, "gate", day, read.values()) as staging:
         staging.facts |= {
@@ -136,47 +172,71 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "champion_after": decision.champion,
             "promoted": int(promoted),
             "why": decision.why,
+            "ruled_by": ruling.facts["by"] if ruling else "",
         }
-        if interval:
-            staging.facts |= interval_facts(interval)
+        if compared:
+            staging.facts |= interval_facts("difference", compared.auc)
+            staging.facts |= interval_facts("log_loss_rise", compared.log_loss_rise)
     # Where every resample has one outcome only, there is no value to draw.
-    if interval and len(interval.resamples):
-        draw(settings.report("gate", day) / "bootstrap.png", interval, decision, day)
+    if compared and len(compared.auc.resamples):
+        draw(settings.report("gate", day) / "bootstrap.png", compared.auc, decision, day)
 
 
-def compare(settings: Settings, test: Partition) -> Estimate:
-    """AUC of the challenger minus AUC of the champion on the tested day, primary label."""
+def compare(settings: Settings, test: Partition) -> Comparison:
+    """The challenger beside the champion on the tested day, primary label."""
     table = pq.read_table(test.path / PREDICTIONS)
-    return difference(table, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day))
+    return comparison(table, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day))
 
 
-def difference(predictions: pa.Table, resamples: int, seed: int) -> Estimate:
-    """AUC of the challenger minus AUC of the champion; NaN unless both outcomes occur."""
+def comparison(predictions: pa.Table, resamples: int, seed: int) -> Comparison:
+    """Both differences; that of AUC is NaN unless both outcomes occur, and without rows both are.
+
+    predictions: columns consumer_id, label, champion, challenger.
+    """
     users = predictions["consumer_id"].to_numpy()
     labels = predictions["label"].to_numpy()
-    aucs = {}
+    statistics: dict[tuple[str, str], Statistic] = {}
     for role in (CHAMPION, CHALLENGER):
-        aucs[role] = partial(auc, labels, predictions[role].to_numpy())
+        scores = predictions[role].to_numpy()
+        statistics["auc", role] = partial(auc, labels, scores)
+        statistics["loss", role] = partial(weighted_mean, log_losses(labels, scores))
     # One bootstrap for both models: they are compared on the same resampled users.
-    estimates = user_bootstrap(users, aucs, resamples, seed)
-    return estimates[CHALLENGER] - estimates[CHAMPION]
+    found = user_bootstrap(users, statistics, resamples, seed)
+    ratio = found["loss", CHALLENGER] / found["loss", CHAMPION]
+    return Comparison(
+        auc=found["auc", CHALLENGER] - found["auc", CHAMPION],
+        log_loss_rise=Estimate.from_draws(ratio.value - 1, ratio.draws - 1),
+    )
 
 
-def decide(contest: Contest, interval: Estimate | None) -> Decision:
+def decide(contest: Contest, compared: Comparison | None, ranker: RankerSettings) -> Decision:
     """The champion after the day, with the reason and who read an older version.
 
-    interval: that of the difference, where champion and challenger were tested.
+    compared: where champion and challenger were tested.
     """
-    decision = decide_by_table(contest, interval)
+    decision = decide_by_table(contest, compared, ranker)
     if contest.older_vectors:
         return replace(decision, why=f"{decision.why} {contest.older_vectors}")
     return decision
 
 
-def decide_by_table(contest: Contest, interval: Estimate | None) -> Decision:
-    """The champion after the day: the table at the top of this file."""
-    if contest.champion and contest.challenger and interval is not None:
-        return decide_by_interval(contest, interval)
+def decide_by_person(own: Decision, ruling: Partition) -> Decision:
+    """The person's champion. own: what the gate would have decided."""
+    champion = ruling.facts["champion"]
+    said = f": {ruling.facts['why']}" if ruling.facts["why"] else ""
+    why = f"{ruling.facts['by']} has decided that the model of {champion} serves{said}."
+    return Decision(champion, f"{why} Of itself, the gate decides: {own.why}")
+
+
+def decide_by_table(
+    contest: Contest, compared: Comparison | None, ranker: RankerSettings
+) -> Decision:
+    """The champion after the day: the table at the top of this file, and the two rules above it."""
+    if contest.champion and contest.challenger and compared is not None:
+        decision = decide_by_comparison(contest, compared, ranker.max_log_loss_rise)
+        if ranker.promotion == "by hand" and decision.champion == contest.challenger:
+            return left_to_a_person(contest, decision)
+        return decision
     if contest.challenger:
         promotion = f"The model of {contest.challenger} is promoted unopposed."
         return Decision(contest.challenger, f"{promotion} {contest.why or NO_CHAMPION}")
@@ -187,10 +247,25 @@ def decide_by_table(contest: Contest, interval: Estimate | None) -> Decision:
     return Decision("", f"{NO_CHAMPION} {contest.why}")
 
 
-def decide_by_interval(contest: Contest, interval: Estimate) -> Decision:
-    """The champion where both models were tested."""
+def left_to_a_person(contest: Contest, decision: Decision) -> Decision:
+    """The champion stays, and a person reads what the gate would have decided."""
+    stays = f"The model of {contest.champion} stays until a person promotes another one"
+    return Decision(
+        contest.champion,
+        f"{stays} (ranker.promotion is 'by hand'). Of itself, the gate decides: {decision.why} "
+        f"To promote it: evergreen ranker promote {contest.challenger}",
+    )
+
+
+def decide_by_comparison(contest: Contest, compared: Comparison, max_rise: float) -> Decision:
+    """The champion where both models were tested. max_rise: see `ranker.max_log_loss_rise`."""
     champion, challenger = contest.champion, contest.challenger
+    interval, rise = compared.auc, compared.log_loss_rise
     promotion = f"The model of {challenger} is promoted"
+    if rise.low > max_rise:
+        loser = f"the log loss of that of {challenger} is too high"
+        figures = f"{rise.value:+.1%} [{rise.low:+.1%}, {rise.high:+.1%}] on {contest.day}"
+        return Decision(champion, f"The model of {champion} stays: {loser}, {figures}.")
     # AUC needs both outcomes; such a day shows nothing against the newer model.
     if np.isnan(interval.value):
         without = f"on {contest.day} '{contest.label}' did not have both outcomes"
@@ -207,14 +282,9 @@ def decide_by_interval(contest: Contest, interval: Estimate) -> Decision:
     return Decision(challenger, f"{promotion} over that of {champion}: {verdict}, {figures}.")
 
 
-def interval_facts(interval: Estimate) -> dict[str, Any]:
-    """The figures of the comparison; an undefined one (NaN) is left out."""
-    figures = {
-        "difference": interval.value,
-        "difference_low": interval.low,
-        "difference_high": interval.high,
-    }
-    return {name: value for name, value in figures.items() if not np.isnan(value)}
+def interval_facts(name: str, interval: Estimate) -> dict[str, float]:
+    """NAME, NAME_low and NAME_high; an undefined one (NaN or infinite) is left out."""
+    return {key: value for key, value in interval.fields(name).items() if np.isfinite(value)}
 
 
 def draw(path: Path, interval: Estimate, decision: Decision, day: date) -> None:

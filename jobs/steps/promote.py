@@ -2,8 +2,9 @@
 
 MLflow: `champion` at the champion's model version, `challenger` at today's. Registry: `champion`
 at the version of the embedding that the champion's newest vectors come from. No alias ever moves
-back to an older day. Where the champion's model is missing, `champion` stays where it is. The
-committed partition is the receipt.
+back to an older day, unless a person has decided so on the newest day (jobs.pipeline.rulings).
+Where the champion's model is missing, `champion` stays where it is. The committed partition is the
+receipt.
 
 calibration.json    what makes the champion's probabilities rates, as fitted on the day's test of
                     it; also a tag of its version in MLflow
@@ -11,6 +12,7 @@ calibration.json    what makes the champion's probabilities rates, as fitted on 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,8 @@ from embeddings.facts import Fact
 from embeddings.registry.aliases import REASON_LENGTH
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.needs import Needs, optional
-from jobs.pipeline.plan import reads, recording
+from jobs.pipeline.needs import Needs, if_there, optional
+from jobs.pipeline.plan import RULING, Reads, reads, recording
 from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
@@ -50,6 +52,25 @@ def needs(settings: Settings, day: date) -> Needs[None]:
     champion = champion_after(settings.lake.get("gate", day))
     if champion:
         yield optional("train", champion)
+    yield if_there(RULING, day)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who serves from a day on.
+
+    champion: None where there is none, or its model is missing. embedding: the version of its
+    newest vectors; empty where it was trained before the first version was published. why, by: for
+    the history of the registry's alias. back: whether the aliases may move to an older day.
+    """
+
+    champion: Partition | None
+    challenger: Partition
+    embedding: str
+    calibration: Calibration
+    why: str
+    by: str
+    back: bool
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -59,65 +80,73 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """
     read = reads(settings, "promote", day)
     gate = read["gate", day]
-    challenger = read["train", day]
-    trained = champion_after(gate)
-    champion = read.get(("train", trained)) if trained else None
-    version_id = champion.facts["embedding"] if champion else ""
-    calibration = champions_calibration(read["evaluate", day], gate)
+    choice = choice_of(settings, read, day)
     with recording(settings, "promote", day, read.values()) as staging:
-        (staging.path / FILE).write_text(calibration.to_json() + "\n")
+        (staging.path / FILE).write_text(choice.calibration.to_json() + "\n")
         # A runner that was thought dead must not move them after its successor.
         with staging.fenced():
-            set_aliases(settings, champion, challenger, version_id, gate.facts["why"], calibration)
+            set_aliases(settings, choice)
         # Last: a receipt states that the aliases are set.
         staging.facts |= {
             "champion": gate.facts["champion_after"],
-            "challenger": str(challenger.day),
-            "embedding": version_id,
-            "calibrated": ", ".join(sorted(calibration.maps)) or "none",
+            "challenger": str(choice.challenger.day),
+            "embedding": choice.embedding,
+            "calibrated": ", ".join(sorted(choice.calibration.maps)) or "none",
             "why": gate.facts["why"],
         }
 
 
-def set_aliases(
-    settings: Settings,
-    champion: Partition | None,
-    challenger: Partition,
-    version_id: str,
-    why: str,
-    calibration: Calibration,
-) -> None:
-    """Point the aliases at the models, and at the version of the champion's vectors.
+def choice_of(settings: Settings, read: Reads, day: date) -> Choice:
+    """The gate's choice, with all that belongs to it."""
+    gate = read["gate", day]
+    trained = champion_after(gate)
+    champion = read.get(("train", trained)) if trained else None
+    ruling = read.get((RULING, day))
+    # Run again later, a day that was ruled on leaves the aliases to the days after it.
+    is_newest = day >= max(settings.lake.days("gate"))
+    return Choice(
+        champion=champion,
+        challenger=read["train", day],
+        embedding=champion.facts["embedding"] if champion else "",
+        calibration=champions_calibration(read["evaluate", day], gate, ruling),
+        why=gate.facts["why"],
+        by=ruling.facts["by"] if ruling else "promote",
+        back=ruling is not None and is_newest,
+    )
 
-    champion: None where there is none, or its model is missing. version_id: empty if the champion
-    was trained before the first version was published. why: the gate's reason, kept in the
-    history of the registry's alias. calibration: the champion's.
-    """
-    if version_id:
-        version = published_version(settings, version_id)
+
+def set_aliases(settings: Settings, choice: Choice) -> None:
+    """Point the aliases at the models, and at the version of the champion's vectors."""
+    only_forward = not choice.back
+    if choice.embedding:
+        version = published_version(settings, choice.embedding)
         settings.open_registry().set_alias(
             version.name,
             CHAMPION,
             version,
-            only_forward=True,
-            reason=" ".join(why.split())[:REASON_LENGTH],
-            by="promote",
+            only_forward=only_forward,
+            reason=" ".join(choice.why.split())[:REASON_LENGTH],
+            by=choice.by,
         )
     tracker = Tracker(settings)
     if tracker.enabled:
         models = ModelRegistry(tracker)
-        if champion is not None:
-            models.set_alias(CHAMPION, champion)
-            models.set_calibration(champion, calibration)
-        models.set_alias(CHALLENGER, challenger)
+        if choice.champion is not None:
+            models.set_alias(CHAMPION, choice.champion, only_forward)
+            models.set_calibration(choice.champion, choice.calibration)
+        models.set_alias(CHALLENGER, choice.challenger)
 
 
-def champions_calibration(test: Partition, gate: Partition) -> Calibration:
-    """The calibration of the champion from now on, by the day's test of it; none without a test."""
+def champions_calibration(
+    test: Partition, gate: Partition, ruling: Partition | None
+) -> Calibration:
+    """The calibration of the champion from now on, by the newest test of it; none without one."""
     champion = gate.facts["champion_after"]
     for role in (CHALLENGER, CHAMPION):
         if champion and test.facts.get(role) == champion:
             return calibration_of(test, role)
+    if ruling is not None and (ruling.path / FILE).exists():
+        return Calibration.from_json((ruling.path / FILE).read_text())
     return UNCALIBRATED
 
 

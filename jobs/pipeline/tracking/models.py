@@ -49,14 +49,15 @@ class ModelRegistry:
         with self.tracker.explained(f"look for the model of {trained.key}"):
             return next(iter(self.tracker.client.search_model_versions(named)), None)
 
-    def set_alias(self, alias: str, trained: Partition) -> None:
-        """Point an alias at a model's version, unless it points at one of a newer day.
+    def set_alias(self, alias: str, trained: Partition, only_forward: bool = True) -> None:
+        """Point an alias at a model's version.
 
-        A backfill of an old day therefore never moves it back.
+        only_forward: not where it points at one of a newer day. A backfill of an old day therefore
+        never moves it back.
         """
         with self.tracker.explained(f"set the alias '{alias}' to the model of {trained.key}"):
             version = self._version(trained)
-            day = self.alias_day(alias)
+            day = self.alias_day(alias) if only_forward else None
             if day is None or day <= trained.day:
                 self.tracker.client.set_registered_model_alias(self.name, alias, version.version)
 

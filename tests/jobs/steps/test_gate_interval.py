@@ -61,7 +61,7 @@ def test_the_interval_is_bit_for_bit_the_first_one(
     settings = settings.model_copy(update={"ranker": ranker})
     with settings.lake.writing("evaluate", DAY, recipe="") as staging:
         pq.write_table(pa.table(predictions), staging.path / PREDICTIONS)
-    estimate = gate.compare(settings, settings.lake.get("evaluate", DAY))
+    estimate = gate.compare(settings, settings.lake.get("evaluate", DAY)).auc
     difference, low, high, drawn = first_implementation(
         np.array(predictions["consumer_id"]),
         labels,

@@ -26,11 +26,11 @@ from jobs.errors import BadInput, NotCommitted, Skip, UntrustedDay
 from jobs.lake.store import Lake, Partition
 from jobs.pipeline import plan, running
 from jobs.pipeline.plan import RANKER_STEPS, module
-from jobs.settings import Settings
+from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, examples, gate, promote, train
 from jobs.steps.evaluate import entrant_of, entry_facts
 from jobs.steps.examples import SPEC
-from jobs.steps.gate import Contest, decide, difference
+from jobs.steps.gate import Contest, comparison, decide
 from models.features import Categorical, FeatureSpec
 from models.rankers.base import build, read_options
 from models.store import save
@@ -125,10 +125,10 @@ def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, chal
             own = OWN if state == "in another space" else None
             entrants[role] = replace(entrant, own=own)
     contest = Contest.of(partition("evaluate", None, **entry_facts(entrants, TODAY)), "click")
-    interval = None
+    compared = None
     if champion in TESTED and challenger in TESTED:
-        interval = difference(predictions(labels), resamples=20, seed=0)
-    decision = decide(contest, interval)
+        compared = comparison(predictions(labels), resamples=20, seed=0)
+    decision = decide(contest, compared, RankerSettings())
 
     kept = "" if champion == "none" else CHAMPION
     assert decision.champion == (CHALLENGER if challenger in TESTED else kept)
@@ -143,7 +143,7 @@ def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, chal
         assert (older in decision.why) == (state in OLDER)
     spaces = "it reads vectors of space 'r', those of the day are in space 's'."
     assert decision.why.count(spaces) == (champion in OLDER) + (challenger in OLDER)
-    if interval is not None:
+    if compared is not None:
         words = "not worse" if labels == "both" else "did not have both outcomes"
         assert words in decision.why
     elif challenger in TESTED:
@@ -157,24 +157,16 @@ def test_every_meeting_has_a_champion_and_a_reason(models, today, champion, chal
 def test_a_worse_challenger_is_refused_only_by_a_tested_champion():
     worse = predictions("both").set_column(3, "challenger", pa.array(-np.arange(60.0)))
     better = worse.set_column(2, "champion", worse["label"].cast(pa.float64()))
-    interval = difference(better, resamples=50, seed=0)
-    assert interval.high < 0
+    compared = comparison(better, resamples=50, seed=0)
+    assert compared.auc.high < 0
     met = {"day": TODAY, "label": "click", "challenger": CHALLENGER}
-    assert decide(Contest(**met, champion=CHAMPION), interval).champion == CHAMPION
-    assert decide(Contest(**met, untested_champion=CHAMPION), None).champion == CHALLENGER
+    ranker = RankerSettings()
+    assert decide(Contest(**met, champion=CHAMPION), compared, ranker).champion == CHAMPION
+    untested = Contest(**met, untested_champion=CHAMPION)
+    assert decide(untested, None, ranker).champion == CHALLENGER
 
 
 # Days
-
-
-@pytest.fixture(scope="module")
-def decided(four_days, tmp_path_factory) -> Settings:
-    """Three days of the chain, and the examples of the fourth."""
-    settings = copied(four_days, tmp_path_factory.mktemp("decided") / "home")
-    for day in DAYS[:3]:
-        for job in (evaluate, train, gate, promote):
-            job.run(None, settings, day)
-    return settings
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ from jobs.pipeline import chain
 from jobs.pipeline.needs import available
 from jobs.pipeline.plan import RANKER_STEPS, module
 from jobs.pipeline.published import content_id, published_version
-from jobs.settings import Settings
+from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, examples, gate, promote, train
-from jobs.steps.gate import Contest, decide
+from jobs.steps.gate import Comparison, Contest, decide
 from models.store import load
 from models.training import predict
 from models.training import train as fit
@@ -398,7 +398,9 @@ def interval(difference: float, low: float, high: float) -> Estimate:
 )
 def test_the_challenger_wins_unless_it_is_significantly_worse(found, winner, words):
     """Of a tested champion A and a tested challenger B."""
-    decision = decide(Contest(DAYS[2], "click", champion="A", challenger="B"), found)
+    compared = Comparison(found, log_loss_rise=interval(0.0, -0.01, 0.01))
+    met = Contest(DAYS[2], "click", champion="A", challenger="B")
+    decision = decide(met, compared, RankerSettings())
     assert decision.champion == winner
     assert words in decision.why
 
