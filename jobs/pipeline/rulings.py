@@ -17,7 +17,7 @@ from embeddings.registry.aliases import Why
 from embeddings.registry.errors import BadRequest
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import RULING, RULING_RECIPE
+from jobs.pipeline.plan import RULING, RULING_RECIPE, module
 from jobs.settings import Settings
 from jobs.terminal import visible
 from models.calibration import FILE
@@ -104,11 +104,10 @@ def rule(settings: Settings, champion: date, reason: str = "", by: str = "") -> 
 
 def newest_calibration(settings: Settings, champion: date) -> str:
     """The calibration of a model by the newest test of it, as JSON; empty without one."""
-    from jobs.steps.evaluate import CHALLENGER, CHAMPION, calibration_file
-
+    evaluate = module(EVALUATE)
     for day in reversed(settings.lake.days(EVALUATE)):
         test = settings.lake.find(EVALUATE, day)
-        for role in (CHALLENGER, CHAMPION):
+        for role in (evaluate.CHALLENGER, evaluate.CHAMPION):
             if test is not None and test.facts.get(role) == str(champion):
-                return (test.path / calibration_file(role)).read_text()
+                return (test.path / evaluate.calibration_file(role)).read_text()
     return ""

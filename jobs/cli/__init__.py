@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
+from jobs.cli.ranker import app as ranker
 from jobs.errors import EvergreenError, Skip
-from jobs.ranker_commands import app as ranker
 
 DAY = ["%Y-%m-%d"]
 
@@ -422,7 +422,3 @@ def ctr(
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     report = run_experiment(load_settings(), data, chosen, seeds, days, out)
     typer.echo(f"Tables and pictures are in {report.folder}.")
-
-
-if __name__ == "__main__":
-    app()
