@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from spaces import orthogonal, seeds
 
 from embeddings.spaces.reference import Entities, first_reference, pairs
@@ -104,6 +104,7 @@ def test_the_rotation_maximises_the_weighted_cosines(seed):
     np.testing.assert_allclose(Rotations.of(shared).whole, procrustes(day, reference), atol=1e-5)
 
 
+@settings(max_examples=15)  # each takes ten rotations
 @given(seeds)
 def test_no_entity_has_a_part_in_the_rotation_that_judges_it(seed):
     """What its own fold holds makes no difference to it."""
