@@ -6,7 +6,8 @@
 
 A partition is written to a staging folder, moved to a folder named by the digest of its content,
 and becomes visible when its manifest is replaced (`embeddings.durable`). A reader sees the old
-partition or the new one, and a kill at any moment leaves only staging files, which are never read.
+partition or the new one, and a kill at any moment leaves only staging files, of which nothing is
+read but what a step has put into its `Lake.scratch` to go on with.
 Content that another one has replaced stays for a day: a reader may have found it just before.
 
 The digest is that of the content, which is the files and the facts. Settings and inputs are not
