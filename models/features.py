@@ -1,11 +1,15 @@
-"""The inputs of a ranker: the list of its columns, and the examples of one day as arrays."""
+"""The inputs of a ranker: the list of its columns, and the examples of one day.
+
+A day that fits into memory is a `Day`; one that stays in its files is a `models.stored.StoredDay`.
+Training reads both piece by piece.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -72,6 +76,33 @@ class Batch:
     numbers: np.ndarray  # (B, N) float32, NaN where unknown
     vectors: np.ndarray  # (B, 2, V) float32 vectors of consumer and producer, zeros where unknown
     labels: np.ndarray  # (B, L) float32 0/1
+
+
+class Examples(Protocol):
+    """The examples of one day in time order, in memory or in files."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def space(self) -> str:
+        """Of the vectors; '' where there are none."""
+        ...
+
+    @property
+    def has_vectors(self) -> bool:
+        """Does any row have the vector of its consumer or of its producer?"""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def pieces(self, size: int) -> Iterator[Day]:
+        """Consecutive rows in memory, in order: `size` rows each, the last may have fewer."""
+        ...
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Consecutive rows, in order; the last batch may be shorter."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -161,6 +192,19 @@ class Day:
             consumer_vectors=nothing,
             producer_vectors=nothing,
         )
+
+    def pieces(self, size: int) -> Iterator[Day]:
+        """Consecutive rows, in order, without a copy; the last piece may have fewer."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield replace(
+                self,
+                categories=self.categories[rows],
+                numbers=self.numbers[rows],
+                labels=self.labels[rows],
+                consumer_rows=self.consumer_rows[rows],
+                producer_rows=self.producer_rows[rows],
+            )
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive rows, in order; the last batch may be shorter."""

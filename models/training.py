@@ -1,5 +1,8 @@
 """Training: one pass over the days in time order, with the same code on a GPU and on a CPU.
 
+The days are read piece by piece, twice: for the statistics of their rows, and to learn from them.
+What is in memory does not grow with the number of rows.
+
 Days without vectors are spread over the days that have some. A new space would otherwise begin with
 many such days: the ranker would first read vectors when its learning rate is nearly zero.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -18,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.features import Batch, Day, FeatureSpec, InvalidExamples, one_space
+from models.checkpoint import Checkpoint
+from models.features import Batch, Day, Examples, FeatureSpec, InvalidExamples, one_space
 from models.losses import label_losses
 from models.rankers.base import Ranker, RankerOptions, Statistics, build
 from models.row_adam import RowAdam
@@ -27,6 +31,7 @@ from models.row_adam import RowAdam
 Progress = Callable[[str, int, int, float], None]
 SMOOTHED_STEPS = 50  # that the running loss is averaged over
 Precision = Literal["float32", "bfloat16"]
+BLOCK = 65_536  # rows whose statistics are computed together; another number rounds differently
 CONSTANT = 1e-6  # a column with a smaller standard deviation carries no information
 
 
@@ -53,46 +58,64 @@ class Trained:
 
 
 def train(
-    days: list[Day],
+    days: Sequence[Examples],
     spec: FeatureSpec,
     kind: str,
     options: RankerOptions,
     cfg: TrainingConfig,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Fit a ranker of this kind with one pass of Adam over the rows of the days, as `in_order`.
 
-    The same days, options, config and machine give the same weights, to the bit. Rows are not
-    shuffled, so of the days with vectors the newest is learned last. Raises SpaceMismatch when the
-    vectors of the days are in two spaces, RankerError when the kind cannot be built,
+    The same rows, options, config and machine give the same weights, to the bit, whether the days
+    are in memory or in files, and whether the training goes on from a checkpoint or not. Rows are
+    not shuffled, so of the days with vectors the newest is learned last. Raises SpaceMismatch when
+    the vectors of the days are in two spaces, RankerError when the kind cannot be built,
     InvalidExamples when there are no rows or a row cannot be read.
     """
-    for day in days:
-        day.check(spec)
     space = one_space({day.name: day.space for day in days})
-    rows = sum(len(day) for day in days)
-    if not rows:
+    if not any(len(day) for day in days):
         names = ", ".join(day.name for day in days) or "none"
         raise InvalidExamples(
             f"There is no row to train a ranker on (days: {names}). Add days with impressions."
         )
-    # Rounded up for each day: no batch has rows of two days.
-    steps = sum(-(-len(day) // cfg.batch_size) for day in days)
-    losses = np.zeros((steps, len(spec.labels)), dtype=np.float32)
     with reproducible(cfg.seed, cfg.threads):
         model = build(kind, spec, options)
-        model.initialise(statistics_of(days))
+        model.initialise(statistics_of(days, spec))
         model.to(device())
-        trainer = Trainer(model, cfg)
-        rows_done = 0
-        for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
-            inputs, labels_BL = tensors(batch)
-            losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share))
-            rows_done += len(labels_BL)
-            if progress:
-                recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
-                progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
+        losses = one_pass(Trainer(model, cfg), days, progress, checkpoint)
     return Trained(model.to(torch.device("cpu")).eval(), space, losses)
+
+
+def one_pass(
+    trainer: Trainer,
+    days: Sequence[Examples],
+    progress: Progress | None,
+    checkpoint: Checkpoint | None,
+) -> np.ndarray:
+    """Learn from every batch of the days; returns the losses, (steps, L) float32."""
+    cfg = trainer.cfg
+    rows = sum(len(day) for day in days)
+    # Rounded up for each day: no batch has rows of two days.
+    steps = sum(-(-len(day) // cfg.batch_size) for day in days)
+    losses = np.zeros((steps, len(trainer.model.spec.labels)), dtype=np.float32)
+    done = checkpoint.restore(trainer) if checkpoint else None
+    resumed = 0 if done is None else len(done)
+    losses[:resumed] = 0 if done is None else done
+    rows_done = 0
+    for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
+        rows_done += len(batch.labels)
+        if step < resumed:  # read and passed over, which is quick
+            continue
+        inputs, labels_BL = tensors(batch)
+        losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share))
+        if progress:
+            recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
+            progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
+        if checkpoint and checkpoint.due(step + 1):
+            checkpoint.save(trainer, losses[: step + 1])
+    return losses
 
 
 class Trainer:
@@ -149,7 +172,7 @@ def sparse_tables(model: Ranker) -> list[nn.Embedding]:
     return [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
 
 
-def in_order(days: list[Day], size: int) -> Iterator[tuple[str, Batch]]:
+def in_order(days: Sequence[Examples], size: int) -> Iterator[tuple[str, Batch]]:
     """The batches of all days, each with the name of its day.
 
     Days with vectors are in time order, and so are days without; at every moment, the same share of
@@ -163,7 +186,7 @@ def in_order(days: list[Day], size: int) -> Iterator[tuple[str, Batch]]:
         yield name, batch
 
 
-def by_share(days: list[Day], size: int) -> Iterator[tuple[float, str, Batch]]:
+def by_share(days: list[Examples], size: int) -> Iterator[tuple[float, str, Batch]]:
     """The batches of days, each with the share of all their rows that is done after it."""
     rows = sum(len(day) for day in days)
     done = 0
@@ -226,48 +249,68 @@ def rate(step: int, steps: int, warmup_share: float) -> float:
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
 
-def statistics_of(days: list[Day]) -> Statistics:
+def statistics_of(days: Sequence[Examples], spec: FeatureSpec | None = None) -> Statistics:
     """Scales of the numeric columns and log odds of the labels, over all rows of the days.
 
     NaN is left out. One positive and one negative are added to every label, so that a label that
-    never occurs has finite odds.
+    never occurs has finite odds. spec: to check every row against; raises InvalidExamples.
     """
-    positives = np.ones(days[0].labels.shape[1])
-    negatives = np.ones(len(positives))
+    plain, logs = Moments(), Moments()
+    rows = 0
+    positives = 0
     for day in days:
-        positives_of_day = day.labels.sum(axis=0, dtype=np.float64)
-        positives += positives_of_day
-        negatives += len(day) - positives_of_day
-    mean, std = moments([day.numbers for day in days], lambda x: x)
-    log_mean, log_std = moments([day.numbers for day in days], signed_log)
+        for piece in day.pieces(BLOCK):
+            if spec is not None:
+                piece.check(spec)
+            rows += len(piece)
+            positives = positives + piece.labels.sum(axis=0, dtype=np.float64)
+            plain.add(piece.numbers)
+            logs.add(signed_log(piece.numbers))
+    std = plain.std
     return Statistics(
-        mean_N=mean,
+        mean_N=plain.mean,
         std_N=np.where(std > CONSTANT, std, np.inf),
-        log_mean_N=log_mean,
-        log_std_N=log_std,
-        log_odds_L=np.log(positives / negatives),
+        log_mean_N=logs.mean,
+        log_std_N=logs.std,
+        log_odds_L=np.log((positives + 1) / (rows - positives + 1)),
     )
 
 
-def moments(
-    parts: list[np.ndarray], transform: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of transformed columns, without NaN: two of (N,) float64.
+class Moments:
+    """Mean and standard deviation of columns, without NaN, over blocks of rows: (N,) float64.
 
-    parts: (n_i, N) each. A column without any value has the mean 0 and the deviation 0.
+    Of every block, the squares of the distances from its own mean are summed; blocks are joined as
+    in Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm", Eq. 1.4. A
+    difference of two large sums would lose the small variances. The same blocks in the same order
+    give the same bits. A column without any value has the mean 0 and the deviation 0.
     """
-    counts = np.zeros(parts[0].shape[1], dtype=np.int64)
-    totals = np.zeros(len(counts))
-    for part in parts:
-        counts += (~np.isnan(part)).sum(axis=0)
-        totals += np.nansum(transform(part), axis=0, dtype=np.float64)
-    known = np.maximum(counts, 1)
-    mean = totals / known
-    squares = np.zeros(len(counts))
-    for part in parts:
-        # A second pass, since the difference of two large sums would lose the small variances.
-        squares += np.nansum((transform(part) - mean) ** 2, axis=0, dtype=np.float64)
-    return mean, np.sqrt(squares / known)
+
+    def __init__(self) -> None:
+        self.counts: np.ndarray | int = 0
+        self.totals: np.ndarray | float = 0.0
+        self.squares: np.ndarray | float = 0.0  # Σ (x - mean)²
+
+    def add(self, block: np.ndarray) -> None:
+        """block: (n, N)."""
+        known = ~np.isnan(block)
+        counts = known.sum(axis=0)
+        totals = np.sum(block, axis=0, dtype=np.float64, where=known)
+        mean = totals / np.maximum(counts, 1)
+        distances = np.subtract(block, mean, dtype=np.float64)
+        squares = np.sum(np.square(distances, out=distances), axis=0, where=known)
+        both = self.counts + counts
+        weights = self.counts * (counts / np.maximum(both, 1))
+        self.squares = self.squares + squares + weights * (mean - self.mean) ** 2
+        self.counts = both
+        self.totals = self.totals + totals
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.totals / np.maximum(self.counts, 1)
+
+    @property
+    def std(self) -> np.ndarray:
+        return np.sqrt(self.squares / np.maximum(self.counts, 1))
 
 
 def signed_log(x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.features.past_counts import ENTITIES, PastCounts
-from jobs.lake.schema import quoted, with_prefix
+from jobs.lake.schema import with_prefix
 from models.features import Categorical, FeatureSpec
 
 if TYPE_CHECKING:
@@ -76,6 +76,6 @@ def raw_column(hashed: str) -> str:
     return f"{name}_id" if name in ENTITIES else name
 
 
-def bucket(column: str, buckets: int) -> str:
+def bucket(value: str, buckets: int) -> str:
     """The bucket of a value, as SQL; a missing value falls into the bucket of the empty text."""
-    return f"cast(pmod(xxhash64(coalesce(cast({quoted(column)} as string), '')), {buckets}) as int)"
+    return f"cast(pmod(xxhash64(coalesce(cast({value} as string), '')), {buckets}) as int)"

@@ -37,26 +37,35 @@ def join_profiles(
     """
     joined = impressions.selectExpr("*", "pmod(floor(time_ms / 3600000), 24) hour")
     for entity, table in profiles.items():
-        joined = joined.join(renamed(table, entity), f"{entity}_id", "left")
+        joined = joined.join(hashed(table, entity, spec), f"{entity}_id", "left")
     columns = [*IDS, "time_ms"]
     for label in spec.labels:
         columns.append(f"cast({quoted(label)} as tinyint) {quoted(label)}")
     for column in spec.categorical:
-        hashed = bucket(raw_column(column.name), column.buckets)
-        columns.append(f"{hashed} {quoted(column.name)}")
+        of_value = bucket(quoted(raw_column(column.name)), column.buckets)
+        if column.name in joined.columns:  # of a profile, which may be missing
+            of_value = f"coalesce({quoted(column.name)}, {bucket('null', column.buckets)})"
+        columns.append(f"{of_value} {quoted(column.name)}")
     for name in profile_numbers(spec):
         columns.append(f"cast({quoted(name)} as double) {quoted(name)}")
     return joined.selectExpr(*columns)
 
 
-def renamed(table: DataFrame, entity: str) -> DataFrame:
-    """A profile table whose columns are named after the entity too, broadcast for the join."""
+def hashed(table: DataFrame, entity: str, spec: FeatureSpec) -> DataFrame:
+    """A profile table with its columns of the examples, broadcast for the join.
+
+    Its categories are hashed here, once for each profile and not for each impression, and the join
+    carries numbers instead of texts.
+    """
     from pyspark.sql import functions as F
 
+    buckets = {column.name: column.buckets for column in spec.categorical}
     columns = [f"{entity}_id"]
-    for prefix in ("cat_", "num_"):
-        for name in with_prefix(table.columns, prefix):
-            columns.append(f"{quoted(name)} {quoted(profile_column(entity, name))}")
+    for name in with_prefix(table.columns, "cat_"):
+        feature = f"hash_{profile_column(entity, name)}"
+        columns.append(f"{bucket(quoted(name), buckets[feature])} {quoted(feature)}")
+    for name in with_prefix(table.columns, "num_"):
+        columns.append(f"{quoted(name)} {quoted(profile_column(entity, name))}")
     return F.broadcast(table.selectExpr(*columns))
 
 

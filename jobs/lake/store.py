@@ -6,7 +6,8 @@
 
 A partition is written to a staging folder, moved to a folder named by the digest of its content,
 and becomes visible when its manifest is replaced (`embeddings.durable`). A reader sees the old
-partition or the new one, and a kill at any moment leaves only staging files, which are never read.
+partition or the new one, and a kill at any moment leaves only staging files, of which nothing is
+read but what a step has put into its `Lake.scratch` to go on with.
 Content that another one has replaced stays for a day: a reader may have found it just before.
 
 The digest is that of the content, which is the files and the facts. Settings and inputs are not
@@ -121,18 +122,25 @@ class Staging:
         partitions, and sorted by all `keys`, which must order them totally. The names of the files
         state their buckets: see `jobs.lake.buckets`.
         """
+        self.write_parts(spread(df, keys[0], partitions), table, keys, partitions)
+
+    def write_parts(self, df, table: str, keys: list[str], partitions: int) -> None:
+        """The same for rows that are spread already, over exactly so many partitions.
+
+        Each becomes a file, which has its number in its name.
+        """
         folder = self.path / table
-        rows = spread(df, keys[0], partitions).sortWithinPartitions(*map(quoted, keys))
+        rows = df.sortWithinPartitions(*map(quoted, keys))
         rows.write.mode("overwrite").parquet(str(folder))
         # Hadoop's marks and checksums: the manifest has digests, and sorting the footer below would
         # make a checksum wrong.
         for leftover in [*folder.glob(".*.crc"), *folder.glob("_SUCCESS")]:
             leftover.unlink()
         for part in folder.glob("part-*.parquet"):
-            # Spark's name has the number of the task, and a task writes one bucket. A task without
-            # rows writes no file, except for the first, whose file holds the columns.
-            bucket = int(part.name.split("-")[1])
-            sort_encodings(part.rename(folder / part_name(bucket, partitions)))
+            # Spark's name has the number of the task, and a task writes one partition. A task
+            # without rows writes no file, except for the first, whose file holds the columns.
+            number = int(part.name.split("-")[1])
+            sort_encodings(part.rename(folder / part_name(number, partitions)))
 
 
 def read_parquet(spark, folders: Sequence[Path]):
@@ -206,6 +214,13 @@ class Lake:
                 f"Compute it again: evergreen step {step} --day {day}"
             )
         return partition
+
+    def scratch(self, step: str, day: date) -> Path:
+        """A folder in which a step may leave what it goes on with after a kill; it may be missing.
+
+        The step deletes it when it has succeeded. It is swept a day after its last change.
+        """
+        return self.root / STAGING / f"{step}-{day}-scratch"
 
     @contextmanager
     def claimed(self, step: str, day: date) -> Iterator[None]:

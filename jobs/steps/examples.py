@@ -5,7 +5,8 @@ the newest of these days. The outcome of D is in the labels and nowhere else (dw
 
     features.json              the columns: models.features.FeatureSpec
     counts/part-*.parquet      what had happened before the day: jobs.features.past_counts
-    examples/part-*.parquet    sorted by time, consumer, item
+    examples/part-*.parquet    sorted by time, consumer, item; a long day is cut into several
+                               stretches of time (see `jobs.features.stretches`)
         consumer_id, producer_id, item_id, time_ms        who, what, when
         label_*                                           outcomes, 0/1
         hash_*                                            categories as bucket numbers
@@ -28,6 +29,7 @@ from jobs.features.columns import feature_spec
 from jobs.features.lookups import EMBEDDED, Past, add_lookups
 from jobs.features.past_counts import COUNTS, count_past
 from jobs.features.profiles import join_profiles, read_profiles
+from jobs.features.stretches import cut_by_time
 from jobs.features.tables import publish_counts
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
@@ -48,7 +50,7 @@ EXAMPLES = "examples"
 SPEC = "features.json"
 
 SETTINGS = chain.SETTINGS
-FORMAT = 1
+FORMAT = 2
 SPARK = True
 FACTS = (
     Fact("rows", "impressions of the day", "rows"),
@@ -95,7 +97,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     profiles = read_profiles(spark, clean)
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
     counts = count_past(spark, past, spec.labels)
-    joined = join_profiles(impressions, profiles, spec)
+    # Before anything is joined to them: then only ids, labels and contexts are moved.
+    cut, parts = cut_by_time(impressions, clean.facts[f"rows_{IMPRESSION_TABLE}"])
+    joined = join_profiles(cut, profiles, spec)
     with recording(settings, "examples", day, read.values()) as staging:
         counts_path: Path | None = None
         if counts is not None:
@@ -103,8 +107,8 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             # Committed later, but the workers read it now.
             counts_path = staging.path / COUNTS
         examples = add_lookups(joined, spec, Past(version, counts_path))
-        # In one file and sorted by time, because the ranker trains in the order of the rows.
-        staging.write(examples, EXAMPLES, total_order(spec))
+        # Sorted by time, because the ranker trains in the order of the rows.
+        staging.write_parts(examples, EXAMPLES, total_order(spec), parts)
         (staging.path / SPEC).write_text(spec.to_json() + "\n")
         if counts_path is not None:
             with staging.fenced():
@@ -181,17 +185,20 @@ def publication_in(read: Reads) -> Partition | None:
 
 def facts_of(table_path: Path, labels: tuple[str, ...]) -> dict[str, float | int]:
     """Number of rows, share of rows with a vector per entity, share of positives per label."""
-    rows_of = {entity: f"{entity}_row" for entity in EMBEDDED}
-    table = pq.read_table(table_path, columns=[*rows_of.values(), *labels])
-    facts: dict[str, float | int] = {"rows": table.num_rows}
-    at_least_one = max(table.num_rows, 1)
-    for entity, column in rows_of.items():
-        has_vector = pc.greater_equal(table[column], 0)
-        known = pc.sum(has_vector).as_py() or 0  # the sum of no rows is null
-        facts[f"known_{entity}s"] = known / at_least_one
-    for label in labels:
-        positives = pc.sum(table[label]).as_py() or 0
-        facts[f"rate_{label.removeprefix('label_')}"] = positives / at_least_one
+    rows = 0
+    counts = dict.fromkeys([*(f"known_{entity}s" for entity in EMBEDDED), *labels], 0)
+    for file in sorted(table_path.glob("*.parquet")):
+        table = pq.read_table(file, columns=[*(f"{entity}_row" for entity in EMBEDDED), *labels])
+        rows += table.num_rows
+        for entity in EMBEDDED:
+            has_vector = pc.greater_equal(table[f"{entity}_row"], 0)
+            counts[f"known_{entity}s"] += pc.sum(has_vector).as_py() or 0  # no rows: null
+        for label in labels:
+            counts[label] += pc.sum(table[label]).as_py() or 0
+    facts: dict[str, float | int] = {"rows": rows}
+    for name, count in counts.items():
+        rate = f"rate_{name.removeprefix('label_')}" if name in labels else name
+        facts[rate] = count / max(rows, 1)
     return facts
 
 

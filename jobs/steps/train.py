@@ -1,5 +1,8 @@
 """train: a ranker on the examples of the window up to the day, in one pass.
 
+The examples are read piece by piece, so that memory does not grow with the window. A training that
+was killed goes on from its last checkpoint, to the same weights.
+
 Each day's vectors are those of the version published before it, memory-mapped. Days whose vectors
 are in another space than the newest day's are trained on without them: every vector is masked as
 unknown. Days whose features differ are left out. The facts name both with the reason. The partition
@@ -8,15 +11,16 @@ holds model.safetensors and model.json: see models.store.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
 from embeddings.registry.chunked import Rows
@@ -24,18 +28,20 @@ from jobs.errors import Skip
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
-from jobs.pipeline.plan import Reads, reads, recording
+from jobs.pipeline.plan import Reads, reads, recipe, recording
 from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.plots import figure
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.examples import EXAMPLES, spec_of
-from models.features import Day
+from models.features import Day, Examples
+from models.stored import StoredDay
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from models.checkpoint import Checkpoint
     from models.training import Trained, TrainingConfig
 
 LAST_SHARE = 0.1  # of the steps, over which the final loss is averaged
@@ -93,17 +99,20 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     use = usable(examples)
     days = []
     for partition in use.kept:
-        days.append(load_day(settings, partition, masked=str(partition.day) in use.masked))
+        days.append(open_day(settings, partition, masked=str(partition.day) in use.masked))
     spec = spec_of(use.kept[-1])
     ranker = settings.ranker
     cfg = training_config(ranker, chain.seed(settings, "train", day))
-    trained = train(days, spec, ranker.kind, ranker.options, cfg, ProgressPrinter(f"train {day}"))
+    printer = ProgressPrinter(f"train {day}")
+    checkpoint = checkpoint_of(settings, day, read)
+    trained = train(days, spec, ranker.kind, ranker.options, cfg, printer, checkpoint)
     with recording(settings, "train", day, read.values()) as staging:
         save(staging.path, trained.model, trained.space)
         staging.facts |= facts_of(trained, days)
         staging.facts["embedding"] = use.kept[-1].facts["version"]
         staging.facts["masked"] = with_reasons(use.masked)
         staging.facts["left_out"] = with_reasons(missing | use.left_out)
+    shutil.rmtree(checkpoint.path.parent, ignore_errors=True)
     draw_losses(settings.report("train", day) / "loss.png", trained, day)
 
 
@@ -128,6 +137,20 @@ def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
         compiled=ranker.compiled,
         seed=seed,
     )
+
+
+def checkpoint_of(settings: Settings, day: date, read: Reads) -> Checkpoint:
+    """Where the training of the day goes on after a kill, if its recipe and inputs are the same."""
+    import torch
+
+    from models.checkpoint import Checkpoint
+
+    ranker = settings.ranker
+    inputs = [f"{partition.key} {partition.digest}" for partition in read.values()]
+    # Precision and compiler are no part of a recipe at their defaults, and `auto` is part by name.
+    shaping = [recipe(settings, "train"), ranker.precision, ranker.compiled, ranker.threads]
+    identity = f"{shaping} on {inputs} by torch {torch.__version__}"
+    return Checkpoint(settings.lake.scratch("train", day) / "checkpoint.pt", identity)
 
 
 # What it is trained on
@@ -205,17 +228,15 @@ def in_older_spaces(partitions: list[Partition]) -> dict[str, str]:
     return older
 
 
-def load_day(settings: Settings, examples: Partition, masked: bool = False) -> Day:
-    """A partition of examples with the vectors of its own version, memory-mapped.
+def open_day(settings: Settings, examples: Partition, masked: bool = False) -> StoredDay:
+    """A partition of examples, to be read piece by piece, with the vectors of its own version.
 
     masked: without these vectors, as if every row were of an unknown consumer and producer. Raises
     SpaceMismatch where the registry's version is not in the space of the examples.
     """
     spec = spec_of(examples)
     space = examples.facts["space"]
-    categories = [column.name for column in spec.categorical]
-    names = [*categories, *spec.numeric, *spec.labels, "consumer_row", "producer_row"]
-    table = pq.read_table(examples.path / EXAMPLES, columns=names)
+    known = examples.facts["known_consumers"] > 0 or examples.facts["known_producers"] > 0
     # Before the first version there are no vectors, and every row number is -1.
     nothing: Rows = np.zeros((0, spec.vector_dim), dtype=np.float32)
     consumers, producers = nothing, nothing
@@ -224,8 +245,14 @@ def load_day(settings: Settings, examples: Partition, masked: bool = False) -> D
         version = published_version(settings, examples.facts["version"])
         entities = settings.open_registry().load(version, space=space).entities
         consumers, producers = entities["consumer"].vectors, entities["producer"].vectors
-    day = Day.from_table(str(examples.day), table, spec, space, consumers, producers)
+    files = tuple(Path(part.path) for part in examples.parts(EXAMPLES))
+    day = StoredDay(str(examples.day), space, files, spec, known, consumers, producers)
     return day.masked() if masked else day
+
+
+def load_day(settings: Settings, examples: Partition, masked: bool = False) -> Day:
+    """The same in memory."""
+    return open_day(settings, examples, masked).load()
 
 
 # What is reported
@@ -253,7 +280,7 @@ class ProgressPrinter:
         print(line, file=sys.stderr, flush=True)
 
 
-def facts_of(trained: Trained, days: list[Day]) -> dict[str, int | float | str]:
+def facts_of(trained: Trained, days: Sequence[Examples]) -> dict[str, int | float | str]:
     """Rows, size and final losses."""
     last_steps = max(1, int(LAST_SHARE * len(trained.losses)))
     losses = trained.losses[-last_steps:].mean(axis=0, dtype=np.float64)

@@ -333,10 +333,6 @@ def test_a_day_without_examples_trains_nothing(settings):
         train.run(None, settings, DAYS[4])
 
 
-KILLED_AT = {
-    "the first batch": "train.ProgressPrinter.__call__ = die",
-    "the commit": "Lake._commit = die",
-}
 TRAIN = """
 import os, signal, sys
 from datetime import date
@@ -349,24 +345,48 @@ train.run(None, Settings.model_validate_json(sys.argv[1]), date.fromisoformat(sy
 """
 
 
-@pytest.mark.parametrize("moment", KILLED_AT)
+KILLED_AT_THE_COMMIT = "Lake._commit = die"
+OFTEN = "import models.checkpoint; models.checkpoint.EVERY = 5"
+KILLED_IN_STEP_12 = "train.ProgressPrinter.__call__ = lambda p, d, done, *r: done > 330 and die()"
+COUNTED = """
+import atexit
+from models.training import Trainer
+step = Trainer.step
+steps = []
+Trainer.step = lambda *arguments: steps.append(1) or step(*arguments)
+atexit.register(lambda: print(len(steps)))
+"""
+KILLS = {
+    # sabotage of the first attempt, of the second one, and the steps that the second one takes
+    "the commit": (KILLED_AT_THE_COMMIT, COUNTED, 28),
+    "a step": (f"{OFTEN}\n{KILLED_IN_STEP_12}", COUNTED, 18),
+}
+
+
+@pytest.mark.parametrize("moment", KILLS)
 def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(
     four_days, settings, tmp_path, moment
 ):
-    """No partition after kill -9; after a second attempt, the one of an undisturbed run."""
+    """No partition after kill -9; after a second attempt, the one of an undisturbed run.
 
-    def attempt(sabotage: str) -> int:
+    A training that has saved its state goes on from there, and leaves nothing of it.
+    """
+
+    def attempt(sabotage: str) -> subprocess.CompletedProcess:
         code = TRAIN.format(sabotage=sabotage)
         command = [sys.executable, "-c", code, settings.model_dump_json(), str(DAYS[3])]
-        return subprocess.run(command, capture_output=True, env=os.environ).returncode
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ)
 
-    assert attempt(KILLED_AT[moment]) == -signal.SIGKILL
+    sabotage, counted, steps = KILLS[moment]
+    assert attempt(sabotage).returncode == -signal.SIGKILL
     assert settings.lake.find("train", DAYS[3]) is None
-    assert attempt("") == 0
+    retried = attempt(counted)
+    assert (retried.returncode, retried.stdout) == (0, f"{steps}\n"), retried.stderr
+    assert not settings.lake.scratch("train", DAYS[3]).exists()
     undisturbed = copied(four_days, tmp_path / "undisturbed")
     train.run(None, undisturbed, DAYS[3])
-    retried, expected = (s.lake.get("train", DAYS[3]) for s in (settings, undisturbed))
-    assert retried.digest == expected.digest
+    found, expected = (s.lake.get("train", DAYS[3]) for s in (settings, undisturbed))
+    assert found.digest == expected.digest
 
 
 # Evaluation
