@@ -104,6 +104,17 @@ MAY_IMPORT = {
         "simulation",
     },
     "jobs.section": set(),
+    "jobs.serving": {
+        "embeddings.registry",
+        "jobs.errors",
+        "jobs.features",
+        "jobs.lake",
+        "jobs.names",
+        "jobs.pipeline",
+        "jobs.settings",
+        "jobs.terminal",
+        "models",
+    },
     "jobs.settings": {
         "embeddings.registry",
         "jobs.errors",
