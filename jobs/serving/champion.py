@@ -11,6 +11,7 @@ from jobs.settings import Settings
 from models.calibration import FILE, UNCALIBRATED, Calibration
 
 CHAMPION = "champion"
+FIRST_DAYS = "Run the first two days that have impressions: evergreen run --from DAY --to DAY"
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,20 @@ def serving_on(settings: Settings, day: date) -> Serving:
     Raises NotCommitted where there is none yet, or its model is missing.
     """
     earlier = list(settings.lake.days_before("promote", day))
+    promoted = settings.lake.days("promote")
+    if not promoted:
+        raise NotCommitted(f"No ranker serves yet. {FIRST_DAYS}")
     if not earlier:
-        promoted = settings.lake.days("promote")
-        known = f"The first promotion is on {promoted[0]}. " if promoted else ""
         raise NotCommitted(
-            f"No ranker serves on {day}: no day before it has a promotion. {known}Run the days "
-            "before: evergreen run --from DAY --to DAY"
+            f"No ranker serves on {day}: no day before it has a promotion. The first promotion is "
+            f"on {promoted[0]}."
         )
     receipt = settings.lake.get("promote", earlier[-1])
     champion = receipt.facts["champion"]
     if not champion:
         raise NotCommitted(
-            f"No ranker serves on {day}: on {receipt.day} there was no champion yet, because no "
-            "model had been tested. The day after a model's first day is its first test: run that "
-            f"day, as in: evergreen run --from {day} --to {day}"
+            f"On {receipt.day} there was no champion yet, because no model had been tested: that "
+            f"of the first day is tested on the second. {FIRST_DAYS}"
         )
     model = settings.lake.get("train", date.fromisoformat(champion))
     return Serving(model, calibration_of(receipt), receipt.day)

@@ -101,6 +101,21 @@ class Recommender:
     def items(self) -> Items:
         return Items(self.past.items, self.past.counts)
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels without "label_", in the order of the probabilities."""
+        return [label.removeprefix(PREFIX) for label in self.saved.model.spec.labels]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The weight of each label in the score, (L,)."""
+        return weights_of(self.settings.ranker, self.saved.model.spec.labels)
+
+    @property
+    def main_label(self) -> str:
+        """The label with the largest weight."""
+        return self.labels[int(np.abs(self.weights).argmax())]
+
     def warm_up(self, watch: Watch) -> None:
         """Build what the first request would build, and load what it would load."""
         with watch.stage("warm up"):
@@ -131,11 +146,10 @@ class Recommender:
         with watch.stage("order"):
             producers = rows["producer_id"].to_pylist()
             order = best_order(scores, producers, top)
-        names = [label.removeprefix(PREFIX) for label in self.saved.model.spec.labels]
         item_ids = rows["item_id"].to_pylist()
         items = []
         for place in order:
-            by_label = dict(zip(names, probabilities[place].tolist(), strict=True))
+            by_label = dict(zip(self.labels, probabilities[place].tolist(), strict=True))
             origin = str(found.origin[place])
             score = float(scores[place])
             items.append(Recommended(item_ids[place], producers[place], origin, score, by_label))
@@ -174,7 +188,7 @@ class Recommender:
         threads = self.settings.ranker.threads
         raw = predict(self.saved.model, inputs, self.saved.space, threads=threads)
         probabilities = self.serving.calibration(labels, raw)
-        return probabilities @ weights_of(self.settings.ranker, labels), probabilities
+        return probabilities @ self.weights, probabilities
 
 
 def chosen_rows(inputs: Day, rows: list[int]) -> Day:
@@ -226,9 +240,8 @@ def run(
 def show(recommender: Recommender, answer: Answer, watch: Watch, console: Console) -> None:
     """A table of the items, one of the stages, and what they were computed with."""
     serving = recommender.serving
-    labels = [label.removeprefix(PREFIX) for label in recommender.saved.model.spec.labels]
-    weights = weights_of(recommender.settings.ranker, recommender.saved.model.spec.labels)
-    weighed = [label for label, weight in zip(labels, weights, strict=True) if weight]
+    weights = recommender.weights
+    weighed = [label for label, weight in zip(recommender.labels, weights, strict=True) if weight]
     title = f"For consumer {plain(answer.consumer)} on {recommender.day}"
     table = Table(title=title, header_style="bold", pad_edge=False)
     for heading in ("", "item", "producer", "network"):

@@ -56,6 +56,7 @@ MAY_IMPORT = {
         "jobs.errors",
         "jobs.lake",
         "jobs.pipeline",
+        "jobs.serving",
         "jobs.settings",
         "jobs.sources",
         "jobs.terminal",

@@ -7,15 +7,20 @@ import shutil
 import sys
 from itertools import pairwise
 
+import httpx
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from fastapi import FastAPI
+from jinja2 import FileSystemLoader
 from ranker_lake import DAYS, copied
 
+from embeddings.registry import pages as registry_pages
 from jobs.errors import EvergreenError, NotCommitted, SettingsError
 from jobs.features.columns import bucket as bucket_in_spark
 from jobs.features.past_counts import PastCounts
+from jobs.serving import pages
 from jobs.serving.champion import chosen, serving_on
 from jobs.serving.inputs import inputs_of
 from jobs.serving.past import counted_events, past_of
@@ -26,6 +31,7 @@ from jobs.steps import evaluate, gate, promote, train
 from jobs.steps.examples import spec_of
 from jobs.steps.train import load_day
 from models.standalone import bucket
+from tests.http_server import serving
 
 TODAY = DAYS[3]
 LABELS = ("label_click", "label_like")
@@ -185,13 +191,68 @@ def test_the_command_shows_every_stage(settings, no_spark, capsys):
     assert found["items"][0]["item"] in shown
 
 
+# The page and its JSON
+
+
+@pytest.fixture
+def client(settings, no_spark, monkeypatch):
+    """Of a service with the page, without the registry's own."""
+    monkeypatch.setattr("jobs.serving.pages.load_settings", lambda: settings)
+    loader = FileSystemLoader([registry_pages.TEMPLATES, pages.TEMPLATES])
+    monkeypatch.setattr(registry_pages.templates.env, "loader", loader)
+    app = FastAPI()
+    pages.add(app)
+    with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+def test_the_route_gives_items_and_what_the_mask_of_every_field_adds(client, recommender):
+    found = client.get(
+        "/v1/recommend", params={"consumer": "c1", "day": str(TODAY), "top": 4}
+    ).json()
+    items = recommender.recommend("c1", top=4).items
+    assert [item["item"] for item in found["items"]] == [item.item for item in items]
+    assert [why["item"] for why in found["why"]] == [item.item for item in items]
+    for item, why in zip(items, found["why"], strict=True):
+        odds = item.probabilities["click"] / (1 - item.probabilities["click"])
+        assert why["whole"] == pytest.approx(np.log(odds), abs=1e-4)
+        assert why["control"] != pytest.approx(why["whole"], abs=1e-6)
+        fields = {*recommender.saved.model.spec.fields, "numbers", "consumer vector"}
+        assert why["effects"].keys() >= fields
+
+
+def test_the_page_shows_them_as_text_whatever_was_asked_for(client):
+    """On the newest day, of an id that would be markup."""
+    page = client.get("/recommend", params={"consumer": "<b>c1", "top": 3})
+    assert page.status_code == 200
+    assert "popular items" in page.text
+    assert "Why: click" in page.text
+    assert "<b>" not in page.text
+    assert str(DAYS[4]) in page.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"day": str(DAYS[0])}, "The first promotion is on"),
+        ({"label": "clik"}, "There is no label"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(client, asked, message):
+    for path in ("/recommend", "/v1/recommend"):
+        found = client.get(path, params={"consumer": "c1", **asked})
+        assert (found.status_code, message in found.text) == (404, True)
+
+
 # What cannot be answered
 
 
 def test_a_day_without_a_champion_is_a_named_error(settings):
     with pytest.raises(NotCommitted, match=f"no day before it has a promotion.*{DAYS[0]}"):
         Recommender.open(settings, DAYS[0])
-    with pytest.raises(NotCommitted, match="there was no champion yet"):
+    with pytest.raises(
+        NotCommitted, match=f"On {DAYS[0]} there was no champion yet.*Run the first two days"
+    ):
         Recommender.open(settings, DAYS[1])
 
 
