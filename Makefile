@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 	@echo "Installing into $(VENV): PyTorch first, then the rest. Takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c infra/constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,peers]'
+	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,export,peers]'
 	@touch $@
 
 doctor: $(INSTALLED)

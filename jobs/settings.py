@@ -208,6 +208,10 @@ class RankerSettings(PluginSection):
     primary_label: str = "click"
     """The label that decides about promotion."""
 
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Weight of each label's probability in the score that recommendations are ranked by. Empty:
+    `primary_label` alone. A change concerns serving only, and makes nothing stale."""
+
     batch_size: int = Field(default=512, ge=1)
     """Rows of one training step."""
 
@@ -241,6 +245,7 @@ class RankerSettings(PluginSection):
     def effective(self) -> dict[str, Any]:
         """As of any plug-in, without what is younger than the lake and has changed no result."""
         options = super().effective()
+        del options["weights"]  # nothing that is computed by day depends on them
         for name in ("precision", "compiled", "promotion", "max_log_loss_rise"):
             if options[name] == type(self).model_fields[name].default:
                 del options[name]

@@ -328,6 +328,37 @@ def gc(
         typer.echo("Nothing was deleted: run again with --delete.")
 
 
+@app.command()
+def recommend(
+    consumer: Annotated[str, typer.Option(help="Id of the consumer; an unknown one is new.")],
+    day: Annotated[datetime, typer.Option(formats=DAY, help="Nothing of it or later is used.")],
+    top: Annotated[int, typer.Option(help="How many items.", min=1)] = 10,
+    hour: Annotated[int, typer.Option(help="Hour of the day, UTC.", min=0, max=23)] = 12,
+    context: Annotated[
+        list[str] | None, typer.Option(help="A context as NAME=VALUE; may be given repeatedly.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Recommend items to a consumer with the champion of a day, and show what each stage took.
+
+    Example: evergreen recommend --consumer 1196 --day 2022-05-06 --top 5
+    """
+    from jobs.serving.recommending import run as run_recommend
+    from jobs.settings import load_settings
+    from jobs.terminal import console
+
+    given = {}
+    for text in context or []:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise EvergreenError(f"--context {text} is not of the form NAME=VALUE.")
+        given[name] = value
+    shown = None if as_json else console()
+    found = run_recommend(load_settings(), consumer, day.date(), top, hour, given, shown)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+
+
 app.add_typer(ranker, name="ranker")
 
 experiment = typer.Typer(

@@ -1,15 +1,17 @@
-"""`evergreen ranker`: which ranker serves and why, and a person's word on it."""
+"""`evergreen ranker`: which ranker serves and why, a person's word on it, and its export."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 app = typer.Typer(
-    no_args_is_help=True, help="See which ranker serves and why; promote another one, or go back."
+    no_args_is_help=True,
+    help="See which ranker serves and why; promote another one, go back, or take one elsewhere.",
 )
 
 Reason = Annotated[str, typer.Option(help="Why, in one line; kept with the decision.")]
@@ -63,6 +65,27 @@ def rollback(reason: Reason = "") -> None:
 
     settings = load_settings()
     _apply(settings, previous_champion(settings), reason)
+
+
+@app.command()
+def export(
+    out: Annotated[
+        Path, typer.Argument(help="The folder to write; it may exist.", file_okay=False)
+    ],
+    model: Annotated[
+        str, typer.Option(help="champion, or the day up to which the ranker was trained.")
+    ] = "champion",
+    form: Annotated[str, typer.Option("--format", help="onnx or torch.")] = "onnx",
+) -> None:
+    """Export a ranker as ONNX or torch.export, with a script that scores where only NumPy is.
+
+    Example: evergreen ranker export /tmp/ranker --format onnx
+    """
+    from jobs.serving.exporting import run as run_export
+    from jobs.settings import load_settings
+    from jobs.terminal import console
+
+    run_export(load_settings(), model, form, out, console())
 
 
 def _apply(settings, champion, reason: str) -> None:

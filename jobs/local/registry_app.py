@@ -1,8 +1,12 @@
-"""The registry's service with one page more: /status, what this home holds and what is stale in it.
+"""The registry's service with two pages more: what is stale here, and who gets what and why.
 
     uvicorn --factory jobs.local.registry_app:app
 
-The registry itself knows nothing of days that have not been published, so the page is added here.
+    /status       what this home holds, and what of it is not current
+    /recommend    what the champion recommends to a consumer, and why: jobs.serving.pages
+
+The registry itself knows neither days that have not been published nor rankers, so these pages are
+added here. Torch is imported by the first recommendation.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from jobs.errors import EvergreenError
 from jobs.local.environment import without_login
 from jobs.pipeline.status import grouped, status
 from jobs.pipeline.tracking.runs import VIEW
+from jobs.serving import pages as recommendations
 from jobs.settings import in_url, load_settings
 
 SHOWN = 20  # reasons in a table
@@ -51,10 +56,13 @@ def app() -> FastAPI:
     """The service of the home that the settings name, configured by the environment."""
     service = app_from_environment()
     rendering = pages.templates.env
-    rendering.loader = FileSystemLoader([pages.TEMPLATES, Path(__file__).parent / "templates"])
+    ours = Path(__file__).parent / "templates"
+    rendering.loader = FileSystemLoader([pages.TEMPLATES, ours, recommendations.TEMPLATES])
     rendering.globals["grouped"] = grouped
-    rendering.globals["links"] = {"Status": "/status"}
+    rendering.globals["links"] = {"Recommend": "/recommend", "Status": "/status"}
     rendering.globals["lineage_link"] = lineage_link
+
+    recommendations.add(service)
 
     @service.get("/status", include_in_schema=False)
     def status_page(request: Request) -> Response:

@@ -85,9 +85,13 @@ class MaskBlocks(nn.Module):
         aggregated_nBA = F.relu(self.aggregate(e_BE.expand(self.count, -1, -1)))
         return self.mask(aggregated_nBA)
 
-    def forward(self, x_nBD: Tensor, e_BE: Tensor) -> Tensor:
+    def forward(self, x_nBD: Tensor, e_BE: Tensor, masked_D: Tensor | None = None) -> Tensor:
+        """masked_D: bool, the features that the mask gates; by default all of them."""
         if self.aggregate is not None:
-            x_nBD = x_nBD * self.masks(e_BE)
+            masks_nBD = self.masks(e_BE)
+            if masked_D is not None:
+                masks_nBD = torch.where(masked_D, masks_nBD, 1)
+            x_nBD = x_nBD * masks_nBD
         x_nBD = x_nBD.expand(self.count, -1, -1)
         if self.project is None:
             return x_nBD
@@ -129,11 +133,26 @@ class MaskNet(nn.Module):
             self.heads.bias.copy_(torch.from_numpy(statistics.log_odds_L))
 
     def forward(self, categories_BC: Tensor, numbers_BN: Tensor, vectors_B2V: Tensor) -> Tensor:
-        fields_BFK = self.fields(categories_BC, numbers_BN, vectors_B2V)
+        return self.gated(self.fields(categories_BC, numbers_BN, vectors_B2V))
+
+    @property
+    def has_masks(self) -> bool:
+        return self.options.mask
+
+    def field_masks(self, fields_BFK: Tensor) -> Tensor:
+        """What the first blocks multiply every field with: (n, B, F, K)."""
+        first = self.stages[0]
+        assert isinstance(first, MaskBlocks)
+        masks_nBD = first.masks(fields_BFK.flatten(1))
+        return masks_nBD.unflatten(2, fields_BFK.shape[1:])
+
+    def gated(self, fields_BFK: Tensor, masked_F: Tensor | None = None) -> Tensor:
+        """Logits of these fields: (B, L). masked_F: bool, those that the first blocks gate."""
         e_BE = fields_BFK.flatten(1)  # the masks read the raw fields, also in a series
         x_nBD = self.norms(fields_BFK).flatten(1)[None]
-        for stage in self.stages:
-            x_nBD = self.dropout(stage(x_nBD, e_BE))
+        masked_D = None if masked_F is None else masked_F.repeat_interleave(fields_BFK.shape[2])
+        for place, stage in enumerate(self.stages):
+            x_nBD = self.dropout(stage(x_nBD, e_BE, masked_D if place == 0 else None))
         h_BH = x_nBD.transpose(0, 1).flatten(1)  # the outputs of all blocks, side by side
         return self.heads(self.hidden(h_BH))
 

@@ -1,4 +1,4 @@
-"""The page /status beside the registry's own pages, in a real browser."""
+"""The pages beside the registry's own, in a real browser."""
 
 from __future__ import annotations
 
@@ -92,6 +92,8 @@ def test_a_visitor_sees_what_is_stale_and_why(service):
         assert "land is missing" in data.inner_text()
         ranker = page.locator("section", has_text="ranker").last
         assert "no impressions" in ranker.inner_text()
+        page.get_by_role("link", name="Recommend").click()
+        assert page.get_by_label("Consumer").is_visible()
         browser.close()
     found = httpx.get(f"{address}/v1/status").json()
     assert [part["newest"] for part in found["parts"]] == ["2024-03-01", "2024-03-01", None]
