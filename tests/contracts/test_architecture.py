@@ -114,7 +114,16 @@ MAY_IMPORT = {
         "jobs.section",
         "jobs.sources",
     },
-    "jobs.sources": {"jobs.errors", "jobs.intake", "jobs.lake", "jobs.section"},
+    "jobs.simulated": {"jobs.errors", "simulation"},
+    "jobs.sources": {
+        "embeddings.durable",
+        "jobs.errors",
+        "jobs.intake",
+        "jobs.lake",
+        "jobs.section",
+        "jobs.simulated",
+        "simulation",
+    },
     "jobs.spark": {
         "embeddings.durable",
         "embeddings.kernels",

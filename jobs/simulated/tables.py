@@ -1,0 +1,82 @@
+"""What a simulated world has of a day, as Arrow tables in the columns of jobs/lake/schema.py.
+
+A consumer is c1, a producer p1, an item i1, a topic t1 and a region r1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from simulation import engagements, signups
+from simulation.items import catalog
+from simulation.people import consumers, producers
+from simulation.world import World
+
+
+def named(prefix: str, numbers: np.ndarray) -> pa.Array:
+    """Numbers as names: c17. A number below zero is null."""
+    texts = pa.array(numbers, mask=numbers < 0).cast(pa.string())
+    return pc.binary_join_element_wise(prefix, texts, "")
+
+
+def one_of(names: tuple[str, ...], numbers: np.ndarray) -> pa.Array:
+    return pa.array(names).take(pa.array(numbers))
+
+
+def impressions(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
+    """The impressions of a block of consumers. midnight_ms: when the day begins, since 1970."""
+    shown = engagements.impressions_of(world, day, block)
+    columns = {
+        "consumer_id": named("c", shown.consumers),
+        "producer_id": named("p", shown.producers),
+        "item_id": named("i", shown.items),
+        "time_ms": pa.array(midnight_ms + shown.times_ms),
+        "dwell_ms": pa.array(shown.dwell_ms),
+    }
+    for number, kind in enumerate(engagements.KINDS):
+        columns[f"label_{kind}"] = pa.array(shown.labels[:, number].astype(np.int32))
+    columns["ctx_surface"] = one_of(engagements.SURFACES, shown.surfaces)
+    columns["ctx_device"] = one_of(signups.DEVICES, signups.devices(world, shown.consumers))
+    return pa.table(columns)
+
+
+def profiles(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
+    """The consumers of a block of places, as their profiles are on the day."""
+    places = engagements.places_of(world, block)
+    crowd = consumers(world, day, places)
+    return pa.table(
+        {
+            "consumer_id": named("c", crowd.ids),
+            "cat_region": named("r", signups.regions(world, crowd.ids)),
+            "cat_interest": named("t", signups.interests(world, crowd)),
+            "num_follows": pa.array(engagements.degree(world, crowd.ids).astype(np.float64)),
+            "num_days": pa.array((day - crowd.born).astype(np.float64)),
+        }
+    )
+
+
+def items(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
+    """All items that can be shown on the day, in block 0."""
+    found = catalog(world, day)
+    kept = slice(None if block == 0 else 0)
+    return pa.table(
+        {
+            "item_id": named("i", found.ids[kept]),
+            "producer_id": named("p", producers(world, day).ids[found.places[kept]]),
+            "cat_tag": named("t", found.topics[kept]),
+            "num_age_days": pa.array(found.age_days[kept].astype(np.float64)),
+        }
+    )
+
+
+Make = Callable[[World, int, int, int], pa.Table]
+TABLES: dict[str, Make] = {"impressions": impressions, "consumers": profiles, "items": items}
+
+
+def schema(world: World, table: str) -> pa.Schema:
+    """The columns of a table, whatever the day."""
+    return TABLES[table](world, 0, engagements.blocks(world) - 1, 0).schema
