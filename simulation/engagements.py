@@ -126,10 +126,12 @@ def impressions_of(world: World, day: int, block: int) -> Impressions:
     )
 
 
-def topic_shares(world: World, day: int, tastes: np.ndarray, items: Catalog) -> np.ndarray:
-    """What the topics of impressions are drawn from: (consumers, k), rows sum to 1."""
+def topic_shares(world: World, day: int, tastes: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """What the topics of impressions are drawn from: (consumers, k), rows sum to 1.
+
+    there: (k,) bool, the topics that have an item.
+    """
     popular = topic_popularity(world, day)
-    there = items.by_topic.weights > 0
     liked = degrees(tastes, popular) * there
     liked /= np.maximum(liked.sum(axis=1, keepdims=True), 1e-20)
     overall = np.exp(popular) * there
@@ -148,7 +150,8 @@ def exposures(
 
     rows: (n,) of the crowd. Returns (n,) int64 and (n,) bool.
     """
-    cumulated = np.cumsum(topic_shares(world, crowd.day, tastes, items), axis=1)
+    there = items.by_topic.weights > 0
+    cumulated = np.cumsum(topic_shares(world, crowd.day, tastes, there), axis=1)
     topics = chosen(cumulated[rows], rng.random(len(rows), np.float32))
     shown = items.by_topic.pick(topics, rng.random(len(rows)))
     wanted = np.flatnonzero(rng.random(len(rows), np.float32) < FOLLOWED)

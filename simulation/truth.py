@@ -7,6 +7,7 @@ retrieval   `rates`: how many clicks a consumer is expected to give each produce
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,10 +21,11 @@ from simulation.engagements import (
     topic_shares,
 )
 from simulation.graph import degree, follows
-from simulation.items import Catalog, catalog
-from simulation.people import Consumers, consumers, producers
+from simulation.items import LIFE, LIFT, POSTS, Catalog, catalog
+from simulation.people import Consumers, consumers, degrees, producers
 from simulation.world import World
 
+Compute = Callable[[World, Consumers, int], np.ndarray]
 CHUNK = 128  # consumers whose (consumers, items) probabilities are in memory at once
 
 
@@ -53,45 +55,94 @@ def expected_auc(probabilities: np.ndarray) -> float:
 def rates(world: World, crowd: Consumers, kind: str = "click") -> np.ndarray:
     """How many engagements of a kind each consumer is expected to have with each producer.
 
-    On the crowd's day. Returns (n, m) float32, columns in the order of `producers(world, day)`:
-    impressions · Σ_items share of the item · probability.
+    On the crowd's day, given the items that there are. Returns (n, m) float32, columns in the order
+    of `producers(world, day)`: impressions · Σ_items share of the item · probability.
     """
+    return in_chunks(rates_given_items, world, crowd, kind)
+
+
+def prospects(world: World, crowd: Consumers, kind: str = "click") -> np.ndarray:
+    """The same before it is known who will post what: what only tastes, subjects and edges say.
+
+    In a still world it is the same on every day. Returns (n, m) float32.
+    """
+    return in_chunks(rates_given_subjects, world, crowd, kind)
+
+
+def in_chunks(compute: Compute, world: World, crowd: Consumers, kind: str) -> np.ndarray:
     parts = []
     for start in range(0, len(crowd.ids), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(crowd.ids)))
-        parts.append(rates_of(world, crowd.only(rows), KINDS.index(kind)))
+        part = crowd.only(rows)
+        impressions = world.impressions * part.activity()
+        expected = compute(world, part, KINDS.index(kind))
+        parts.append((impressions[:, None] * expected).astype(np.float32))
     return np.concatenate(parts)
 
 
-def rates_of(world: World, crowd: Consumers, kind: int) -> np.ndarray:
+def rates_given_items(world: World, crowd: Consumers, kind: int) -> np.ndarray:
+    """Per impression: (n, m)."""
     items = catalog(world, crowd.day)
+    weights = items.by_topic.weights
     tastes = crowd.tastes()
-    subjects = producers(world, crowd.day).subjects
-    # Σ is over items of one producer, so affinities are computed for producers.
-    affinity = (tastes @ subjects.T / np.float32(np.sqrt(world.topics)))[:, items.places]
+    affinity = affinities(world, crowd.day, tastes)[:, items.places]
     liking = tastes[:, items.topics]
-    followed = followed_shares(world, crowd, items)
+    followed = followed_shares(world, crowd, items.count > 0)
     left = 1 - followed.sum(axis=1, keepdims=True)
-    by_topic = topic_shares(world, crowd.day, tastes, items)[:, items.topics]
-    by_topic = by_topic * (items.weights / items.by_topic.weights[items.topics])
-    shown = left * by_topic  # (n, items), as `following` below
-    following = (followed / np.maximum(items.count, 1))[:, items.places]
-    expected = np.zeros_like(shown)
-    for share, follows_it in ((shown, False), (following, True)):
-        flag = np.array(follows_it)
-        p = probabilities_of(affinity, liking, items.quality, flag)[..., kind]
-        expected += share * p
-    mean = world.impressions * crowd.activity()
-    return (mean[:, None] * by_place(expected, items)).astype(np.float32)
+    of_topic = topic_shares(world, crowd.day, tastes, weights > 0)[:, items.topics]
+    shares = {
+        False: left * of_topic * (items.weights / weights[items.topics]),
+        True: (followed / np.maximum(items.count, 1))[:, items.places],
+    }
+    expected = np.zeros(liking.shape)
+    for follows_it, share in shares.items():
+        p = probabilities_of(affinity, liking, items.quality, np.array(follows_it))
+        expected += share * p[..., kind]
+    return by_place(expected, items)
 
 
-def followed_shares(world: World, crowd: Consumers, items: Catalog) -> np.ndarray:
-    """The share of a consumer's impressions that come from each producer it follows: (n, m)."""
+def rates_given_subjects(world: World, crowd: Consumers, kind: int) -> np.ndarray:
+    """Per impression, with the mean quality of what is shown: (n, m)."""
+    everyone = producers(world, crowd.day)
+    tastes = crowd.tastes()
+    affinity = affinities(world, crowd.day, tastes)
+    known_for = degrees(everyone.subjects)  # (m, k)
+    weights = everyone.popularity[:, None] * known_for
+    within = weights / weights.sum(axis=0)
+    of_topic = topic_shares(world, crowd.day, tastes, np.ones(world.topics, bool))
+    posts_something = np.full(world.producers, 1 - np.exp(-POSTS * LIFE))
+    followed = followed_shares(world, crowd, posts_something)
+    left = 1 - followed.sum(axis=1, keepdims=True)
+    expected = np.zeros(affinity.shape)
+    for topic in range(world.topics):
+        liking = tastes[:, topic, None]
+        # What is drawn by weight has a quality that is higher by its variance.
+        shares = (
+            (False, LIFT**2, left * of_topic[:, topic, None] * within[:, topic]),
+            (True, 0.0, followed * known_for[:, topic]),
+        )
+        for follows_it, quality, share in shares:
+            p = probabilities_of(
+                affinity, liking, np.array(quality, np.float32), np.array(follows_it)
+            )
+            expected += share * p[..., kind]
+    return expected
+
+
+def affinities(world: World, day: int, tastes: np.ndarray) -> np.ndarray:
+    """(n, m): of consumers with these tastes and the producers of a day."""
+    return tastes @ producers(world, day).subjects.T / np.float32(np.sqrt(world.topics))
+
+
+def followed_shares(world: World, crowd: Consumers, posted: np.ndarray) -> np.ndarray:
+    """The share of a consumer's impressions that come from each producer it follows: (n, m).
+
+    posted: (m,) with which probability each has posted something.
+    """
     n, m = len(crowd.ids), world.producers
     rows, places = follows(world, crowd)
     edges = np.bincount(rows * m + places, minlength=n * m).reshape(n, m)
-    shares = FOLLOWED * edges / degree(world, crowd.ids)[:, None]
-    return shares * (items.count > 0)
+    return FOLLOWED * posted * edges / degree(world, crowd.ids)[:, None]
 
 
 def by_place(values: np.ndarray, items: Catalog) -> np.ndarray:
@@ -132,10 +183,10 @@ class Retrieval:
         engaged[np.searchsorted(places, pairs[:, 0]), pairs[:, 1]] = True
         return cls(world, consumers(world, day, places), engaged)
 
-    def true_rates(self, age: int = 0) -> np.ndarray:
-        """The rates, (n, m), as they were `age` days before; 0 for who was not there then."""
+    def scores(self, age: int = 0) -> np.ndarray:
+        """The prospects, (n, m), as they were `age` days before; 0 for who was not there then."""
         day = self.crowd.day
-        then = rates(self.world, replace(self.crowd, day=day - age))
+        then = prospects(self.world, replace(self.crowd, day=day - age))
         stayed = producers(self.world, day - age).ids == producers(self.world, day).ids
         return then * stayed
 

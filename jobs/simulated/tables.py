@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from simulation import engagements, signups
+from simulation.engagements import KINDS, Impressions
+from simulation.graph import degree
 from simulation.items import catalog
 from simulation.people import consumers, producers
 from simulation.world import World
@@ -29,18 +31,21 @@ def one_of(names: tuple[str, ...], numbers: np.ndarray) -> pa.Array:
 
 def impressions(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
     """The impressions of a block of consumers. midnight_ms: when the day begins, since 1970."""
-    shown = engagements.impressions_of(world, day, block)
+    return shown(world, engagements.impressions_of(world, day, block), midnight_ms)
+
+
+def shown(world: World, rows: Impressions, midnight_ms: int) -> pa.Table:
     columns = {
-        "consumer_id": named("c", shown.consumers),
-        "producer_id": named("p", shown.producers),
-        "item_id": named("i", shown.items),
-        "time_ms": pa.array(midnight_ms + shown.times_ms),
-        "dwell_ms": pa.array(shown.dwell_ms),
+        "consumer_id": named("c", rows.consumers),
+        "producer_id": named("p", rows.producers),
+        "item_id": named("i", rows.items),
+        "time_ms": pa.array(midnight_ms + rows.times_ms),
+        "dwell_ms": pa.array(rows.dwell_ms),
     }
-    for number, kind in enumerate(engagements.KINDS):
-        columns[f"label_{kind}"] = pa.array(shown.labels[:, number].astype(np.int32))
-    columns["ctx_surface"] = one_of(engagements.SURFACES, shown.surfaces)
-    columns["ctx_device"] = one_of(signups.DEVICES, signups.devices(world, shown.consumers))
+    for number, kind in enumerate(KINDS):
+        columns[f"label_{kind}"] = pa.array(rows.labels[:, number].astype(np.int32))
+    columns["ctx_surface"] = one_of(engagements.SURFACES, rows.surfaces)
+    columns["ctx_device"] = one_of(signups.DEVICES, signups.devices(world, rows.consumers))
     return pa.table(columns)
 
 
@@ -53,7 +58,7 @@ def profiles(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
             "consumer_id": named("c", crowd.ids),
             "cat_region": named("r", signups.regions(world, crowd.ids)),
             "cat_interest": named("t", signups.interests(world, crowd)),
-            "num_follows": pa.array(engagements.degree(world, crowd.ids).astype(np.float64)),
+            "num_follows": pa.array(degree(world, crowd.ids).astype(np.float64)),
             "num_days": pa.array((day - crowd.born).astype(np.float64)),
         }
     )

@@ -12,10 +12,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from embeddings.durable import replace_text
-from jobs.errors import BadInput
+from jobs.errors import BadInput, SettingsError
 from jobs.lake.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE
 from jobs.sources.base import SourceSettings
 from jobs.sources.days import midnight_ms
@@ -102,6 +102,16 @@ class SimulatedSettings(SourceSettings):
     @property
     def last_day(self) -> date:
         return self.first_day + timedelta(days=self.days - 1)
+
+
+def checked(**options: Any) -> SimulatedSettings:
+    """Settings of these options. Raises SettingsError, which names an impossible one."""
+    from jobs.plugins import faults
+
+    try:
+        return SimulatedSettings(kind="simulated", **options)
+    except ValidationError as error:
+        raise SettingsError(f"There is no such world: {faults(error)}.") from None
 
 
 class Simulated:

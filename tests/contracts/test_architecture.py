@@ -120,6 +120,7 @@ MAY_IMPORT = {
         "jobs.errors",
         "jobs.intake",
         "jobs.lake",
+        "jobs.plugins",
         "jobs.section",
         "jobs.simulated",
         "simulation",
