@@ -57,7 +57,8 @@ def test_a_day_has_the_same_bytes_however_it_is_asked_for(shown):
 def test_other_seeds_and_days_are_other_events(shown):
     other_day = impressions_of(WORLD, 7, 0)
     other_seed = impressions_of(World(**{**vars(WORLD), "seed": 1}), 6, 0)
-    for other in (other_day, other_seed):
+    other_block = impressions_of(WORLD, 6, 1)
+    for other in (other_day, other_seed, other_block):
         assert not np.array_equal(other.times_ms[:100], shown.times_ms[:100])
 
 
@@ -99,6 +100,27 @@ def test_every_item_can_be_shown_on_the_day_and_is_its_producers(shown):
     assert len(owner) == len(known.ids)
     for item, producer in zip(shown.items.tolist(), shown.producers.tolist(), strict=True):
         assert owner[item] == producer
+
+
+def test_items_disappear_with_their_producers():
+    world = World(consumers=10, producers=500, topics=4, drift=Drift(producers=0.3))
+    known = catalog(world, 9)
+    for age in range(items.LIFE):
+        posted = people.producer_ids(world, 9 - age)[known.places[known.age_days == age]]
+        now = people.producer_ids(world, 9)[known.places[known.age_days == age]]
+        np.testing.assert_array_equal(posted, now)
+
+
+def test_older_items_are_shown_less():
+    """1 : 0.4 : 0.16 among those that are not shown for their producer."""
+    world = World(consumers=5000, producers=300, topics=4, impressions=4.0, drift=STILL)
+    ages = np.zeros(items.LIFE)
+    for day in range(4):
+        shown, known = impressions(world, day), catalog(world, day)
+        order = np.argsort(known.ids)
+        rows = order[np.searchsorted(known.ids[order], shown.items[shown.surfaces == 1])]
+        ages += np.bincount(known.age_days[rows], minlength=items.LIFE)
+    np.testing.assert_allclose(ages / ages.sum(), np.array([1, 0.4, 0.16]) / 1.56, atol=0.06)
 
 
 def test_who_is_shown_something_is_there_on_the_day(shown):

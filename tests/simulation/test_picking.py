@@ -15,7 +15,9 @@ WEIGHTS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40)
 @given(WEIGHTS, st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
 def test_a_place_is_that_of_a_binary_search(weights, drawn):
     groups = Groups.of(np.zeros(len(weights), np.int64), np.array(weights), 1)
-    targets = np.array(drawn) * groups.ends[-1]
+    # The ends of the guide's cells, too, where a division may round up.
+    ends = np.arange(1, len(groups.guide)) / len(groups.guide)
+    targets = np.concatenate([drawn, np.nextafter(ends, 0)]) * groups.ends[-1]
     expected = np.searchsorted(groups.cumulated, targets, side="right")
     np.testing.assert_array_equal(groups.place(targets), np.minimum(expected, len(weights) - 1))
 

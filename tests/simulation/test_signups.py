@@ -67,10 +67,11 @@ def test_half_of_an_address_book_lives_in_the_same_region(new):
 
 
 def test_emails_are_clicked_as_often_as_their_probabilities_say():
-    sent = [emails(WORLD, day) for day in range(4)]
+    sent = [emails(WORLD, day) for day in range(20)]
     p = np.concatenate([day.probabilities for day in sent])
     clicked = np.concatenate([day.clicked for day in sent])
-    for part in np.array_split(np.argsort(p), 4):
+    order = np.argsort(p)
+    for part in (order, *np.array_split(order, 4)):
         surplus = clicked[part].sum() - p[part].sum()
         assert abs(surplus) < 4 * np.sqrt(np.sum(p[part] * (1 - p[part])))
 

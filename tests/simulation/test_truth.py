@@ -83,6 +83,13 @@ def test_in_a_still_world_the_truth_does_not_age():
     np.testing.assert_array_equal(judged.scores(0), judged.scores(17))
 
 
+def test_a_producer_who_has_come_since_had_no_prospects():
+    judged = Retrieval.of(replace(RETRIEVAL, drift=Drift(producers=0.1)), 30, 20)
+    before, now = (producers(judged.world, day).ids for day in (23, 30))
+    assert 0.2 < np.mean(before != now) < 0.8
+    np.testing.assert_array_equal(judged.scores(7).max(axis=0) > 0, before == now)
+
+
 def test_the_engaged_pairs_are_those_of_the_log():
     judged = Retrieval.of(RETRIEVAL, 4, 10**9)
     shown = impressions(RETRIEVAL, 4)
