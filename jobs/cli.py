@@ -332,8 +332,8 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the files of the days.")],
     days: Annotated[int, typer.Option(help="How many days.")] = 14,
     consumers: Annotated[int, typer.Option(help="How many there are on any day.")] = 100_000,
-    producers: Annotated[int, typer.Option(help="How many there are on any day.")] = 5_000,
-    impressions: Annotated[float, typer.Option(help="Mean per consumer and day.")] = 0.5,
+    producers: Annotated[int, typer.Option(help="How many there are on any day.")] = 2_000,
+    impressions: Annotated[float, typer.Option(help="Mean per consumer and day.")] = 0.3,
     drift: Annotated[float, typer.Option(help="A multiple of the usual rates; 0: still.")] = 1.0,
     shock: Annotated[
         list[datetime] | None,

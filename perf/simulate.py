@@ -2,7 +2,7 @@
 
 The world has 100,000 consumers to whom 10 items a day are shown, a million events with the
 probabilities that they were drawn from; SIZE=0.1 takes a tenth of the consumers. Beside it: the
-standard world, whose consumers are shown half an item a day, so that most of the time goes to
+standard world, whose consumers are shown 0.3 items a day, so that most of the time goes to
 consumers; day 3,000 of the same world, which must not cost more than day 0; and the days as Parquet
 files with all their tables. A day is measured cold, with its items, and in seconds of CPU time,
 because a busy machine would be measured otherwise; NumPy is held to one thread.
@@ -57,7 +57,7 @@ def measured(busy: World, standard: World) -> list[Figure]:
             at_most=False,
             bar_on_ratio=True,
         ),
-        Figure("events, 0.5 per consumer and day", usual, "M/s"),
+        Figure("events, 0.3 per consumer and day", usual, "M/s"),
         Figure("tokens of texts", median(text_speed(busy, day) for day in range(DAYS)), "M/s"),
         Figure("a standard day as Parquet files, all tables", written_s(standard), "s"),
     ]

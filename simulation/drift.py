@@ -25,11 +25,11 @@ class Drift:
     A share of turnover is per day, at most 0.5. With all of them zero, the world is still.
     """
 
-    topics: float = 0.05  # rate of the popularity of topics
-    tastes: float = 0.02  # rate of what a consumer likes
-    subjects: float = 0.01  # rate of what a producer writes about
+    topics: float = 0.1  # rate of the popularity of topics
+    tastes: float = 0.04  # rate of what a consumer likes
+    subjects: float = 0.02  # rate of what a producer writes about
     consumers: float = 0.01  # share that leaves and is replaced by sign-ups
-    producers: float = 0.005  # share that leaves and is replaced by others
+    producers: float = 0.01  # share that leaves and is replaced by others
     words: float = 0.05  # share of hashtags replaced; links go faster, words slower
     meanings: float = 0.01  # share of ambiguous words that change their topic
     shocks: tuple[int, ...] = ()  # numbers of the days on which tastes, subjects and topics turn

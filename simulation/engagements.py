@@ -2,9 +2,10 @@
 
 An impression comes from someone whom the consumer follows, or from a topic: one that it likes, or
 one that is popular. Its outcomes have these probabilities, with a the affinity u·v/√k of the
-consumer's taste and the producer's subject, and t the consumer's taste for the item's topic:
+consumer's taste and the producer's subject, t the consumer's taste for the item's topic, g how
+generous the consumer is with clicks, and q the quality of the item and of its producer:
 
-    click               σ(-2 + a + t / 2 + quality of the item + 0.4 if followed)
+    click               σ(-2 + g + a + t / 2 + q + 0.4 if followed)
     each other outcome  of a click: σ(bias + slope · a), see OUTCOMES
 """
 
@@ -112,7 +113,7 @@ def impressions_of(world: World, day: int, block: int) -> Impressions:
     items = catalog(world, day)
     tastes = crowd.tastes()
     shown, follows = exposures(world, crowd, tastes, rows, items, rng)
-    probabilities = outcomes(world, day, tastes, rows, items, shown, follows)
+    probabilities = outcomes(world, crowd, tastes, rows, items, shown, follows)
     labels = drawn(probabilities, rng)
     return Impressions(
         consumers=crowd.ids[rows],
@@ -170,7 +171,7 @@ def exposures(
 
 def outcomes(
     world: World,
-    day: int,
+    crowd: Consumers,
     tastes: np.ndarray,
     rows: np.ndarray,
     items: Catalog,
@@ -178,18 +179,24 @@ def outcomes(
     follows: np.ndarray,
 ) -> np.ndarray:
     """The probability of every outcome: (n, kinds) float32."""
-    subjects = producers(world, day).subjects[items.places[shown]]
+    everyone = producers(world, crowd.day)
+    places = items.places[shown]
+    subjects = everyone.subjects[places]
     affinity = np.einsum("nk,nk->n", tastes[rows], subjects) / np.float32(np.sqrt(world.topics))
     liking = tastes[rows, items.topics[shown]]
-    return probabilities_of(affinity, liking, items.quality[shown], follows)
+    appeal = crowd.generosity()[rows] + items.quality[shown] + everyone.quality[places]
+    return probabilities_of(affinity, liking, appeal, follows)
 
 
 def probabilities_of(
-    affinity: np.ndarray, liking: np.ndarray, quality: np.ndarray, follows: np.ndarray
+    affinity: np.ndarray, liking: np.ndarray, appeal: np.ndarray, follows: np.ndarray
 ) -> np.ndarray:
-    """See the top of the file. All (n,), or of shapes that broadcast. Returns (…, kinds)."""
+    """See the top of the file. All (n,), or of shapes that broadcast. Returns (…, kinds).
+
+    appeal: g + q.
+    """
     lift = np.where(follows, np.float32(CLICK_FOLLOWED), np.float32(0))
-    click = sigmoid(CLICK_BIAS + affinity + CLICK_TOPIC * liking + quality + lift)
+    click = sigmoid(CLICK_BIAS + affinity + CLICK_TOPIC * liking + appeal + lift)
     columns = [click]
     for bias, slope in OUTCOMES.values():
         columns.append(click * sigmoid(bias + slope * affinity))

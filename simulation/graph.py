@@ -18,6 +18,7 @@ from simulation.world import World
 
 TAIL = 1.3  # P(degree > x) = (x / 2)^-TAIL for x > 2
 MOST = 5000
+FAME = 1.3  # followers grow faster than popularity: with this power of it
 
 
 def degree(world: World, ids: np.ndarray) -> np.ndarray:
@@ -33,7 +34,8 @@ def table(world: World) -> Groups:
     Of the first occupants of all places, whom no drift has changed yet.
     """
     ids = np.arange(world.producers)
-    return Groups.of(main_topics(world, ids), popularity(world, ids), world.topics)
+    weights = popularity(world, ids) ** FAME
+    return Groups.of(main_topics(world, ids), weights, world.topics)
 
 
 def main_topics(world: World, ids: np.ndarray) -> np.ndarray:

@@ -11,9 +11,11 @@ from simulation.chance import normals, uniforms
 from simulation.drift import Turnover, wandering
 from simulation.world import World
 
-SPREAD = 1.0  # of the logarithm of a consumer's activity
-TAIL = 1.1  # exponent of the producers' popularity: P(popularity > x) = x^-TAIL
-SHARPNESS = 1.5  # how much a vector prefers its first topic: degrees are softmax(SHARPNESS x)
+SPREAD = 1.5  # of the logarithm of a consumer's activity
+TAIL = 1.5  # exponent of the producers' popularity: P(popularity > x) = x^-TAIL
+QUALITY = 0.5  # spread of the quality of producers
+GENEROSITY = 0.5  # spread of how easily consumers click
+SHARPNESS = 2.5  # how much a vector prefers its first topic: degrees are softmax(SHARPNESS x)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Consumers:
         drawn = normals(self.world.seed, "activity", self.ids, 2)[:, 0].astype(np.float64)
         return np.exp(SPREAD * drawn - SPREAD**2 / 2)
 
+    def generosity(self) -> np.ndarray:
+        """What each adds to the logit of its clicks: (n,) float32."""
+        return np.float32(GENEROSITY) * normals(self.world.seed, "generosity", self.ids, 2)[:, 0]
+
     def tastes(self) -> np.ndarray:
         """What each likes on the day: (n, k) float32, standard normal."""
         drift = self.world.drift
@@ -53,12 +59,14 @@ class Consumers:
 class Producers:
     """All of a day, one for each place. m of them; k topics.
 
-    ids: (m,) int64; popularity: (m,) float64, heavy-tailed; subjects: (m, k) float32.
+    ids: (m,) int64; popularity: (m,) float64, heavy-tailed; subjects: (m, k) float32; quality: (m,)
+    float32, what is added to the logit of a click.
     """
 
     ids: np.ndarray
     popularity: np.ndarray
     subjects: np.ndarray
+    quality: np.ndarray
 
 
 def consumers(world: World, day: int, places: np.ndarray | None = None) -> Consumers:
@@ -76,7 +84,8 @@ def producers(world: World, day: int) -> Producers:
     ids = producer_ids(world, day)
     name = f"subject/{world.drift.epoch(day)}"
     subjects = wandering(world.seed, name, ids, world.topics, world.drift.subjects, day)
-    return Producers(ids, popularity(world, ids), subjects)
+    quality = np.float32(QUALITY) * normals(world.seed, "quality", ids, 2)[:, 0]
+    return Producers(ids, popularity(world, ids), subjects, quality)
 
 
 def producer_ids(world: World, day: int) -> np.ndarray:

@@ -87,6 +87,8 @@ def rates_given_items(world: World, crowd: Consumers, kind: int) -> np.ndarray:
     tastes = crowd.tastes()
     affinity = affinities(world, crowd.day, tastes)[:, items.places]
     liking = tastes[:, items.topics]
+    quality = items.quality + producers(world, crowd.day).quality[items.places]
+    appeal = crowd.generosity()[:, None] + quality
     followed = followed_shares(world, crowd, items.count > 0)
     left = 1 - followed.sum(axis=1, keepdims=True)
     of_topic = topic_shares(world, crowd.day, tastes, weights > 0)[:, items.topics]
@@ -96,7 +98,7 @@ def rates_given_items(world: World, crowd: Consumers, kind: int) -> np.ndarray:
     }
     expected = np.zeros(liking.shape)
     for follows_it, share in shares.items():
-        p = probabilities_of(affinity, liking, items.quality, np.array(follows_it))
+        p = probabilities_of(affinity, liking, appeal, np.array(follows_it))
         expected += share * p[..., kind]
     return by_place(expected, items)
 
@@ -106,6 +108,7 @@ def rates_given_subjects(world: World, crowd: Consumers, kind: int) -> np.ndarra
     everyone = producers(world, crowd.day)
     tastes = crowd.tastes()
     affinity = affinities(world, crowd.day, tastes)
+    appeal = crowd.generosity()[:, None] + everyone.quality
     known_for = degrees(everyone.subjects)  # (m, k)
     weights = everyone.popularity[:, None] * known_for
     within = weights / weights.sum(axis=0)
@@ -123,7 +126,7 @@ def rates_given_subjects(world: World, crowd: Consumers, kind: int) -> np.ndarra
         )
         for follows_it, quality, share in shares:
             p = probabilities_of(
-                affinity, liking, np.array(quality, np.float32), np.array(follows_it)
+                affinity, liking, appeal + np.float32(quality), np.array(follows_it)
             )
             expected += share * p[..., kind]
     return expected

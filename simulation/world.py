@@ -24,9 +24,9 @@ class World:
     """How large a world is, its seed, and how it drifts."""
 
     consumers: int = 100_000
-    producers: int = 5_000
+    producers: int = 2_000
     topics: int = 16
-    impressions: float = 0.5  # mean per consumer and day
+    impressions: float = 0.3  # mean per consumer and day
     seed: int = 0
     drift: Drift = field(default_factory=Drift)
 

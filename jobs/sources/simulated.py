@@ -48,13 +48,13 @@ class SimulatedSettings(SourceSettings):
     consumers: int = Field(default=100_000, ge=1, le=10**9)
     """How many consumers there are on any day."""
 
-    producers: int = Field(default=5_000, ge=1, le=10**7)
+    producers: int = Field(default=2_000, ge=1, le=10**7)
     """How many producers there are on any day."""
 
     topics: int = Field(default=16, ge=2, le=256, multiple_of=2)
     """Topics that consumers like and producers write about."""
 
-    impressions: float = Field(default=0.5, gt=0, le=10_000)
+    impressions: float = Field(default=0.3, gt=0, le=10_000)
     """Items shown to a consumer on a day: the mean, since few are shown many."""
 
     drift: float = Field(default=1.0, ge=0, le=10)
