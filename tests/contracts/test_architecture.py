@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "embeddings.fold_in": {"embeddings.embedders", "embeddings.kernels"},
     "embeddings.kernels": set(),
     "embeddings.lookalike": set(),
+    "embeddings.monitors": set(),
     "embeddings.registry": {
         "embeddings.benchmarks",
         "embeddings.durable",
