@@ -33,6 +33,8 @@ RECIPE = "simulated.json"  # in the folder of what was read of logs
 class SimulatedSettings(SourceSettings):
     """A simulated world, in which the truth is known."""
 
+    shapeless = frozenset({"path", "days"})
+
     path: Path = Path(".")
     """Not read: the days are computed."""
 
@@ -136,7 +138,7 @@ class Simulated:
         from simulation.world import VERSION
 
         file = self.memory / RECIPE
-        settings = self.settings.model_dump(mode="json", exclude={"path", "days"})
+        settings = self.settings.model_dump(mode="json", exclude=set(self.settings.shapeless))
         recipe = json.dumps({"version": VERSION} | settings, indent=1)
         if not file.exists() or file.read_text() != recipe:
             self.memory.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
+from jobs.settings import Settings
 from jobs.sources.simulated import Simulated, SimulatedSettings
 
 
@@ -35,14 +36,18 @@ def test_an_impossible_world_is_named(options, message):
         settings(**options)
 
 
-def test_the_recipe_changes_with_the_world_and_not_with_its_length(tmp_path):
-    """A day is landed again when the content of its files has changed."""
+def test_days_are_computed_again_for_another_world_and_not_for_a_longer_one(tmp_path):
+    """A day is landed again when the content of its files has changed, or the settings have."""
     recipes = []
+    digests = []
     for options in ({}, {"days": 3}, {"seed": 1}, {"shocks": ["2024-01-02"]}):
-        (file,) = Simulated(settings(**options), tmp_path).files(date(2024, 1, 1))
+        source = settings(**options)
+        (file,) = Simulated(source, tmp_path).files(date(2024, 1, 1))
         recipes.append(file.read_text())
-    assert recipes[0] == recipes[1]
-    assert len(set(recipes)) == 3
+        digests.append(Settings(source=source).digest("source"))
+    for texts in (recipes, digests):
+        assert texts[0] == texts[1]
+        assert len(set(texts)) == 3
 
 
 def test_a_day_outside_the_world_has_no_files_and_no_tables(tmp_path):
