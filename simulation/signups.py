@@ -41,6 +41,7 @@ def interests(world: World, crowd: Consumers) -> np.ndarray:
 # --- the day of the sign-up
 
 
+CHUNK = 2048  # newcomers whose probabilities are in memory at once
 DOMAINS = 1000
 TOP_DOMAINS = 5  # seen by nearly all browsers
 SHARE_OF_TOP = 0.85  # of the browsers that see the fifth domain
@@ -100,12 +101,26 @@ def visits(world: World, day: int, crowd: Consumers) -> np.ndarray:
 
     P(visit) = share · exp(ct - c²/2), which has the mean `share` over all tastes t.
     """
-    topics = (bits(world.seed, "domain", np.arange(DOMAINS)) % np.uint64(world.topics)).astype(int)
-    liking = crowd.tastes()[:, topics].astype(np.float64)
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(crowd.ids), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(crowd.ids)))
+        shares = visit_shares(world, crowd.only(rows))
+        drawn = generator(world.seed, "visits", day, start).random(shares.shape)
+        found.append(np.argwhere(drawn < shares) + [start, 0])
+    return np.concatenate(found)
+
+
+def visit_shares(world: World, crowd: Consumers) -> np.ndarray:
+    """The probability of every visit: (n, DOMAINS)."""
+    liking = crowd.tastes()[:, domain_topics(world)].astype(np.float64)
     liking[:, :TOP_DOMAINS] = LEANING / 2  # no lean: the exponent is 0
-    shares = domain_shares() * np.exp(LEANING * liking - LEANING**2 / 2)
-    drawn = generator(world.seed, "visits", day).random(shares.shape)
-    return np.argwhere(drawn < shares)
+    return domain_shares() * np.exp(LEANING * liking - LEANING**2 / 2)
+
+
+def domain_topics(world: World) -> np.ndarray:
+    """The topic of each domain: (DOMAINS,)."""
+    drawn = bits(world.seed, "domain", np.arange(DOMAINS))
+    return (drawn % np.uint64(world.topics)).astype(np.int64)
 
 
 def contacts(world: World, day: int, crowd: Consumers, everyone: Consumers) -> np.ndarray:

@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulation.chance import bits
 from simulation.drift import STILL
 from simulation.emails import emails
 from simulation.labels import interested_in, known_for, labels
 from simulation.people import consumers, producers
-from simulation.signups import TOP_DOMAINS, regions, signups
+from simulation.signups import TOP_DOMAINS, domain_topics, regions, signups
 from simulation.world import World
 
 WORLD = World(consumers=60_000, producers=2000, topics=8)
@@ -45,9 +44,8 @@ def test_nearly_all_browsers_see_the_top_domains_and_few_the_hundredth():
 
 
 def test_the_sites_that_a_newcomer_has_visited_say_what_it_likes(new):
-    topics = (bits(WORLD.seed, "domain", np.arange(1000)) % np.uint64(8)).astype(int)
     rows, domains = new.visits[new.visits[:, 1] >= TOP_DOMAINS].T
-    liking = new.crowd.tastes()[rows, topics[domains]]
+    liking = new.crowd.tastes()[rows, domain_topics(WORLD)[domains]]
     assert liking.mean() > 0.3  # 0 by chance
 
 
