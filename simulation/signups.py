@@ -101,12 +101,12 @@ def visits(world: World, day: int, crowd: Consumers) -> np.ndarray:
 
     P(visit) = share · exp(ct - c²/2), which has the mean `share` over all tastes t.
     """
-    found = [np.empty((0, 2), np.int64)]
+    found: list[np.ndarray] = [np.empty((0, 2), np.int64)]
     for start in range(0, len(crowd.ids), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(crowd.ids)))
         shares = visit_shares(world, crowd.only(rows))
         drawn = generator(world.seed, "visits", day, start).random(shares.shape)
-        found.append(np.argwhere(drawn < shares) + [start, 0])
+        found.append(np.argwhere(drawn < shares) + np.array([start, 0]))
     return np.concatenate(found)
 
 
