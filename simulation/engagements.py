@@ -5,7 +5,7 @@ one that is popular. Its outcomes have these probabilities, with a the affinity 
 consumer's taste and the producer's subject, t the consumer's taste for the item's topic, g how
 generous the consumer is with clicks, and q the quality of the item and of its producer:
 
-    click               σ(-2 + g + a + t / 2 + q + 0.4 if followed)
+    click               σ(-2 + g + a + 0.7 t + q + 0.4 if followed)
     each other outcome  of a click: σ(bias + slope · a), see OUTCOMES
 """
 
@@ -29,7 +29,7 @@ POPULAR = 0.2  # share of the others whose topic is drawn by popularity alone
 SURFACES = ("following", "for_you")  # where an item was shown
 
 CLICK_BIAS = -2.0
-CLICK_TOPIC = 0.5
+CLICK_TOPIC = 0.7
 CLICK_FOLLOWED = 0.4
 OUTCOMES = {  # of a click: (bias, slope)
     "like": (-1.5, 0.8),

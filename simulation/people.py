@@ -13,8 +13,8 @@ from simulation.world import World
 
 SPREAD = 1.5  # of the logarithm of a consumer's activity
 TAIL = 1.5  # exponent of the producers' popularity: P(popularity > x) = x^-TAIL
-QUALITY = 0.5  # spread of the quality of producers
-GENEROSITY = 0.5  # spread of how easily consumers click
+QUALITY = 0.6  # spread of the quality of producers
+GENEROSITY = 0.7  # spread of how easily consumers click
 SHARPNESS = 2.5  # how much a vector prefers its first topic: degrees are softmax(SHARPNESS x)
 
 
