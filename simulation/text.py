@@ -64,13 +64,11 @@ class Vocabulary:
     """The tokens of a day.
 
     numbers: kind -> (topics, places), the place's occupant, most frequent first; cumulated: kind ->
-    (places,) weights; homes: (AMBIGUOUS,) the topic of each ambiguous word; by_home: the same words
-    by topic.
+    (places,) weights; by_home: the ambiguous words by topic.
     """
 
     numbers: dict[str, np.ndarray]
     cumulated: dict[str, np.ndarray]
-    homes: np.ndarray
     by_home: Groups
 
 
@@ -83,9 +81,8 @@ def vocabulary(world: World, day: int) -> Vocabulary:
             numbers[kind] = occupants(world, day, kind, places, pace)
             weights = 1 / (np.arange(places) + FLATNESS)
             cumulated[kind] = np.cumsum(weights) / weights.sum()
-    homes = meanings(world, day)
-    by_home = Groups.of(homes, np.ones(AMBIGUOUS), world.topics)
-    return Vocabulary(numbers, cumulated, homes, by_home)
+    by_home = Groups.of(meanings(world, day), np.ones(AMBIGUOUS), world.topics)
+    return Vocabulary(numbers, cumulated, by_home)
 
 
 def occupants(world: World, day: int, kind: str, places: int, pace: float) -> np.ndarray:

@@ -65,15 +65,14 @@ def profiles(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
 
 
 def items(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
-    """All items that can be shown on the day, in block 0."""
+    """All items that can be shown on the day: they are not divided."""
     found = catalog(world, day)
-    kept = slice(None if block == 0 else 0)
     return pa.table(
         {
-            "item_id": named("i", found.ids[kept]),
-            "producer_id": named("p", producers(world, day).ids[found.places[kept]]),
-            "cat_tag": named("t", found.topics[kept]),
-            "num_age_days": pa.array(found.age_days[kept].astype(np.float64)),
+            "item_id": named("i", found.ids),
+            "producer_id": named("p", producers(world, day).ids[found.places]),
+            "cat_tag": named("t", found.topics),
+            "num_age_days": pa.array(found.age_days.astype(np.float64)),
         }
     )
 
@@ -82,6 +81,11 @@ Make = Callable[[World, int, int, int], pa.Table]
 TABLES: dict[str, Make] = {"impressions": impressions, "consumers": profiles, "items": items}
 
 
+def parts(world: World, table: str) -> int:
+    """Into how many blocks a table is divided."""
+    return 1 if table == "items" else engagements.blocks(world)
+
+
 def schema(world: World, table: str) -> pa.Schema:
     """The columns of a table, whatever the day."""
-    return TABLES[table](world, 0, engagements.blocks(world) - 1, 0).schema
+    return TABLES[table](world, 0, parts(world, table) - 1, 0).schema

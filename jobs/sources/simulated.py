@@ -150,7 +150,6 @@ class Simulated:
 
     def table(self, spark: SparkSession, table: str, day: date) -> DataFrame:
         from jobs.simulated import tables
-        from simulation.engagements import blocks
 
         if not self._has(day):
             first, last = self.span()
@@ -161,7 +160,7 @@ class Simulated:
             # A text that a task declares has a collation under Connect: see jobs.features.lookups.
             declared.append((f"_{number}", field.name, SPARK_TYPES[str(field.type)]))
         task = computing(world, table, self.number(day), midnight_ms(day, self.timezone))
-        rows = spark.range(blocks(world)).mapInArrow(
+        rows = spark.range(tables.parts(world, table)).mapInArrow(
             task, ", ".join(f"{column} {kind}" for column, _, kind in declared)
         )
         selected = []
