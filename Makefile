@@ -1,4 +1,5 @@
 # make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry
+#                      [SOURCE=simulated] with the settings of configs/simulated.toml
 # make up              start the services to browse the results; Ctrl-C stops them
 # make docs            build the documentation into site/
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
@@ -18,6 +19,7 @@ INSTALLED := $(VENV)/.installed
 # Tests run in two processes, each with a Spark of its own; a file of tests stays in one of them. In
 # the order of their names, or files with few but long tests would come last, one after the other.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
+EVERGREEN := $(BIN)/evergreen$(if $(SOURCE), --settings configs/$(SOURCE).toml)
 .DEFAULT_GOAL := help
 .PHONY: help install doctor demo up docs lint test test-all test-faults check clean
 
@@ -35,13 +37,13 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 	@touch $@
 
 doctor: $(INSTALLED)
-	$(BIN)/evergreen doctor
+	$(EVERGREEN) doctor
 
 demo: doctor
-	$(BIN)/evergreen demo $(if $(DAYS),--days $(DAYS))
+	$(EVERGREEN) demo $(if $(DAYS),--days $(DAYS))
 
 up: doctor
-	$(BIN)/evergreen up
+	$(EVERGREEN) up
 
 # The variable silences Material's advertisement for its successor.
 docs: $(INSTALLED)

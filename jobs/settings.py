@@ -457,12 +457,14 @@ class Settings(BaseSettings):
     def section(self, name: str) -> dict[str, Any]:
         """The options of a section that shape a result, as JSON.
 
-        Without the path of the log: it may move without invalidating any result.
+        Without the path of the log, which may move without invalidating any result, and without
+        what else shapes no row of it.
         """
         section = getattr(self, name)
         if isinstance(section, PluginSection):
             return section.effective()
-        return section.model_dump(mode="json", exclude={"path"})
+        shapeless: frozenset[str] = getattr(section, "shapeless", frozenset())
+        return section.model_dump(mode="json", exclude={"path", *shapeless})
 
     def digest(self, *sections: str) -> str:
         """Digest of the named sections: the settings that shape a step's result."""

@@ -359,6 +359,43 @@ def recommend(
         typer.echo(json.dumps(found, indent=1))
 
 
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the files of the days.")],
+    days: Annotated[int, typer.Option(help="How many days.")] = 14,
+    consumers: Annotated[int, typer.Option(help="How many there are on any day.")] = 100_000,
+    producers: Annotated[int, typer.Option(help="How many there are on any day.")] = 2_000,
+    impressions: Annotated[float, typer.Option(help="Mean per consumer and day.")] = 0.3,
+    drift: Annotated[float, typer.Option(help="A multiple of the usual rates; 0: still.")] = 1.0,
+    shock: Annotated[
+        list[datetime] | None,
+        typer.Option(formats=DAY, help="A day on which everything turns; may be repeated."),
+    ] = None,
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first day.")] = (
+        datetime(2024, 1, 1)
+    ),
+    seed: Annotated[int, typer.Option(help="Other seeds are other worlds.")] = 0,
+) -> None:
+    """Write the days of a world in which the truth is known, as Parquet files.
+
+    Example: evergreen simulate --out /tmp/world --days 3 --consumers 10000
+    """
+    from jobs.simulated.write import simulate as write_days
+    from jobs.sources.simulated import checked
+
+    settings = checked(
+        days=days,
+        consumers=consumers,
+        producers=producers,
+        impressions=impressions,
+        drift=drift,
+        shocks=[day.date() for day in shock or []],
+        first_day=first.date(),
+        seed=seed,
+    )
+    typer.echo(write_days(settings.world(), settings.first_day, days, out))
+
+
 app.add_typer(ranker, name="ranker")
 
 experiment = typer.Typer(

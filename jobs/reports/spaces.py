@@ -48,7 +48,7 @@ from jobs.reports.readers import reader_rows, truth_rows
 from jobs.reports.report import Report, Row, column_of, progress_bar, select
 from jobs.reports.streams import READERS, Stream, public_stream, simulated_stream
 from jobs.settings import Settings
-from simulation.world import World
+from simulation.small_world import SmallWorld
 
 SEEDS = 3
 DIM = 32
@@ -74,10 +74,10 @@ COLOURS = {
 }
 TABLES = ("spaces", "ages", "prefixes", "readers", "truth")
 YEAR_DAYS = 365
-YEAR = World(new_consumers=0.01, new_producers=0.03)
+YEAR = SmallWorld(new_consumers=0.01, new_producers=0.03)
 SIMULATED = {
-    "stationary": (World(), 200, 7),
-    "drifting": (World(drift=0.02, new_consumers=0.005, new_producers=0.01), 200, 7),
+    "stationary": (SmallWorld(), 200, 7),
+    "drifting": (SmallWorld(drift=0.02, new_consumers=0.005, new_producers=0.01), 200, 7),
 }
 PICTURES = {"months": ("CollegeMsg", "email-Eu-core"), "simulated": tuple(SIMULATED)}
 BREAK = 60  # number of the day on which a break is planted
@@ -209,7 +209,7 @@ def break_rows(public: list[Stream], seed: int) -> list[Row]:
         renamed = [*days[:planted], *(with_other_ids(day, shape, seed) for day in days[planted:])]
         row: Row = {"log": f"{stream.name}, other ids from day {planted} on", "window": window}
         rows.append(row | spaces_row(placements(renamed)))
-    world = World(engagements=12.0, breaks=(BREAK,))
+    world = SmallWorld(engagements=12.0, breaks=(BREAK,))
     stream = simulated_stream("simulated", world, 2 * BREAK, seed)
     days = list(days_of(stream, 1, SVD(DIM, 1.0), seed))
     row = {"log": f"simulated, other tastes from day {BREAK} on", "window": 1}

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from simulation.world import SimulatedDay, World, simulate
+from simulation.small_world import SimulatedDay, SmallWorld, simulate
 
 SNAP = "snap-temporal-small"
 GLOBO = "globo-clicks/clicks"
@@ -98,7 +98,7 @@ def public_stream(name: str, folder: Path | None) -> Stream | str:
     return reader(name, folder / path)
 
 
-def simulated_stream(name: str, world: World, days: int, seed: int) -> Stream:
+def simulated_stream(name: str, world: SmallWorld, days: int, seed: int) -> Stream:
     """The days of a world."""
     truth = list(simulate(world, days, seed))
     numbers = np.repeat(np.arange(days), [len(day.consumers) for day in truth])

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 class SourceSettings(Section):
     """The [source] table. A source adds its own options in a subclass."""
 
+    shapeless: ClassVar[frozenset[str]] = frozenset({"path"})
+    """Options that shape no row of a day, and whose change invalidates no result."""
+
     kind: str
     """The source: a file of jobs/sources/, such as "table" or "edgelist"."""
 

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "embeddings.fold_in": {"embeddings.embedders", "embeddings.kernels"},
     "embeddings.kernels": set(),
     "embeddings.lookalike": set(),
+    "embeddings.monitors": set(),
     "embeddings.registry": {
         "embeddings.benchmarks",
         "embeddings.durable",
@@ -126,7 +127,17 @@ MAY_IMPORT = {
         "jobs.section",
         "jobs.sources",
     },
-    "jobs.sources": {"jobs.errors", "jobs.intake", "jobs.lake", "jobs.section"},
+    "jobs.simulated": {"jobs.errors", "simulation"},
+    "jobs.sources": {
+        "embeddings.durable",
+        "jobs.errors",
+        "jobs.intake",
+        "jobs.lake",
+        "jobs.plugins",
+        "jobs.section",
+        "jobs.simulated",
+        "simulation",
+    },
     "jobs.spark": {
         "embeddings.durable",
         "embeddings.kernels",

@@ -29,8 +29,10 @@ from jobs.sources.base import SourceSettings
 from jobs.sources.days import HOUR_MS, day_bounds_ms
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.sources.kuairand import KuaiRandSettings
+from jobs.sources.simulated import SimulatedSettings
 from jobs.sources.table import TableSettings
 from jobs.steps import land, validate
+from simulation.engagements import impressions
 
 ROOT = Path(__file__).parent.parent.parent
 TABLE = {"consumer_id": "who", "producer_id": "by", "item_id": "post"}
@@ -89,7 +91,17 @@ def edges(folder: Path) -> Log:
     return Log(settings, int(kuairand_log().is_click.sum()))
 
 
+def simulated(folder: Path) -> Log:
+    """Four days of a small world whose consumers take more than one block."""
+    settings = SimulatedSettings(
+        kind="simulated", first_day=DAYS[0], days=4, consumers=20_000, producers=50, impressions=0.1
+    )
+    world = settings.world()
+    return Log(settings, sum(len(impressions(world, day)) for day in range(4)))
+
+
 LOGS = {
+    "simulated": [simulated],
     "kuairand": [kuairand],
     "table": [csv_of_impressions, parquet_of_engagements],
     "edgelist": [edges],

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"])
-FOLDERS = "configs|dags|docs|embeddings|infra|jobs|models|perf|tests"
+FOLDERS = "configs|dags|docs|embeddings|infra|jobs|models|perf|simulation|tests"
 # `jobs/steps/gate.py`, `embeddings/fold_in/`: a folder of the project, then a slash
 NAMED = re.compile(rf"`((?:{FOLDERS})/[\w/.-]*)`")
 IMAGINED = {"jobs/sources/shop.py", "embeddings/benchmarks/"}  # an example; not built yet

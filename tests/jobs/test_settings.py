@@ -84,7 +84,9 @@ def test_variables_of_others_are_left_alone(tmp_path, monkeypatch, variable):
 
 
 def numbers():
-    """Every option that is a number, of all sections and plug-ins: its name and its field."""
+    """Every option that is a number, of all sections and plug-ins: its name, its field, and the
+    text of a settings file that it can follow.
+    """
     sections = {name: info.annotation for name, info in Settings.model_fields.items()}
     for section in (EmbeddingSettings, RankerSettings):
         for plugin in plugin_names(section.family, section.marker):
@@ -92,21 +94,25 @@ def numbers():
             sections[f"{name}.{plugin}"] = options_of(section.family, plugin)
     for name, annotation in sections.items():
         for model in models_in(annotation):
+            before = f"{MINIMAL}[{name}]\n"
+            if name == "source":
+                kind = model.__module__.rpartition(".")[2]
+                before = f'[source]\nkind = "{kind}"\npath = "log"\n'
             for option, info in model.model_fields.items():
                 if info.annotation in (int, float):
-                    yield f"{name}.{option}", info
+                    yield f"{name}.{option}", info, before
 
 
 def test_every_number_has_a_smallest_value_which_is_taken_and_below_which_it_is_refused(tmp_path):
     """A number without bounds fails hours later, in a step that cannot name the option."""
-    for option, info in numbers():
+    for option, info, before in numbers():
         bounds = [rule for rule in info.metadata if isinstance(rule, annotated_types.BaseMetadata)]
         lowest = [rule for rule in bounds if hasattr(rule, "ge") or hasattr(rule, "gt")]
         assert lowest, f"{option} has no smallest value"
-        section, _, name = option.rpartition(".")
+        name = option.rpartition(".")[2]
         for value in ("-1", "nan", "inf") if info.annotation is float else ("-1",):
             with pytest.raises(SettingsError, match=name):
-                load_settings(written(tmp_path, f"{MINIMAL}[{section}]\n{name} = {value}"))
+                load_settings(written(tmp_path, f"{before}{name} = {value}"))
 
 
 @pytest.mark.parametrize(

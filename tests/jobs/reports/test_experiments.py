@@ -17,7 +17,7 @@ from jobs.reports.methods import ALS, SVD
 from jobs.reports.readers import AGAIN, truth_rows
 from jobs.reports.report import Report
 from jobs.reports.streams import simulated_stream
-from simulation.world import World
+from simulation.small_world import SmallWorld
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_fold_in_from_end_to_end_without_public_data(
 @pytest.fixture
 def small_worlds(monkeypatch) -> None:
     """One seed, and few days of few entities."""
-    world = World(consumers=150, producers=60, topics=4, engagements=6.0)
+    world = SmallWorld(consumers=150, producers=60, topics=4, engagements=6.0)
     for name, value in {
         "SEEDS": 1,
         "DIM": 8,

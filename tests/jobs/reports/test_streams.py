@@ -36,9 +36,9 @@ from jobs.reports.readers import (
 )
 from jobs.reports.spaces import with_other_ids
 from jobs.reports.streams import Stream, by_day, public_stream, simulated_stream
-from simulation.world import World
+from simulation.small_world import SmallWorld
 
-WORLD = World(consumers=200, producers=80, topics=4, engagements=6.0)
+WORLD = SmallWorld(consumers=200, producers=80, topics=4, engagements=6.0)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from simulation.world import World, simulate
+from simulation.small_world import SmallWorld, simulate
 
-SMALL = World(consumers=300, producers=100, topics=4, engagements=5.0)
+SMALL = SmallWorld(consumers=300, producers=100, topics=4, engagements=5.0)
 
 
 def test_the_same_arguments_give_the_same_days():
@@ -23,7 +23,7 @@ def test_the_same_arguments_give_the_same_days():
 
 def test_the_shares_that_are_replaced_are_those_of_the_world():
     """Over 100 days, 2 % of 300 consumers a day: 600 new ones ± 4 standard deviations."""
-    world = World(300, 100, 4, 1.0, new_consumers=0.02, new_producers=0.05)
+    world = SmallWorld(300, 100, 4, 1.0, new_consumers=0.02, new_producers=0.05)
     days = list(simulate(world, 101, 0))
     assert days[-1].ids.max() - 299 == pytest.approx(600, abs=4 * np.sqrt(600))
     seen = max(day.producers.max() for day in days)
@@ -31,7 +31,7 @@ def test_the_shares_that_are_replaced_are_those_of_the_world():
 
 
 def test_who_is_replaced_has_a_new_id_for_good():
-    world = World(300, 100, 4, 1.0, new_consumers=0.1)
+    world = SmallWorld(300, 100, 4, 1.0, new_consumers=0.1)
     days = list(simulate(world, 30, 0))
     alive = [set(day.ids.tolist()) for day in days]
     for before, after in pairwise(alive):
@@ -41,7 +41,7 @@ def test_who_is_replaced_has_a_new_id_for_good():
 
 def test_consumers_engage_with_what_they_like():
     """Mean affinity of the engagements, against that of the same producers at random."""
-    world = World(300, 100, 4, 20.0)
+    world = SmallWorld(300, 100, 4, 20.0)
     day = next(simulate(world, 1, 0))
     rng = np.random.default_rng(0)
     # The topics of a producer, read back as the mean taste of those who engage with it.
@@ -54,7 +54,7 @@ def test_consumers_engage_with_what_they_like():
 
 def test_drift_moves_tastes_and_a_break_draws_them_anew():
     still, drifting, broken = (
-        list(simulate(World(300, 100, 4, 1.0, drift=drift, breaks=breaks), 11, 0))
+        list(simulate(SmallWorld(300, 100, 4, 1.0, drift=drift, breaks=breaks), 11, 0))
         for drift, breaks in ((0.0, ()), (0.1, ()), (0.0, (5,)))
     )
 

@@ -1,0 +1,1 @@
+"""The simulated world as tables: for the source `simulated`, and for `evergreen simulate`."""
