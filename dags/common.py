@@ -154,6 +154,25 @@ def look(dag_run) -> dict[str, str | list[str]]:
     return {"started": [str(day) for day in findings.trigger]}
 
 
+def report_decay(params) -> list[str]:
+    """The task of the decay report. Returns its sentences, and where the page is."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from jobs.errors import BadInput, SettingsError
+    from jobs.reports.decay.ages import TooFewDays
+    from jobs.reports.decay.run import report_on
+    from jobs.settings import load_settings
+
+    first, last = (params[name] and date.fromisoformat(params[name]) for name in ("from", "to"))
+    try:
+        lines = report_on(load_settings(), first, last, params["seeds"])
+    except (BadInput, SettingsError, TooFewDays) as error:
+        raise AirflowFailException(str(error)) from error
+    for line in lines:
+        log.info(line)
+    return lines
+
+
 @contextmanager
 def only_logged(what: str) -> Iterator[None]:
     """Log an exception of the block and go on: the step has an outcome of its own."""

@@ -174,7 +174,14 @@ def demo(
     from jobs.local.demo import demo as run_demo
     from jobs.settings import load_settings
 
-    raise typer.Exit(0 if run_demo(load_settings(), days).ok else 1)
+    settings = load_settings()
+    ok = run_demo(settings, days).ok
+    if ok:
+        from jobs.reports.decay.run import end_of_demo
+
+        for line in end_of_demo(settings):
+            typer.echo(line)
+    raise typer.Exit(0 if ok else 1)
 
 
 @app.command()
@@ -394,6 +401,40 @@ def simulate(
         seed=seed,
     )
     typer.echo(write_days(settings.world(), settings.first_day, days, out))
+
+
+@app.command()
+def decay(
+    first: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=DAY, help="The first day; default: the last two weeks."),
+    ] = None,
+    last: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=DAY, help="The last day, included; default: the newest."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How often each fit is repeated.", min=1)] = 3,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="From what the loop has stored: nothing is fitted again."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report; default: home/reports/experiments/decay."),
+    ] = None,
+) -> None:
+    """Measure what is lost on days without a refresh: retrieval, ranker, costs; as a page.
+
+    Example: evergreen decay --from 2022-04-24 --to 2022-05-06 --out /tmp/decay
+    """
+    from jobs.reports.decay.run import report_on
+    from jobs.settings import load_settings
+
+    if first and last:
+        require_order(first, last)
+    days = (first and first.date(), last and last.date())
+    for line in report_on(load_settings(), *days, seeds, out, quick):
+        typer.echo(line)
 
 
 app.add_typer(ranker, name="ranker")

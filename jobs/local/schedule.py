@@ -29,6 +29,13 @@ def watch_cron(timezone: str, lateness_h: float, year: int | None = None) -> tup
     return daily_cron(timezone, due_h % 24, year), -1 - days_later
 
 
+def weekly_cron(timezone: str, lateness_h: float, year: int | None = None) -> str:
+    """The cron expression of what runs once a week: on Mondays, at the time of the watch."""
+    daily, _ = watch_cron(timezone, lateness_h, year)
+    minute, hour, *_ = daily.split()
+    return f"{minute} {hour} * * 1"
+
+
 def run_time(timezone: str, lateness_h: float, year: int | None = None) -> time:
     """The time at which the day before runs: `lateness_h` after midnight, on the zone's clock.
 

@@ -30,7 +30,7 @@ from jobs.reports.report import (
     progress_bar,
     select,
 )
-from jobs.reports.trials import TOP, Trial, figures_of
+from jobs.reports.trials import TOP, Trial, figures_of, mean_metric
 from jobs.settings import Settings
 
 RESAMPLES = 200
@@ -184,24 +184,9 @@ def mean_aucs(tests: list[Scored]) -> dict[str, Estimate]:
     labels = [test.labels for test in tests]
     statistics = {}
     for kind in tests[0].scores:
-        statistics[kind] = partial(mean_auc, labels, [test.scores[kind] for test in tests])
+        scores = [test.scores[kind] for test in tests]
+        statistics[kind] = partial(mean_metric, auc, labels, scores)
     return user_bootstrap(users, statistics, RESAMPLES, seed=0)
-
-
-def mean_auc(
-    labels: list[np.ndarray], scores: list[list[np.ndarray]], weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Mean AUC over tests and seeds. labels: (n_t,) of each test; scores: the same, of every seed.
-
-    weights: (..., Σ n_t) of the rows of all tests behind each other. Returns (...).
-    """
-    values = []
-    start = 0
-    for y, of_seeds in zip(labels, scores, strict=True):
-        part = None if weights is None else weights[..., start : start + len(y)]
-        start += len(y)
-        values += [auc(y, s, part) for s in of_seeds]
-    return np.mean(values, axis=0)
 
 
 # Tables and pictures

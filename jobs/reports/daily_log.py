@@ -98,17 +98,18 @@ class EntityIds:
         return rows, columns
 
 
-def read_log(settings: Settings, progress: ReportProgress) -> Log:
+def read_log(settings: Settings, progress: ReportProgress, days: list[date] | None = None) -> Log:
     """Read the trusted days, after validating those that have not been validated yet.
 
-    progress: called once per day. Raises EvergreenError if no day is trusted.
+    progress: called once per day. days: ascending; default: all of the log. Raises EvergreenError
+    if no day is trusted.
     """
     spark = spark_session(settings)
     spec = None
     partitions: list[Partition] = []
     engagements: list[pa.Table] = []
     impressions: list[pa.Table | None] = []  # None on a day without any
-    for day in days_of(settings):
+    for day in days_of(settings) if days is None else days:
         partition = ensure(settings, "validate", day, lambda: spark).partition
         progress(f"read {day}")
         if not partition.facts["trusted"]:
@@ -129,14 +130,14 @@ def read_log(settings: Settings, progress: ReportProgress) -> Log:
     # A row number needs the ids of all days: no matrix can be built before all days are read.
     tables = [table for table in (*engagements, *impressions) if table is not None]
     ids = EntityIds(all_ids(tables, "consumer_id"), all_ids(tables, "producer_id"))
-    days = []
+    logged = []
     for partition, engaged, shown in zip(partitions, engagements, impressions, strict=True):
         strengths, events = day_matrices(engaged, ids, settings.matrix.weights)
         examples = None
         if shown is not None and spec is not None:
             examples = day_examples(str(partition.day), shown, spec, ids)
-        days.append(LoggedDay(partition.day, strengths, events, examples))
-    return Log(days, spec)
+        logged.append(LoggedDay(partition.day, strengths, events, examples))
+    return Log(logged, spec)
 
 
 def days_of(settings: Settings) -> list[date]:

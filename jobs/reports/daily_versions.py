@@ -7,15 +7,17 @@ rotated to common axes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
 from embeddings.embedders.als import ALSConfig
 from embeddings.spaces.reference import Entities, Sides, first_reference, pairs
 from embeddings.spaces.rotation import Rotations, canonical_axes
 from jobs.reports.daily_factors import Day, by_reference, row_ids
 from jobs.reports.daily_log import Log
-from jobs.reports.methods import ALS, SVD, Method
+from jobs.reports.methods import ALS, SVD, Method, Model
 from jobs.reports.report import ReportProgress
 from jobs.settings import Settings
 
@@ -74,6 +76,49 @@ class Version:
         }
 
 
+@dataclass(frozen=True)
+class Fit:
+    """The factorisation of a window.
+
+    x: (n, m') its strengths, without the columns of producers that have none; columns: (m',) the
+    producers of these columns; fitted: (n,) bool, the consumers that the model was fitted on.
+    """
+
+    x: sp.csr_matrix
+    columns: np.ndarray
+    fitted: np.ndarray
+    model: Model
+
+    @cached_property
+    def consumers(self) -> np.ndarray:
+        """The vectors of all consumers, (n, k): those that were not fitted are folded in."""
+        consumers = np.zeros((self.x.shape[0], self.model.consumers.shape[1]), np.float32)
+        consumers[self.fitted] = self.model.consumers
+        consumers[~self.fitted] = self.model.fold_in.fold(self.x[~self.fitted])
+        return consumers
+
+
+def fit_window(
+    x: sp.csr_matrix,
+    events: np.ndarray,
+    method: Method,
+    min_engagements: int,
+    seed: int,
+    hidden: np.ndarray | None = None,
+) -> Fit:
+    """Fit the strengths of a window, (n, m), to the consumers with enough events, (n,).
+
+    hidden: (n,) bool, consumers to keep out of the fit.
+    """
+    fitted = events >= min_engagements
+    if hidden is not None:
+        fitted &= ~hidden
+    # A producer without engagements in the window would be a free row of the factorisation.
+    columns = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]))
+    x = x[:, columns]
+    return Fit(x, columns, fitted, method.fit(x[fitted], seed))
+
+
 def fit_version(
     log: Log,
     last: int,
@@ -88,21 +133,13 @@ def fit_version(
     few engagements.
     """
     x, events = log.window(last, settings.matrix)
-    fitted = events >= settings.matrix.min_engagements
-    if hidden is not None:
-        fitted &= ~hidden
-    # A producer without engagements in the window would be a free row of the factorisation.
-    columns = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]))
-    x = x[:, columns]
-    model = method.fit(x[fitted], seed)
-    consumers = np.zeros((x.shape[0], model.consumers.shape[1]), np.float32)
-    consumers[fitted] = model.consumers
-    consumers[~fitted] = model.fold_in.fold(x[~fitted])
-    producers = np.zeros((log.shape[1], model.producers.shape[1]), np.float32)
-    producers[columns] = model.producers
+    fit = fit_window(x, events, method, settings.matrix.min_engagements, seed, hidden)
+    producers = np.zeros((log.shape[1], fit.model.producers.shape[1]), np.float32)
+    producers[fit.columns] = fit.model.producers
     sums = np.zeros(log.shape[1])
-    sums[columns] = np.asarray(x[fitted].sum(axis=0)).ravel()
-    return Version(consumers, producers, fitted, np.asarray(x.sum(axis=1)).ravel(), sums)
+    sums[fit.columns] = np.asarray(fit.x[fit.fitted].sum(axis=0)).ravel()
+    consumer_sums = np.asarray(fit.x.sum(axis=1)).ravel()
+    return Version(fit.consumers, producers, fit.fitted, consumer_sums, sums)
 
 
 def without_vectors(log: Log, dim: int) -> Version:

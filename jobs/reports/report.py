@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from jobs.pipeline.provenance import code_commit
-from jobs.pipeline.tracking.runs import TAG, Tracker
+from jobs.pipeline.tracking.runs import TAG, Curves, Tracker
 from jobs.settings import Settings
 
 EXPERIMENTS = "experiments"  # the experiment in MLflow, and the folder below reports
@@ -110,20 +110,25 @@ class Report:
             if isinstance(value, float):
                 self.figures[f"{prefix}_{name}"] = value
 
-    def track(self) -> None:
-        """Log one MLflow run: the figures as metrics, all files as artifacts.
+    def track(self, experiment: str = EXPERIMENTS, curves: Curves | None = None) -> None:
+        """Log one MLflow run: the figures and curves as metrics, all files as artifacts.
 
-        Repeating an experiment adds another run.
+        curves: name -> its value at every step. Repeating an experiment adds another run.
         """
         tracker = Tracker(self.settings)
         if not tracker.enabled:
             return
+        with tracker.explained(f"log the report {self.name}"):
+            self._track(tracker, experiment, curves or {})
+
+    def _track(self, tracker: Tracker, experiment_name: str, curves: Curves) -> None:
         client = tracker.client
-        experiment = tracker.experiment_id(EXPERIMENTS)
+        experiment = tracker.experiment_id(experiment_name)
         tags = {f"{TAG}step": "all", f"{TAG}commit": code_commit()}
         run = client.create_run(experiment, tags=tags, run_name=self.name)
         client.log_param(run.info.run_id, "seed", self.seed)
         tracker.log_facts(run.info.run_id, self.figures)
+        tracker.log_curves(run.info.run_id, curves)
         client.log_artifacts(run.info.run_id, str(self.folder))
         client.set_terminated(run.info.run_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from embeddings.benchmarks.auc import auc
 from jobs.reports.report import Row
 from models.metrics import gauc, log_loss, ndcg, relative_cross_entropy
 
+# Of labels and scores, (n,), with weights (..., n) or None: (...).
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 TOP = 5  # of the items shown to a user, by score
 
 
@@ -51,3 +54,23 @@ def figures_of(trial: Trial, outcome: Outcome) -> Row:
         "rows_s": outcome.rows_s,
         "parameters": float(outcome.parameters),
     }
+
+
+def mean_metric(
+    metric: Metric,
+    labels: list[np.ndarray],
+    scores: list[list[np.ndarray]],
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """The mean of a metric over tests and seeds.
+
+    labels: (n_t,) of each test; scores: the same, of every seed. weights: (..., Σ n_t) of the rows
+    of all tests behind each other. Returns (...).
+    """
+    values = []
+    start = 0
+    for y, of_seeds in zip(labels, scores, strict=True):
+        part = None if weights is None else weights[..., start : start + len(y)]
+        start += len(y)
+        values += [metric(y, s, part) for s in of_seeds]
+    return np.mean(values, axis=0)

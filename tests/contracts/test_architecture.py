@@ -12,9 +12,17 @@ ROOT = Path(__file__).parents[2]
 OURS = ("dags", "embeddings", "jobs", "models", "perf", "simulation", "tests")
 
 # room -> what it may import of ours, besides itself. A room that no list names is imported by no
-# other: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` are loaded by commands.
+# other: `jobs.steps` is loaded by name, `jobs.local` and `jobs.reports` are loaded by commands and
+# DAGs.
 MAY_IMPORT = {
-    "dags": {"jobs.errors", "jobs.local", "jobs.pipeline", "jobs.settings", "jobs.spark"},
+    "dags": {
+        "jobs.errors",
+        "jobs.local",
+        "jobs.pipeline",
+        "jobs.reports",
+        "jobs.settings",
+        "jobs.spark",
+    },
     "embeddings.benchmarks": {"embeddings.facts", "embeddings.sampling"},
     "embeddings.blocks": {"embeddings.kernels"},
     "embeddings.durable": set(),
@@ -96,6 +104,7 @@ MAY_IMPORT = {
         "embeddings.spaces",
         "jobs.errors",
         "jobs.features",
+        "jobs.judging",
         "jobs.lake",
         "jobs.pipeline",
         "jobs.plots",

@@ -124,6 +124,13 @@ def test_the_nightly_run_follows_the_clock_of_the_log():
     assert watch["end_date"] == "None"
 
 
+def test_the_decay_of_a_closed_log_is_measured_on_demand_only():
+    """Of a growing one on Mondays, after the watch."""
+    decay = parse("decay_report")
+    assert (decay["cron"], decay["timezone"]) == ("30 9 * * 1", "Asia/Kolkata")
+    assert decay["end_date"] == "2024-03-02 22:00:00+00:00"
+
+
 def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registry(of_steps):
     for name, task in of_steps["tasks"].items():
         version = ["Registry version"] if name in VERSION_FACTS else []
@@ -133,6 +140,7 @@ def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registr
 def test_it_has_an_owner_and_tags_of_its_own(parsed):
     assert {task["owner"] for task in parsed["tasks"].values()} == {"evergreen"}
     own = {"embeddings_daily": "embeddings", "ranker_daily": "ranker", "watch": "watch"}
+    own["decay_report"] = "decay"
     assert parsed["tags"] == sorted(["evergreen", own[parsed["id"]]])
 
 
@@ -166,6 +174,6 @@ def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
 
 
 def test_every_dag_has_a_file_and_every_step_a_file_of_its_own():
-    assert sorted(FILES) == sorted([*DAG_STEPS, "watch"])
+    assert sorted(FILES) == sorted([*DAG_STEPS, "decay_report", "watch"])
     files = {path.stem for path in (ROOT / "jobs" / "steps").glob("*.py")} - {"__init__"}
     assert files == set(STEPS)

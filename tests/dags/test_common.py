@@ -15,6 +15,7 @@ from jobs.local import pages
 from jobs.pipeline import plan, provenance, running
 from jobs.pipeline.tracking.runs import Tracker
 from tests.ports import reserve_port
+from tests.small_logs import DAYS, write_kuairand
 
 DAY = date(2024, 3, 1)
 SETTINGS = """
@@ -172,3 +173,18 @@ def test_the_link_to_mlflow_has_no_password(settings_file, monkeypatch):
     ti = TaskInstance()
     run("train", ti)
     assert ti.xcoms["mlflow"] == f"https://{page}"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        (str(DAYS[0]), str(DAYS[1]), "has 2 days of the log, .* A decay needs at least three"),
+        (None, "2020-01-01", "has 0 days of the log"),
+    ],
+)
+def test_a_decay_that_cannot_be_measured_fails_without_another_attempt(
+    settings_file, first, last, message
+):
+    write_kuairand(settings_file.parent / "log")
+    with pytest.raises(AirflowFailException, match=message):
+        common.report_decay({"from": first, "to": last, "seeds": 1})

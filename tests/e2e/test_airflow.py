@@ -360,6 +360,29 @@ def test_a_backfill_is_requested_from_airflow_and_computes_what_is_missing(loop)
     assert computed == ["lookalike"]
 
 
+def test_the_decay_of_some_days_is_measured_on_demand(loop):
+    """No run was scheduled; the days' rankers are too few to grow old, and the log says so."""
+    assert loop.airflow.runs("decay_report") == []
+    days = {"from": str(ZERO), "to": str(LAST), "seeds": 1}
+    request = {"logical_date": None, "conf": days}
+    path = "/dags/decay_report/dagRuns"
+    run_id = loop.airflow.call("POST", path, json=request)["dag_run_id"]
+    deadline = time.monotonic() + 240
+    state = "queued"
+    while state not in FINAL_STATES and time.monotonic() < deadline:
+        time.sleep(0.5)
+        state = loop.airflow.call("GET", f"{path}/{run_id}")["state"]
+    (task,) = loop.airflow.tasks("decay_report", run_id)
+    log = loop.airflow.log(task, lines=100)
+    assert state == "success", log
+    page = loop.settings.home / "reports" / "experiments" / "decay" / "decay.html"
+    assert f"The report is {page}." in log
+    assert "After 1 day without a refresh" in log
+    assert "Left out: the ranker. There are too few days" in page.read_text()
+    found = mlflow(loop.settings, "GET", "experiments/get-by-name?experiment_name=decay")
+    assert found["experiment"]["lifecycle_stage"] == "active"
+
+
 @pytest.mark.slow
 def test_a_new_day_does_not_wait_for_a_backfill(loop):
     """Airflow counts the runs of a backfill apart: the new day runs beside its first days."""

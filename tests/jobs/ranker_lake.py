@@ -17,9 +17,10 @@ from embeddings.registry.client import Vectors
 from jobs.lake.schema import with_prefix
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import writing
-from jobs.pipeline.published import content_id
+from jobs.pipeline.published import content_id, published_version
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
+from models.features import Categorical, FeatureSpec
 
 FIRST = date(2024, 1, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]
@@ -161,3 +162,35 @@ def copied(settings: Settings, home: Path) -> Settings:
     """The settings of a copy of their home, which is free to be changed."""
     shutil.copytree(settings.home, home)
     return settings.model_copy(update={"home": home})
+
+
+def commit_examples(settings: Settings, day: date) -> Partition:
+    """Small examples of a committed day, as the step `examples` lays them out, without Spark.
+
+    They point into the version of the day before, which is published; the first day has none.
+    """
+    shown = pq.read_table(settings.lake.get("validate", day).path / "impressions").sort_by(
+        "time_ms"
+    )
+    before = day - timedelta(days=1)
+    published = settings.lake.find("publish", before) if day > FIRST else None
+    facts = {"rows": shown.num_rows, "version": "", "space": ""}
+    rows = {entity: np.full(shown.num_rows, -1) for entity in ("consumer", "producer")}
+    if published is not None:
+        version = published_version(settings, published.facts["version"])
+        facts |= {"version": published.facts["version"], "space": version.space}
+        entities = settings.open_registry().load(version).entities
+        for entity in rows:
+            rows[entity] = entities[entity].rows(shown[f"{entity}_id"].to_numpy())
+    items = [int(item[1:]) for item in shown["item_id"].to_pylist()]
+    columns = {name: shown[name] for name in ("consumer_id", "producer_id", "item_id", "time_ms")}
+    columns |= {name: shown[name] for name in LABELS}
+    columns |= {"hash_item": items, "num_odd": [float(item % 2) for item in items]}
+    columns |= {f"{entity}_row": of_entity for entity, of_entity in rows.items()}
+    spec = FeatureSpec((Categorical("hash_item", 24, "item"),), ("num_odd",), LABELS, DIM)
+    with writing(settings, "examples", day) as staging:
+        (staging.path / "examples").mkdir()
+        pq.write_table(pa.table(columns), staging.path / "examples" / "part-00000.parquet")
+        (staging.path / "features.json").write_text(spec.to_json() + "\n")
+        staging.facts |= facts
+    return settings.lake.get("examples", day)

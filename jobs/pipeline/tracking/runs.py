@@ -34,6 +34,7 @@ VIEW = "?workflowType=machine_learning"
 # Characters. MLflow's own limits are 8000 and 6000.
 LONGEST_TAG = 5000
 LONGEST_PARAM = 6000
+Curves = dict[str, dict[int, float]]  # name -> step -> value
 BATCH = 100  # metrics, parameters or tags in one request: MLflow's limit of the latter two
 
 
@@ -265,6 +266,18 @@ class Tracker:
         for start in range(0, max(len(metrics), len(run_tags)), BATCH):
             batch = slice(start, start + BATCH)
             self.client.log_batch(run_id, metrics=metrics[batch], tags=run_tags[batch])
+
+    def log_curves(self, run_id: str, curves: Curves) -> None:
+        """Log every curve as a metric with its steps."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = []
+        for name, points in curves.items():
+            for step, value in points.items():
+                metrics.append(Metric(metric_name(name), value, now, step))
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 def _holds(run: Run, partition: Partition) -> bool:

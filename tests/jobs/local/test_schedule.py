@@ -19,7 +19,7 @@ from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
 from jobs.local.airflow_client import Airflow
-from jobs.local.schedule import daily_cron, last_run, run_time, watch_cron
+from jobs.local.schedule import daily_cron, last_run, run_time, watch_cron, weekly_cron
 from jobs.settings import ServiceSettings
 
 YEAR = 2024
@@ -138,3 +138,8 @@ def test_a_backfill_runs_exactly_the_days_that_were_asked_for(zone, lateness_h):
 )
 def test_a_time_that_summer_time_skips_is_moved(zone, lateness_h, expected):
     assert run_time(zone, lateness_h, YEAR) == time.fromisoformat(expected)
+
+
+def test_what_runs_once_a_week_runs_with_the_watch_of_a_monday():
+    daily, _ = watch_cron("Asia/Kolkata", 3.5, 2024)
+    assert (daily, weekly_cron("Asia/Kolkata", 3.5, 2024)) == ("30 9 * * *", "30 9 * * 1")

@@ -128,7 +128,7 @@ def test_space_from_end_to_end_without_public_data(
 
 
 def test_a_report_is_a_run_in_mlflow(small_settings, tmp_path):
-    """Figures are metrics, files are artifacts, and the seed is a parameter."""
+    """Figures and curves are metrics, files are artifacts, and the seed is a parameter."""
     from jobs.pipeline.tracking.runs import Tracker
 
     mlflow = small_settings.mlflow.model_copy(update={"uri": ""})
@@ -136,12 +136,14 @@ def test_a_report_is_a_run_in_mlflow(small_settings, tmp_path):
     report = Report(tracked, "alignment", 5, None)
     report.table("gains", [{"method": "als", **Estimate(0.1, 0.05, 0.2).fields("gain")}])
     report.figures["als_gain"] = 0.1
-    report.track()
+    report.track(curves={"gain by age": {1: 0.3, 7: 0.2}})
     client = Tracker(tracked).client
     run = client.search_runs([client.get_experiment_by_name("experiments").experiment_id])[0]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seed": "5"}
-    assert run.data.metrics == {"als_gain": 0.1}
+    assert run.data.metrics == {"als_gain": 0.1, "gain by age": 0.2}
+    history = client.get_metric_history(run.info.run_id, "gain by age")
+    assert {point.step: point.value for point in history} == {1: 0.3, 7: 0.2}
     files = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert files == {"alignment-gains.csv", "alignment-gains.json"}
     content = json.loads((report.folder / "alignment-gains.json").read_text())

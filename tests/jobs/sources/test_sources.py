@@ -265,7 +265,7 @@ def mapped(name: str, column: str) -> str:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ('path = "x"', r"source.*kind must be one of 'edgelist', 'kuairand', 'table'"),
+        ('path = "x"', r"source.*kind must be one of 'edgelist', 'kuairand', 'simulated', 'table'"),
         ('kind = "csv"\npath = "x"', r"source.*must be one of 'edgelist', 'kuairand'.*'csv'"),
         ('kind = "edgelist"', r"source.edgelist.path: Field required"),
         ('kind = "edgelist"\npath = "x"\ntimezon = "UTC"', r"source.edgelist.timezon.*'UTC'"),

@@ -1,0 +1,1 @@
+"""The decay report: what a recommender loses with every day on which it is not refreshed."""
