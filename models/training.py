@@ -128,9 +128,7 @@ class Trainer:
         self.model = model
         self.cfg = cfg
         self.compiled = fused(model) if cfg.compiled else model
-        tables: list[nn.Parameter] = []
-        for table in sparse_tables(model):
-            tables += table.parameters()
+        tables = sparse_tables(model)
         known = {id(table) for table in tables}
         others = [parameter for parameter in model.parameters() if id(parameter) not in known]
         lr = cfg.learning_rate
@@ -162,13 +160,17 @@ class Trainer:
 
 def fused(model: Ranker) -> Callable[..., Tensor]:
     """The model as torch.compile fuses it, without the look-ups: that has no sparse gradients."""
-    for table in sparse_tables(model):
+    for table in sparse_embeddings(model):
         table.forward = torch.compiler.disable(table.forward)  # type: ignore[method-assign]
     return torch.compile(model, dynamic=False)
 
 
-def sparse_tables(model: Ranker) -> list[nn.Embedding]:
-    """The embeddings whose gradients list only the rows that were read."""
+def sparse_tables(model: Ranker) -> list[nn.Parameter]:
+    """The weights whose gradients list only the rows that were read."""
+    return [parameter for table in sparse_embeddings(model) for parameter in table.parameters()]
+
+
+def sparse_embeddings(model: Ranker) -> list[nn.Embedding]:
     return [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
 
 

@@ -20,6 +20,7 @@ from jobs.pipeline.plan import writing
 from jobs.pipeline.published import content_id, published_version
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
 from jobs.sources.edgelist import EdgelistSettings
+from jobs.steps.examples import facts_of
 from models.features import Categorical, FeatureSpec
 
 FIRST = date(2024, 1, 1)
@@ -174,7 +175,7 @@ def commit_examples(settings: Settings, day: date) -> Partition:
     )
     before = day - timedelta(days=1)
     published = settings.lake.find("publish", before) if day > FIRST else None
-    facts = {"rows": shown.num_rows, "version": "", "space": ""}
+    facts = {"version": "", "space": ""}
     rows = {entity: np.full(shown.num_rows, -1) for entity in ("consumer", "producer")}
     if published is not None:
         version = published_version(settings, published.facts["version"])
@@ -192,5 +193,5 @@ def commit_examples(settings: Settings, day: date) -> Partition:
         (staging.path / "examples").mkdir()
         pq.write_table(pa.table(columns), staging.path / "examples" / "part-00000.parquet")
         (staging.path / "features.json").write_text(spec.to_json() + "\n")
-        staging.facts |= facts
+        staging.facts |= facts | facts_of(staging.path / "examples", LABELS)
     return settings.lake.get("examples", day)
