@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
 from jinja2 import FileSystemLoader
-from ranker_lake import DAYS, copied
+from ranker_lake import DAYS, commit_validated, copied, impressions
 
 from embeddings.registry import pages as registry_pages
 from jobs.errors import EvergreenError, NotCommitted, SettingsError
@@ -266,6 +266,22 @@ def test_a_day_without_a_champion_is_a_named_error(settings):
 def test_a_weight_of_a_label_that_does_not_exist_is_a_named_error(settings, options, message):
     with pytest.raises(SettingsError, match=message):
         Recommender.open(with_ranker(settings, **options), TODAY)
+
+
+def test_an_id_that_no_log_can_have_is_a_named_error(recommender):
+    """Half of a pair of surrogates: what a shell passes on for a byte that is not UTF-8."""
+    with pytest.raises(EvergreenError, match="cannot be an id"):
+        recommender.recommend("c\udcff")
+
+
+def test_counts_of_other_days_are_not_used(settings, no_spark, tmp_path, monkeypatch):
+    """Where a day before has changed since the examples were computed, it is counted again."""
+    other = copied(settings, tmp_path / "home")
+    model = serving_on(other, TODAY).model
+    monkeypatch.setattr("jobs.serving.past.counted_events", lambda *_: "counted again")
+    assert past_of(other, TODAY, model, LABELS).counts.counts != "counted again"
+    commit_validated(other, DAYS[1], impressions(DAYS[1], 150))
+    assert past_of(other, TODAY, model, LABELS).counts.counts == "counted again"
 
 
 def test_an_unknown_context_is_a_named_error(recommender):
