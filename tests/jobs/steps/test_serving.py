@@ -22,6 +22,7 @@ from jobs.features.columns import bucket as bucket_in_spark
 from jobs.features.past_counts import PastCounts
 from jobs.serving import pages
 from jobs.serving.champion import chosen, serving_on
+from jobs.serving.explaining import explain
 from jobs.serving.inputs import inputs_of
 from jobs.serving.past import counted_events, past_of
 from jobs.serving.ranking import best_order, weights_of
@@ -30,6 +31,7 @@ from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, gate, promote, train
 from jobs.steps.examples import spec_of
 from jobs.steps.train import load_day
+from models.calibration import Calibration, Platt
 from models.standalone import bucket
 from tests.http_server import serving
 
@@ -219,6 +221,23 @@ def test_the_route_gives_items_and_what_the_mask_of_every_field_adds(client, rec
         assert why["control"] != pytest.approx(why["whole"], abs=1e-6)
         fields = {*recommender.saved.model.spec.fields, "numbers", "consumer vector"}
         assert why["effects"].keys() >= fields
+
+
+def test_reasons_are_of_the_calibrated_probability(recommender):
+    """With a scale of two, every effect is twice as large, and the odds are those of the item."""
+    plain, scaled = (
+        dataclasses.replace(
+            recommender,
+            serving=dataclasses.replace(recommender.serving, calibration=Calibration("", maps)),
+        )
+        for maps in ({}, {"label_click": Platt(2.0, 0.5)})
+    )
+    answer = scaled.recommend("c1", top=1)
+    (before,), (after,) = explain(plain, answer), explain(scaled, answer)
+    assert after.effects == pytest.approx({name: 2 * x for name, x in before.effects.items()})
+    assert after.control == pytest.approx(2 * before.control + 0.5)
+    p = answer.items[0].probabilities["click"]
+    assert after.whole == pytest.approx(np.log(p / (1 - p)), abs=1e-4)
 
 
 def test_the_page_shows_them_as_text_whatever_was_asked_for(client):
