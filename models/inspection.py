@@ -38,14 +38,12 @@ class Masked(Protocol):
 class Masks:
     """The masks of some rows.
 
-    names: of the groups; all numeric columns are one. values: mean of the mask over the blocks and
-    the width of the group's fields, (B, G). effects: log odds, (B, G, L). logits: (B, L), with all
-    masks; control: (B, L), without any in the first blocks. layer, unmasked_layer: what the first
-    blocks read of every field with and without the mask, (n, B, F, K) each.
+    names: of the groups; all numeric columns are one. effects: log odds, (B, G, L). logits: (B, L),
+    with all masks; control: (B, L), without any in the first blocks. layer, unmasked_layer: what
+    the first blocks read of every field with and without the mask, (n, B, F, K) each.
     """
 
     names: tuple[str, ...]
-    values: np.ndarray
     effects: np.ndarray
     logits: np.ndarray
     control: np.ndarray
@@ -69,16 +67,14 @@ def masks_of(model: Ranker, batch: Batch) -> Masks:
         normed_BFK = model.norms(fields_BFK)
         every_F = torch.ones(fields_BFK.shape[1], dtype=torch.bool)
         logits_BL = model.gated(fields_BFK)
-        values, effects = [], []
+        effects = []
         for places in groups.values():
             others_F = every_F.clone()
             others_F[places] = False
             effects.append(logits_BL - model.gated(fields_BFK, others_F))
-            values.append(masks_nBFK[:, :, places].mean(dim=(0, 2, 3)))
         control_BL = model.gated(fields_BFK, ~every_F)
     return Masks(
         names=tuple(groups),
-        values=torch.stack(values, dim=1).numpy(),
         effects=torch.stack(effects, dim=1).numpy(),
         logits=logits_BL.numpy(),
         control=control_BL.numpy(),

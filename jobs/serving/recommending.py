@@ -18,6 +18,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from embeddings.registry.loaded import is_unicode
 from jobs.errors import EvergreenError
 from jobs.serving.candidates import Items, find_candidates
 from jobs.serving.champion import Serving, serving_on
@@ -131,8 +132,11 @@ class Recommender:
         """The best items for a consumer at an hour of the day (UTC).
 
         context: name without "ctx_" -> value; what is not given is unknown. A consumer without
-        events in the window gets popular items. Raises EvergreenError for an unknown context.
+        events in the window gets popular items. Raises EvergreenError for an unknown context, and
+        for an id that is no valid Unicode.
         """
+        if not is_unicode(consumer):
+            raise EvergreenError(f"{consumer!r} cannot be an id: it is not valid Unicode.")
         watch = Watch()
         with watch.stage("history"):
             history = events_of_consumer(self.past.days, consumer)

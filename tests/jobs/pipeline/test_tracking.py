@@ -20,6 +20,7 @@ from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
 from jobs.steps import promote, train, validate
 from models import serving
+from models.calibration import Calibration, Platt
 from models.store import load
 
 
@@ -175,6 +176,17 @@ def test_a_trained_model_is_registered_once(settings, client):
     assert other.version != version.version
 
 
+def test_a_version_keeps_the_calibration_of_the_newest_day(settings, client):
+    """A backfill of an old day does not replace it, and neither does a day without any."""
+    trained = commit_model(settings, DAYS[0])
+    models = ModelRegistry(Tracker(settings))
+    older, newer = (Calibration(str(day), {"label_click": Platt(1.5)}) for day in DAYS[1:3])
+    for calibration in (newer, older, Calibration(str(DAYS[3]), {})):
+        models.set_calibration(trained, calibration)
+    version = client.get_model_version("ranker", models.register(trained).version)
+    assert Calibration.from_json(version.tags["evergreen.calibration"]) == newer
+
+
 def test_the_registered_model_scores_like_the_stored_one(settings, client):
     """Loaded by its alias it gives the same probabilities; there is no pickle in it."""
     trained = commit_model(settings, DAYS[1])
@@ -216,6 +228,7 @@ def test_aliases_never_go_back(settings, client, monkeypatch):
     for day in DAYS[1:4]:
         commit_model(settings, day, seed=day.day)
     for day, champion in ((DAYS[3], DAYS[2]), (DAYS[2], DAYS[1])):
+        commit(settings, "evaluate", day)
         commit(settings, "gate", day, champion_after=str(champion), why="because")
         promote.run(None, settings, day)
         aliases = {

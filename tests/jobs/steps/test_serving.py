@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
 from jinja2 import FileSystemLoader
-from ranker_lake import DAYS, copied
+from ranker_lake import DAYS, commit_validated, copied, impressions
 
 from embeddings.registry import pages as registry_pages
 from jobs.errors import EvergreenError, NotCommitted, SettingsError
@@ -22,6 +22,7 @@ from jobs.features.columns import bucket as bucket_in_spark
 from jobs.features.past_counts import PastCounts
 from jobs.serving import pages
 from jobs.serving.champion import chosen, serving_on
+from jobs.serving.explaining import explain
 from jobs.serving.inputs import inputs_of
 from jobs.serving.past import counted_events, past_of
 from jobs.serving.ranking import best_order, weights_of
@@ -30,6 +31,7 @@ from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, gate, promote, train
 from jobs.steps.examples import spec_of
 from jobs.steps.train import load_day
+from models.calibration import Calibration, Platt
 from models.standalone import bucket
 from tests.http_server import serving
 
@@ -221,6 +223,23 @@ def test_the_route_gives_items_and_what_the_mask_of_every_field_adds(client, rec
         assert why["effects"].keys() >= fields
 
 
+def test_reasons_are_of_the_calibrated_probability(recommender):
+    """With a scale of two, every effect is twice as large, and the odds are those of the item."""
+    plain, scaled = (
+        dataclasses.replace(
+            recommender,
+            serving=dataclasses.replace(recommender.serving, calibration=Calibration("", maps)),
+        )
+        for maps in ({}, {"label_click": Platt(2.0, 0.5)})
+    )
+    answer = scaled.recommend("c1", top=1)
+    (before,), (after,) = explain(plain, answer), explain(scaled, answer)
+    assert after.effects == pytest.approx({name: 2 * x for name, x in before.effects.items()})
+    assert after.control == pytest.approx(2 * before.control + 0.5)
+    p = answer.items[0].probabilities["click"]
+    assert after.whole == pytest.approx(np.log(p / (1 - p)), abs=1e-4)
+
+
 def test_the_page_shows_them_as_text_whatever_was_asked_for(client):
     """On the newest day, of an id that would be markup."""
     page = client.get("/recommend", params={"consumer": "<b>c1", "top": 3})
@@ -266,6 +285,22 @@ def test_a_day_without_a_champion_is_a_named_error(settings):
 def test_a_weight_of_a_label_that_does_not_exist_is_a_named_error(settings, options, message):
     with pytest.raises(SettingsError, match=message):
         Recommender.open(with_ranker(settings, **options), TODAY)
+
+
+def test_an_id_that_no_log_can_have_is_a_named_error(recommender):
+    """Half of a pair of surrogates: what a shell passes on for a byte that is not UTF-8."""
+    with pytest.raises(EvergreenError, match="cannot be an id"):
+        recommender.recommend("c\udcff")
+
+
+def test_counts_of_other_days_are_not_used(settings, no_spark, tmp_path, monkeypatch):
+    """Where a day before has changed since the examples were computed, it is counted again."""
+    other = copied(settings, tmp_path / "home")
+    model = serving_on(other, TODAY).model
+    monkeypatch.setattr("jobs.serving.past.counted_events", lambda *_: "counted again")
+    assert past_of(other, TODAY, model, LABELS).counts.counts != "counted again"
+    commit_validated(other, DAYS[1], impressions(DAYS[1], 150))
+    assert past_of(other, TODAY, model, LABELS).counts.counts == "counted again"
 
 
 def test_an_unknown_context_is_a_named_error(recommender):
