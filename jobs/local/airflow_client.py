@@ -115,10 +115,11 @@ class Airflow:
             path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}"
             self.call("PATCH", path, json={"state": "failed"})
 
-    def backfill(self, dag_id: str, first: date, last: date) -> datetime:
-        """Run every day from first to last, one at a time, also those that have run before.
+    def backfill(self, dag_id: str, first: date, last: date, at_once: int = 1) -> datetime:
+        """Run every day from first to last, in order, also those that have run before.
 
-        Returns the time of the request by Airflow's clock.
+        at_once: how many days may run side by side; two of them take both places at the Spark
+        server from a new day. Returns the time of the request by Airflow's clock.
         """
         request = {
             "dag_id": dag_id,
@@ -127,8 +128,7 @@ class Airflow:
             "from_date": f"{first}T00:00:00Z",
             "to_date": f"{last}T23:59:59Z",
             "reprocess_behavior": "completed",  # by default, days that have run are left out
-            # A day's ranker is judged with the champion of the day before.
-            "max_active_runs": 1,
+            "max_active_runs": at_once,
         }
         backfill = self.call("POST", "/backfills", json=request)
         return datetime.fromisoformat(backfill["created_at"])

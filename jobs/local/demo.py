@@ -29,6 +29,7 @@ CELLS = {  # state of a task in Airflow -> state of its cell on the board
     "skipped": "skipped",
     "upstream_failed": "skipped",
 }
+AT_ONCE = 2  # days: while one waits for Airflow or is written, the cores compute another
 POLL_S = 2.0
 PATIENCE_S = 900.0  # without any task changing its state
 
@@ -120,7 +121,7 @@ def follow(airflow: Airflow, supervisor: Supervisor, days: list[date]) -> Outcom
         airflow.cancel_unfinished(dag_id)
     started = time.monotonic()
     last_change = started
-    requested = airflow.backfill(DAGS[0], days[0], days[-1])
+    requested = airflow.backfill(DAGS[0], days[0], days[-1], AT_ONCE)
     seen: Tasks = {}
     with live(outcome.board, "evergreen demo") as show:
         while True:
