@@ -219,7 +219,7 @@ class RankerSettings(PluginSection):
     """Peak learning rate of Adam."""
 
     threads: int = Field(default=1, ge=1, le=1024)
-    """CPU threads of torch; more are faster on an idle machine. Another number rounds differently."""
+    """CPU threads of torch: more are faster on an idle machine, and round differently."""
 
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of matrix products in training. auto: bfloat16 where the machine has instructions for it, so
