@@ -19,6 +19,7 @@ WINDOW = 14  # days
 LEAST = 5  # distances that must be known before a day can be judged
 LEVEL = 0.0005  # probability of a false alarm on a day, all series together
 FREEDOM = 4  # most degrees of freedom that a distance is trusted to have
+LEAST_USUAL = 1.0  # of the mean distance: of a column that never changed, one row would be news
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def alarms_of(name: str, days: np.ndarray, window: int, least: int, level: float
         if np.isnan(value):  # a day without rows, or the first one with some
             continue
         if len(usual) >= least:
-            times = value / max(float(np.mean(usual)), 1e-12)
+            times = value / max(float(np.mean(usual)), LEAST_USUAL)
             probability = float(fdtrc(freedom, freedom * len(usual), times))
             if probability < level:
                 found.append(Alarm(day, name, times, probability))
