@@ -19,7 +19,7 @@ WINDOW = 14  # days
 LEAST = 5  # distances that must be known before a day can be judged
 LEVEL = 0.0005  # probability of a false alarm on a day, all series together
 FREEDOM = 4  # most degrees of freedom that a distance is trusted to have
-LEAST_USUAL = 1.0  # of the mean distance: of a column that never changed, one row would be news
+LEAST_USUAL = 0.5  # mean distance: where nothing ever changed, one row of a new value is no news
 
 
 @dataclass(frozen=True)
