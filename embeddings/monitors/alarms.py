@@ -19,7 +19,6 @@ WINDOW = 14  # days
 LEAST = 5  # distances that must be known before a day can be judged
 LEVEL = 0.0005  # probability of a false alarm on a day, all series together
 FREEDOM = 4  # most degrees of freedom that a distance is trusted to have
-LEAST_USUAL = 0.5  # mean distance: where nothing ever changed, one row of a new value is no news
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def alarms_of(name: str, days: np.ndarray, window: int, least: int, level: float
         if np.isnan(value):  # a day without rows, or the first one with some
             continue
         if len(usual) >= least:
-            times = value / max(float(np.mean(usual)), LEAST_USUAL)
+            times = value / max(float(np.mean(usual)), 1e-12)
             probability = float(fdtrc(freedom, freedom * len(usual), times))
             if probability < level:
                 found.append(Alarm(day, name, times, probability))
