@@ -24,10 +24,11 @@ from embeddings.facts import Fact
 from embeddings.monitors.alarms import LEAST, WINDOW, Alarm, alarms, folded
 from embeddings.monitors.divergence import jensen_shannon, psi
 from embeddings.monitors.overlap import overlap
+from jobs.errors import UntrustedDay
 from jobs.judging.day_counts import TOP, Counter, DayCounts, title
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE
 from jobs.pipeline.needs import Need, optional
-from jobs.pipeline.plan import Reads, reads, recording, window
+from jobs.pipeline.plan import Reads, reads, recording, trusted, window
 from jobs.plots import panels
 from jobs.settings import Settings, days_between
 
@@ -41,7 +42,7 @@ COLUMNS = "columns.parquet"
 AGES = {"day": 1, "week": 7, "month": 28}  # in days: four weeks, so that weekdays are the same
 BEFORE = AGES["month"]  # days that are read besides the day itself
 BINS = 20  # the most frequent values of a column, besides all others together
-DIGITS = 6
+DIGITS = 6  # after the point: the same on every machine
 VOCABULARIES = ("producers", "items", "tags")
 ENTITIES = ("consumers", "producers", "items")
 COLOURS = dict(zip((*ENTITIES, "tags"), ("C0", "C1", "C2", "C4"), strict=True))
@@ -84,8 +85,14 @@ def needs(settings: Settings, day: date) -> list[Need]:
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Compare the day with those before it, and log a warning for each column with an alarm."""
+    """Compare the day with those before it, and log a warning for each column with an alarm.
+
+    Raises UntrustedDay when validation refused the day.
+    """
     read = reads(settings, "drift", day)
+    verdict = read["validate", day]
+    if not trusted(verdict):
+        raise UntrustedDay(f"Nothing to compare on {day}: {verdict.facts['reason']}")
     counted = counted_days(read, day)
     series = series_of(counted)
     found = [alarm for alarm in alarms(series) if alarm.day == BEFORE]
@@ -131,7 +138,7 @@ def binned(name: str, counted: Sequence[DayCounts]) -> np.ndarray:
 
 def compared(series: dict[str, np.ndarray], found: list[Alarm]) -> pa.Table:
     """A row per column: the day beside the two weeks before it."""
-    times = {alarm.series: alarm.times for alarm in found}
+    times = {alarm.series: round(alarm.times, DIGITS) for alarm in found}
     rows = []
     for name, days in series.items():
         before, now = days[-1 - WINDOW : -1].sum(axis=0), days[-1]
@@ -140,8 +147,8 @@ def compared(series: dict[str, np.ndarray], found: list[Alarm]) -> pa.Table:
                 "column": name,
                 "rows_before": int(before.sum()),
                 "rows": int(now.sum()),
-                "psi": psi(before, now),
-                "jensen_shannon": jensen_shannon(before, now),
+                "psi": round(psi(before, now), DIGITS),
+                "jensen_shannon": round(jensen_shannon(before, now), DIGITS),
                 "times_usual": times.get(name),
             }
         )
@@ -182,8 +189,8 @@ def most_changed(table: pa.Table) -> dict[str, float | str]:
     if not len(divergences) or np.isnan(divergences).all():
         return {}
     at = int(np.nanargmax(divergences))
-    largest = round(float(divergences[at]), DIGITS)
-    return {"largest_divergence": largest, "most_changed": table["column"][at].as_py()}
+    column = table["column"][at].as_py()
+    return {"largest_divergence": float(divergences[at]), "most_changed": column}
 
 
 def judged(days: int, found: list[Alarm], counted: Sequence[DayCounts]) -> dict[str, int | str]:

@@ -11,6 +11,7 @@ import pytest
 from prepared import validated
 
 from embeddings.facts import declaration
+from jobs.errors import UntrustedDay
 from jobs.judging.day_counts import most_frequent
 from jobs.pipeline.plan import freshness, reads
 from jobs.pipeline.status import drift as alarm_lines
@@ -97,7 +98,7 @@ def test_the_facts_of_two_days_by_hand(settings):
     age = rows["number age of consumers"]
     of_both = -sum(share * np.log2(share) for share in (1 / 6, 5 / 6))
     of_now = -sum(share * np.log2(share) for share in (1 / 3, 2 / 3))
-    assert age["jensen_shannon"] == pytest.approx(of_both - of_now / 2)
+    assert age["jensen_shannon"] == pytest.approx(of_both - of_now / 2, abs=1e-6)
     assert (age["rows_before"], age["rows"], age["times_usual"]) == (3, 3, None)
     assert rows["consumers of the day before"]["rows"] == 3
 
@@ -173,6 +174,12 @@ def test_a_log_without_impressions_is_compared_by_its_engagements(settings):
     facts = found(settings, DAYS[1])
     assert (facts["overlap_producers_day"], facts["new_consumers"]) == (0.5, 0)
     assert not [name for name in facts if "items" in name]
+
+
+def test_a_refused_day_is_not_compared(settings):
+    commit(settings, FIRST, [])
+    with pytest.raises(UntrustedDay, match="too few rows"):
+        drift.run(None, settings, FIRST)
 
 
 def test_only_the_most_frequent_values_are_told_apart():
