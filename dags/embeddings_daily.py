@@ -8,6 +8,7 @@ asset `embeddings` with the day as its partition.
 | --- | --- |
 | `land` | the log's file is missing or damaged; the message names it. Fix it, clear the task |
 | `validate` | the day is not trusted; the message says why. Yesterday's version keeps serving |
+| `drift` | the other tasks go on; it only compares the day with those before it |
 | `consistency` | a published vector depends on how it is read; the message names it |
 | any other | it is retried; a step writes whole or not at all, so clearing it is always safe |
 
@@ -50,9 +51,11 @@ AFTER_THE_DAY = CronPartitionTimetable(
     tags=["evergreen", "embeddings"],
 )
 def embeddings_daily():
+    validate = step("validate", spark=True)
+    chain(validate, step("drift"))
     chain(
         step("land", spark=True),
-        step("validate", spark=True),
+        validate,
         step("matrix", spark=True),
         step("embed", spark=True),
         step("align"),

@@ -11,7 +11,7 @@ import typer
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
-from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS
+from jobs.pipeline.plan import EMBEDDING_STEPS, LEAVES, RANKER_STEPS, STEPS
 from jobs.pipeline.running import request
 from jobs.settings import Settings, days_between
 from jobs.spark.session import spark_session
@@ -43,7 +43,7 @@ def run_half(
     reasons: Reasons,
     show: Callable[[], None],
 ) -> None:
-    """The steps of one DAG on one day, in order, until one of them is skipped or fails."""
+    """The steps of one DAG on one day, in order, until one that others read is skipped or fails."""
     for position, step in enumerate(steps):
         board.set(day, step, "running")
         show()
@@ -53,7 +53,9 @@ def run_half(
         except Exception as reason:
             reasons[day, step] = described(settings, step, day, reason)
             board.set(day, step, "skipped" if isinstance(reason, Skip) else "failed")
-            # Each step reads the one before it, so the rest of this half has nothing to read.
+            if step in LEAVES:
+                continue
+            # Each other step reads the one before it, so the rest of this half has nothing to read.
             for later in steps[position + 1 :]:
                 board.set(day, later, "skipped")
             show()

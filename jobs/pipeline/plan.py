@@ -30,6 +30,7 @@ RANKER = "ranker"
 EMBEDDING_STEPS = (
     "land",
     "validate",
+    "drift",
     "matrix",
     "embed",
     "align",
@@ -41,6 +42,7 @@ EMBEDDING_STEPS = (
 )
 RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")
 STEPS = EMBEDDING_STEPS + RANKER_STEPS
+LEAVES = ("drift",)  # steps that no other one reads: they may fail, or end after the last one
 LANDING = EMBEDDING_STEPS[0]  # the step that reads the log
 RULING, RULING_RECIPE = "ruling", "by a person/1"  # see jobs.pipeline.rulings
 

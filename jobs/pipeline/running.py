@@ -20,6 +20,7 @@ from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
 from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
 from jobs.pipeline.plan import (
     EMBEDDING_STEPS,
+    LEAVES,
     RANKER_STEPS,
     current,
     freshness,
@@ -58,7 +59,9 @@ def ensure(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> 
     if found is None:
         prepare(settings, step, day, make_spark)
         found = compute_or_refuse(settings, step, day, make_spark)
-        if step == part_of(step)[-1]:
+        last = part_of(step)[-1]
+        # A leaf may end after the last step, as the only one that could end the day's run then.
+        if step == last or (step in LEAVES and current(settings, last, day)):
             close_part(settings, step, day)
         return Result(found, reused=False)
     record_again(settings, found)

@@ -17,9 +17,10 @@ from jobs.sources import open_source, reopen_sources
 
 GRACE_H = 3.0  # hours that the night's run may take
 SHOWN = 8  # reasons of a part that are listed on a terminal
-PARTS = {  # part -> its steps; the last one is what the part is for
-    "data": EMBEDDING_STEPS[:2],
-    "embeddings": EMBEDDING_STEPS[2:],
+DRIFT_DAYS = 7  # of the newest, whose alarms are shown
+PARTS = {  # part -> its steps
+    "data": EMBEDDING_STEPS[:3],
+    "embeddings": EMBEDDING_STEPS[3:],
     "ranker": RANKER_STEPS,
 }
 
@@ -59,7 +60,7 @@ class PartState:
 class Status:
     """today: the date in the time zone of the log. live: does the log grow?
 
-    late: what should be there by now and is not.
+    late: what should be there by now and is not. drift: the alarms of the newest days.
     """
 
     today: date
@@ -69,6 +70,7 @@ class Status:
     parts: list[PartState]
     champion: str
     late: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -91,6 +93,7 @@ def status(settings: Settings, now: datetime) -> Status:
         parts=parts,
         champion=champion(settings, days),
         late=late(settings, parts, now) if settings.services.live else [],
+        drift=drift(settings, days[-DRIFT_DAYS:]),
     )
 
 
@@ -165,6 +168,16 @@ def champion(settings: Settings, days: list[date]) -> str:
     return ""
 
 
+def drift(settings: Settings, days: list[date]) -> list[str]:
+    """What these days' monitors have found, a line per day with an alarm."""
+    found = []
+    for day in days:
+        partition = settings.lake.find("drift", day)
+        if partition is not None and partition.facts.get("alarms"):
+            found.append(f"{day}: {partition.facts['why']}")
+    return found
+
+
 def late(settings: Settings, parts: list[PartState], now: datetime) -> list[str]:
     """What should be there at this hour and is not, for a log that still grows."""
     zone = ZoneInfo(open_source(settings).timezone)
@@ -201,6 +214,8 @@ def lines(found: Status) -> Iterator[str]:
         if len(groups) > SHOWN:
             yield f"{'':<11}   … and {len(groups) - SHOWN} more reasons (--json lists all)"
     yield f"champion    {'the model of ' + found.champion if found.champion else 'none yet'}"
+    for drift_line in found.drift:
+        yield f"drift       {drift_line}"
     for late_line in found.late:
         yield f"LATE        {late_line}"
 

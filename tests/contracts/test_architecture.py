@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
+        "embeddings.monitors",
         "embeddings.registry",
         "embeddings.sampling",
         "jobs.lake",

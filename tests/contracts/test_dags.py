@@ -14,7 +14,7 @@ import pytest
 
 from jobs.local.environment import ROOT
 from jobs.local.pages import VERSION_FACTS
-from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, STEPS, module
+from jobs.pipeline.plan import EMBEDDING_STEPS, LEAVES, RANKER_STEPS, STEPS, module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")
@@ -95,10 +95,16 @@ def test_it_parses_in_milliseconds_and_imports_nothing_heavy(parsed):
 
 
 def test_it_runs_the_steps_in_their_order_one_task_each(of_steps):
+    """A leaf runs beside the steps that follow the one before it."""
     steps = DAG_STEPS[of_steps["id"]]
-    assert tuple(of_steps["order"]) == steps
-    for earlier, later in pairwise(steps):
-        assert of_steps["tasks"][earlier]["down"] == [later]
+    assert sorted(of_steps["order"]) == sorted(steps)
+    down = {step: of_steps["tasks"][step]["down"] for step in steps}
+    trunk = [step for step in steps if step not in LEAVES]
+    for earlier, later in pairwise(trunk):
+        beside = [steps[at] for at in range(1, len(steps)) if steps[at - 1] == earlier]
+        assert down[earlier] == sorted({later, *beside})
+    assert not any(down[leaf] for leaf in LEAVES if leaf in steps)
+    assert not down[trunk[-1]]
 
 
 def test_every_task_is_retried(parsed):

@@ -43,6 +43,8 @@ def complete(settings: Settings, day: date, anchor: date, champion: str = "") ->
         (staging.path / "impressions").mkdir()
         (staging.path / "impressions" / "part-00000.parquet").write_text(f"rows of {day}")
     space = {"space": "space", "anchor": str(anchor), "left": ""}
+    with writing(settings, "drift", day) as staging:
+        staging.facts |= {"alarms": 0}
     for step in ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark"):
         with writing(settings, step, day) as staging:
             staging.facts |= space

@@ -123,7 +123,7 @@ def test_an_unknown_step_is_answered_with_the_list(file):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert "no step 'fit'" in result.output
-    assert "land, validate, matrix" in result.output
+    assert "land, validate, drift" in result.output
 
 
 def test_a_step_without_spark_starts_none(spark, file):

@@ -12,7 +12,7 @@ from test_loop import DAYS, SETTINGS, states, write_day
 from jobs.pipeline import plan
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
-from jobs.steps import lookalike
+from jobs.steps import drift, lookalike
 
 DAY = DAYS[0]
 
@@ -86,6 +86,7 @@ def test_late_rows_reopen_their_day_and_what_turns_out_the_same_is_reused(spark,
     assert with_state(board, "done") == [
         "land",
         "validate",
+        "drift",
         "matrix",
         "lookalike",
         "benchmark",
@@ -116,3 +117,15 @@ def test_an_unexpected_exception_ends_one_day_and_the_next_run_repairs_it(
         assert states(board, DAY)["examples"] == "skipped"
     board, _ = run_days(settings, DAY, DAY)
     assert not board.failed()
+
+
+def test_a_leaf_that_fails_stops_no_other_step(spark, settings, monkeypatch):
+    shutil.rmtree(settings.lake.home("drift", DAY))
+
+    def fail(*args):
+        raise ZeroDivisionError("an unforeseen case")
+
+    monkeypatch.setattr(drift, "run", fail)
+    board, _ = run_days(settings, DAY, DAY)
+    assert board.failed() == [(DAY, "drift")]
+    assert with_state(board, "reused") == [s for s in plan.EMBEDDING_STEPS if s != "drift"]

@@ -17,7 +17,7 @@ from jobs.cli import app
 from jobs.errors import EvergreenError
 from jobs.lake.integrity import seen_file
 from jobs.pipeline import backfill, garbage
-from jobs.pipeline.plan import STEPS
+from jobs.pipeline.plan import STEPS, writing
 from jobs.pipeline.published import content_id
 from jobs.pipeline.status import Status, status
 from jobs.pipeline.verify import verify
@@ -91,7 +91,7 @@ def run(folder: Path, *arguments: str):
 
 def test_complete_days_are_current_and_a_new_one_is_waiting(settings):
     found = status(settings, NOON)
-    fresh = {DAYS[3]: (2, "land is missing")}
+    fresh = {DAYS[3]: (3, "land is missing")}
     assert waiting(found)["data"] == fresh
     assert waiting(found)["embeddings"] == {DAYS[3]: (8, "matrix is missing")}
     assert waiting(found)["ranker"] == {DAYS[3]: (5, "examples is missing")}
@@ -105,7 +105,7 @@ def test_a_corrected_file_is_the_reason_wherever_its_rows_have_gone(folder, sett
     write_day(folder, DAYS[1], "another")
     reopen_sources()
     found = waiting(status(settings, NOON))
-    assert found["data"][DAYS[1]] == (2, f"land: {DAYS[1]}.txt has changed")
+    assert found["data"][DAYS[1]] == (3, f"land: {DAYS[1]}.txt has changed")
     why = f"land/{DAYS[1]}: {DAYS[1]}.txt has changed"
     # Its rows are in the window of the day after, and that day's version in the rankers' examples.
     assert found["embeddings"][DAYS[2]] == (8, why)
@@ -166,6 +166,14 @@ def test_the_command_shows_it_and_exits_with_1_where_something_is_late(folder):
     assert "LATE        ranker" in result.output
     found = json.loads(run(folder, "status", "--json").output)
     assert found["parts"][1]["waiting"][0]["day"] == str(DAYS[3])
+
+
+def test_it_shows_the_alarms_of_the_newest_days(folder, settings):
+    why = "label rate of 'click': 31.00 % instead of 25.00 %, 15 times as far as usual"
+    with writing(settings, "drift", DAYS[2]) as staging:
+        staging.facts |= {"alarms": 1, "why": why}
+    assert f"\ndrift       {DAYS[2]}: {why}\n" in run(folder, "status").output
+    assert status(settings, NOON).as_json()["drift"] == [f"{DAYS[2]}: {why}"]
 
 
 def test_a_dry_run_lists_what_would_run_and_runs_nothing(folder, settings):

@@ -20,7 +20,7 @@ from tracked_runs import (
 )
 
 from jobs.errors import Skip
-from jobs.pipeline import plan
+from jobs.pipeline import plan, running
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.pipeline.tracking.step_run import StepRun
 from jobs.settings import RankerSettings, Settings
@@ -193,6 +193,18 @@ def test_a_finished_part_is_superseded_when_a_step_runs_again(settings, client, 
     assert [first.info.status, second.info.status] == ["FINISHED"] * 2
     below = [run.data.tags["mlflow.parentRunId"] for run in nested]
     assert below == [first.info.run_id] * 2 + [second.info.run_id] * 2
+
+
+def test_a_leaf_that_runs_after_the_last_step_ends_the_days_run(settings, client):
+    day = FIRST
+    with step_run(settings, "consistency", day) as run:
+        with plan.writing(settings, "consistency", day):
+            pass
+        run.record(settings.lake.get("consistency", day))
+    running.ensure(settings, "drift", day, lambda: pytest.fail("a session was requested"))
+    parents, nested = runs(client, "embeddings", day)
+    assert nested[-1].data.tags["mlflow.runName"].startswith("drift")
+    assert {run.info.status for run in (*parents, *nested)} == {"FINISHED"}
 
 
 def test_a_skipped_step_does_not_end_its_part(settings, client, day):
