@@ -12,6 +12,7 @@ taken for a record of its own:
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +27,10 @@ NOT_CLOSED = "quote_not_closed"
 NOT_DOUBLED = "quote_not_doubled"
 LONE_RETURN = "carriage_return_in_line"
 RETURNS = re.compile(rb"\r\r++\n")
+# Of groups. Python before 3.11.5, such as Debian's, loses matches where the body of a possessive
+# repeat backtracks (CPython 106052).
+POSSESSIVE = sys.version_info >= (3, 11, 5)
+MANY = rb"*+" if POSSESSIVE else rb"*"
 # Of a list of edges: what separates, and what is left of it at the ends of a line.
 BLANKS = re.compile(rb"[ \t\r\f\v]+")
 EDGE_BLANKS = re.compile(rb"(?m)^\t|\t$")
@@ -319,6 +324,13 @@ def well_placed(data: np.ndarray, quotes: np.ndarray, dialect: Dialect) -> bool:
     return bool((ends | (after == CARRIAGE_RETURN)).all())
 
 
+def possessive(body: bytes, name: bytes) -> bytes:
+    """(?:body)*+, also where Python gets that wrong. name: of a group that it may have."""
+    if POSSESSIVE:
+        return rb"(?:%b)*+" % body
+    return rb"(?=(?P<%b>(?:%b)*))(?P=%b)" % (name, body, name)  # a look ahead is never tried again
+
+
 @dataclass(frozen=True)
 class Patterns:
     """What a record looks like, as regular expressions for its bytes."""
@@ -338,12 +350,13 @@ class Patterns:
         blank = rb"[ \t]*+" if dialect.byte != b"\t" else rb"[ ]*+"
         if dialect.escape:
             e = re.escape(dialect.escape.encode())
-            inner = rb"(?:[^%b%b]++|%b.|%b%b)*+" % (q, e, e, q, q) if e != q else b""
-            plain = rb"(?!%b%b)(?:[^%b\r\n%b]++|%b.)*+" % (blank, q, s, e, e)
+            inner = rb"(?:[^%b%b]++|%b.|%b%b)%b" % (q, e, e, q, q, MANY) if e != q else b""
+            plain = rb"(?!%b%b)(?:[^%b\r\n%b]++|%b.)%b" % (blank, q, s, e, e, MANY)
         else:
-            inner = rb"(?:[^%b]++|%b%b)*+" % (q, q, q)
+            inner = rb"(?:[^%b]++|%b%b)%b" % (q, q, q, MANY)
             plain = rb"(?!%b%b)[^%b\r\n]*+" % (blank, q, s)
-        # What follows is asked here, because a field that was taken is never tried otherwise.
+        # What follows is asked here, because a field that was taken is never tried otherwise; where
+        # it is, since MANY is not possessive, it has no other end.
         closed = rb"(?=%b|\r*+\n)" % s
         quoted = rb"%b%b%b%b%b%b" % (blank, q, inner, q, blank, closed)
         one = rb"(?:%b|%b)" % (quoted, plain)
@@ -351,16 +364,18 @@ class Patterns:
         # A quote that is followed by neither a separator nor an end, and does not look like the
         # beginning of a field either: after a separator or a line break, and up to two blanks.
         inside = b"".join(rb"(?<![%b\n]%b)" % (s, rb"[ \t]" * blanks) for blanks in range(3))
-        loose = rb"%b%b(?:[^%b]++|%b%b|%b%b(?!%b(?:%b|\r*\n)))*+%b%b" % (
-            (blank, q, q, q, q, inside, q, blank, s, q, blank)
-        )
-        any_field = rb"(?:%b|%b|%b)" % (quoted, loose, plain)
+        text = rb"[^%b]++|%b%b|%b%b(?!%b(?:%b|\r*\n))" % (q, q, q, inside, q, blank, s)
+        any_fields = []
+        for name in (b"first", b"other"):
+            loose = rb"%b%b%b%b%b" % (blank, q, possessive(text, name), q, blank)
+            any_fields.append(rb"(?:%b|%b|%b)" % (quoted, loose, plain))
+        first, other = any_fields
         flags = re.DOTALL
         return cls(
             re.compile(one, flags),
-            re.compile(rb"%b(?:%b%b)*+%b" % (one, s, one, end), flags),
-            re.compile(rb"(?:%b%b)*+%b%b%b\Z" % (one, s, blank, q, inner), flags),
-            re.compile(rb"%b(?:%b%b)*+%b" % (any_field, s, any_field, end), flags),
+            re.compile(rb"%b(?:%b%b)%b%b" % (one, s, one, MANY, end), flags),
+            re.compile(rb"(?:%b%b)%b%b%b%b\Z" % (one, s, MANY, blank, q, inner), flags),
+            re.compile(rb"%b(?:%b%b)%b%b" % (first, s, other, MANY, end), flags),
             re.compile(rb"[ \t]%b|%b[ \t]" % (q, q)),
             dialect.quote.encode(),
             dialect.byte,

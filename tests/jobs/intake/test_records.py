@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BadInput
-from jobs.intake import streams
+from jobs.intake import records, streams
 from jobs.intake.dialect import Dialect
 from jobs.intake.reading import Field, Wanted, rows_of, text_pieces
 
@@ -107,6 +107,17 @@ def test_every_line_of_any_text_is_counted_once(text, quote, escape):
     numbers = [row["source_line"] for row in rows]
     assert numbers == sorted(set(numbers)) or len(set(numbers)) == len(numbers)
     assert rows[0]["consumer_id"] == "u1"
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(alphabet='"",\n\r\\ ax', max_size=60), escape=st.sampled_from(["", "\\"]))
+def test_a_python_whose_possessive_repeats_are_broken_reads_the_same(text, escape):
+    """That of Debian 12, among others. Its patterns may backtrack, and have no other match."""
+    expected = read(HEADER + text, escape=escape)
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(records, "POSSESSIVE", False)
+        older.setattr(records, "MANY", b"*")
+        assert read(HEADER + text, escape=escape) == expected
 
 
 @pytest.mark.parametrize(
