@@ -5,7 +5,7 @@ consumers are shown some of them and engage with a known probability. All of it 
 says. Whatever is asked of a day is computed from the world and the day alone:
 
     world = World(seed=7, drift=Drift(shocks=(9,)))
-    shown = impressions(world, 12)     what was shown, and what came of it  (simulation.engagements)
+    shown = impressions(world, 12)           impressions, outcomes         (simulation.engagements)
     expected_auc(shown.probabilities[:, 0])  what no ranker surpasses             (simulation.truth)
     rates(world, consumers(world, 12))       expected clicks of every pair        (simulation.truth)
 """

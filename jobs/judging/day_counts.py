@@ -21,7 +21,7 @@ from embeddings.registry.vectors import encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
 
-TOP = 1000  # of the values of a column, the most frequent ones that are told apart
+TOP = 1000  # most frequent values of a column that are counted one by one
 IDS = {"consumers": "consumer_id", "producers": "producer_id", "items": "item_id"}
 PROFILES = {"consumers": CONSUMER_TABLE, "items": ITEM_TABLE}
 SEEN, NEW = b"seen", b"new"
@@ -31,7 +31,7 @@ SEEN, NEW = b"seen", b"new"
 class Counted:
     """The values of a column. values: (n,) bytes, each once; counts: (n,) rows of each.
 
-    rows: of all values, also of those that are not told apart.
+    rows: of all values, also of those that are not counted one by one.
     """
 
     values: np.ndarray

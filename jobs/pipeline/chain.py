@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.needs import Needs, optional
-from jobs.pipeline.plan import LANDING, Reads, first_day, trusted
+from jobs.pipeline.plan import LANDING, Reads, first_day, trusted, window
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 
@@ -46,6 +46,14 @@ def days_up_to(settings: Settings, day: date) -> list[date]:
     if start is None:
         return []
     return days_between(start, day)  # empty for a day before the start
+
+
+def days_counted(settings: Settings, day: date) -> list[date]:
+    """The days of the window before `day`, of which a ranker knows the counts."""
+    yesterday = day - timedelta(days=1)
+    if yesterday < first_day(settings):
+        return []
+    return window(settings, yesterday, settings.ranker.window_days)
 
 
 def rankable(verdict: Partition | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,8 @@ from jobs.features.profiles import PROFILES
 from jobs.lake.buckets import bucket_of
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, with_prefix
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import first_day, trusted, window
+from jobs.pipeline import chain
+from jobs.pipeline.plan import trusted
 from jobs.pipeline.published import own_version, published_version
 from jobs.settings import Settings
 
@@ -67,11 +68,8 @@ def past_of(settings: Settings, day: date, model: Partition, labels: tuple[str, 
 
 def days_before(settings: Settings, day: date) -> list[Partition]:
     """The trusted verdicts on the days of the window before a day, which `examples` counts too."""
-    yesterday = day - timedelta(days=1)
-    if yesterday < first_day(settings):
-        return []
     days = []
-    for earlier in window(settings, yesterday, settings.ranker.window_days):
+    for earlier in chain.days_counted(settings, day):
         verdict = settings.lake.find("validate", earlier)
         if verdict is not None and trusted(verdict):
             days.append(settings.lake.get("validate", earlier))

@@ -1,6 +1,6 @@
 """`evergreen simulate`: the days of a simulated world as Parquet files, for any other tool.
 
-impressions/DAY.parquet   what was shown, and what came of it
+impressions/DAY.parquet   the impressions and their outcomes
 truth/DAY.parquet         the probability of every outcome, in the same order of rows
 consumers/, items/        profiles and items, as they are on the day
 texts/                    the words of the items posted on the day

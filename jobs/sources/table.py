@@ -191,7 +191,7 @@ class Table(FileLog):
 
     def _remedies(self) -> dict[str, str]:
         """Every column that the settings name -> what to do when a file lacks it."""
-        named: dict[str, str] = {}  # where several settings name one column, the first is told
+        named: dict[str, str] = {}  # of several settings that name one column, the first
         for name, column in self.settings.columns.items():
             named.setdefault(column, f"source.columns.{name}")
         for label, column in self.settings.labels.items():

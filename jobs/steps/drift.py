@@ -128,7 +128,7 @@ def binned(name: str, counted: Sequence[DayCounts]) -> np.ndarray:
     table = np.zeros((len(counted), len(values) + 1), np.int64)
     for row, column in there:
         table[row, np.searchsorted(values, column.values)] = column.counts
-        table[row, -1] = column.rows - column.counts.sum()  # those that are not told apart
+        table[row, -1] = column.rows - column.counts.sum()  # all other values together
     used = table.any(axis=0)
     return folded(table[:, used], BINS)
 

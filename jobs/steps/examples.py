@@ -16,7 +16,7 @@ the newest of these days. The outcome of D is in the labels and nowhere else (dw
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
-from jobs.pipeline.plan import Reads, first_day, reads, recording, trusted, window
+from jobs.pipeline.plan import Reads, reads, recording, trusted
 from jobs.pipeline.provenance import airflow_run, code_commit
 from jobs.pipeline.published import published_version
 from jobs.pipeline.running import nothing_happened
@@ -71,7 +71,7 @@ def needs(settings: Settings, day: date) -> Needs[None]:
     """
     yield ("validate", day)
     past = []
-    for earlier in past_days(settings, day):
+    for earlier in chain.days_counted(settings, day):
         there = yield optional("validate", earlier)
         if there and trusted(settings.lake.get("validate", earlier)):
             past.append(earlier)
@@ -141,14 +141,6 @@ def total_order(spec: FeatureSpec) -> list[str]:
 
 
 # Which days, which version
-
-
-def past_days(settings: Settings, day: date) -> list[date]:
-    """The days of the window before `day`."""
-    yesterday = day - timedelta(days=1)
-    if yesterday < first_day(settings):
-        return []
-    return window(settings, yesterday, settings.ranker.window_days)
 
 
 def clean_impressions(read: Reads, day: date) -> Partition:

@@ -13,9 +13,10 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from small_spec import SPEC
 
 from models import rankers, serving
-from models.features import Categorical, Day, FeatureSpec, gather
+from models.features import Day, FeatureSpec, gather
 from models.metrics import log_loss
 from models.packaging import logging_arguments
 from models.rankers.base import (
@@ -30,16 +31,6 @@ from models.store import describe, load, save
 from models.training import Trained, TrainingConfig, predict, train
 
 ROOT = Path(__file__).parent.parent.parent
-SPEC = FeatureSpec(
-    categorical=(
-        Categorical("hash_item", 20, "item"),
-        Categorical("hash_kind", 3, "profile"),
-        Categorical("hash_tag", 5, "profile"),
-    ),
-    numeric=("num_x", "num_y"),
-    labels=("label_click", "label_like"),
-    vector_dim=3,
-)
 CFG = TrainingConfig(batch_size=64, learning_rate=1e-2, seed=3)
 # Options with which a kind takes milliseconds, where its defaults are for a much larger log.
 SMALL = {

@@ -12,25 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_spec import SPEC
 
 from models.calibration import Calibration, Platt
 from models.export import FILES, ExportError, export
-from models.features import Categorical, Day, FeatureSpec
+from models.features import Day, FeatureSpec
 from models.rankers.base import build, kinds, read_options
 from models.standalone import Scorer, arrays
 from models.store import Saved
 from models.training import predict
 
-SPEC = FeatureSpec(
-    categorical=(
-        Categorical("hash_item", 20, "item"),
-        Categorical("hash_kind", 3, "profile"),
-        Categorical("hash_tag", 5, "profile"),
-    ),
-    numeric=("num_x", "num_y"),
-    labels=("label_click", "label_like"),
-    vector_dim=3,
-)
 CALIBRATION = Calibration("2024-01-02", {"label_click": Platt(1.2, -0.3)})
 SIZES = (1, 7, 1500)
 # Options with which a kind takes milliseconds, where its defaults are for a much larger log.

@@ -7,22 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_spec import SPEC
 from torch import nn
 
-from models.features import Batch, Categorical, FeatureSpec
+from models.features import Batch, FeatureSpec
 from models.inspection import groups_of, has_masks, masks_of
 from models.rankers.base import build, kinds, read_options
 
-SPEC = FeatureSpec(
-    categorical=(
-        Categorical("hash_item", 20, "item"),
-        Categorical("hash_kind", 3, "profile"),
-        Categorical("hash_tag", 5, "profile"),
-    ),
-    numeric=("num_x", "num_y"),
-    labels=("label_click", "label_like"),
-    vector_dim=3,
-)
 GROUPS = ("item", "profile", "numbers", "consumer vector", "producer vector", "their product")
 
 
