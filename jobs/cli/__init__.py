@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
+from jobs.cli.experiments import app as experiment
 from jobs.cli.ranker import app as ranker
 from jobs.errors import EvergreenError, Skip
 
@@ -438,96 +439,4 @@ def decay(
 
 
 app.add_typer(ranker, name="ranker")
-
-experiment = typer.Typer(
-    no_args_is_help=True,
-    help="Repeat the measurements behind the claims about embeddings and rankers.",
-)
 app.add_typer(experiment, name="experiment")
-
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="EVERGREEN_DATA",
-        exists=True,
-        file_okay=False,
-        help="The folder with public data sets; those that it lacks are left out.",
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Seed of splits, solvers, rankers and intervals.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder for tables and pictures; default: home/reports/experiments."),
-]
-
-
-@experiment.command("fold-in")
-def fold_in(
-    data: Data = None,
-    seed: Seed = 0,
-    out: Out = None,
-) -> None:
-    """Measure how many consumers need to be fitted, and what folding in the others costs.
-
-    Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
-    """
-    from jobs.reports.folding_in import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), data, seed, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
-
-
-@experiment.command()
-def alignment(seed: Seed = 0, out: Out = None) -> None:
-    """Measure a ranker that is not retrained, served aligned, unaligned and frozen vectors.
-
-    Example: evergreen experiment alignment --out /tmp/alignment
-    """
-    from jobs.reports.alignment import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), seed, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
-
-
-@experiment.command()
-def space(
-    data: Data = None,
-    seed: Seed = 0,
-    out: Out = None,
-) -> None:
-    """Measure how long vectors of different days stay comparable, on public and simulated logs.
-
-    Example: evergreen experiment space --data ~/data --out /tmp/space
-    """
-    from jobs.reports.spaces import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), data, seed, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
-
-
-@experiment.command()
-def ctr(
-    data: Data = None,
-    kinds: Annotated[
-        str, typer.Option(help="Kinds of rankers, separated by commas; default: all.")
-    ] = "",
-    seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
-    days: Annotated[
-        int,
-        typer.Option(help="How many of the log's last days are tested; 0: Frappe alone.", min=0),
-    ] = 3,
-    out: Out = None,
-) -> None:
-    """Compare all kinds of rankers on the next days of the log, and on Frappe where it is present.
-
-    Example: evergreen experiment ctr --kinds masknet,dnn --seeds 2 --days 2 --out /tmp/ctr
-    """
-    from jobs.reports.ctr import run as run_experiment
-    from jobs.settings import load_settings
-
-    chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    report = run_experiment(load_settings(), data, chosen, seeds, days, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")

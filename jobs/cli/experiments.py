@@ -1,0 +1,100 @@
+"""`evergreen experiment`: the measurements behind the claims, each of them repeatable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Repeat the measurements behind the claims about embeddings and rankers.",
+)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="EVERGREEN_DATA",
+        exists=True,
+        file_okay=False,
+        help="The folder with public data sets; those that it lacks are left out.",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of splits, solvers, rankers and intervals.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for tables and pictures; default: home/reports/experiments."),
+]
+
+
+@app.command("fold-in")
+def fold_in(
+    data: Data = None,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Measure how many consumers need to be fitted, and what folding in the others costs.
+
+    Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
+    """
+    from jobs.reports.folding_in import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data, seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command()
+def alignment(seed: Seed = 0, out: Out = None) -> None:
+    """Measure a ranker that is not retrained, served aligned, unaligned and frozen vectors.
+
+    Example: evergreen experiment alignment --out /tmp/alignment
+    """
+    from jobs.reports.alignment import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command()
+def space(
+    data: Data = None,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Measure how long vectors of different days stay comparable, on public and simulated logs.
+
+    Example: evergreen experiment space --data ~/data --out /tmp/space
+    """
+    from jobs.reports.spaces import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data, seed, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command()
+def ctr(
+    data: Data = None,
+    kinds: Annotated[
+        str, typer.Option(help="Kinds of rankers, separated by commas; default: all.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
+    days: Annotated[
+        int,
+        typer.Option(help="How many of the log's last days are tested; 0: Frappe alone.", min=0),
+    ] = 3,
+    out: Out = None,
+) -> None:
+    """Compare all kinds of rankers on the next days of the log, and on Frappe where it is present.
+
+    Example: evergreen experiment ctr --kinds masknet,dnn --seeds 2 --days 2 --out /tmp/ctr
+    """
+    from jobs.reports.ctr import run as run_experiment
+    from jobs.settings import load_settings
+
+    chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    report = run_experiment(load_settings(), data, chosen, seeds, days, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
