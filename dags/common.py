@@ -15,6 +15,7 @@ START = datetime(1970, 1, 1)  # any day of any log may be requested
 # Of the log; jobs/local/environment.py sets them from the settings.
 TIMEZONE = os.environ.get("EVERGREEN_TIMEZONE", "UTC")
 LATENESS_H = float(os.environ.get("EVERGREEN_LATENESS", "0"))
+FURTHER = [name for name in os.environ.get("EVERGREEN_FURTHER_NAMES", "").split(",") if name]
 LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; no later day is scheduled
 BEGAN_WITH = "began_with"  # XCom of a run's first task: digest of the settings, commit of the code
 # The scheduler may start a task before the API server listens: that attempt fails.
@@ -42,29 +43,29 @@ class RegistryVersion(BaseOperatorLink):
         return ti_key.xcom_pull(task_ids=ti_key.task_id, key="registry") or ""
 
 
-def step(name: str, *, spark: bool = False, links=(), **options):
+def step(name: str, *, spark: bool = False, links=(), embedding: str = "", **options):
     """The task of one step. With spark it takes a slot of the pool and receives a session.
 
-    links: what its page links to besides its MLflow run.
+    links: what its page links to besides its MLflow run. embedding: of a further embedding.
     """
     if spark:
 
         @task.pyspark(task_id=name, conn_id="spark", pool="spark", **options)
         def run(dag_run, ti, spark):
-            return execute(name, dag_run, ti, spark)
+            return execute(name, dag_run, ti, spark, embedding)
 
     else:
 
         @task(task_id=name, **options)
         def run(dag_run, ti):
-            return execute(name, dag_run, ti, None)
+            return execute(name, dag_run, ti, None, embedding)
 
     ran = run()
     ran.operator.operator_extra_links = (MLflowRun(), *links)
     return ran
 
 
-def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
+def execute(name: str, dag_run, ti, spark, embedding: str = "") -> dict[str, str]:
     """Run the step on the run's partition. Only what another attempt could fix is retried.
 
     spark: the task's session, None for a step without one. Returns the partition and its digest,
@@ -76,7 +77,7 @@ def execute(name: str, dag_run, ti, spark) -> dict[str, str]:
     from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
 
     try:
-        return run_step(name, day_of(dag_run), ti, spark)
+        return run_step(name, day_of(dag_run), ti, spark, embedding)
     except Skip as reason:
         raise AirflowSkipException(str(reason)) from None
     except (BadInput, SettingsError, UntrustedDay) as error:
@@ -97,19 +98,19 @@ def day_of(dag_run) -> date:
         ) from None
 
 
-def run_step(name: str, day: date, ti, spark) -> dict[str, str]:
+def run_step(name: str, day: date, ti, spark, embedding: str) -> dict[str, str]:
     """The step itself; what is written for people can fail without changing its outcome."""
     from jobs.local.environment import without_login
     from jobs.local.pages import version_page
-    from jobs.pipeline import plan, running
+    from jobs.pipeline import parts, plan, running
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
 
-    settings = load_settings()
+    settings = load_settings().of_embedding(embedding)
     result: dict[str, str] = {}
     with only_logged("whether the settings or the code have changed"):
-        first = plan.EMBEDDING_STEPS[0] if name in plan.EMBEDDING_STEPS else plan.RANKER_STEPS[0]
+        first = parts.EMBEDDING_STEPS[0] if name in parts.EMBEDDING_STEPS else parts.RANKER_STEPS[0]
         result |= changes_since(first, name, ti, settings)
 
     def make_spark():

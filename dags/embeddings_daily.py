@@ -12,6 +12,9 @@ asset `embeddings` with the day as its partition.
 | `consistency` | a published vector depends on how it is read; the message names it |
 | any other | it is retried; a step writes whole or not at all, so clearing it is always safe |
 
+Embeddings under `[further.NAME]` in the settings are groups of tasks beside those of the first one.
+If one of them fails, the first one and the ranker go on.
+
 To run old days, one after the other: `airflow backfill create --dag-id embeddings_daily
 --from-date 2022-04-25 --to-date 2022-05-06T23:59`
 With `--reprocess-behavior completed`, days that have run are run again and give the same bytes.
@@ -20,11 +23,12 @@ While `make up` runs, use `evergreen airflow backfill create …`.
 
 from __future__ import annotations
 
-from airflow.sdk import CronPartitionTimetable, chain, dag
+from airflow.sdk import CronPartitionTimetable, TaskGroup, chain, dag
 
 from dags.common import (
     DEFAULTS,
     EMBEDDINGS,
+    FURTHER,
     LAST_DAY,
     LATENESS_H,
     START,
@@ -52,19 +56,26 @@ AFTER_THE_DAY = CronPartitionTimetable(
 )
 def embeddings_daily():
     validate = step("validate", spark=True)
+    matrix = step("matrix", spark=True)
+    chain(step("land", spark=True), validate, matrix)
     chain(validate, step("drift"))
-    chain(
-        step("land", spark=True),
-        validate,
-        step("matrix", spark=True),
-        step("embed", spark=True),
-        step("align"),
-        step("fold_in", spark=True),
-        step("lookalike", spark=True),
-        step("benchmark"),
-        step("publish", outlets=[EMBEDDINGS], links=[RegistryVersion()]),
-        step("consistency", links=[RegistryVersion()]),
-    )
+    chain(matrix, *learning(outlets=[EMBEDDINGS]))
+    for name in FURTHER:
+        with TaskGroup(name, tooltip="A further embedding of the same matrix"):
+            chain(matrix, *learning(embedding=name))
+
+
+def learning(embedding: str = "", outlets=()):
+    """The tasks from the matrix to a version of an embedding, in order. "": the first one."""
+    return [
+        step("embed", spark=True, embedding=embedding),
+        step("align", embedding=embedding),
+        step("fold_in", spark=True, embedding=embedding),
+        step("lookalike", spark=True, embedding=embedding),
+        step("benchmark", embedding=embedding),
+        step("publish", embedding=embedding, outlets=outlets, links=[RegistryVersion()]),
+        step("consistency", embedding=embedding, links=[RegistryVersion()]),
+    ]
 
 
 embeddings_daily()

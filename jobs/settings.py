@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -387,11 +388,20 @@ class Settings(BaseSettings):
     validation: ValidationSettings = ValidationSettings()
     matrix: MatrixSettings = MatrixSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+
+    further: dict[str, EmbeddingSettings] = Field(default_factory=dict)
+    """Further embeddings of the same matrix, by name: `[further.NAME]` has the options of
+    `[embedding]`. Each is fitted, judged and published beside the first, on whose vectors the
+    ranker is trained."""
+
     benchmark: BenchmarkSettings = BenchmarkSettings()
     ranker: RankerSettings = RankerSettings()
     mlflow: MLflowSettings = MLflowSettings()
     registry: RegistrySettings = RegistrySettings()
     services: ServiceSettings = ServiceSettings()
+
+    # The further embedding that these settings are of; "": the first. See `of_embedding`.
+    _further: str = PrivateAttr(default="")
 
     @field_validator("home")
     @classmethod
@@ -408,14 +418,35 @@ class Settings(BaseSettings):
         require_names("context", getattr(source, "context", ()))
         return source
 
+    @field_validator("further", mode="before")
+    @classmethod
+    def _name_further(cls, further: Any) -> Any:
+        """The name of a table is the name of its embedding."""
+        if not isinstance(further, dict):
+            return further
+        named = {}
+        for name, table in further.items():
+            if isinstance(table, dict):
+                if table.get("name", name) != name:
+                    raise ValueError(f"{name}.name: the name of the table is that of the embedding")
+                table = {**table, "name": name}
+            named[name] = table
+        return named
+
     @model_validator(mode="after")
-    def _validate_lengths(self) -> Settings:
-        too_long = [n for n in self.benchmark.lengths if n >= self.embedding.dim]
-        if too_long:
+    def _validate_embeddings(self) -> Settings:
+        if self.embedding.name in self.further and not self._further:
             raise ValueError(
-                f"benchmark.lengths has {too_long}; expected lengths below embedding.dim, "
-                f"which is {self.embedding.dim}"
+                f"further.{self.embedding.name}: [embedding] has this name; choose another one"
             )
+        for name, embedding in {"embedding": self.embedding, **self.further}.items():
+            too_long = [n for n in self.benchmark.lengths if n >= embedding.dim]
+            if too_long:
+                option = "embedding.dim" if name == "embedding" else f"further.{name}.dim"
+                raise ValueError(
+                    f"benchmark.lengths has {too_long}; expected lengths below {option}, "
+                    f"which is {embedding.dim}"
+                )
         return self
 
     @classmethod
@@ -425,11 +456,36 @@ class Settings(BaseSettings):
         # The file arrives as arguments of the constructor; the first source wins.
         return env_settings, init_settings
 
+    def of_embedding(self, name: str) -> Settings:
+        """The settings by which the steps of one embedding run: `embedding` and `lake` are its own.
+
+        name: of a further embedding; that of the first one, or "", returns these settings. Raises
+        SettingsError for any other.
+        """
+        if name in ("", self.embedding.name):
+            return self
+        if name not in self.further:
+            known = ", ".join([self.embedding.name, *self.further])
+            raise SettingsError(f"There is no embedding '{name}'. The settings have: {known}.")
+        chosen = self.model_copy(update={"embedding": self.further[name]})
+        chosen._further = name
+        return chosen
+
+    def of_each_embedding(self) -> list[Settings]:
+        """These settings, and those of every further embedding."""
+        return [self, *(self.of_embedding(name) for name in self.further)]
+
+    @property
+    def is_first(self) -> bool:
+        """Are these the settings of the first embedding, which the ranker is trained on?"""
+        return not self._further
+
     @property
     def lake(self) -> Lake:
         from jobs.lake.store import Lake
+        from jobs.pipeline.parts import LEARNING_STEPS
 
-        return Lake(self.home / "lake")
+        return Lake(self.home / "lake", self._further, LEARNING_STEPS)
 
     @property
     def intake(self) -> Path:
@@ -450,7 +506,7 @@ class Settings(BaseSettings):
 
     def report(self, step: str, day: date) -> Path:
         """Folder of what a person reads about a step and day; attached to its MLflow run."""
-        folder = self.home / "reports" / step / f"day={day}"
+        folder = self.home / "reports" / self.lake.folder(step) / f"day={day}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -463,6 +519,8 @@ class Settings(BaseSettings):
         section = getattr(self, name)
         if isinstance(section, PluginSection):
             return section.effective()
+        if isinstance(section, dict):
+            return {key: table.effective() for key, table in section.items()}
         shapeless: frozenset[str] = getattr(section, "shapeless", frozenset())
         return section.model_dump(mode="json", exclude={"path", *shapeless})
 
@@ -507,6 +565,7 @@ OTHER_VARIABLES = frozenset(
     f"EVERGREEN_{name}"
     for name in (
         "DATA",
+        "FURTHER_NAMES",
         "LAST_DAY",
         "LATENESS",
         "PAGES",

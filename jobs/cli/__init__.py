@@ -194,6 +194,9 @@ def step(
         ),
     ],
     day: Annotated[datetime, typer.Option(formats=DAY, help="The partition.")],
+    embedding: Annotated[
+        str, typer.Option(help="A further embedding of the settings; default: the first one.")
+    ] = "",
 ) -> None:
     """Run one step of one day, its missing inputs first.
 
@@ -203,7 +206,7 @@ def step(
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
 
-    settings = load_settings()
+    settings = load_settings().of_embedding(embedding)
     partition = running.execute(settings, name, day.date(), lambda: spark_session(settings))
     typer.echo(f"{partition.key} {partition.digest}")
     for fact, value in sorted(partition.facts.items()):

@@ -3,6 +3,7 @@
     lake/<step>/day=2022-04-25/_manifest.json      the commit: what it holds, and how it came about
     lake/<step>/day=2022-04-25/<digest>/...        the files that the manifest lists
     lake/<step>/day=2022-04-25/<digest>.seen       when these files were last compared with it
+    lake/<step>@<name>/day=2022-04-25/...          of a further embedding; other steps are shared
 
 A partition is written to a staging folder, moved to a folder named by the digest of its content,
 and becomes visible when its manifest is replaced (`embeddings.durable`). A reader sees the old
@@ -149,20 +150,33 @@ def read_parquet(spark, folders: Sequence[Path]):
 
 
 class Lake:
-    """All partitions below one folder, on a local disk or a file system that the cluster shares."""
+    """All partitions below one folder, on a local disk or a file system that the cluster shares.
 
-    def __init__(self, root: Path) -> None:
+    own: the further embedding whose partitions of `own_steps` these are; "": the first one. The
+    partitions of other steps are the same for all embeddings.
+    """
+
+    def __init__(self, root: Path, own: str = "", own_steps: Sequence[str] = ()) -> None:
         self.root = root
+        self.own = own
+        self.own_steps = own_steps
+
+    def folder(self, step: str) -> str:
+        """The name of a step's folder."""
+        return f"{step}@{self.own}" if self.own and step in self.own_steps else step
 
     def steps(self) -> list[str]:
         """The steps that have a folder, sorted."""
-        if not self.root.exists():
-            return []
-        return sorted(folder.name for folder in self.root.iterdir() if folder.name[0] not in "._")
+        found = []
+        for folder in self.root.iterdir() if self.root.exists() else ():
+            step = folder.name.partition("@")[0]
+            if step[0] not in "._" and folder.name == self.folder(step):
+                found.append(step)
+        return sorted(found)
 
     def days(self, step: str) -> list[date]:
         """The committed days of a step, ascending."""
-        manifests = (self.root / step).glob(f"day=*/{MANIFEST}")
+        manifests = (self.root / self.folder(step)).glob(f"day=*/{MANIFEST}")
         names = [manifest.parent.name.removeprefix("day=") for manifest in manifests]
         return sorted(map(date.fromisoformat, names))
 
@@ -171,7 +185,7 @@ class Lake:
 
         Lazily, because this is asked about every partition of a home, and mostly there are none.
         """
-        folder = self.root / step
+        folder = self.root / self.folder(step)
         names = sorted(os.listdir(folder)) if folder.exists() else []
         for name in names:
             text = name.removeprefix("day=")
@@ -206,12 +220,12 @@ class Lake:
             days = [str(d) for d in self.days(step)]
             raise NotCommitted(
                 f"Step '{step}' has no committed partition for {day}. It has {days or 'none'}. "
-                f"Run: evergreen step {step} --day {day}"
+                f"Run: {self.command(step, day)}"
             )
         if faults := damage(partition):
             raise DamagedPartition(
                 f"{partition.key} is damaged: {', '.join(faults)} below {partition.path}. "
-                f"Compute it again: evergreen step {step} --day {day}"
+                f"Compute it again: {self.command(step, day)}"
             )
         return partition
 
@@ -220,7 +234,7 @@ class Lake:
 
         The step deletes it when it has succeeded. It is swept a day after its last change.
         """
-        return self.root / STAGING / f"{step}-{day}-scratch"
+        return self.root / STAGING / f"{self.folder(step)}-{day}-scratch"
 
     @contextmanager
     def claimed(self, step: str, day: date) -> Iterator[None]:
@@ -249,7 +263,7 @@ class Lake:
         computed from. log, sources: where the log is, and the digests of the files read from it.
         """
         # Inside the lake, because a rename works only within one file system.
-        path = self.root / STAGING / f"{step}-{day}-{uuid.uuid4().hex[:8]}"
+        path = self.root / STAGING / f"{self.folder(step)}-{day}-{uuid.uuid4().hex[:8]}"
         home = self.home(step, day)
         staging = Staging(path, home)
         sweep(self.root / STAGING)
@@ -268,7 +282,7 @@ class Lake:
 
     def remove(self, partition: Partition) -> None:
         """Delete a partition. A reader that has its files open can go on."""
-        home = self.home(partition.step, partition.day)
+        home = partition.path.parent
         with locked(home / LOCK):
             # First: without a manifest nothing points at files that are half deleted.
             (home / MANIFEST).unlink(missing_ok=True)
@@ -278,7 +292,12 @@ class Lake:
         """The folder of a step and day. Raises TypeError for a moment instead of a day."""
         if isinstance(day, datetime):  # a date as well, whose text would name another folder
             raise TypeError(f"{day!r} is not a day: pass its date().")
-        return self.root / step / f"day={day}"
+        return self.root / self.folder(step) / f"day={day}"
+
+    def command(self, step: str, day: date) -> str:
+        """The command that computes a partition."""
+        embedding = f" --embedding {self.own}" if self.folder(step) != step else ""
+        return f"evergreen step {step} --day {day}{embedding}"
 
     def _commit(self, home: Path, staging: Staging, origin: dict[str, Any]) -> None:
         files = digests_below(staging.path)

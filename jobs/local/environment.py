@@ -85,6 +85,7 @@ def evergreen(settings: Settings) -> Variables:
         # For the DAG files, which are parsed too often to load the settings.
         "EVERGREEN_TIMEZONE": open_source(settings).timezone,
         "EVERGREEN_LATENESS": str(settings.services.lateness),
+        "EVERGREEN_FURTHER_NAMES": ",".join(settings.further),
         "SERVICES_HOST": settings.services.host,
     }
     defaults = {

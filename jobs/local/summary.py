@@ -13,7 +13,8 @@ from rich.text import Text
 
 from jobs.local.outcome import Outcome
 from jobs.local.services import addresses
-from jobs.pipeline.plan import STEPS, tracked
+from jobs.pipeline.parts import STEPS
+from jobs.pipeline.plan import tracked
 from jobs.settings import Settings
 
 WIDTH = 110  # where the output is not a terminal
@@ -122,7 +123,7 @@ def closing(settings: Settings, outcome: Outcome) -> list[str]:
     """The champion, the versions, the totals and the addresses of the services."""
     return [
         champion(settings, outcome),
-        f"Registry: {registry_line(settings)}",
+        *(f"Registry: {registry_line(each)}" for each in settings.of_each_embedding()),
         f"{len(outcome.days)} days in {outcome.seconds:.0f} s, after {outcome.startup_s:.0f} s "
         "to start the services.",
         f"Peak memory of all processes together: {outcome.peak_bytes / 2**30:.1f} GiB.",

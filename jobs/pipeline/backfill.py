@@ -8,7 +8,8 @@ from datetime import date
 
 from jobs.errors import EvergreenError
 from jobs.pipeline import chain
-from jobs.pipeline.plan import STEPS, freshness
+from jobs.pipeline.parts import LEARNING_STEPS, STEPS
+from jobs.pipeline.plan import freshness
 from jobs.pipeline.status import PARTS, counted, day_state, known_days
 from jobs.settings import Settings, days_between
 from jobs.sources import reopen_sources
@@ -44,6 +45,8 @@ def days_of(
             f"{known[-1]}. Choose days within it, or add the files of the others."
         )
     look = freshness(settings)
+    further = [settings.of_embedding(name) for name in settings.further]
+    looks = [(own.lake, freshness(own)) for own in further]
     start = chain.start_day(settings)
     plans = []
     for day in days_between(first, last):
@@ -51,6 +54,10 @@ def days_of(
         states = [day_state(look, part, day) for part in parts]
         to_run = [step for state in states for step in state.to_run]
         reused = [step for step in STEPS if step not in to_run and look.current(step, day)]
+        for lake, own_look in looks:
+            states.append(day_state(own_look, "embeddings", day))
+            to_run += [lake.folder(s) for s in states[-1].to_run if s in LEARNING_STEPS]
+            reused += [lake.folder(s) for s in LEARNING_STEPS if own_look.current(s, day)]
         why = next((state.why for state in states if state.why), "")
         # The first part is the data: a day that it refuses, no other part has.
         plans.append(DayPlan(day, to_run, reused, why, refused=states[0].refused))

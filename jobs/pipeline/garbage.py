@@ -17,7 +17,9 @@ from embeddings.registry.client import Registry, Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.pipeline.plan import LANDING, STEPS, beside
+from jobs.pipeline.freshness import pair
+from jobs.pipeline.parts import LANDING, LEARNING_STEPS, STEPS
+from jobs.pipeline.plan import beside
 from jobs.pipeline.tracking.garbage import old_runs, purge
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
@@ -50,13 +52,13 @@ def find(settings: Settings, keep: int) -> Garbage:
     if not landed:
         raise EvergreenError(f"{settings.lake.root} has no day yet: there is nothing to delete.")
     cutoff = landed[-1] - timedelta(days=keep - 1)
-    needed = needed_keys(settings, cutoff)
+    needed = needed_homes(settings, cutoff)
     old = [partition for partition in partitions(settings) if partition.day < cutoff]
     source = open_source(settings)
     tracker = Tracker(settings)
     return Garbage(
         cutoff=cutoff,
-        partitions=[partition for partition in old if partition.key not in needed],
+        partitions=[partition for partition in old if partition.path.parent not in needed],
         versions=old_versions(settings, keep, needed),
         folders=[*old_reports(settings, cutoff), *old_logs(settings, keep), *unread(source)],
         runs=old_runs(tracker, cutoff) if tracker.enabled else [],
@@ -65,7 +67,15 @@ def find(settings: Settings, keep: int) -> Garbage:
 
 
 def partitions(settings: Settings) -> Iterator[Partition]:
-    """Every committed partition."""
+    """Every committed partition of every embedding."""
+    for each in settings.of_each_embedding():
+        for partition in partitions_of(each):
+            if each.is_first or partition.step in LEARNING_STEPS:
+                yield partition
+
+
+def partitions_of(settings: Settings) -> Iterator[Partition]:
+    """Those that one embedding has or shares with others."""
     for step in settings.lake.steps():
         for day in settings.lake.days(step):
             found = settings.lake.find(step, day)
@@ -73,21 +83,28 @@ def partitions(settings: Settings) -> Iterator[Partition]:
                 yield found
 
 
-def needed_keys(settings: Settings, cutoff: date) -> set[str]:
-    """The keys of partitions that days from `cutoff` on are, or were computed from."""
+def needed_homes(settings: Settings, cutoff: date) -> set[Path]:
+    """The folders of partitions that days from `cutoff` on are, or were computed from."""
     needed = set()
-    for partition in partitions(settings):
-        if partition.day >= cutoff:
-            needed |= {partition.key, *partition.inputs}
-            for key in partition.inputs:
-                step, _, day = key.partition("/")
-                needed |= {f"{name}/{day}" for name in beside(step)}
-            if champion := partition.facts.get("champion_after"):
-                needed.add(f"train/{champion}")
+    for each in settings.of_each_embedding():
+        for partition in partitions_of(each):
+            if partition.day >= cutoff:
+                needed |= {each.lake.home(*pair(key)) for key in needed_keys(partition)}
     return needed
 
 
-def old_versions(settings: Settings, keep: int, needed: set[str]) -> list[Version]:
+def needed_keys(partition: Partition) -> set[str]:
+    """The keys of a partition that is kept, and of those that it was computed from."""
+    needed = {partition.key, *partition.inputs}
+    for key in partition.inputs:
+        step, _, day = key.partition("/")
+        needed |= {f"{name}/{day}" for name in beside(step)}
+    if champion := partition.facts.get("champion_after"):
+        needed.add(f"train/{champion}")
+    return needed
+
+
+def old_versions(settings: Settings, keep: int, needed: set[Path]) -> list[Version]:
     """The versions that no alias, no kept day and no kept partition needs."""
     registry = settings.open_registry()
     used = versions_used(settings, needed)
@@ -100,11 +117,11 @@ def old_versions(settings: Settings, keep: int, needed: set[str]) -> list[Versio
     return found
 
 
-def versions_used(settings: Settings, needed: set[str]) -> set[str]:
+def versions_used(settings: Settings, needed: set[Path]) -> set[str]:
     """The versions that the needed partitions point into, by their contents."""
     used = set()
     for partition in partitions(settings):
-        if partition.key in needed:
+        if partition.path.parent in needed:
             used |= {partition.facts.get("version", ""), partition.facts.get("embedding", "")}
     return used - {""}
 
@@ -120,11 +137,17 @@ def names_it(used: set[str], version: Version) -> bool:
 def old_reports(settings: Settings, cutoff: date) -> list[Path]:
     """The folders of reports on days before the cutoff."""
     folders = []
-    for step in (*STEPS, "quarantine"):
+    for step in sorted(folders_of_steps(settings)):
         for folder in sorted((settings.home / "reports" / step).glob("day=*")):
             if date.fromisoformat(folder.name.removeprefix("day=")) < cutoff:
                 folders.append(folder)
     return folders
+
+
+def folders_of_steps(settings: Settings) -> set[str]:
+    """The names of the folders in which the steps of all embeddings leave something."""
+    steps = (*STEPS, "quarantine")
+    return {each.lake.folder(step) for each in settings.of_each_embedding() for step in steps}
 
 
 def old_logs(settings: Settings, keep: int) -> list[Path]:

@@ -11,12 +11,20 @@ import typer
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
-from jobs.pipeline.plan import EMBEDDING_STEPS, LEAVES, RANKER_STEPS, STEPS
+from jobs.pipeline.parts import (
+    DATA_STEPS,
+    EMBEDDING_STEPS,
+    LEARNING_STEPS,
+    LEAVES,
+    RANKER_STEPS,
+    STEPS,
+)
 from jobs.pipeline.running import request
 from jobs.settings import Settings, days_between
 from jobs.spark.session import spark_session
 from jobs.terminal import Board, live
 
+COMPUTED = ("done", "reused")  # states of a step that others can go on from
 Reasons = dict[tuple[date, str], str]
 
 
@@ -24,15 +32,46 @@ def run_days(settings: Settings, first: date, last: date) -> tuple[Board, Reason
     """Run the steps of every day from first to last that are not current.
 
     Returns the board and, for each step that did not run, the reason. A step that fails ends its
-    own half of the day (embeddings or ranker); later days continue.
+    own part of the day (embeddings, ranker, or a further embedding); later days continue. A
+    further embedding is one column of the board.
     """
-    board = Board(days_between(first, last), STEPS)
+    board = Board(days_between(first, last), (*STEPS, *settings.further))
     reasons: Reasons = {}
     with live(board, "evergreen run") as show:
         for day in board.days:
             for steps in (EMBEDDING_STEPS, RANKER_STEPS):
                 run_half(settings, day, steps, board, reasons, show)
+            for name in settings.further:
+                run_further(settings.of_embedding(name), name, day, board, reasons, show)
     return board, reasons
+
+
+def run_further(
+    settings: Settings,
+    name: str,
+    day: date,
+    board: Board,
+    reasons: Reasons,
+    show: Callable[[], None],
+) -> None:
+    """The steps of a further embedding, of whose settings these are, on one day."""
+    if board.cell(day, DATA_STEPS[-1]).state not in COMPUTED:
+        board.set(day, name, "skipped")
+        return
+    board.set(day, name, "running")
+    show()
+    started = time.perf_counter()
+    reused = True
+    for step in LEARNING_STEPS:
+        try:
+            reused &= request(settings, step, day, lambda: spark_session(settings)).reused
+        except Exception as reason:
+            reasons[day, name] = f"{step}: {described(settings, step, day, reason)}"
+            board.set(day, name, "skipped" if isinstance(reason, Skip) else "failed")
+            show()
+            return
+    board.set(day, name, "reused" if reused else "done", time.perf_counter() - started)
+    show()
 
 
 def run_half(

@@ -18,6 +18,16 @@ from jobs.lake.store import Partition, Staging
 from jobs.pipeline.freshness import Freshness, Plan
 from jobs.pipeline.needs import Need, available, is_optional
 from jobs.pipeline.origin import contradiction, log_of
+from jobs.pipeline.parts import (
+    EMBEDDING_STEPS,
+    EMBEDDINGS,
+    LANDING,
+    LEARNING_STEPS,
+    RANKER,
+    RANKER_STEPS,
+    STEPS,
+    further_part,
+)
 from jobs.pipeline.tracking.runs import TrackedStep
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
@@ -25,25 +35,6 @@ from jobs.sources import open_source
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-EMBEDDINGS = "embeddings"
-RANKER = "ranker"
-EMBEDDING_STEPS = (
-    "land",
-    "validate",
-    "drift",
-    "matrix",
-    "embed",
-    "align",
-    "fold_in",
-    "lookalike",
-    "benchmark",
-    "publish",
-    "consistency",
-)
-RANKER_STEPS = ("examples", "evaluate", "train", "gate", "promote")
-STEPS = EMBEDDING_STEPS + RANKER_STEPS
-LEAVES = ("drift",)  # steps that no other one reads: they may fail, or end after the last one
-LANDING = EMBEDDING_STEPS[0]  # the step that reads the log
 RULING, RULING_RECIPE = "ruling", "by a person/1"  # see jobs.pipeline.rulings
 
 SparkMaker = Callable[[], "SparkSession"]
@@ -70,11 +61,19 @@ def tracked(settings: Settings, step: str) -> TrackedStep:
         facts += job.chosen_facts(settings)
     return TrackedStep(
         name=step,
-        part=EMBEDDINGS if step in EMBEDDING_STEPS else RANKER,
+        part=part_name(settings, step),
         sections=job.SETTINGS,
         facts=facts,
         last=step in (EMBEDDING_STEPS[-1], RANKER_STEPS[-1]),
     )
+
+
+def part_name(settings: Settings, step: str) -> str:
+    """The part of the day that a step belongs to, which is also its experiment in MLflow."""
+    if step in RANKER_STEPS:
+        return RANKER
+    is_own = step in LEARNING_STEPS and not settings.is_first
+    return further_part(settings.embedding.name) if is_own else EMBEDDINGS
 
 
 # Days

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from jobs.errors import NotCommitted
@@ -31,7 +32,8 @@ def published_version(settings: Settings, content_id: str) -> Version:
             return version
     raise NotCommitted(
         f"The registry has no version {content_id}: it was removed, or another registry is named "
-        f"by the settings. Publish it again: evergreen step publish --day {day}"
+        f"by the settings. Publish it again: "
+        f"{settings.lake.command('publish', date.fromisoformat(day))}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from jobs.pipeline import chain
 from jobs.pipeline.freshness import Freshness, Verdict
 from jobs.pipeline.garbage import kept_since
-from jobs.pipeline.plan import EMBEDDING_STEPS, RANKER_STEPS, first_day, freshness
+from jobs.pipeline.parts import EMBEDDING_STEPS, RANKER_STEPS
+from jobs.pipeline.plan import first_day, freshness
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source, reopen_sources
 
@@ -85,6 +86,10 @@ def status(settings: Settings, now: datetime) -> Status:
     days = known_days(settings)
     look = freshness(settings)
     parts = [part_state(settings, look, part, days, today) for part in PARTS]
+    for name in settings.further:
+        own = settings.of_embedding(name)
+        state = part_state(own, freshness(own), "embeddings", days, today)
+        parts.insert(-1, replace(state, part=name))
     return Status(
         today=today,
         live=settings.services.live,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from rich.progress import track
 
 from jobs.errors import EvergreenError, Skip
 from jobs.lake.integrity import damage, seen_file
+from jobs.lake.store import Partition
 from jobs.pipeline.garbage import partitions
-from jobs.pipeline.plan import STEPS
+from jobs.pipeline.parts import STEPS
 from jobs.pipeline.running import ensure, execute
 from jobs.settings import Settings
 from jobs.spark.session import spark_session
@@ -18,12 +19,13 @@ from jobs.spark.session import spark_session
 
 @dataclass(frozen=True)
 class Damaged:
-    """What is damaged, how, and the step that makes it again."""
+    """What is damaged, how, and the step that makes it again: of which embedding, "" the first."""
 
     name: str
     faults: list[str]
     step: str
     day: date
+    embedding: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} is damaged: {', '.join(self.faults)}"
@@ -36,16 +38,25 @@ def verify(settings: Settings) -> list[Damaged]:
         if faults := damage(partition, thorough=True):
             # Else its unchanged size and times would vouch for it at its next use.
             seen_file(partition.path).unlink(missing_ok=True)
-            damaged.append(Damaged(partition.key, faults, partition.step, partition.day))
+            damaged.append(damaged_partition(partition, faults))
     registry = settings.open_registry()
     n_versions = sum(len(registry.versions(name)) for name in registry.names())
     checks = track(registry.verify_all(), "registry", total=n_versions, transient=True)
     for version_id, faults in checks:
         if faults:
             # NAME/DAY.rREVISION
-            day = date.fromisoformat(version_id.rpartition("/")[2].partition(".")[0])
-            damaged.append(Damaged(version_id, faults, "publish", day))
+            name, _, reference = version_id.rpartition("/")
+            day = date.fromisoformat(reference.partition(".")[0])
+            further = name if name in settings.further else ""
+            damaged.append(Damaged(version_id, faults, "publish", day, further))
     return damaged
+
+
+def damaged_partition(partition: Partition, faults: list[str]) -> Damaged:
+    """What `verify` says of it. Its folder names the embedding, unless that is the first one."""
+    folder = partition.path.parent.parent.name
+    name = f"{folder}/{partition.day}"
+    return Damaged(name, faults, partition.step, partition.day, folder.partition("@")[2])
 
 
 def repair(settings: Settings, damaged: list[Damaged]) -> list[Damaged]:
@@ -57,9 +68,10 @@ def repair(settings: Settings, damaged: list[Damaged]) -> list[Damaged]:
         # The rows that validation has put aside are written with its verdict.
         step = "validate" if fault.step == "quarantine" else fault.step
         try:
-            run(settings, step, fault.day, lambda: spark_session(settings))
+            of_embedding = settings.of_embedding(fault.embedding)
+            run(of_embedding, step, fault.day, lambda: spark_session(settings))
         except (EvergreenError, Skip) as error:
-            failed.append(Damaged(fault.name, [str(error)], fault.step, fault.day))
+            failed.append(replace(fault, faults=[str(error)]))
     return failed
 
 

@@ -91,8 +91,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 index=IndexRule(settings.registry.index_above, settings.registry.min_recall),
             )
             add_later_results(settings, registry, version, read)
-            topics = read_topics(clean, settings.benchmark.topic_column)
-            publish_producers(registry, day, producers.ids, topics, about_tables(lineage))
+            if settings.is_first:  # the table is the same beside any embedding of the matrix
+                topics = read_topics(clean, settings.benchmark.topic_column)
+                publish_producers(registry, day, producers.ids, topics, about_tables(lineage))
         staging.facts |= {
             "version": content_id(version),
             "space": version.space,

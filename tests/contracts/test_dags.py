@@ -14,7 +14,8 @@ import pytest
 
 from jobs.local.environment import ROOT
 from jobs.local.pages import VERSION_FACTS
-from jobs.pipeline.plan import EMBEDDING_STEPS, LEAVES, RANKER_STEPS, STEPS, module
+from jobs.pipeline.parts import EMBEDDING_STEPS, LEAVES, RANKER_STEPS, STEPS
+from jobs.pipeline.plan import module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")

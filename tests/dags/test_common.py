@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from dags import common
 from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
 from jobs.local import pages
-from jobs.pipeline import plan, provenance, running
+from jobs.pipeline import parts, provenance, running
 from jobs.pipeline.tracking.runs import Tracker
 from tests.ports import reserve_port
 from tests.small_logs import DAYS, write_kuairand
@@ -118,7 +118,7 @@ def test_settings_that_cannot_be_read_fail_without_another_attempt(settings_file
         run("land", TaskInstance())
 
 
-@pytest.mark.parametrize("part", [plan.EMBEDDING_STEPS, plan.RANKER_STEPS])
+@pytest.mark.parametrize("part", [parts.EMBEDDING_STEPS, parts.RANKER_STEPS])
 def test_a_run_says_once_per_task_that_its_settings_or_code_changed(
     settings_file, monkeypatch, caplog, part
 ):

@@ -6,9 +6,9 @@ import shutil
 from datetime import date
 from pathlib import Path
 
+from jobs.pipeline.parts import EMBEDDINGS, RANKER, further_part
 from jobs.pipeline.tracking.runs import TAG, Tracker
 
-PARTS = ("embeddings", "ranker")  # the experiments of the daily loop
 PAGE = 1000  # runs in one request
 
 
@@ -16,7 +16,8 @@ def old_runs(tracker: Tracker, cutoff: date) -> list[str]:
     """Ids of the runs of days before the cutoff, without those of models that an alias names."""
     kept = runs_of_aliases(tracker)
     found = []
-    for part in PARTS:
+    further = [further_part(name) for name in tracker.settings.further]
+    for part in (EMBEDDINGS, RANKER, *further):
         experiment = tracker.client.get_experiment_by_name(part)
         if experiment is None:
             continue

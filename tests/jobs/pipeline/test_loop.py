@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.errors import EvergreenError
-from jobs.pipeline import plan, running
+from jobs.pipeline import parts, running
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session
@@ -68,8 +68,8 @@ def test_every_day_is_published_and_a_log_without_impressions_has_no_ranker(spar
     settings = load_settings(file)
     board, reasons = run_days(settings, DAYS[0], DAYS[1])
     for day in DAYS[:2]:
-        assert {states(board, day)[step] for step in plan.EMBEDDING_STEPS} == {"done"}
-        assert {states(board, day)[step] for step in plan.RANKER_STEPS} == {"skipped"}
+        assert {states(board, day)[step] for step in parts.EMBEDDING_STEPS} == {"done"}
+        assert {states(board, day)[step] for step in parts.RANKER_STEPS} == {"skipped"}
         assert "no impressions" in reasons[day, "examples"]
     versions = settings.open_registry().versions("producer")
     assert [version.day for version in versions] == DAYS[:2]
@@ -84,7 +84,7 @@ def test_a_refused_day_does_not_stop_the_next(spark, file):
     board, reasons = run_days(settings, DAYS[0], DAYS[2])
     assert states(board, DAYS[1])["validate"] == "failed"
     after = states(board, DAYS[1])
-    assert {after[step] for step in plan.EMBEDDING_STEPS[2:]} == {"skipped"}
+    assert {after[step] for step in parts.EMBEDDING_STEPS[2:]} == {"skipped"}
     assert "not trusted" in reasons[DAYS[1], "validate"]
     assert "No examples" in reasons[DAYS[1], "examples"]
     assert states(board, DAYS[2])["publish"] == "done"

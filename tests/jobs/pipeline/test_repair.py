@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_loop import DAYS, SETTINGS, states, write_day
 
-from jobs.pipeline import plan
+from jobs.pipeline import parts
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.steps import drift, lookalike
@@ -39,7 +39,7 @@ def settings(complete, tmp_path) -> Settings:
 
 def digests(settings: Settings) -> dict[str, str]:
     found = {}
-    for step in plan.EMBEDDING_STEPS:
+    for step in parts.EMBEDDING_STEPS:
         partition = settings.lake.find(step, DAY)
         assert partition is not None
         found[step] = partition.digest
@@ -53,7 +53,7 @@ def with_state(board, state: str, day: date = DAY) -> list[str]:
 def test_a_complete_day_is_reused(spark, settings):
     before = digests(settings)
     board, _ = run_days(settings, DAY, DAY)
-    assert with_state(board, "reused") == list(plan.EMBEDDING_STEPS)
+    assert with_state(board, "reused") == list(parts.EMBEDDING_STEPS)
     assert digests(settings) == before
 
 
@@ -128,4 +128,4 @@ def test_a_leaf_that_fails_stops_no_other_step(spark, settings, monkeypatch):
     monkeypatch.setattr(drift, "run", fail)
     board, _ = run_days(settings, DAY, DAY)
     assert board.failed() == [(DAY, "drift")]
-    assert with_state(board, "reused") == [s for s in plan.EMBEDDING_STEPS if s != "drift"]
+    assert with_state(board, "reused") == [s for s in parts.EMBEDDING_STEPS if s != "drift"]

@@ -17,7 +17,8 @@ from jobs.cli import app
 from jobs.errors import EvergreenError
 from jobs.lake.integrity import seen_file
 from jobs.pipeline import backfill, garbage
-from jobs.pipeline.plan import STEPS, writing
+from jobs.pipeline.parts import STEPS
+from jobs.pipeline.plan import writing
 from jobs.pipeline.published import content_id
 from jobs.pipeline.status import Status, status
 from jobs.pipeline.verify import verify

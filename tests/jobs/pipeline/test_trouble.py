@@ -10,7 +10,7 @@ import pytest
 from test_loop import DAYS, SETTINGS, write_day
 
 from jobs.errors import BadInput
-from jobs.pipeline import plan, running
+from jobs.pipeline import parts, running
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session
@@ -48,7 +48,7 @@ def finished(settings: Settings) -> Settings:
 
 def digests(settings: Settings) -> dict[str, str]:
     found = {}
-    for step in plan.EMBEDDING_STEPS:
+    for step in parts.EMBEDDING_STEPS:
         for day in settings.lake.days(step):
             partition = settings.lake.get(step, day)
             found[partition.key] = f"{partition.digest} of {sorted(partition.inputs.items())}"
@@ -74,13 +74,13 @@ def test_a_day_that_cannot_be_landed_stops_no_other(spark, log, untroubled, tmp_
     attempts = trouble(monkeypatch, DAYS[1])
     board, reasons = run_days(settings, DAYS[0], DAYS[2])
     assert "is damaged" in reasons[DAYS[1], "land"]
-    assert {board.cell(DAYS[2], step).state for step in plan.EMBEDDING_STEPS} == {"done"}
+    assert {board.cell(DAYS[2], step).state for step in parts.EMBEDDING_STEPS} == {"done"}
     assert settings.lake.get("matrix", DAYS[2]).facts["days_missing"] == str(DAYS[1])
     assert f"align/{DAYS[0]}" in settings.lake.get("align", DAYS[2]).inputs
-    assert len(attempts) <= len(plan.STEPS)  # a few per day, and not a few per step and day
+    assert len(attempts) <= len(parts.STEPS)  # a few per day, and not a few per step and day
 
     board, _ = run_days(settings, DAYS[2], DAYS[2])
-    assert {board.cell(DAYS[2], step).state for step in plan.EMBEDDING_STEPS} == {"reused"}
+    assert {board.cell(DAYS[2], step).state for step in parts.EMBEDDING_STEPS} == {"reused"}
 
     monkeypatch.undo()
     assert digests(finished(settings)) == untroubled

@@ -25,7 +25,8 @@ from embeddings.registry.client import Version
 from jobs.errors import BadInput, NotCommitted, Skip, UntrustedDay
 from jobs.lake.store import Lake, Partition
 from jobs.pipeline import plan, running
-from jobs.pipeline.plan import RANKER_STEPS, module
+from jobs.pipeline.parts import RANKER_STEPS
+from jobs.pipeline.plan import module
 from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, examples, gate, promote, train
 from jobs.steps.evaluate import entrant_of, entry_facts

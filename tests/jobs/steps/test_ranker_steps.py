@@ -30,7 +30,8 @@ from embeddings.registry.errors import SpaceMismatch
 from jobs.errors import NotCommitted, SettingsError, Skip
 from jobs.pipeline import chain
 from jobs.pipeline.needs import available
-from jobs.pipeline.plan import RANKER_STEPS, module
+from jobs.pipeline.parts import RANKER_STEPS
+from jobs.pipeline.plan import module
 from jobs.pipeline.published import content_id, published_version
 from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, examples, gate, promote, train
