@@ -100,9 +100,10 @@ def day_of(dag_run) -> date:
 
 def run_step(name: str, day: date, ti, spark, embedding: str) -> dict[str, str]:
     """The step itself; what is written for people can fail without changing its outcome."""
+    from jobs import parts
     from jobs.local.environment import without_login
     from jobs.local.pages import version_page
-    from jobs.pipeline import parts, plan, running
+    from jobs.pipeline import plan, running
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session

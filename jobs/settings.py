@@ -483,7 +483,7 @@ class Settings(BaseSettings):
     @property
     def lake(self) -> Lake:
         from jobs.lake.store import Lake
-        from jobs.pipeline.parts import LEARNING_STEPS
+        from jobs.parts import LEARNING_STEPS
 
         return Lake(self.home / "lake", self._further, LEARNING_STEPS)
 

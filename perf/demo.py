@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from jobs.local.demo import run_demo
-from jobs.pipeline.parts import STEPS
+from jobs.parts import STEPS
 from jobs.settings import load_settings
 from perf.report import Figure, arguments, finish
 

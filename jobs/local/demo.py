@@ -15,7 +15,7 @@ from jobs.local.outcome import Outcome, TaskRun
 from jobs.local.services import addresses, running_services
 from jobs.local.summary import show_summary
 from jobs.local.supervisor import Supervisor
-from jobs.pipeline.parts import STEPS
+from jobs.parts import STEPS
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 from jobs.terminal import Board, live

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from jobs.local.outcome import Outcome
 from jobs.local.services import addresses
-from jobs.pipeline.parts import STEPS
+from jobs.parts import STEPS
 from jobs.pipeline.plan import tracked
 from jobs.settings import Settings
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from jobs.errors import EvergreenError
+from jobs.parts import LEARNING_STEPS, STEPS
 from jobs.pipeline import chain
-from jobs.pipeline.parts import LEARNING_STEPS, STEPS
 from jobs.pipeline.plan import freshness
 from jobs.pipeline.status import PARTS, counted, day_state, known_days
 from jobs.settings import Settings, days_between

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
+from jobs.parts import LANDING
 from jobs.pipeline.needs import Needs, optional
-from jobs.pipeline.parts import LANDING
 from jobs.pipeline.plan import Reads, first_day, trusted, window
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source

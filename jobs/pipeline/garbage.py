@@ -17,8 +17,8 @@ from embeddings.registry.client import Registry, Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
+from jobs.parts import LANDING, LEARNING_STEPS, STEPS
 from jobs.pipeline.freshness import pair
-from jobs.pipeline.parts import LANDING, LEARNING_STEPS, STEPS
 from jobs.pipeline.plan import beside
 from jobs.pipeline.tracking.garbage import old_runs, purge
 from jobs.pipeline.tracking.runs import Tracker

@@ -11,7 +11,7 @@ import typer
 
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip
-from jobs.pipeline.parts import (
+from jobs.parts import (
     DATA_STEPS,
     EMBEDDING_STEPS,
     LEARNING_STEPS,

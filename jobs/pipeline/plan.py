@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import BadInput, EvergreenError
 from jobs.lake.store import Partition, Staging
-from jobs.pipeline.freshness import Freshness, Plan
-from jobs.pipeline.needs import Need, available, is_optional
-from jobs.pipeline.origin import contradiction, log_of
-from jobs.pipeline.parts import (
+from jobs.parts import (
     EMBEDDING_STEPS,
     EMBEDDINGS,
     LANDING,
@@ -28,6 +25,9 @@ from jobs.pipeline.parts import (
     STEPS,
     further_part,
 )
+from jobs.pipeline.freshness import Freshness, Plan
+from jobs.pipeline.needs import Need, available, is_optional
+from jobs.pipeline.origin import contradiction, log_of
 from jobs.pipeline.tracking.runs import TrackedStep
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source

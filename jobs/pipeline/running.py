@@ -15,10 +15,10 @@ from embeddings.facts import headlines
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip, UntrustedDay
 from jobs.lake.store import Partition
+from jobs.parts import EMBEDDING_STEPS, LEAVES, RANKER_STEPS
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
 from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
-from jobs.pipeline.parts import EMBEDDING_STEPS, LEAVES, RANKER_STEPS
 from jobs.pipeline.plan import current, freshness, module, needs, tracked
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings, cores_of

@@ -8,10 +8,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from jobs.parts import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.pipeline import chain
 from jobs.pipeline.freshness import Freshness, Verdict
 from jobs.pipeline.garbage import kept_since
-from jobs.pipeline.parts import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.pipeline.plan import first_day, freshness
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source, reopen_sources

@@ -10,8 +10,8 @@ from rich.progress import track
 from jobs.errors import EvergreenError, Skip
 from jobs.lake.integrity import damage, seen_file
 from jobs.lake.store import Partition
+from jobs.parts import STEPS
 from jobs.pipeline.garbage import partitions
-from jobs.pipeline.parts import STEPS
 from jobs.pipeline.running import ensure, execute
 from jobs.settings import Settings
 from jobs.spark.session import spark_session

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.local.environment import ROOT
 from jobs.local.pages import VERSION_FACTS
-from jobs.pipeline.parts import EMBEDDING_STEPS, LEAVES, RANKER_STEPS, STEPS
+from jobs.parts import EMBEDDING_STEPS, LEARNING_STEPS, LEAVES, RANKER_STEPS, STEPS
 from jobs.pipeline.plan import module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
@@ -61,13 +61,14 @@ print(json.dumps({
 
 
 @cache
-def parse(name: str) -> dict:
+def parse(name: str, further: str = "") -> dict:
     """One DAG file, parsed in a separate process as Airflow parses it."""
     env = os.environ | {
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "EVERGREEN_TIMEZONE": "Asia/Kolkata",
         "EVERGREEN_LATENESS": "3.5",
         "EVERGREEN_LAST_DAY": "2024-03-02",
+        "EVERGREEN_FURTHER_NAMES": further,
     }
     command = [sys.executable, "-c", PARSE, name]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT)
@@ -106,6 +107,24 @@ def test_it_runs_the_steps_in_their_order_one_task_each(of_steps):
         assert down[earlier] == sorted({later, *beside})
     assert not any(down[leaf] for leaf in LEAVES if leaf in steps)
     assert not down[trunk[-1]]
+
+
+def test_each_further_embedding_has_tasks_of_its_own_from_the_matrix_on():
+    """Those of the first one, and of the data, are as they are without it."""
+    alone = parse("embeddings_daily")["tasks"]
+    several = parse("embeddings_daily", "author_als,author-2")["tasks"]
+    groups = ("author_als.", "author-2.")
+    assert set(several) - set(alone) == {g + step for g in groups for step in LEARNING_STEPS}
+    for group in groups:
+        for earlier, later in pairwise(LEARNING_STEPS):
+            assert several[group + earlier]["down"] == [group + later]
+        for step in LEARNING_STEPS:
+            as_first = alone[step] | {"down": several[group + step]["down"], "outlets": []}
+            assert several[group + step] == as_first
+    assert several["matrix"]["down"] == sorted(["embed", *(g + "embed" for g in groups)])
+    assert {name: several[name] for name in alone if name != "matrix"} == {
+        name: alone[name] for name in alone if name != "matrix"
+    }
 
 
 def test_every_task_is_retried(parsed):

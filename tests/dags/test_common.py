@@ -10,9 +10,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags import common
+from jobs import parts
 from jobs.errors import BadInput, SettingsError, Skip, UntrustedDay
 from jobs.local import pages
-from jobs.pipeline import parts, provenance, running
+from jobs.pipeline import provenance, running
 from jobs.pipeline.tracking.runs import Tracker
 from tests.ports import reserve_port
 from tests.small_logs import DAYS, write_kuairand

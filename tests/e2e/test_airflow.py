@@ -24,7 +24,7 @@ from jobs.local.environment import home_secrets
 from jobs.local.outcome import Outcome
 from jobs.local.services import running_services
 from jobs.local.supervisor import Supervisor
-from jobs.pipeline.parts import EMBEDDING_STEPS, RANKER_STEPS
+from jobs.parts import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.settings import Settings, days_between, load_settings
 from tests.ports import reserve_port
 from tests.small_logs import DAYS, write_kuairand

@@ -6,7 +6,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from jobs.pipeline.parts import EMBEDDINGS, RANKER, further_part
+from jobs.parts import EMBEDDINGS, RANKER, further_part
 from jobs.pipeline.tracking.runs import TAG, Tracker
 
 PAGE = 1000  # runs in one request

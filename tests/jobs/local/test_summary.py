@@ -6,7 +6,7 @@ from datetime import date
 
 from jobs.local.outcome import Outcome, TaskRun
 from jobs.local.summary import show_summary
-from jobs.pipeline.parts import STEPS
+from jobs.parts import STEPS
 from jobs.terminal import Board
 
 DAY = date(2022, 4, 26)

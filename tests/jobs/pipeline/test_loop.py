@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jobs import parts
 from jobs.cli import app
 from jobs.errors import EvergreenError
-from jobs.pipeline import parts, running
+from jobs.pipeline import running
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.errors import EvergreenError
 from jobs.lake.integrity import seen_file
+from jobs.parts import STEPS
 from jobs.pipeline import backfill, garbage
-from jobs.pipeline.parts import STEPS
 from jobs.pipeline.plan import writing
 from jobs.pipeline.published import content_id
 from jobs.pipeline.status import Status, status

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from test_loop import DAYS, SETTINGS, write_day
 
+from jobs import parts
 from jobs.errors import BadInput
-from jobs.pipeline import parts, running
+from jobs.pipeline import running
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.spark.session import spark_session

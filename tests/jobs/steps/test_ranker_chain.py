@@ -24,8 +24,8 @@ from ranker_lake import (
 from embeddings.registry.client import Version
 from jobs.errors import BadInput, NotCommitted, Skip, UntrustedDay
 from jobs.lake.store import Lake, Partition
+from jobs.parts import RANKER_STEPS
 from jobs.pipeline import plan, running
-from jobs.pipeline.parts import RANKER_STEPS
 from jobs.pipeline.plan import module
 from jobs.settings import RankerSettings, Settings
 from jobs.steps import evaluate, examples, gate, promote, train

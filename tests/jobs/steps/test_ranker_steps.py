@@ -28,9 +28,9 @@ from embeddings.benchmarks.intervals import Estimate
 from embeddings.facts import declaration
 from embeddings.registry.errors import SpaceMismatch
 from jobs.errors import NotCommitted, SettingsError, Skip
+from jobs.parts import RANKER_STEPS
 from jobs.pipeline import chain
 from jobs.pipeline.needs import available
-from jobs.pipeline.parts import RANKER_STEPS
 from jobs.pipeline.plan import module
 from jobs.pipeline.published import content_id, published_version
 from jobs.settings import RankerSettings, Settings
