@@ -35,6 +35,12 @@ def communities(n: int, m: int, groups: int, per_row: int = 20, seed: int = 0) -
     return normalize(sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, m)))
 
 
+def dense_singular_values(x: sp.csr_matrix) -> np.ndarray:
+    """All singular values, descending: the roots of XᵀX's eigenvalues, faster than a dense SVD."""
+    eigenvalues = np.linalg.eigvalsh((x.T @ x).toarray())
+    return np.sqrt(np.maximum(eigenvalues[::-1], 0))
+
+
 def test_the_gram_product_is_xt_x_q():
     x = random_counts(50, 30, 0.2)
     q = np.random.default_rng(1).normal(size=(30, 7))
@@ -69,7 +75,7 @@ def test_it_agrees_with_the_dense_svd(n, m, k):
     """Singular values and the residual of x are unique, even where singular vectors are not."""
     x = normalize(random_counts(n, m, 0.05))
     sigma, v = truncated_svd(x, k, tolerance=1e-4)
-    dense_sigma = np.linalg.svd(x.toarray(), compute_uv=False)
+    dense_sigma = dense_singular_values(x)
     np.testing.assert_allclose(sigma, dense_sigma[:k], rtol=1e-5)
     residual = np.linalg.norm(x.toarray() - x @ v @ v.T)
     assert residual == pytest.approx(np.sqrt(np.sum(dense_sigma[k:] ** 2)), rel=1e-5)
@@ -152,7 +158,7 @@ def test_more_copies_of_a_value_than_a_block_has_columns_are_all_found(tolerance
     x = sp.block_diag([crowd, *[island] * 80], format="csr")
     sigma, v = truncated_svd(x, 100, tolerance=tolerance)
     assert np.sum(sigma > 0.99) == 81
-    dense = np.linalg.svd(x.toarray(), compute_uv=False)[:100]
+    dense = dense_singular_values(x)[:100]
     np.testing.assert_allclose(sigma, dense, atol=tolerance)
     residuals = np.linalg.norm(x.T @ (x @ v) - v * sigma**2, axis=0)
     assert residuals.max() <= tolerance
