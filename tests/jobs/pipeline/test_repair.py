@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_loop import DAYS, SETTINGS, states, write_day
 
-from jobs.pipeline import parts
+from jobs import parts
 from jobs.pipeline.loop import run_days
 from jobs.settings import Settings, load_settings
 from jobs.steps import drift, lookalike
