@@ -213,6 +213,14 @@ class RankerSettings(PluginSection):
     """Weight of each label's probability in the score that recommendations are ranked by. Empty:
     `primary_label` alone. A change concerns serving only, and makes nothing stale."""
 
+    retrain: Literal["daily", "when it pays"] = "daily"
+    """Which days train a ranker: every one, or those on which the loss that is expected of a day
+    without is at least `retrain_delta`. It is expected from what older rankers have lost so far."""
+
+    retrain_delta: float = Field(default=0.01, ge=0)
+    """Loss of AUC of the primary label from which a training pays; with `retrain = "when it
+    pays"`."""
+
     batch_size: int = Field(default=512, ge=1)
     """Rows of one training step."""
 
@@ -247,7 +255,9 @@ class RankerSettings(PluginSection):
         """As of any plug-in, without what is younger than the lake and has changed no result."""
         options = super().effective()
         del options["weights"]  # nothing that is computed by day depends on them
-        for name in ("precision", "compiled", "promotion", "max_log_loss_rise"):
+        if options["retrain"] == "daily":
+            del options["retrain_delta"]  # it is not read
+        for name in ("retrain", "precision", "compiled", "promotion", "max_log_loss_rise"):
             if options[name] == type(self).model_fields[name].default:
                 del options[name]
         return options

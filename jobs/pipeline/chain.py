@@ -92,6 +92,11 @@ def previous(read: Reads) -> Partition | None:
     return None
 
 
+def has_model(trained: Partition) -> bool:
+    """Did the day train a ranker, or do without one? trained: its partition of `train`."""
+    return not trained.facts.get("skipped")
+
+
 def seed(settings: Settings, name: str, day: date) -> int:
     """A seed for the draws of `name` on `day`; any other name, day or `ranker.seed` has another.
 

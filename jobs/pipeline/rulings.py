@@ -17,6 +17,7 @@ from embeddings.registry.aliases import Why
 from embeddings.registry.errors import BadRequest
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
+from jobs.pipeline import chain
 from jobs.pipeline.plan import RULING, RULING_RECIPE, module
 from jobs.settings import Settings
 from jobs.terminal import visible
@@ -84,7 +85,7 @@ def rule(settings: Settings, champion: date, reason: str = "", by: str = "") -> 
     met no day yet, or for a text that is no short line.
     """
     decision = newest_decision(settings)
-    trained = settings.lake.days(TRAIN)
+    trained = days_with_models(settings)
     if champion >= decision.day or champion not in trained:
         earlier = [str(day) for day in trained if day < decision.day]
         raise EvergreenError(
@@ -100,6 +101,12 @@ def rule(settings: Settings, champion: date, reason: str = "", by: str = "") -> 
         if calibration := newest_calibration(settings, champion):
             (staging.path / FILE).write_text(calibration)
     return settings.lake.get(RULING, decision.day)
+
+
+def days_with_models(settings: Settings) -> list[date]:
+    """The days that have trained a ranker, ascending."""
+    found = [settings.lake.find(TRAIN, day) for day in settings.lake.days(TRAIN)]
+    return [trained.day for trained in found if trained is not None and chain.has_model(trained)]
 
 
 def newest_calibration(settings: Settings, champion: date) -> str:

@@ -7,6 +7,7 @@ from datetime import date
 
 from jobs.errors import EvergreenError, NotCommitted
 from jobs.lake.store import Partition
+from jobs.pipeline import chain
 from jobs.settings import Settings
 from models.calibration import FILE, UNCALIBRATED, Calibration
 
@@ -67,6 +68,8 @@ def chosen(settings: Settings, reference: str) -> Serving:
             f"--model {reference} is neither '{CHAMPION}' nor a day such as 2022-04-25."
         ) from None
     model = settings.lake.get("train", day)
+    if not chain.has_model(model):
+        raise NotCommitted(f"No ranker was trained on {day}. {model.facts['skipped']}")
     for promoted in reversed(settings.lake.days("promote")):
         receipt = settings.lake.find("promote", promoted)
         if receipt is not None and receipt.facts["champion"] == str(day):

@@ -123,10 +123,11 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     # Before anything is computed: a misspelt label should fail in the first second.
     column = label_column(examples, settings.ranker.primary_label)
     entrants = entrants_of(settings, read, examples)
+    untrained = reason_without_challenger(read)
     tested = {role: entrant for role, entrant in entrants.items() if not entrant.obstacle}
     with recording(settings, "evaluate", day, read.values()) as staging:
         staging.facts["rows"] = examples.facts["rows"]
-        staging.facts |= entry_facts(entrants, day)
+        staging.facts |= entry_facts(entrants, day, untrained)
         if not tested:
             return
         rows = load_day(settings, examples)
@@ -178,11 +179,20 @@ def contestants(decision: Partition | None) -> dict[str, date]:
     return models
 
 
+def reason_without_challenger(read: Reads) -> str:
+    """Why the previous day did without a training; '' where it has trained a challenger."""
+    decision = chain.previous(read)
+    trained = read.get(("train", decision.day)) if decision else None
+    return trained.facts["skipped"] if trained and not chain.has_model(trained) else ""
+
+
 def entrants_of(settings: Settings, read: Reads, examples: Partition) -> dict[str, Entrant]:
     """The contestants of the examples' day, by role, each with how it meets them."""
     entrants = {}
     for role, trained in contestants(chain.previous(read)).items():
         model = read.get(("train", trained))
+        if model is not None and not chain.has_model(model):
+            continue  # the day did without a training: there is no challenger
         entrant = entrant_of(trained, model, examples)
         if model is not None and entrant.other_space:
             entrant = replace(entrant, own=own_version(settings, model))
@@ -224,10 +234,13 @@ def other_space(model: Partition, examples: Partition) -> str:
     return ""
 
 
-def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
-    """Which models are tested, which with older vectors, which cannot be tested, and why."""
+def entry_facts(entrants: dict[str, Entrant], day: date, untrained: str = "") -> dict[str, str]:
+    """Which models are tested, which with older vectors, which cannot be tested, and why.
+
+    untrained: why the day before did without a training, if it did.
+    """
     facts = {}
-    reasons = []
+    reasons = [untrained] if untrained else []
     older = []
     for role, entrant in entrants.items():
         model = f"The {role} of {entrant.trained}"
@@ -238,7 +251,7 @@ def entry_facts(entrants: dict[str, Entrant], day: date) -> dict[str, str]:
             facts[role] = str(entrant.trained)
         if entrant.other_space:
             older.append(f"{model} was tested {with_which(entrant)}: {entrant.other_space}.")
-    if not entrants:
+    if not entrants and not untrained:
         reasons.append(f"{day} is the first day of the chain: there is no older model to test.")
     if reasons:
         facts["why"] = " ".join(reasons)

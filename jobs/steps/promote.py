@@ -37,7 +37,7 @@ FORMAT = 2
 SPARK = False
 FACTS = (
     Fact("champion", "training day of the model that the alias 'champion' follows; empty for none"),
-    Fact("challenger", "training day of the model that the alias 'challenger' follows"),
+    Fact("challenger", "the day, if it has a model, which the alias 'challenger' then follows"),
     Fact("embedding", "version of the embedding that the registry's 'champion' follows"),
     Fact("calibrated", "labels whose probabilities the champion's calibration changes"),
     Fact("why", "the gate's reason"),
@@ -59,13 +59,14 @@ def needs(settings: Settings, day: date) -> Needs[None]:
 class Choice:
     """Who serves from a day on.
 
-    champion: None where there is none, or its model is missing. embedding: the version of its
+    champion: None where there is none, or its model is missing. challenger: None where the day did
+    without a training. embedding: the version of its
     newest vectors; empty where it was trained before the first version was published. why, by: for
     the history of the registry's alias. back: whether the aliases may move to an older day.
     """
 
     champion: Partition | None
-    challenger: Partition
+    challenger: Partition | None
     embedding: str
     calibration: Calibration
     why: str
@@ -89,7 +90,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         # Last: a receipt states that the aliases are set.
         staging.facts |= {
             "champion": gate.facts["champion_after"],
-            "challenger": str(choice.challenger.day),
+            "challenger": str(choice.challenger.day) if choice.challenger else "",
             "embedding": choice.embedding,
             "calibrated": ", ".join(sorted(choice.calibration.maps)) or "none",
             "why": gate.facts["why"],
@@ -106,7 +107,7 @@ def choice_of(settings: Settings, read: Reads, day: date) -> Choice:
     is_newest = day >= max(settings.lake.days("gate"))
     return Choice(
         champion=champion,
-        challenger=read["train", day],
+        challenger=read["train", day] if chain.has_model(read["train", day]) else None,
         embedding=champion.facts["embedding"] if champion else "",
         calibration=champions_calibration(read["evaluate", day], gate, ruling),
         why=gate.facts["why"],
@@ -134,7 +135,8 @@ def set_aliases(settings: Settings, choice: Choice) -> None:
         if choice.champion is not None:
             models.set_alias(CHAMPION, choice.champion, only_forward)
             models.set_calibration(choice.champion, choice.calibration)
-        models.set_alias(CHALLENGER, choice.challenger)
+        if choice.challenger is not None:
+            models.set_alias(CHALLENGER, choice.challenger)
 
 
 def champions_calibration(

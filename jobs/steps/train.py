@@ -7,10 +7,13 @@ Each day's vectors are those of the version published before it, memory-mapped. 
 are in another space than the newest day's are trained on without them: every vector is masked as
 unknown. Days whose features differ are left out. The facts name both with the reason. The partition
 holds model.safetensors and model.json: see models.store.
+
+With `ranker.retrain = "when it pays"`, a day may do without a model: see jobs.pipeline.retraining.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import time
@@ -26,7 +29,7 @@ from embeddings.facts import Fact
 from embeddings.registry.chunked import Rows
 from jobs.errors import Skip
 from jobs.lake.store import Partition
-from jobs.pipeline import chain
+from jobs.pipeline import chain, retraining
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recipe, recording
 from jobs.pipeline.published import published_version
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
     from models.checkpoint import Checkpoint
     from models.training import Trained, TrainingConfig
+
+log = logging.getLogger(__name__)
 
 LAST_SHARE = 0.1  # of the steps, over which the final loss is averaged
 INSPECTED = 500  # rows over which the effects of masks are averaged
@@ -73,6 +78,14 @@ FACTS = (
         "nats per row",
         better="lower",
     ),
+    Fact("skipped", "why no model was trained on the day"),
+    Fact("newest_model", 'training day of the newest model, with `retrain = "when it pays"`'),
+    Fact(
+        "expected_loss",
+        "loss that was expected of the day without a training, likewise",
+        "AUC",
+        better="lower",
+    ),
 )
 
 
@@ -88,15 +101,22 @@ def needs(settings: Settings, day: date) -> Needs[None]:
     yield ("validate", day)
     if chain.rankable(settings.lake.get("validate", day)):
         yield ("examples", day)
+        yield from retraining.needs_to_decide(settings, day)
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
-    """Train on the days up to `day`. Raises Skip where the day itself has no examples."""
+    """Train on the days up to `day`, if that pays. Raises Skip where the day has no examples."""
     from models.store import save
     from models.training import train
 
     read = reads(settings, "train", day)
     examples, missing = window_examples(read, training_window(settings, day), day)
+    outlook = retraining.outlook(settings, read, day)
+    if not outlook.pays:
+        log.info("%s: %s", day, outlook.why)
+        with recording(settings, "train", day, read.values()) as staging:
+            outlook.record(staging)
+        return
     use = usable(examples)
     days = []
     for partition in use.kept:
@@ -113,6 +133,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         staging.facts["embedding"] = use.kept[-1].facts["version"]
         staging.facts["masked"] = with_reasons(use.masked)
         staging.facts["left_out"] = with_reasons(missing | use.left_out)
+        outlook.record(staging)
     shutil.rmtree(checkpoint.path.parent, ignore_errors=True)
     folder = settings.report("train", day)
     draw_losses(folder / "loss.png", trained, day)
@@ -121,7 +142,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
 def track(tracker: Tracker, partition: Partition) -> None:
     """Log the model to MLflow and register it as a version under the settings' name."""
-    ModelRegistry(tracker).register(partition)
+    if chain.has_model(partition):
+        ModelRegistry(tracker).register(partition)
 
 
 # How it is trained

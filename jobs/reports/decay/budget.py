@@ -1,9 +1,6 @@
-"""The budget rule: a day whose expected loss is small is not worth a training.
+"""The budget rule, replayed: what it would have saved and lost on days that are all known.
 
-Tomorrow's ranker may be today's once more. What that loses is expected from what rankers of that
-age have lost so far; where it is less than δ, the training is skipped. Source: Verachtert, Jeunen
-and Goethals 2023, "Scheduling on a Budget: Avoiding Stale Recommendations with Timely Updates",
-Machine Learning with Applications 11.
+The rule itself is `models.retraining`. In the loop it is `ranker.retrain = "when it pays"`.
 """
 
 from __future__ import annotations
@@ -12,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from math import isnan
+
+from models.retraining import expected_loss, pays
 
 Cells = Mapping[
     tuple[int, int], float
@@ -35,19 +34,6 @@ def observed_losses(cells: Cells, days: list[date], today: int) -> dict[int, lis
 def age_of(days: list[date], last: int, test: int) -> int:
     """The days that something has missed; 0 where it knows all that was there before the test."""
     return (days[test] - days[last]).days - (days[test] - days[test - 1]).days
-
-
-def expected_loss(losses: Mapping[int, list[float]], age: int) -> float | None:
-    """The mean loss at this age; None where no ranker has been that old."""
-    if age == 0:
-        return 0.0
-    seen = losses.get(age)
-    return sum(seen) / len(seen) if seen else None
-
-
-def pays(expected: float | None, delta: float) -> bool:
-    """Is a training worth it? Also where nothing is known about the loss without it."""
-    return expected is None or expected >= delta
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from jobs.errors import EvergreenError
 from jobs.judging.labels import read_engagements, with_engagements
 from jobs.judging.vectors import Learned, case_of
 from jobs.lake.store import Partition
+from jobs.pipeline import chain
 from jobs.pipeline.plan import module
 from jobs.reports.decay import words
 from jobs.reports.decay.ages import Plan, TooFewDays, plan_of
@@ -118,7 +119,7 @@ def ranker_curve(
     for day in days:
         model = settings.lake.find("train", day)
         examples = settings.lake.find("examples", day)
-        if model is not None and examples is not None:
+        if model is not None and chain.has_model(model) and examples is not None:
             models[day] = (model, examples)
     plan = plan_of(list(models), "trained models")
     scores: dict[int, list[list[np.ndarray]]] = {age: [] for age in ages_of(plan)}
