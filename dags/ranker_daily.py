@@ -2,8 +2,8 @@
 
 When the embeddings of day D are published: yesterday's models are evaluated on day D before
 anything trains on it; then a fresh ranker is trained on the days up to D. It becomes champion
-after the next day, unless it is worse. With `ranker.retrain = "when it pays"`, the task `train` of a
-day that is not worth a training ends without a model, and its log says why.
+after the next day, unless it is worse. With `ranker.retrain = "when it pays"`, the task `train` of
+a day that is not worth a training ends without a model, and its log says why.
 
 Days run one after the other: day D is judged with the champion of day D − 1. A day without
 impressions is skipped. If a task fails, the champion stays; clear the task to run it again.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from embeddings.durable import locked
 from jobs.errors import EvergreenError
@@ -46,7 +46,28 @@ def open_client(uri: str) -> MlflowClient:
     with locked(database.with_name(f"{database.name}.lock")):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
+    serve_artifacts_from(database.parent / "artifacts")
     return client
+
+
+def serve_artifacts_from(folder: Path) -> None:
+    """Let this process reach what our server has stored while it does not run.
+
+    The server names the artifacts of its experiments `mlflow-artifacts:/…` and keeps them below
+    `folder`. Without an HTTP address to ask, MLflow would refuse them.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+    from mlflow.tracking import get_tracking_uri
+
+    def repository(artifact_uri, tracking_uri=None, registry_uri=None):
+        if (tracking_uri or get_tracking_uri()).startswith("sqlite:"):
+            below = unquote(urlsplit(artifact_uri).path).lstrip("/")
+            return LocalArtifactRepository(str(folder / below))
+        return MlflowArtifactsRepository(artifact_uri, tracking_uri, registry_uri)
+
+    _artifact_repository_registry.register("mlflow-artifacts", repository)
 
 
 @contextmanager

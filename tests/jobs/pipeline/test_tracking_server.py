@@ -18,6 +18,7 @@ from ports import reserve_port
 from tracked_runs import FORK, commit, execute, in_child, runs, step_run, tag
 
 from jobs.pipeline import plan
+from jobs.pipeline.tracking.connection import open_client
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker, TrackingError
 from jobs.settings import Settings
@@ -150,3 +151,16 @@ def test_a_server_that_goes_away_costs_no_result(tracked_settings, client):
     _, nested = runs(client, "ranker", lost)
     (recorded,) = [run for run in nested if tag(run, "step") == "gate"]
     assert recorded.data.metrics == {"difference": 0.25}
+
+
+def test_artifacts_of_the_server_are_reached_without_it(tmp_path):
+    """Its experiments name them `mlflow-artifacts:/…`; it keeps them beside its database."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = open_client(uri)
+    experiment = client.create_experiment("served", artifact_location="mlflow-artifacts:/7")
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "a plot", "report/plot of the day.txt")
+    assert (tmp_path / "artifacts/7" / run / "artifacts/report/plot of the day.txt").exists()
+    assert [file.path for file in client.list_artifacts(run, "report")] == [
+        "report/plot of the day.txt"
+    ]
