@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embeddings.facts import Fact
 from jobs.lake.store import Partition, Staging
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
@@ -28,6 +29,11 @@ from models.retraining import expected_loss, pays
 LOSSES = "losses.json"
 KEPT = 60  # of the newest losses: an age that was seen long ago is tried again
 WHEN_IT_PAYS = "when it pays"
+FACTS = (
+    Fact("skipped", "why no model was trained on the day"),
+    Fact("newest_model", "training day of the newest model, of this day or an earlier one"),
+    Fact("expected_loss", "loss that was expected of the day without a training", "AUC", "lower"),
+)
 
 
 @dataclass(frozen=True)

@@ -78,15 +78,12 @@ FACTS = (
         "nats per row",
         better="lower",
     ),
-    Fact("skipped", "why no model was trained on the day"),
-    Fact("newest_model", 'training day of the newest model, with `retrain = "when it pays"`'),
-    Fact(
-        "expected_loss",
-        "loss that was expected of the day without a training, likewise",
-        "AUC",
-        better="lower",
-    ),
 )
+
+
+def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
+    """What is recorded besides where not every day is trained."""
+    return retraining.FACTS if settings.ranker.retrain == retraining.WHEN_IT_PAYS else ()
 
 
 def needs(settings: Settings, day: date) -> Needs[None]:

@@ -91,6 +91,13 @@ def test_days_in_any_order_decide_the_same(lake, tmp_path):
     assert plan.current(settings, "train", DAYS[4]).digest == lake.lake.get("train", DAYS[4]).digest
 
 
+def test_what_is_recorded_is_declared_where_it_may_be(lake):
+    declared = {fact.name for fact in train.chosen_facts(lake)}
+    assert declared == {"skipped", "newest_model", "expected_loss"}
+    assert declared <= facts(lake, "train", 3).keys()
+    assert train.chosen_facts(ranker_settings_of_daily()) == ()
+
+
 def test_daily_is_the_default_and_makes_no_older_home_stale():
     assert RankerSettings().retrain == "daily"
     digest = RankerSettings().effective()
