@@ -1,8 +1,9 @@
-"""The registry's service with two pages more: what is stale here, and who gets what and why.
+"""The registry's service with three pages more: what is stale here, which ranker serves, and whom.
 
     uvicorn --factory jobs.local.registry_app:app
 
     /status       what this home holds, and what of it is not current
+    /decisions    which ranker serves from each day on, and why
     /recommend    what the champion recommends to a consumer, and why: jobs.serving.pages
 
 The registry itself knows neither days that have not been published nor rankers, so these pages are
@@ -23,6 +24,7 @@ from jinja2 import FileSystemLoader
 from embeddings.registry import failures, pages
 from embeddings.registry.service import app_from_environment
 from jobs.errors import EvergreenError
+from jobs.local import decisions
 from jobs.local.environment import without_login
 from jobs.pipeline.status import grouped, status
 from jobs.pipeline.tracking.runs import VIEW
@@ -30,6 +32,7 @@ from jobs.serving import pages as recommendations
 from jobs.settings import in_url, load_settings
 
 SHOWN = 20  # reasons in a table
+LINKS = {"Recommend": "/recommend", "Decisions": "/decisions", "Status": "/status"}
 
 
 def lineage_link(request: Request, field: str, value: object) -> str:
@@ -59,7 +62,7 @@ def app() -> FastAPI:
     ours = Path(__file__).parent / "templates"
     rendering.loader = FileSystemLoader([pages.TEMPLATES, ours, recommendations.TEMPLATES])
     rendering.globals["grouped"] = grouped
-    rendering.globals["links"] = {"Recommend": "/recommend", "Status": "/status"}
+    rendering.globals["links"] = LINKS
     rendering.globals["lineage_link"] = lineage_link
 
     recommendations.add(service)
@@ -72,6 +75,19 @@ def app() -> FastAPI:
     @service.get("/v1/status", tags=["service"], summary="What is stale in this home")
     def status_json() -> dict[str, Any]:
         return status(load_settings(), datetime.now(UTC)).as_json()
+
+    @service.get("/decisions", include_in_schema=False)
+    def decisions_page(request: Request) -> Response:
+        settings = load_settings()
+        label = settings.ranker.primary_label
+        found = decisions.rows(settings)
+        return pages.page(
+            request, "decisions.html", found=found, label=label, width=decisions.WIDTH
+        )
+
+    @service.get("/v1/decisions", tags=["service"], summary="Which ranker served from each day on")
+    def decisions_json() -> list[dict[str, Any]]:
+        return [{"day": row.day, **row.facts} for row in decisions.rows(load_settings())]
 
     @service.exception_handler(EvergreenError)
     def unreadable(request: Request, error: EvergreenError) -> Response:
