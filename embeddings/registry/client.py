@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 
 from embeddings.benchmarks.results import Result
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import aliases, benchmarks, features, files, versions
+from embeddings.registry import aliases, benchmarks, features, files, filters, versions
 from embeddings.registry.aliases import AliasMove, Why
 from embeddings.registry.answers import (
     FoldedVector,
@@ -33,7 +33,8 @@ from embeddings.registry.answers import (
 )
 from embeddings.registry.catalog import Catalog, VersionRow
 from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
-from embeddings.registry.features import Feature, Features, Table
+from embeddings.registry.features import Feature, Features, Opened, Reference, Table
+from embeddings.registry.filters import Where
 from embeddings.registry.indexing import NO_INDEX, IndexRule
 from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.search import Recall
@@ -405,6 +406,7 @@ class Registry:
         dim: int | None = None,
         only: Sequence[str] | None = None,
         exact: bool = False,
+        where: Where | None = None,
     ) -> Results[Neighbour]:
         """The k nearest vectors by cosine, best first, without `key` itself.
 
@@ -412,12 +414,21 @@ class Registry:
         entity to search, by default that of `key`. only: the ids to search, by default all. space,
         dim: as in `get`; cosines are those of the shorter vectors.
 
+        where: what neighbours must be by their published features, all of it at once. A column of a
+        table -> the text, the number, or the range (low, high) of numbers with both ends, None for
+        no end: {"profile.user_active_degree": "full_active", "profile.register_days": (7, None)}.
+        The newest version of the table counts, 'profile.register_days@2022-04-25' means another.
+
         exact: search everything. Otherwise the index of the entity is used, if it was published
-        with one, k is at most 100, and neither `only` nor a shorter dim is given; the answer has
-        its `recall` then. Raises BadRequest, NotFound, SpaceMismatch, DamagedVersion.
+        with one, k is at most 100, neither `only` nor a shorter dim is given, and k of the 100
+        nearest that it finds meet `where`; the answer has its `recall` then. Raises BadRequest,
+        NotFound, SpaceMismatch, DamagedVersion.
         """
         loaded = self._loaded(name, day, revision, space)
-        return loaded.neighbours(key, k, among, dim, only, exact)
+        rows = None
+        if where:
+            rows = self.rows_where(loaded, loaded.searched(key, among), where)
+        return loaded.neighbours(key, k, among, dim, only, exact, rows)
 
     def fold_in(
         self,
@@ -489,16 +500,34 @@ class Registry:
             raise BadRequest("At least one feature is required, such as 'author'.")
         day = features.as_of_day(as_of)
         references = [features.parse(name) for name in dict.fromkeys(names)]
+        opened = self._opened(references, day, space)
+        return features.joined(entity, text_list(ids), references, opened)
+
+    def rows_where(self, loaded: Loaded, entity: str, where: Where) -> np.ndarray:
+        """The rows of an entity of an open version that meet all conditions, ascending.
+
+        where: as in `neighbours`. Raises BadRequest, NotFound, DamagedVersion.
+        """
+        conditions = {features.parse(name): condition for name, condition in where.items()}
+        return filters.rows_where(loaded, entity, conditions, self._opened(conditions))
+
+    def _opened(
+        self,
+        references: Iterable[Reference],
+        as_of: date | None = None,
+        space: str | None = None,
+    ) -> Opened:
+        """What features are read from. All versions are looked up before the first is opened."""
         found = {}
         with self.catalog.reading() as session:
             for one in references:
                 if one.source not in found:
-                    found[one.source] = self._version(features.resolved(session, one, day))
+                    found[one.source] = self._version(features.resolved(session, one, as_of))
         opened: dict[tuple[str, str], Loaded | Table] = {}
         for source, version in found.items():
             is_table = version.kind == FEATURES
             opened[source] = features.open_table(version) if is_table else self.load(version, space)
-        return features.joined(entity, text_list(ids), references, opened)
+        return opened
 
     def diff(self, a: Version, b: Version) -> Diff:
         """What differs between two versions: ids, vectors, lineage and benchmarks.

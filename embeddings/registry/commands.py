@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import comparison, responses
+from embeddings.registry import comparison, filters, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
 from embeddings.registry.files import REMEDY
@@ -147,6 +147,14 @@ def neighbours(
     only: Annotated[
         list[str] | None, typer.Option(help="An id to search, may be repeated; by default all.")
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.COLUMN=VALUE",
+            help="What neighbours must be by a published feature: a text, a number, or a range as "
+            "in 7..30; may be repeated.",
+        ),
+    ] = None,
     day: Day = LATEST,
     space: Space = None,
     dim: Dim = None,
@@ -161,10 +169,15 @@ def neighbours(
     """
     registry = _registry(ctx)
     version = registry.find(name, day)
-    found = responses.neighbours(registry, version, key, k, among, space, dim, only or None, exact)
+    conditions = filters.parsed(where or [])
+    found = responses.neighbours(
+        registry, version, key, k, among, space, dim, only or None, exact, conditions
+    )
     if as_json:
         return print_json(found)
     caption = f"of {key}, {_source(found)}"
+    if where:
+        caption += f"; only those with {' and '.join(where)}"
     if not found["exact"]:
         caption += f"; by an index that finds {found['recall']['at_10']:.1%} of the 10 nearest"
     return _print_neighbours(found["among"], found["neighbours"], caption)

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from embeddings.benchmarks.results import Result, whole
-from embeddings.registry import responses
+from embeddings.registry import filters, responses
 from embeddings.registry.benchmark_curves import BenchmarkCurve, benchmark_curves, headline
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
@@ -99,9 +99,10 @@ def _add_versions(app: FastAPI, registry: Registry) -> None:
         id: Annotated[str, Query(max_length=1000)] = "",
         among: str = "",
         k: Annotated[int, Query(ge=1, le=1000)] = 10,
+        where: Annotated[str, Query(max_length=1000)] = "",
     ) -> Response:
         found = registry.find(name, reference)
-        search = _search(registry, found, entity, id, among or entity, k)
+        search = _search(registry, found, entity, id, among or entity, k, where)
         status = 404 if search["error"] else 200
         return page(
             request,
@@ -160,8 +161,12 @@ def _search(
     id_: str = "",
     among: str = "producer",
     k: int = 10,
+    where: str = "",
 ) -> dict[str, Any]:
-    """What the search form shows: the query with its result or error, or ids to try."""
+    """What the search form shows: the query with its result or error, or ids to try.
+
+    where: a condition, as `filters` has it; empty for none.
+    """
     search: dict[str, Any] = {
         "version": version.id,
         "entities": sorted(version.entities),
@@ -169,6 +174,8 @@ def _search(
         "id": id_,
         "among": among,
         "k": k,
+        "where": where,
+        "features": _feature_names(registry),
         "error": "",
         "near": [],
         "neighbours": [],
@@ -179,12 +186,22 @@ def _search(
         return {**search, "suggestions": links}
     # An error is shown in the form, so that the visitor can correct the query.
     try:
-        found = responses.neighbours(registry, version, f"{entity}:{id_}", k, among)
+        conditions = filters.parsed([where] if where else [])
+        key = f"{entity}:{id_}"
+        found = responses.neighbours(registry, version, key, k, among, where=conditions)
     except UnknownId as unknown:
         return {**search, "error": str(unknown), "near": [_link(key) for key in unknown.near]}
     except (NotFound, BadRequest) as refusal:
         return {**search, "error": str(refusal)}
     return {**search, **found}
+
+
+def _feature_names(registry: Registry) -> list[str]:
+    """The features that a condition can be about, as NAME.COLUMN."""
+    names = []
+    for table in responses.tables(registry):
+        names += [f"{table['name']}.{column}" for column in table["columns"] or []]
+    return names
 
 
 def _link(key: str) -> dict[str, str]:

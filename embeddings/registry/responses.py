@@ -13,6 +13,7 @@ from embeddings.registry.client import Registry, Version, parse_key
 from embeddings.registry.comparison import Comparison
 from embeddings.registry.errors import DamagedVersion
 from embeddings.registry.features import Feature, Features
+from embeddings.registry.filters import Where
 from embeddings.registry.loaded import GROUP, Loaded
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST
 
@@ -191,14 +192,17 @@ def neighbours(
     dim: int | None = None,
     only: Sequence[str] | None = None,
     exact: bool = False,
+    where: Where | None = None,
 ) -> dict[str, Any]:
     """The nearest vectors of one 'entity:id'."""
-    found = registry.load(version, space).neighbours(key, k, among, dim, only, exact)
-    entity, _ = parse_key(key, list(version.entities))
+    loaded = registry.load(version, space)
+    searched = loaded.searched(key, among)
+    rows = registry.rows_where(loaded, searched, where) if where else None
+    found = loaded.neighbours(key, k, searched, dim, only, exact, rows)
     return {
         **source(version),
         "of": key,
-        "among": among or entity,
+        "among": searched,
         "exact": found.exact,
         "recall": vars(found.recall) if found.recall else None,
         "neighbours": [vars(neighbour) for neighbour in found],

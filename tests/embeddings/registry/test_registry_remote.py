@@ -48,6 +48,7 @@ LOCAL_ONLY = {
     "sweep_orphans",
     "load",
     "load_features",
+    "rows_where",
     "verify",
     "verify_all",
 }
