@@ -272,6 +272,10 @@ class RegistrySettings(Section):
     """Vectors of an entity above which a version is published with an approximate index of them.
     0: never. A change takes effect with the next publication of a day."""
 
+    verify_gb: float = Field(default=20, ge=0, le=1e6)
+    """Gigabytes of published files whose bytes the watch compares with their digests every day,
+    beginning with those that were not for longest. 0: none."""
+
     min_recall: float = Field(default=0.95, ge=0, le=1)
     """Smallest recall of an index, among the 10 and the 100 nearest; one that finds less is not
     published, and neither is its version."""

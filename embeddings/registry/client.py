@@ -22,7 +22,15 @@ import numpy as np
 
 from embeddings.benchmarks.results import Result
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import aliases, benchmarks, features, files, filters, versions
+from embeddings.registry import (
+    aliases,
+    benchmarks,
+    features,
+    files,
+    filters,
+    verifications,
+    versions,
+)
 from embeddings.registry.aliases import AliasMove, Why
 from embeddings.registry.answers import (
     FoldedVector,
@@ -32,13 +40,20 @@ from embeddings.registry.answers import (
     Results,
 )
 from embeddings.registry.catalog import Catalog, VersionRow
-from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
+from embeddings.registry.errors import (
+    BadRequest,
+    BadVersion,
+    DamagedVersion,
+    NotFound,
+    SpaceMismatch,
+)
 from embeddings.registry.features import Feature, Features, Opened, Reference, Table
 from embeddings.registry.filters import Where
 from embeddings.registry.indexing import NO_INDEX, IndexRule
 from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.search import Recall
 from embeddings.registry.vectors import Entity, Vectors, text_list
+from embeddings.registry.verifications import Verification, Verified
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
 
 if TYPE_CHECKING:
@@ -60,6 +75,8 @@ __all__ = [
     "Results",
     "Table",
     "Vectors",
+    "Verification",
+    "Verified",
     "Version",
     "open_version",
     "parse_key",
@@ -170,6 +187,9 @@ class Registry:
         """Write the files of a version, and record it as its day's current one."""
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
+            # What was there was compared with its digests, and replaced where it was damaged.
+            row.size_bytes = files.size_bytes(self._version(row).path)
+            verifications.forget_faults(session, row)
             benchmarks.add(session, row, results)
             aliases.point(session, LATEST, row, why, only_forward=True)
             return self._version(row)
@@ -360,9 +380,14 @@ class Registry:
     def verify(self, version: Version) -> dict[str, str]:
         """Compare every file with the digest it was published with, and return the digests.
 
-        Raises DamagedVersion.
+        The result is recorded, as all verifications are where the catalog may be written. Raises
+        DamagedVersion.
         """
-        return files.verify_files(version.path)
+        found = self._faults(version)
+        manifest = files.read_manifest(version.path)  # raises by itself if it is what is damaged
+        if found:
+            raise DamagedVersion(f"{version.path}: {', '.join(found)}. {files.REMEDY}")
+        return manifest["content"]["files"]
 
     def verify_all(self) -> Iterator[tuple[str, list[str]]]:
         """Compare every file of every version with its published digest, one version at a time.
@@ -371,10 +396,52 @@ class Registry:
         """
         for name in self.names():
             for version in self.versions(name):
-                found = files.faults(version.path)
-                # A version that was removed meanwhile has lost its files by intent.
-                if not found or version.path in self._recorded():
+                if (found := self._faults(version)) is not None:
                     yield version.id, found
+
+    def verify_next(self, most_bytes: int) -> Iterator[tuple[str, list[str]]]:
+        """As `verify_all`, of some versions: first those that were not verified for longest.
+
+        most_bytes: how much to read at most; one version is always read.
+        """
+        with self.catalog.reading() as session:
+            due = [self._version(row) for row in verifications.due(session)]
+        read = 0
+        for version in due:
+            size = files.size_bytes(version.path)
+            if read and read + size > most_bytes:
+                return
+            read += size
+            if (found := self._faults(version)) is not None:
+                yield version.id, found
+
+    def verifications(self, name: str) -> dict[str, Verification]:
+        """When every version of an embedding was last verified, by its id, where it was.
+
+        Raises UnknownName.
+        """
+        with self.catalog.reading() as session:
+            versions.every(session, name)  # raises UnknownName
+            return verifications.of_embedding(session, name)
+
+    def verified(self) -> Verified:
+        """What is known of the bytes of all versions."""
+        with self.catalog.reading() as session:
+            return verifications.of_all(session)
+
+    def _faults(self, version: Version) -> list[str] | None:
+        """What is wrong with a version's files, recorded; None if it was removed meanwhile."""
+        found = files.faults(version.path)
+        size = files.size_bytes(version.path)
+        opened = self.catalog.reading if self.catalog.read_only else self.catalog.writing
+        with opened() as session:
+            try:
+                row = versions.of_day(session, version.name, version.day, version.revision)
+            except NotFound:  # it has lost its files by intent
+                return None
+            if not self.catalog.read_only:
+                verifications.record(session, row, found, size)
+        return found
 
     def get(
         self,

@@ -20,6 +20,7 @@ from embeddings.registry.curves import curves
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
+from embeddings.registry.sizes import readable
 from embeddings.registry.space_map import space_map
 
 BARS = 30  # versions in the chart
@@ -45,6 +46,7 @@ def no_link(_request: Request, _field: str, _value: object) -> str:
 
 
 templates.env.globals["lineage_link"] = no_link
+templates.env.filters["readable"] = readable
 
 
 def add(app: FastAPI, registry: Registry) -> None:

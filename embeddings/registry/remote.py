@@ -35,6 +35,7 @@ from embeddings.registry.files import folder
 from embeddings.registry.filters import Where
 from embeddings.registry.search import Recall
 from embeddings.registry.vectors import text_list
+from embeddings.registry.verifications import Verification
 from embeddings.registry.versions import (
     EMBEDDING,
     FEATURES,
@@ -129,6 +130,15 @@ class RemoteRegistry:
         if not (REFERENCE.fullmatch(reference) or NAME.fullmatch(reference)):
             return self._unknown(name, reference)
         return self._version(self._get(f"{path}/versions/{reference}"))
+
+    def verifications(self, name: str) -> dict[str, Verification]:
+        """See `Registry.verifications`."""
+        found = {}
+        for body in self._get(f"{self._path(name)}/versions"):
+            if body["verified_at"]:
+                verified_at = datetime.fromisoformat(body["verified_at"])
+                found[body["id"]] = Verification(verified_at, body["faults"])
+        return found
 
     def results(self, version: Version) -> list[Result]:
         """See `Registry.results`."""
@@ -437,6 +447,7 @@ def _version(body: Mapping[str, Any]) -> Version:
         lineage=body["lineage"],
         published_at=datetime.fromisoformat(body["published_at"]),
         kind=body["kind"],
+        size_bytes=body["size_bytes"],
     )
 
 

@@ -42,10 +42,30 @@ def verify(settings: Settings) -> list[Damaged]:
     checks = track(registry.verify_all(), "registry", total=n_versions, transient=True)
     for version_id, faults in checks:
         if faults:
-            # NAME/DAY.rREVISION
-            day = date.fromisoformat(version_id.rpartition("/")[2].partition(".")[0])
-            damaged.append(Damaged(version_id, faults, "publish", day))
+            damaged.append(damaged_version(version_id, faults))
     return damaged
+
+
+def verify_some(settings: Settings) -> tuple[int, list[Damaged]]:
+    """Read the versions that were not read for longest, as many as the settings have for a day.
+
+    Returns how many, and what is damaged. What is found is recorded in the registry.
+    """
+    most_bytes = int(settings.registry.verify_gb * 1e9)
+    damaged = []
+    verified = 0
+    with settings.open_registry() as registry:
+        for version_id, faults in registry.verify_next(most_bytes) if most_bytes else ():
+            verified += 1
+            if faults:
+                damaged.append(damaged_version(version_id, faults))
+    return verified, damaged
+
+
+def damaged_version(version_id: str, faults: list[str]) -> Damaged:
+    """version_id: NAME/DAY.rREVISION."""
+    day = date.fromisoformat(version_id.rpartition("/")[2].partition(".")[0])
+    return Damaged(version_id, faults, "publish", day)
 
 
 def repair(settings: Settings, damaged: list[Damaged]) -> list[Damaged]:
