@@ -22,6 +22,8 @@ from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
 from embeddings.registry.sizes import readable
 from embeddings.registry.space_map import space_map
+from embeddings.registry.table_summary import summary
+from embeddings.registry.versions import LATEST
 
 BARS = 30  # versions in the chart
 MOVES = 20  # of aliases, in the table of their history
@@ -53,6 +55,7 @@ def add(app: FastAPI, registry: Registry) -> None:
     """Add the pages to a service."""
     _add_embeddings(app, registry)
     _add_versions(app, registry)
+    _add_features(app, registry)
     _add_files(app)
 
 
@@ -66,7 +69,10 @@ def _add_embeddings(app: FastAPI, registry: Registry) -> None:
         for embedding in embeddings:
             name = embedding["name"]
             headlines[name] = headline(_benchmark_curves(registry, name))
-        return page(request, "index.html", embeddings=embeddings, headlines=headlines)
+        tables = responses.tables(registry)
+        return page(
+            request, "index.html", embeddings=embeddings, headlines=headlines, tables=tables
+        )
 
     @app.get("/embeddings/{name}", include_in_schema=False)
     def embedding(request: Request, name: str) -> Response:
@@ -126,6 +132,31 @@ def _add_versions(app: FastAPI, registry: Registry) -> None:
         before = registry.find(*_reference(against, name))
         found = registry.diff(before, version)
         return page(request, "diff.html", a=before, b=version, diff=found)
+
+
+def _add_features(app: FastAPI, registry: Registry) -> None:
+    """The page of a table of features."""
+
+    @app.get("/features/{name}", include_in_schema=False)
+    def features(
+        request: Request, name: str, version: Annotated[str, Query(max_length=100)] = LATEST
+    ) -> Response:
+        found = registry.find(name, version)
+        table = registry.load_features(found)
+        return page(
+            request,
+            "features.html",
+            name=name,
+            entity=table.entity,
+            version=responses.detail(registry, found),
+            versions=responses.versions(registry, name),
+            summary=summary(table),
+            address=str(request.base_url).rstrip("/"),
+        )
+
+    @app.get("/features", include_in_schema=False)
+    def all_features() -> Response:
+        return RedirectResponse("/#features")
 
 
 def _add_files(app: FastAPI) -> None:
