@@ -1,6 +1,6 @@
 """publish: the day's vectors as one version of the embedding in the registry.
 
-Beside it, the topics of its producers as a table of features.
+Beside it, tables of features: the topics of its producers, and the day's profiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.client import IndexRule, Registry, Vectors, Version
 from embeddings.registry.shards import read_shards
 from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
-from jobs.features.tables import publish_producers
+from jobs.features.tables import publish_producers, publish_profiles
 from jobs.judging.coverage import coverage
 from jobs.judging.labels import read_topics
 from jobs.lake.store import Partition
@@ -104,7 +104,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             )
             add_later_results(settings, registry, version, read)
             topics = read_topics(clean, settings.benchmark.topic_column)
-            publish_producers(registry, day, producers.ids, topics, about_tables(lineage))
+            tables = about_tables(lineage)
+            publish_producers(registry, day, producers.ids, topics, tables)
+            publish_profiles(registry, day, clean, tables)
         staging.facts |= {
             "version": content_id(version),
             "space": version.space,
