@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import tomllib
 from datetime import date, timedelta
 from ipaddress import ip_address
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from jobs.lake.store import Lake
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 SHORTEST_PASSWORD = 12  # characters; MLflow's own minimum
 
 
@@ -291,6 +293,10 @@ class ServiceSettings(Section):
     """IP address of this machine on which Airflow, MLflow and the registry listen; `0.0.0.0`: all
     of them. One that other machines can reach needs a `password`. Spark stays on loopback."""
 
+    public_host: str = ""
+    """Name or address of this machine in links to the services, for people on other machines.
+    Empty: its host name where the services listen on all addresses, else `host`."""
+
     password: SecretStr = SecretStr("")
     """Password of the user `evergreen` in Airflow and MLflow. Empty: no login, on loopback only.
     Set it as `EVERGREEN_SERVICES__PASSWORD`, or in a settings file that only you can read."""
@@ -324,6 +330,18 @@ class ServiceSettings(Section):
             raise ValueError(
                 "expected an IP address of this machine, without a port, or 0.0.0.0 for all of them"
             ) from None
+
+    @field_validator("public_host")
+    @classmethod
+    def _validate_public_host(cls, host: str) -> str:
+        if host and not HOST_NAME.fullmatch(host):
+            try:
+                return str(ip_address(host))
+            except ValueError:
+                raise ValueError(
+                    "expected a host name or an IP address, without a scheme or a port"
+                ) from None
+        return host
 
     @field_validator("password")
     @classmethod
@@ -360,6 +378,14 @@ class ServiceSettings(Section):
     def address(self, port: int) -> str:
         """The address of one of their ports, for a client on this machine."""
         return f"http://{in_url(self.local_host)}:{port}"
+
+    def public_address(self, port: int) -> str:
+        """The address of one of their ports, for a browser that may run on another machine."""
+        host = self.public_host
+        if not host:
+            # Where they listen on all addresses, its name stands for whichever can be reached.
+            host = self.host if self.host == self.local_host else socket.gethostname()
+        return f"http://{in_url(host)}:{port}"
 
 
 if TYPE_CHECKING:
