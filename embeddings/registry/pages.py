@@ -17,6 +17,7 @@ from embeddings.registry.benchmark_curves import BenchmarkCurve, benchmark_curve
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
 from embeddings.registry.curves import curves
+from embeddings.registry.entity_names import names_of
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
@@ -214,8 +215,12 @@ def _search(
         "neighbours": [],
     }
     if not id_:
-        producers = registry.load(version).entities["producer"]
-        links = [_link(f"producer:{producer}") for producer in _busiest(producers)]
+        busiest = _busiest(registry.load(version).entities["producer"])
+        names = names_of(registry, "producer", busiest)
+        links = [
+            {**_link(f"producer:{producer}"), "name": names.get(producer, "")}
+            for producer in busiest
+        ]
         return {**search, "suggestions": links}
     # An error is shown in the form, so that the visitor can correct the query.
     try:
@@ -226,7 +231,9 @@ def _search(
         return {**search, "error": str(unknown), "near": [_link(key) for key in unknown.near]}
     except (NotFound, BadRequest) as refusal:
         return {**search, "error": str(refusal)}
-    return {**search, **found}
+    ids = [neighbour["id"] for neighbour in found["neighbours"]]
+    named = {"names": names_of(registry, found["among"], ids)}
+    return {**search, **found, **named, "name": names_of(registry, entity, [id_]).get(id_, "")}
 
 
 def _feature_names(registry: Registry) -> list[str]:

@@ -64,6 +64,20 @@ def test_the_shown_ways_of_reading_a_table_work(pages, service):
     assert [row["id"] for row in answer.json()["rows"]] == ["c0", "c1"]
 
 
+def test_pages_show_the_names_that_a_table_has(pages, plain):
+    """Beside the id, of the query too; who has none is shown by the id alone."""
+    ids = np.array([b"p0", b"p1", b"p2"])
+    named = {"name": np.array([b"Ann & Co", b"", b"Cleo"])}
+    plain.publish_features("called", DAY, "producer", ids, named, {})
+    query = {"entity": "producer", "id": "p0"}
+    page = unescape(pages.get("/embeddings/author/latest", params=query).text)
+    assert "nearest to producer:p0 (Ann & Co) by cosine" in page
+    assert re.search(r">p2</a> Cleo</td>", page)
+    assert re.search(r">p1</a></td>", page)
+    assert "<title>p2 Cleo</title>" in page
+    assert "producer:p2 Cleo</a>" in pages.get("/embeddings/author").text
+
+
 def test_a_summary_says_what_is_in_every_column(plain):
     table = plain.load_features(publish_profile(plain))
     found = summary(table)
