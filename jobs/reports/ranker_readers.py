@@ -2,7 +2,8 @@
 
 Both are trained on START days, each with the vectors of the day before it, and read profile,
 context and vectors, without ids and past counts. They rank the impressions of a later day with the
-vectors of the day before that, as `align` brings them.
+vectors of the day before that, as `align` brings them; "best rotation" is trained once, and served
+them as the best rotation to the vectors of its last day alone brings them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jobs.reports.daily_log import Log
 from jobs.reports.daily_versions import align, daily_versions
 from jobs.reports.frozen_rankers import RankingDays, ScoredRows
 from jobs.reports.methods import Method
-from jobs.reports.readers import AGAIN, FROZEN, NONE, OLD
+from jobs.reports.readers import AGAIN, BEST, FROZEN, NONE, OLD
 from jobs.reports.report import ReportProgress, Row
 from jobs.settings import Settings
 
@@ -41,6 +42,7 @@ def ranker_rows(
         scores = {
             FROZEN: once.score(examples),
             AGAIN: again.score(examples),
+            BEST: once.score(days.examples(number, versions[number - 1].aligned_to(frozen))),
             OLD: once.score(days.examples(number, frozen)),
             NONE: np.zeros(len(examples.labels)),
         }
@@ -53,7 +55,8 @@ def row_of(scored: ScoredRows, seed: int) -> Row:
     """The AUCs, and the share of the gain over chance that a ranker keeps that is trained once."""
     aucs = scored.aucs(seed)
     row: Row = {}
-    for way in (FROZEN, AGAIN, OLD):
+    for way in (FROZEN, AGAIN, BEST, OLD):
         row[way] = aucs[way].value
-    row |= share_of_gain(aucs[FROZEN], aucs[AGAIN], aucs[NONE]).fields("share of again")
+    for name, other in (("share of again", AGAIN), ("share of best", BEST)):
+        row |= share_of_gain(aucs[FROZEN], aucs[other], aucs[NONE]).fields(name)
     return row | (aucs[FROZEN] - aucs[OLD]).fields("over old vectors")

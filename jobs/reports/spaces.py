@@ -95,7 +95,7 @@ def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = 
     n_runs = n_windows + len(SIMULATED) + 3  # the own log, the breaks and the year
     n_days = len(log_days(settings))
     # A step per day's vectors, and one per day after those that a ranker is trained on.
-    n_rankers = 2 * n_days - 2 - START
+    n_rankers = len(ranker_windows(settings)) * (2 * n_days - 2 - START)
     with progress_bar("space", SEEDS * (n_runs + n_rankers) + n_days) as progress:
         log = read_log(settings, progress)
         events = [day.events for day in log.days]
@@ -163,22 +163,24 @@ def measure(
 
 
 def own_ranker_rows(report: Report, log: Log, seed: int, progress: ReportProgress) -> list[Row]:
-    """The rows of the rankers, with windows as short as those of the other tables."""
+    """The rows of the rankers, with the settings' window and with that of the other tables."""
     settings = report.settings
-    matrix = settings.matrix.model_copy(update={"window_days": OWN_WINDOW})
-    try:
-        found = ranker_rows(
-            log,
-            SVD(settings.embedding.dim, 1.0),
-            settings.model_copy(update={"matrix": matrix}),
-            seed,
-            progress,
-        )
-    except EvergreenError as error:
-        report.warn([f"Rankers are left out: {error}"])
-        return []
-    base: Row = {"log": settings.source.kind, "window": OWN_WINDOW, "seed": seed}
-    return with_fields(base, found)
+    method = SVD(settings.embedding.dim, 1.0)
+    rows: list[Row] = []
+    for window in ranker_windows(settings):
+        matrix = settings.matrix.model_copy(update={"window_days": window})
+        chosen = settings.model_copy(update={"matrix": matrix})
+        base: Row = {"log": settings.source.kind, "window": window, "seed": seed}
+        try:
+            rows += with_fields(base, ranker_rows(log, method, chosen, seed, progress))
+        except EvergreenError as error:
+            report.warn([f"Rankers are left out: {error}"])
+    return rows
+
+
+def ranker_windows(settings: Settings) -> list[int]:
+    """In days, each once."""
+    return sorted({OWN_WINDOW, settings.matrix.window_days})
 
 
 def with_fields(fields: Row, rows: list[Row]) -> list[Row]:
