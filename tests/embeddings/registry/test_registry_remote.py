@@ -51,6 +51,8 @@ LOCAL_ONLY = {
     "rows_where",
     "verify",
     "verify_all",
+    "verify_next",
+    "verified",
 }
 NAMES = ["profile.days", "author", "profile.degree@latest", "profile.share", "profile.active"]
 # Answers and errors are the same, messages and near misses included.
