@@ -175,6 +175,28 @@ def report_decay(params) -> list[str]:
     return lines
 
 
+def verify_some() -> int:
+    """The task of the watch that reads published files; it fails where some are damaged.
+
+    Returns how many versions it has read.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from jobs.errors import SettingsError
+    from jobs.pipeline import verify
+    from jobs.settings import load_settings
+
+    try:
+        verified, damaged = verify.verify_some(load_settings())
+    except SettingsError as error:
+        raise AirflowFailException(str(error)) from error
+    if damaged:
+        found = "; ".join(map(str, damaged))
+        raise AirflowFailException(f"{found}. Run `evergreen verify --repair`.")
+    log.info("The files of %d versions are as they were published.", verified)
+    return verified
+
+
 @contextmanager
 def only_logged(what: str) -> Iterator[None]:
     """Log an exception of the block and go on: the step has an outcome of its own."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import tomllib
 from datetime import date, timedelta
 from ipaddress import ip_address
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from jobs.lake.store import Lake
 
 DEFAULT_FILE = Path(__file__).parent.parent / "evergreen.toml"
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 SHORTEST_PASSWORD = 12  # characters; MLflow's own minimum
 
 
@@ -283,6 +285,10 @@ class RegistrySettings(Section):
     """Vectors of an entity above which a version is published with an approximate index of them.
     0: never. A change takes effect with the next publication of a day."""
 
+    verify_gb: float = Field(default=20, ge=0, le=1e6)
+    """Gigabytes of published files whose bytes the watch compares with their digests every day,
+    beginning with those that were not for longest. 0: none."""
+
     min_recall: float = Field(default=0.95, ge=0, le=1)
     """Smallest recall of an index, among the 10 and the 100 nearest; one that finds less is not
     published, and neither is its version."""
@@ -297,6 +303,10 @@ class ServiceSettings(Section):
     host: str = "127.0.0.1"
     """IP address of this machine on which Airflow, MLflow and the registry listen; `0.0.0.0`: all
     of them. One that other machines can reach needs a `password`. Spark stays on loopback."""
+
+    public_host: str = ""
+    """Name or address of this machine in links to the services, for people on other machines.
+    Empty: its host name where the services listen on all addresses, else `host`."""
 
     password: SecretStr = SecretStr("")
     """Password of the user `evergreen` in Airflow and MLflow. Empty: no login, on loopback only.
@@ -331,6 +341,18 @@ class ServiceSettings(Section):
             raise ValueError(
                 "expected an IP address of this machine, without a port, or 0.0.0.0 for all of them"
             ) from None
+
+    @field_validator("public_host")
+    @classmethod
+    def _validate_public_host(cls, host: str) -> str:
+        if host and not HOST_NAME.fullmatch(host):
+            try:
+                return str(ip_address(host))
+            except ValueError:
+                raise ValueError(
+                    "expected a host name or an IP address, without a scheme or a port"
+                ) from None
+        return host
 
     @field_validator("password")
     @classmethod
@@ -367,6 +389,14 @@ class ServiceSettings(Section):
     def address(self, port: int) -> str:
         """The address of one of their ports, for a client on this machine."""
         return f"http://{in_url(self.local_host)}:{port}"
+
+    def public_address(self, port: int) -> str:
+        """The address of one of their ports, for a browser that may run on another machine."""
+        host = self.public_host
+        if not host:
+            # Where they listen on all addresses, its name stands for whichever can be reached.
+            host = self.host if self.host == self.local_host else socket.gethostname()
+        return f"http://{in_url(host)}:{port}"
 
 
 if TYPE_CHECKING:

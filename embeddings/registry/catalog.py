@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Connection,
     Date,
     DateTime,
@@ -44,7 +45,7 @@ from embeddings.durable import locked
 from embeddings.registry.errors import CatalogError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0004"  # the newest migration
+HEAD = "0005"  # the newest migration
 BUSY_TIMEOUT_S = 60  # how long one writer waits for another
 WRITER_LOCK = 0x45564752  # key of PostgreSQL's advisory lock: "EVGR" in ASCII
 ADDRESSES = (
@@ -89,6 +90,8 @@ class VersionRow(Base):
     # UTC, without a time zone. Only shown to people: no decision depends on it.
     published_at: Mapped[datetime] = mapped_column(DateTime)
     kind: Mapped[str] = mapped_column(String(20), server_default="embedding")
+    # Null where the version was published before this was recorded, and not verified since.
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class DayRow(Base):
@@ -152,6 +155,18 @@ class BenchmarkRow(Base):
     judged: Mapped[int]
     baselines: Mapped[dict[str, float]] = mapped_column(JSON)
     recorded_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
+
+
+class VerificationRow(Base):
+    """The last time that a version's files were read; see `verifications.Verification`."""
+
+    __tablename__ = "verifications"
+
+    version_key: Mapped[int] = mapped_column(
+        ForeignKey("versions.key", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    verified_at: Mapped[datetime] = mapped_column(DateTime)  # UTC, without a time zone
+    faults: Mapped[list[str]] = mapped_column(JSON)
 
 
 class Catalog:

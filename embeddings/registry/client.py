@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
@@ -22,7 +22,15 @@ import numpy as np
 
 from embeddings.benchmarks.results import Result
 from embeddings.fold_in.base import FoldIn
-from embeddings.registry import aliases, benchmarks, features, files, versions
+from embeddings.registry import (
+    aliases,
+    benchmarks,
+    features,
+    files,
+    filters,
+    verifications,
+    versions,
+)
 from embeddings.registry.aliases import AliasMove, Why
 from embeddings.registry.answers import (
     FoldedVector,
@@ -32,12 +40,20 @@ from embeddings.registry.answers import (
     Results,
 )
 from embeddings.registry.catalog import Catalog, VersionRow
-from embeddings.registry.errors import BadRequest, BadVersion, SpaceMismatch
-from embeddings.registry.features import Feature, Features, Table
+from embeddings.registry.errors import (
+    BadRequest,
+    BadVersion,
+    DamagedVersion,
+    NotFound,
+    SpaceMismatch,
+)
+from embeddings.registry.features import Feature, Features, Opened, Reference, Table
+from embeddings.registry.filters import Where
 from embeddings.registry.indexing import NO_INDEX, IndexRule
 from embeddings.registry.loaded import Loaded, parse_key
 from embeddings.registry.search import Recall
 from embeddings.registry.vectors import Entity, Vectors, text_list
+from embeddings.registry.verifications import Verification, Verified
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
 
 if TYPE_CHECKING:
@@ -59,6 +75,8 @@ __all__ = [
     "Results",
     "Table",
     "Vectors",
+    "Verification",
+    "Verified",
     "Version",
     "open_version",
     "parse_key",
@@ -169,6 +187,9 @@ class Registry:
         """Write the files of a version, and record it as its day's current one."""
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
+            # What was there was compared with its digests, and replaced where it was damaged.
+            row.size_bytes = files.size_bytes(self._version(row).path)
+            verifications.forget_faults(session, row)
             benchmarks.add(session, row, results)
             aliases.point(session, LATEST, row, why, only_forward=True)
             return self._version(row)
@@ -359,9 +380,14 @@ class Registry:
     def verify(self, version: Version) -> dict[str, str]:
         """Compare every file with the digest it was published with, and return the digests.
 
-        Raises DamagedVersion.
+        The result is recorded, as all verifications are where the catalog may be written. Raises
+        DamagedVersion.
         """
-        return files.verify_files(version.path)
+        found = self._faults(version)
+        manifest = files.read_manifest(version.path)  # raises by itself if it is what is damaged
+        if found:
+            raise DamagedVersion(f"{version.path}: {', '.join(found)}. {files.REMEDY}")
+        return manifest["content"]["files"]
 
     def verify_all(self) -> Iterator[tuple[str, list[str]]]:
         """Compare every file of every version with its published digest, one version at a time.
@@ -370,10 +396,52 @@ class Registry:
         """
         for name in self.names():
             for version in self.versions(name):
-                found = files.faults(version.path)
-                # A version that was removed meanwhile has lost its files by intent.
-                if not found or version.path in self._recorded():
+                if (found := self._faults(version)) is not None:
                     yield version.id, found
+
+    def verify_next(self, most_bytes: int) -> Iterator[tuple[str, list[str]]]:
+        """As `verify_all`, of some versions: first those that were not verified for longest.
+
+        most_bytes: how much to read at most; one version is always read.
+        """
+        with self.catalog.reading() as session:
+            due = [self._version(row) for row in verifications.due(session)]
+        read = 0
+        for version in due:
+            size = files.size_bytes(version.path)
+            if read and read + size > most_bytes:
+                return
+            read += size
+            if (found := self._faults(version)) is not None:
+                yield version.id, found
+
+    def verifications(self, name: str) -> dict[str, Verification]:
+        """When every version of an embedding was last verified, by its id, where it was.
+
+        Raises UnknownName.
+        """
+        with self.catalog.reading() as session:
+            versions.every(session, name)  # raises UnknownName
+            return verifications.of_embedding(session, name)
+
+    def verified(self) -> Verified:
+        """What is known of the bytes of all versions."""
+        with self.catalog.reading() as session:
+            return verifications.of_all(session)
+
+    def _faults(self, version: Version) -> list[str] | None:
+        """What is wrong with a version's files, recorded; None if it was removed meanwhile."""
+        found = files.faults(version.path)
+        size = files.size_bytes(version.path)
+        opened = self.catalog.reading if self.catalog.read_only else self.catalog.writing
+        with opened() as session:
+            try:
+                row = versions.of_day(session, version.name, version.day, version.revision)
+            except NotFound:  # it has lost its files by intent
+                return None
+            if not self.catalog.read_only:
+                verifications.record(session, row, found, size)
+        return found
 
     def get(
         self,
@@ -405,6 +473,7 @@ class Registry:
         dim: int | None = None,
         only: Sequence[str] | None = None,
         exact: bool = False,
+        where: Where | None = None,
     ) -> Results[Neighbour]:
         """The k nearest vectors by cosine, best first, without `key` itself.
 
@@ -412,12 +481,21 @@ class Registry:
         entity to search, by default that of `key`. only: the ids to search, by default all. space,
         dim: as in `get`; cosines are those of the shorter vectors.
 
+        where: what neighbours must be by their published features, all of it at once. A column of a
+        table -> the text, the number, or the range (low, high) of numbers with both ends, None for
+        no end: {"profile.user_active_degree": "full_active", "profile.register_days": (7, None)}.
+        The newest version of the table counts, 'profile.register_days@2022-04-25' means another.
+
         exact: search everything. Otherwise the index of the entity is used, if it was published
-        with one, k is at most 100, and neither `only` nor a shorter dim is given; the answer has
-        its `recall` then. Raises BadRequest, NotFound, SpaceMismatch, DamagedVersion.
+        with one, k is at most 100, neither `only` nor a shorter dim is given, and k of the 100
+        nearest that it finds meet `where`; the answer has its `recall` then. Raises BadRequest,
+        NotFound, SpaceMismatch, DamagedVersion.
         """
         loaded = self._loaded(name, day, revision, space)
-        return loaded.neighbours(key, k, among, dim, only, exact)
+        rows = None
+        if where:
+            rows = self.rows_where(loaded, loaded.searched(key, among), where)
+        return loaded.neighbours(key, k, among, dim, only, exact, rows)
 
     def fold_in(
         self,
@@ -489,16 +567,34 @@ class Registry:
             raise BadRequest("At least one feature is required, such as 'author'.")
         day = features.as_of_day(as_of)
         references = [features.parse(name) for name in dict.fromkeys(names)]
+        opened = self._opened(references, day, space)
+        return features.joined(entity, text_list(ids), references, opened)
+
+    def rows_where(self, loaded: Loaded, entity: str, where: Where) -> np.ndarray:
+        """The rows of an entity of an open version that meet all conditions, ascending.
+
+        where: as in `neighbours`. Raises BadRequest, NotFound, DamagedVersion.
+        """
+        conditions = {features.parse(name): condition for name, condition in where.items()}
+        return filters.rows_where(loaded, entity, conditions, self._opened(conditions))
+
+    def _opened(
+        self,
+        references: Iterable[Reference],
+        as_of: date | None = None,
+        space: str | None = None,
+    ) -> Opened:
+        """What features are read from. All versions are looked up before the first is opened."""
         found = {}
         with self.catalog.reading() as session:
             for one in references:
                 if one.source not in found:
-                    found[one.source] = self._version(features.resolved(session, one, day))
+                    found[one.source] = self._version(features.resolved(session, one, as_of))
         opened: dict[tuple[str, str], Loaded | Table] = {}
         for source, version in found.items():
             is_table = version.kind == FEATURES
             opened[source] = features.open_table(version) if is_table else self.load(version, space)
-        return features.joined(entity, text_list(ids), references, opened)
+        return opened
 
     def diff(self, a: Version, b: Version) -> Diff:
         """What differs between two versions: ids, vectors, lineage and benchmarks.

@@ -13,10 +13,11 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import comparison, responses
+from embeddings.registry import comparison, filters, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
 from embeddings.registry.files import REMEDY
+from embeddings.registry.sizes import readable
 from embeddings.registry.tables import (
     MISSING,
     SHOWN_NUMBERS,
@@ -26,6 +27,9 @@ from embeddings.registry.tables import (
     print_table,
 )
 from embeddings.registry.versions import LATEST
+
+ENTITY = ("consumer", "producer")  # in tables
+ENTITIES = ("consumers", "producers")  # as their columns are headed
 
 
 class RegistryCommands(TyperGroup):
@@ -85,12 +89,17 @@ def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     described = responses.versions(_registry(ctx), name)
     if as_json:
         return print_json(described)
-    columns = ("version", "current", "alias", "dim", "consumers", "folded", "producers", "digest")
+    columns = ("version", "status", *ENTITIES, "folded", "covered", "size", "verified")
     # Several, in order of first use, if a day had nothing in common with those before it.
     spaces = dict.fromkeys(version["space"] for version in described)
     caption = f"of {name} in space {', then '.join(spaces)}"
+    dims = dict.fromkeys(version["dim"] for version in described)
+    caption += f"; vectors of {', then '.join(map(str, dims))} numbers"
+    for version in described:
+        if version["faults"]:
+            caption += f"\n{version['id']} is damaged: {', '.join(version['faults'])}"
     rows = map(_version_row, described)
-    return print_table(columns, rows, caption, whole=("version", "alias"))
+    return print_table(columns, rows, caption, whole=("version", "status", "covered", "verified"))
 
 
 @app.command()
@@ -147,6 +156,14 @@ def neighbours(
     only: Annotated[
         list[str] | None, typer.Option(help="An id to search, may be repeated; by default all.")
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.COLUMN=VALUE",
+            help="What neighbours must be by a published feature: a text, a number, or a range as "
+            "in 7..30; may be repeated.",
+        ),
+    ] = None,
     day: Day = LATEST,
     space: Space = None,
     dim: Dim = None,
@@ -161,10 +178,15 @@ def neighbours(
     """
     registry = _registry(ctx)
     version = registry.find(name, day)
-    found = responses.neighbours(registry, version, key, k, among, space, dim, only or None, exact)
+    conditions = filters.parsed(where or [])
+    found = responses.neighbours(
+        registry, version, key, k, among, space, dim, only or None, exact, conditions
+    )
     if as_json:
         return print_json(found)
     caption = f"of {key}, {_source(found)}"
+    if where:
+        caption += f"; only those with {' and '.join(where)}"
     if not found["exact"]:
         caption += f"; by an index that finds {found['recall']['at_10']:.1%} of the 10 nearest"
     return _print_neighbours(found["among"], found["neighbours"], caption)
@@ -526,18 +548,23 @@ def _overview_row(embedding: dict[str, Any]) -> tuple:
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
-    consumers = _counts(version, "consumer")
-    producers = _counts(version, "producer")
+    consumers, producers = (_counts(version, entity) for entity in ENTITY)
     folded_share = consumers["folded"] / max(consumers["rows"], 1)
+    shares = map(version["coverage"].get, ENTITY)
+    covered = [f"{share:.0%}" for share in shares if share is not None]
+    status = version["aliases"]
+    if version["status"] != responses.CURRENT:
+        status = [*status, version["status"]]
+    size, verified = version["size_bytes"], version["verified_at"]
     return (
         _reference(version),
-        "yes" if version["current"] else "replaced",
-        "\n".join(version["aliases"]),
-        version["dim"],
+        "\n".join(status),
         f"{consumers['rows']:,}",
-        f"{folded_share:.0%}",
         f"{producers['rows']:,}",
-        version["digest"][:8],
+        f"{folded_share:.0%}",
+        ", ".join(covered) or MISSING,
+        MISSING if size is None else readable(size),
+        verified[:10] if verified else MISSING,
     )
 
 

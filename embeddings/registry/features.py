@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -49,6 +49,10 @@ class Table:
     entity: str
     ids: np.ndarray
     columns: dict[str, np.ndarray]
+
+
+# What features are read from, by the source of their references.
+Opened: TypeAlias = Mapping[tuple[str, str], Loaded | Table]
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def joined(
     entity: str,
     ids: Sequence[str],
     references: Sequence[Reference],
-    opened: Mapping[tuple[str, str], Loaded | Table],
+    opened: Opened,
 ) -> Features:
     """The features of these ids. opened: the source of every reference -> its version.
 
@@ -175,6 +179,18 @@ def index_of(source: Loaded | Table, entity: str) -> Index:
 
 def from_table(table: Table, reference: Reference, rows: np.ndarray) -> Feature:
     """A column's values in these rows, -1 for none. Raises BadRequest, UnknownFeature."""
+    column = column_of(table, reference)
+    known = rows >= 0
+    if column.dtype.kind == "S":
+        return Feature(table.version, np.where(known, column[rows], b""), known)
+    # A type that has NaN and all numbers of the column.
+    values = np.full(len(rows), np.nan, np.result_type(column.dtype, np.float32))
+    values[known] = column[rows[known]]
+    return Feature(table.version, values, ~np.isnan(values))
+
+
+def column_of(table: Table, reference: Reference) -> np.ndarray:
+    """The whole column that a reference names, (n,). Raises BadRequest, UnknownFeature."""
     existing = [f"{reference.name}.{column}" for column in table.columns]
     if not reference.column:
         raise BadRequest(
@@ -183,14 +199,7 @@ def from_table(table: Table, reference: Reference, rows: np.ndarray) -> Feature:
     if reference.column not in table.columns:
         wanted = f"{reference.name}.{reference.column}"
         raise UnknownFeature(*missing("feature", wanted, existing, of=table.version.id))
-    column = table.columns[reference.column]
-    known = rows >= 0
-    if column.dtype.kind == "S":
-        return Feature(table.version, np.where(known, column[rows], b""), known)
-    # A type that has NaN and all numbers of the column.
-    values = np.full(len(rows), np.nan, np.result_type(column.dtype, np.float32))
-    values[known] = column[rows[known]]
-    return Feature(table.version, values, ~np.isnan(values))
+    return table.columns[reference.column]
 
 
 def from_embedding(loaded: Loaded, reference: Reference, entity: str, rows: np.ndarray) -> Feature:

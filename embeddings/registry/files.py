@@ -328,18 +328,6 @@ def mapped(path: Path) -> np.ndarray:
         raise DamagedVersion(f"{path} cannot be read: {error}. {REMEDY}") from None
 
 
-def verify_files(home: Path) -> dict[str, str]:
-    """Compare every file of a version with its published digest; returns the digests by file.
-
-    Raises DamagedVersion naming all files that are missing or changed.
-    """
-    expected = read_manifest(home)["content"]["files"]
-    found = _faults(home, expected)
-    if found:
-        raise DamagedVersion(f"{home}: {', '.join(found)}. {REMEDY}")
-    return expected
-
-
 def faults(home: Path) -> list[str]:
     """What is wrong with the files of a version; empty if they are as they were published."""
     try:
@@ -361,6 +349,15 @@ def _faults(home: Path, expected: Mapping[str, str]) -> list[str]:
         except OSError as error:
             found.append(f"{name} (cannot be read: {error.strerror})")
     return found
+
+
+def size_bytes(home: Path) -> int:
+    """The size of all files of a version."""
+    total = 0
+    for file in home.rglob("*"):
+        with suppress(FileNotFoundError):  # the version may be removed meanwhile
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _counts(entity: Entity) -> dict[str, int]:

@@ -65,14 +65,14 @@ class Loaded:
         dim: int | None = None,
         only: Sequence[str] | None = None,
         exact: bool = False,
+        rows: np.ndarray | None = None,
     ) -> Results[Neighbour]:
-        """See `Registry.neighbours`."""
+        """See `Registry.neighbours`. rows: those of `among` that may be found, ascending."""
         check_k(k)
         self.check_dim(dim)
         entity, id_ = parse_key(key, list(self.entities))
         among = among or entity
         searched = self.entity(among)
-        candidates = None if only is None else np.unique(self.known_rows(among, text_list(only)))
         query_row = self.known_rows(entity, [id_])
         query = self.entities[entity].vectors[query_row][0, :dim]
         if not query.any():
@@ -83,15 +83,32 @@ class Loaded:
             )
         # Leave out the query itself. In another entity, its row number belongs to another id.
         leave_out = int(query_row[0]) if among == entity else -1
+        candidates = self._candidates(among, only, rows)
         index = self.files.indexes.get(among)
         recall = index.recall(entity) if index else None
         if index and recall and not exact and only is None and len(query) == self.version.dim:
-            found = nearest(searched, query, k, index.candidates(query), leave_out)
-            # Too few if k is larger than what an index answers, or the lists were short.
+            depth = k if rows is None else MOST
+            found = nearest(searched, query, depth, index.candidates(query), leave_out, rows)[:k]
+            # Too few if k is larger than what an index answers, the lists were short, or few of
+            # the nearest may be found. If enough may be, they are among the 100 nearest of all, of
+            # which the published recall says how many are missing.
             if len(found) == k <= MOST:
                 return Results(self.version, found, recall)
         found = nearest(searched, query, k, candidates, leave_out)
         return Results(self.version, found)
+
+    def searched(self, key: str, among: str | None) -> str:
+        """The entity that a search is among: by default that of the key. Raises BadRequest."""
+        return among or parse_key(key, list(self.entities))[0]
+
+    def _candidates(
+        self, among: str, only: Sequence[str] | None, rows: np.ndarray | None
+    ) -> np.ndarray | None:
+        """The rows of an exact search, ascending; None for all. Raises UnknownId."""
+        if only is None:
+            return rows
+        listed = np.unique(self.known_rows(among, text_list(only)))
+        return listed if rows is None else np.intersect1d(listed, rows)
 
     def fold(
         self, strengths: Mapping[str, float], k: int | None = None, dim: int | None = None
@@ -206,11 +223,13 @@ def nearest(
     k: int,
     candidates: np.ndarray | None = None,
     leave_out: int = -1,
+    allowed: np.ndarray | None = None,
 ) -> list[Neighbour]:
     """The k nearest vectors by cosine, best first; none for a zero vector.
 
     query: (dim,), compared with the first dim columns. candidates: the rows to search, ascending;
-    None searches all. leave_out: a row that is never returned.
+    None searches all. leave_out: a row that is never returned. allowed: the rows that may be
+    returned of the k nearest, ascending; None returns all of them.
     """
     if not query.any():
         return []
@@ -220,6 +239,9 @@ def nearest(
         rows, scores = cosine_top_k(vectors, searched.norms(dim), query, k, leave_out)
     else:
         rows, scores = cosine_top_k_of(vectors, candidates, query, k, leave_out)
+    if allowed is not None:
+        kept = np.isin(rows, allowed)
+        rows, scores = rows[kept], scores[kept]
     found = zip(
         texts(searched.ids, rows),
         scores.tolist(),

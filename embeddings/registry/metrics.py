@@ -6,13 +6,19 @@ Every label has few values: the template of a route, never the path, which anyon
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from embeddings.registry.errors import RegistryError
 from embeddings.registry.files import open_versions
+from embeddings.registry.verifications import Verified
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 UNMATCHED = "unmatched"  # the route of a request to a path that does not exist
@@ -24,7 +30,7 @@ BUCKETS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 class Metrics:
     """The metrics of one service. Each has its own: two services in a process do not clash."""
 
-    def __init__(self) -> None:
+    def __init__(self, verified: Callable[[], Verified]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "evergreen_registry_requests",
@@ -45,6 +51,7 @@ class Metrics:
             registry=self.registry,
         )
         opened.set_function(open_versions)
+        self.registry.register(Bytes(verified))
         ProcessCollector(registry=self.registry)
 
     def text(self) -> bytes:
@@ -57,6 +64,41 @@ class Metrics:
         method = scope["method"] if scope["method"] in METHODS else OTHER
         self.requests.labels(route, method, status).inc()
         self.seconds.labels(route).observe(seconds)
+
+
+class Bytes(Collector):
+    """What is known of the bytes of all versions, asked for when it is read."""
+
+    def __init__(self, verified: Callable[[], Verified]) -> None:
+        self.verified = verified
+
+    def describe(self) -> list[Metric]:
+        """Nothing: a description would be made by asking, before anything is published."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Nothing while the catalog cannot be read: the other metrics still can."""
+        try:
+            found = self.verified()
+        except (RegistryError, SQLAlchemyError):
+            return
+        prefix = "evergreen_registry"
+        yield GaugeMetricFamily(
+            f"{prefix}_damaged_versions",
+            "Versions whose files had faults when they were last verified.",
+            len(found.damaged),
+        )
+        yield GaugeMetricFamily(
+            f"{prefix}_unverified_versions",
+            "Versions that were not verified since they were published.",
+            found.unverified,
+        )
+        if found.oldest is not None:
+            yield GaugeMetricFamily(
+                f"{prefix}_oldest_verification_timestamp_seconds",
+                "When the version was verified that was not for longest.",
+                found.oldest.timestamp(),
+            )
 
 
 class Measured:

@@ -12,15 +12,19 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from embeddings.benchmarks.results import Result, whole
-from embeddings.registry import responses
+from embeddings.registry import filters, responses
 from embeddings.registry.benchmark_curves import BenchmarkCurve, benchmark_curves, headline
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Entity, Registry, Version
 from embeddings.registry.curves import curves
+from embeddings.registry.entity_names import names_of
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
+from embeddings.registry.sizes import readable
 from embeddings.registry.space_map import space_map
+from embeddings.registry.table_summary import summary
+from embeddings.registry.versions import LATEST
 
 BARS = 30  # versions in the chart
 MOVES = 20  # of aliases, in the table of their history
@@ -45,12 +49,14 @@ def no_link(_request: Request, _field: str, _value: object) -> str:
 
 
 templates.env.globals["lineage_link"] = no_link
+templates.env.filters["readable"] = readable
 
 
 def add(app: FastAPI, registry: Registry) -> None:
     """Add the pages to a service."""
     _add_embeddings(app, registry)
     _add_versions(app, registry)
+    _add_features(app, registry)
     _add_files(app)
 
 
@@ -64,7 +70,10 @@ def _add_embeddings(app: FastAPI, registry: Registry) -> None:
         for embedding in embeddings:
             name = embedding["name"]
             headlines[name] = headline(_benchmark_curves(registry, name))
-        return page(request, "index.html", embeddings=embeddings, headlines=headlines)
+        tables = responses.tables(registry)
+        return page(
+            request, "index.html", embeddings=embeddings, headlines=headlines, tables=tables
+        )
 
     @app.get("/embeddings/{name}", include_in_schema=False)
     def embedding(request: Request, name: str) -> Response:
@@ -99,9 +108,10 @@ def _add_versions(app: FastAPI, registry: Registry) -> None:
         id: Annotated[str, Query(max_length=1000)] = "",
         among: str = "",
         k: Annotated[int, Query(ge=1, le=1000)] = 10,
+        where: Annotated[str, Query(max_length=1000)] = "",
     ) -> Response:
         found = registry.find(name, reference)
-        search = _search(registry, found, entity, id, among or entity, k)
+        search = _search(registry, found, entity, id, among or entity, k, where)
         status = 404 if search["error"] else 200
         return page(
             request,
@@ -123,6 +133,31 @@ def _add_versions(app: FastAPI, registry: Registry) -> None:
         before = registry.find(*_reference(against, name))
         found = registry.diff(before, version)
         return page(request, "diff.html", a=before, b=version, diff=found)
+
+
+def _add_features(app: FastAPI, registry: Registry) -> None:
+    """The page of a table of features."""
+
+    @app.get("/features/{name}", include_in_schema=False)
+    def features(
+        request: Request, name: str, version: Annotated[str, Query(max_length=100)] = LATEST
+    ) -> Response:
+        found = registry.find(name, version)
+        table = registry.load_features(found)
+        return page(
+            request,
+            "features.html",
+            name=name,
+            entity=table.entity,
+            version=responses.detail(registry, found),
+            versions=responses.versions(registry, name),
+            summary=summary(table),
+            address=str(request.base_url).rstrip("/"),
+        )
+
+    @app.get("/features", include_in_schema=False)
+    def all_features() -> Response:
+        return RedirectResponse("/#features")
 
 
 def _add_files(app: FastAPI) -> None:
@@ -160,8 +195,12 @@ def _search(
     id_: str = "",
     among: str = "producer",
     k: int = 10,
+    where: str = "",
 ) -> dict[str, Any]:
-    """What the search form shows: the query with its result or error, or ids to try."""
+    """What the search form shows: the query with its result or error, or ids to try.
+
+    where: a condition, as `filters` has it; empty for none.
+    """
     search: dict[str, Any] = {
         "version": version.id,
         "entities": sorted(version.entities),
@@ -169,22 +208,40 @@ def _search(
         "id": id_,
         "among": among,
         "k": k,
+        "where": where,
+        "features": _feature_names(registry),
         "error": "",
         "near": [],
         "neighbours": [],
     }
     if not id_:
-        producers = registry.load(version).entities["producer"]
-        links = [_link(f"producer:{producer}") for producer in _busiest(producers)]
+        busiest = _busiest(registry.load(version).entities["producer"])
+        names = names_of(registry, "producer", busiest)
+        links = [
+            {**_link(f"producer:{producer}"), "name": names.get(producer, "")}
+            for producer in busiest
+        ]
         return {**search, "suggestions": links}
     # An error is shown in the form, so that the visitor can correct the query.
     try:
-        found = responses.neighbours(registry, version, f"{entity}:{id_}", k, among)
+        conditions = filters.parsed([where] if where else [])
+        key = f"{entity}:{id_}"
+        found = responses.neighbours(registry, version, key, k, among, where=conditions)
     except UnknownId as unknown:
         return {**search, "error": str(unknown), "near": [_link(key) for key in unknown.near]}
     except (NotFound, BadRequest) as refusal:
         return {**search, "error": str(refusal)}
-    return {**search, **found}
+    ids = [neighbour["id"] for neighbour in found["neighbours"]]
+    named = {"names": names_of(registry, found["among"], ids)}
+    return {**search, **found, **named, "name": names_of(registry, entity, [id_]).get(id_, "")}
+
+
+def _feature_names(registry: Registry) -> list[str]:
+    """The features that a condition can be about, as NAME.COLUMN."""
+    names = []
+    for table in responses.tables(registry):
+        names += [f"{table['name']}.{column}" for column in table["columns"] or []]
+    return names
 
 
 def _link(key: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ MAX_STRENGTHS = 10_000
 MAX_FEATURES = 100
 MAX_VALUES = 500_000  # ids times features, of which each may be a vector
 MAX_COMPARED = 20
+MAX_CONDITIONS = 20
 MAX_STRENGTH = 3e38  # the largest number of 32 bits is a little larger
 
 A_REFERENCE = "a day, a revision (2022-04-25.r1) or an alias"
@@ -102,6 +103,15 @@ Only = Annotated[
         examples=[["1196", "33"]],
     ),
 ]
+Conditions = Annotated[
+    list[Annotated[str, Query(max_length=1000)]] | None,
+    Query(
+        max_length=MAX_CONDITIONS,
+        description="what neighbours must be by their features: NAME.COLUMN=TEXT, =NUMBER, or a "
+        "range with both ends, =LOW..HIGH, =LOW.. or =..HIGH",
+        examples=[["profile.degree=full_active", "profile.register_days=7..30"]],
+    ),
+]
 VersionId = Annotated[
     str,
     Query(
@@ -130,6 +140,8 @@ By = Annotated[
 # The service decides by it, and OpenAPI has another place for it.
 Accept = Annotated[str, Header(include_in_schema=False)]
 Id = Annotated[str, Field(max_length=1000)]
+Text = Annotated[str, Field(max_length=1000)]
+Range = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
 
 class AliasRequest(BaseModel):
@@ -157,9 +169,21 @@ class VectorsRequest(BaseModel):
 
 
 class NeighboursRequest(BaseModel):
-    """The ids to search, when an address has no room for them."""
+    """Which ids may be found, when an address has no room for them. All of them without a limit."""
 
-    only: list[Id] = Field(max_length=MAX_BULK_IDS, examples=[["1196", "33"]])
+    only: list[Id] | None = Field(
+        None,
+        max_length=MAX_BULK_IDS,
+        description="the ids to search, by default all",
+        examples=[["1196", "33"]],
+    )
+    where: dict[str, Text | float | Range] | None = Field(
+        None,
+        max_length=MAX_CONDITIONS,
+        description="NAME.COLUMN of a table of features -> the text, the number, or the range "
+        "[low, high] of numbers, null for no end",
+        examples=[{"profile.degree": "full_active", "profile.register_days": [7, None]}],
+    )
 
 
 class FeaturesRequest(BaseModel):

@@ -32,8 +32,10 @@ from embeddings.registry.errors import (
 )
 from embeddings.registry.features import Feature, Features
 from embeddings.registry.files import folder
+from embeddings.registry.filters import Where
 from embeddings.registry.search import Recall
 from embeddings.registry.vectors import text_list
+from embeddings.registry.verifications import Verification
 from embeddings.registry.versions import (
     EMBEDDING,
     FEATURES,
@@ -129,6 +131,15 @@ class RemoteRegistry:
             return self._unknown(name, reference)
         return self._version(self._get(f"{path}/versions/{reference}"))
 
+    def verifications(self, name: str) -> dict[str, Verification]:
+        """See `Registry.verifications`."""
+        found = {}
+        for body in self._get(f"{self._path(name)}/versions"):
+            if body["verified_at"]:
+                verified_at = datetime.fromisoformat(body["verified_at"])
+                found[body["id"]] = Verification(verified_at, body["faults"])
+        return found
+
     def results(self, version: Version) -> list[Result]:
         """See `Registry.results`."""
         reference = _reference(version.day, version.revision)
@@ -179,15 +190,18 @@ class RemoteRegistry:
         dim: int | None = None,
         only: Sequence[str] | None = None,
         exact: bool = False,
+        where: Where | None = None,
     ) -> Results[Neighbour]:
         """See `Registry.neighbours`."""
         path = f"{self._path(name)}/neighbours"
         version = _reference(day, revision)
         params = _given(id=key, k=k, among=among, version=version, space=space, dim=dim)
-        if only is None:
-            found = self._get(path, params | _given(exact=exact or None))
+        params |= _given(exact=exact or None)
+        if only is None and not where:
+            found = self._get(path, params)
         else:
-            found = self._post(path, {"only": text_list(only)}, params).json()
+            body = _given(only=None if only is None else text_list(only), where=_plain(where))
+            found = self._post(path, body, params).json()
         recall = Recall(**found["recall"]) if found["recall"] else None
         return Results(self._of_id(found["version"]), _neighbours(found["neighbours"]), recall)
 
@@ -395,6 +409,16 @@ def _given(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
+def _plain(where: Where | None) -> dict[str, Any] | None:
+    """Conditions as JSON values. A number of NumPy is none."""
+    if where is None:
+        return None
+    plain: dict[str, Any] = {}
+    for feature, condition in where.items():
+        plain[feature] = condition.tolist() if isinstance(condition, np.generic) else condition
+    return plain
+
+
 def _move(reason: str, by: str) -> dict[str, str]:
     """Why and by whom an alias is moved; by default by the user of this process."""
     return {"reason": reason, "by": by or aliases.current_user()}
@@ -423,6 +447,7 @@ def _version(body: Mapping[str, Any]) -> Version:
         lineage=body["lineage"],
         published_at=datetime.fromisoformat(body["published_at"]),
         kind=body["kind"],
+        size_bytes=body["size_bytes"],
     )
 
 

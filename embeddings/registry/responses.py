@@ -13,11 +13,18 @@ from embeddings.registry.client import Registry, Version, parse_key
 from embeddings.registry.comparison import Comparison
 from embeddings.registry.errors import DamagedVersion
 from embeddings.registry.features import Feature, Features
+from embeddings.registry.filters import Where
 from embeddings.registry.loaded import GROUP, Loaded
+from embeddings.registry.verifications import Verification
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST
 
 if TYPE_CHECKING:
     from embeddings.registry.diff import Delta, Diff
+
+
+# What a version is: damaged by its last verification, or what its day means, or replaced in that.
+DAMAGED, CURRENT, REPLACED = "damaged", "current", "replaced"
+COVERAGE = "coverage_"  # how the metrics of a lineage begin that name an entity's coverage
 
 
 def overview(registry: Registry) -> list[dict[str, Any]]:
@@ -42,30 +49,43 @@ def tables(registry: Registry) -> list[dict[str, Any]]:
 def _overview(registry: Registry, name: str) -> dict[str, Any]:
     versions = registry.versions(name)
     aliases = registry.aliases(name)
+    latest = aliases[LATEST]
     return {
         "name": name,
         "versions": len(versions),
         "first_day": str(versions[0].day),
         "last_day": str(versions[-1].day),
-        "latest": describe(aliases[LATEST], aliases, is_current=True),
+        "latest": describe(latest, aliases, True, registry.verifications(name).get(latest.id)),
     }
 
 
 def detail(registry: Registry, version: Version) -> dict[str, Any]:
     """One version."""
     is_current = registry.version(version.name, version.day) == version
-    return describe(version, registry.aliases(version.name), is_current)
+    verification = registry.verifications(version.name).get(version.id)
+    return describe(version, registry.aliases(version.name), is_current, verification)
 
 
-def describe(version: Version, aliases: Mapping[str, Version], is_current: bool) -> dict[str, Any]:
+def describe(
+    version: Version,
+    aliases: Mapping[str, Version],
+    is_current: bool,
+    verification: Verification | None,
+) -> dict[str, Any]:
     """A version. aliases: all of its embedding; the response lists those that point at it.
 
-    is_current: the version is what its day means when no revision is named.
+    is_current: the version is what its day means when no revision is named. verification: its last
+    one, if there was one.
     """
+    faults = verification.faults if verification else []
+    status = CURRENT if is_current else REPLACED
     return {
         "id": version.id,
         "current": is_current,
         "aliases": [alias for alias, target in aliases.items() if target.id == version.id],
+        "status": DAMAGED if faults else status,
+        "verified_at": verification.verified_at.isoformat() if verification else None,
+        "faults": faults,
         **facts(version),
     }
 
@@ -84,17 +104,31 @@ def facts(version: Version) -> dict[str, Any]:
         "lineage": version.lineage,
         "digest": version.digest,
         "published_at": version.published_at.isoformat(),
+        "size_bytes": version.size_bytes,
+        "coverage": coverage(version),
     }
+
+
+def coverage(version: Version) -> dict[str, float]:
+    """The share of the day's engaged entities that have a vector, where its publisher says so."""
+    metrics = version.lineage.get("metrics")
+    found = {}
+    for name, value in (metrics if isinstance(metrics, dict) else {}).items():
+        if name.startswith(COVERAGE) and isinstance(value, int | float) and 0 <= value <= 1:
+            found[name.removeprefix(COVERAGE)] = float(value)
+    return found
 
 
 def versions(registry: Registry, name: str) -> list[dict[str, Any]]:
     """All versions of an embedding, in the order of `Registry.versions`."""
     aliases = registry.aliases(name)
     published = registry.versions(name)
+    verified = registry.verifications(name)
     current = {version.day: version for version in published}  # a day's last one replaces others
     described = []
     for version in published:
-        described.append(describe(version, aliases, current[version.day] is version))
+        is_current = current[version.day] is version
+        described.append(describe(version, aliases, is_current, verified.get(version.id)))
     return described
 
 
@@ -191,14 +225,17 @@ def neighbours(
     dim: int | None = None,
     only: Sequence[str] | None = None,
     exact: bool = False,
+    where: Where | None = None,
 ) -> dict[str, Any]:
     """The nearest vectors of one 'entity:id'."""
-    found = registry.load(version, space).neighbours(key, k, among, dim, only, exact)
-    entity, _ = parse_key(key, list(version.entities))
+    loaded = registry.load(version, space)
+    searched = loaded.searched(key, among)
+    rows = registry.rows_where(loaded, searched, where) if where else None
+    found = loaded.neighbours(key, k, searched, dim, only, exact, rows)
     return {
         **source(version),
         "of": key,
-        "among": among or entity,
+        "among": searched,
         "exact": found.exact,
         "recall": vars(found.recall) if found.recall else None,
         "neighbours": [vars(neighbour) for neighbour in found],

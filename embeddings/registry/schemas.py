@@ -56,12 +56,27 @@ class Version(Answer):
     revision: int
     current: bool = Field(description="whether the day means this revision when none is named")
     aliases: list[str] = Field(description="the aliases that point at it")
+    status: str = Field(
+        description="current; replaced by another revision of its day; or damaged, by its last "
+        "verification"
+    )
+    verified_at: Moment | None = Field(
+        description="when its bytes were last compared with their digests; null: not yet"
+    )
+    faults: list[str] = Field(description="what was wrong with its files then")
     space: str = Field(description="vectors of two spaces must not be mixed; empty for features")
     dim: int = Field(description="length of a vector; 0 for features")
     entities: dict[str, Counts]
     lineage: dict[str, Any] = Field(description="what the version was computed from")
     digest: str = Field(description="SHA-256 of its content")
     published_at: Moment
+    size_bytes: int | None = Field(
+        description="of all its files; null if an older Evergreen has published it, and it was not "
+        "verified since"
+    )
+    coverage: dict[str, float] = Field(
+        description="entity -> share of the day's engaged ones that have a vector, if it is known"
+    )
 
 
 class Embedding(Answer):

@@ -11,6 +11,7 @@ from embeddings.registry.chunked import Rows, blocks
 from embeddings.registry.vectors import lengths
 
 BLOCK = 1 << 18  # rows scored at a time; bounds the temporary arrays
+COPIED = 1 << 15  # rows copied at a time
 NEVER = -np.inf  # the score of what is not to be found
 
 
@@ -42,9 +43,16 @@ def cosine_top_k_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `cosine_top_k`, of these rows only. rows: (m,), ascending."""
     kept = rows[rows != leave_out]
-    chosen = vectors[kept]
-    positions, scores = cosine_top_k(chosen, lengths(chosen), query, k)
-    return kept[positions], scores
+    positions, scores = best(cosines_of(vectors, kept, query), k)
+    found = scores > NEVER
+    return kept[positions[found]], np.clip(scores[found], -1, 1)
+
+
+def cosines_of(vectors: Rows, rows: np.ndarray, query: np.ndarray) -> Iterator[np.ndarray]:
+    """As `cosines`, of these rows, which are copied one block after the other."""
+    for start in range(0, len(rows), COPIED):
+        chosen = vectors[rows[start : start + COPIED]]
+        yield from cosines(chosen, lengths(chosen), query, COPIED)
 
 
 def cosines(vectors: Rows, norms: Rows, query: np.ndarray, block: int) -> Iterator[np.ndarray]:

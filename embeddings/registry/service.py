@@ -22,7 +22,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from embeddings.registry import comparison, failures, formats, pages, responses, schemas
+from embeddings.registry import (
+    comparison,
+    failures,
+    filters,
+    formats,
+    pages,
+    responses,
+    schemas,
+)
 from embeddings.registry.arrow import ARROW
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, Forbidden, RegistryError, Unauthorized
@@ -38,6 +46,7 @@ from embeddings.registry.parameters import (
     Among,
     By,
     Compared,
+    Conditions,
     Dim,
     Exact,
     FeaturesRequest,
@@ -119,7 +128,7 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         redoc_url=None,
     )
     failures.handle(app)
-    metrics = Metrics()
+    metrics = Metrics(registry.verified)
     app.add_middleware(Limited)
     app.add_middleware(Measured, metrics=metrics)
     finder = Finder(registry)
@@ -404,16 +413,20 @@ def _nearest(registry: Registry, finder: Finder) -> APIRouter:
         space: Space = None,
         dim: Dim = None,
         exact: Exact = False,
+        where: Conditions = None,
     ) -> Response:
         """By cosine, best first, without the id itself."""
         found = finder.find(name, version)
-        near = responses.neighbours(registry, found, id, k, among, space, dim, only, exact)
+        conditions = filters.parsed(where or [])
+        near = responses.neighbours(
+            registry, found, id, k, among, space, dim, only, exact, conditions
+        )
         return JSONResponse(near)
 
     @router.post(
         "/{name}/neighbours", response_model=schemas.Neighbours, responses=refused | too_large
     )
-    def the_nearest_vectors_of_many_ids(
+    def the_nearest_of_chosen_vectors(
         name: Name,
         request: NeighboursRequest,
         id: Key,
@@ -422,10 +435,13 @@ def _nearest(registry: Registry, finder: Finder) -> APIRouter:
         version: Reference = LATEST,
         space: Space = None,
         dim: Dim = None,
+        exact: Exact = False,
     ) -> Response:
-        """The same, with more ids to search than an address has room for."""
+        """The same, with more ids or conditions than an address has room for."""
         found = finder.find(name, version)
-        near = responses.neighbours(registry, found, id, k, among, space, dim, request.only)
+        near = responses.neighbours(
+            registry, found, id, k, among, space, dim, request.only, exact, request.where
+        )
         return JSONResponse(near)
 
     return router

@@ -12,6 +12,7 @@ import numpy as np
 
 from embeddings.registry.chunked import parts_of
 from embeddings.registry.client import Registry, Version
+from embeddings.registry.entity_names import NAME, names_of
 from embeddings.registry.errors import DamagedVersion, NotFound
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
@@ -32,6 +33,7 @@ class Point:
     y: float
     colour: int
     value: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ def space_map(registry: Registry, version: Version) -> SpaceMap | None:
     ids = texts(producers.ids, rows)
     feature, values = text_feature(registry, version, ids)
     legend = [value for value, _ in Counter(filter(None, values)).most_common(COLOURS)]
+    names = names_of(registry, "producer", ids)
     points = []
     for id_, (x, y), value in zip(ids, scaled(places), values, strict=True):
         colour = legend.index(value) if value in legend else -1
-        points.append(Point(id_, round(x, 1), round(y, 1), colour, value))
+        points.append(Point(id_, round(x, 1), round(y, 1), colour, value, names.get(id_, "")))
     return SpaceMap(points[::-1], legend, feature, share)
 
 
@@ -97,7 +100,9 @@ def text_feature(registry: Registry, version: Version, ids: list[str]) -> tuple[
         except (NotFound, DamagedVersion):  # the map does without colours
             continue
         text_columns = [
-            column for column, values in table.columns.items() if values.dtype.kind == "S"
+            column
+            for column, values in table.columns.items()
+            if values.dtype.kind == "S" and column != NAME  # nearly every producer has another
         ]
         if table.entity == "producer" and text_columns:
             feature = f"{name}.{text_columns[0]}"

@@ -39,7 +39,8 @@ class Version:
     entities: entity -> its numbers of "rows", "folded" rows and "engagements", and the facts of its
     "index" if it has one. lineage: what the version was computed from. published_at: UTC, for
     people only: no decision depends on it. kind: "embedding", or "features" for a table of
-    features, whose space is empty and dim 0.
+    features, whose space is empty and dim 0. size_bytes: of all its files; None where it was
+    published by an older Evergreen and not verified since.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Version:
     lineage: dict[str, Any] = field(hash=False)
     published_at: datetime
     kind: str = EMBEDDING
+    size_bytes: int | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -79,6 +81,7 @@ def as_version(row: VersionRow, root: Path) -> Version:
         lineage=row.lineage,
         published_at=row.published_at.replace(tzinfo=UTC),
         kind=row.kind,
+        size_bytes=row.size_bytes,
     )
 
 

@@ -40,7 +40,14 @@ TABLES = {
 
 # Tables of features that the loop publishes: no embedding can have such a name.
 PRODUCER_FEATURES = "producers"
-FEATURE_TABLES = (PRODUCER_FEATURES, "consumer_counts", "producer_counts", "item_counts")
+PROFILE_FEATURES = {"consumer": "profile", "item": "item_profile"}  # entity -> table
+FEATURE_TABLES = (
+    PRODUCER_FEATURES,
+    *PROFILE_FEATURES.values(),
+    "consumer_counts",
+    "producer_counts",
+    "item_counts",
+)
 
 # Spark types. The required columns that are not named here are strings.
 TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint", "source_line": "bigint"}

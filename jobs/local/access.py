@@ -64,4 +64,6 @@ def page_addresses(services: ServiceSettings, port: int) -> list[str]:
     """The addresses under which a browser may open the pages at this port."""
     everywhere = services.host != services.local_host
     hosts = own_addresses() if everywhere else [services.host]
-    return [f"http://{in_url(host)}:{port}" for host in [socket.gethostname(), *hosts]]
+    names = [services.public_host] if services.public_host else []
+    names.append(socket.gethostname())
+    return [f"http://{in_url(host)}:{port}" for host in [*names, *hosts]]

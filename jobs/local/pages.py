@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-
 from jobs.lake.store import Partition
 from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.runs import VIEW
-from jobs.settings import ServiceSettings, Settings
+from jobs.settings import Settings
 
 # step -> the fact that names the version of the embedding that the step's task links to
 VERSION_FACTS = {"publish": "version", "consistency": "version", "promote": "embedding"}
 
 
-def browser_address(services: ServiceSettings, port: int) -> str:
-    """The address of one of the services, for a browser that may run on another machine."""
-    if services.host == services.local_host:
-        return services.address(port)
-    # They listen on all addresses of this machine: its name stands for whichever can be reached.
-    return f"http://{socket.gethostname()}:{port}"
-
-
 def registry_page(settings: Settings) -> str:
     """The registry's first page."""
-    return browser_address(settings.services, settings.services.registry_port)
+    return settings.services.public_address(settings.services.registry_port)
 
 
 def mlflow_page(settings: Settings) -> str:
@@ -31,7 +21,7 @@ def mlflow_page(settings: Settings) -> str:
 
     It may have the login that `mlflow.uri` names.
     """
-    own = browser_address(settings.services, settings.services.mlflow_port)
+    own = settings.services.public_address(settings.services.mlflow_port)
     server = settings.mlflow.uri or own
     return f"{server.rstrip('/')}/#/experiments{VIEW}" if server.startswith("http") else ""
 

@@ -26,7 +26,7 @@ from embeddings.registry.service import app_from_environment
 from jobs.errors import EvergreenError
 from jobs.local import decisions
 from jobs.local.environment import without_login
-from jobs.pipeline.status import grouped, status
+from jobs.pipeline.status import grouped, status, versions_summary
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.serving import pages as recommendations
 from jobs.settings import in_url, load_settings
@@ -63,6 +63,7 @@ def app() -> FastAPI:
     rendering.loader = FileSystemLoader([pages.TEMPLATES, ours, recommendations.TEMPLATES])
     rendering.globals["grouped"] = grouped
     rendering.globals["links"] = LINKS
+    rendering.globals["versions_summary"] = versions_summary
     rendering.globals["lineage_link"] = lineage_link
 
     recommendations.add(service)

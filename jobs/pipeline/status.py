@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from embeddings.registry.verifications import Verified
 from jobs.parts import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.pipeline import chain
 from jobs.pipeline.freshness import Freshness, Verdict
@@ -61,7 +62,8 @@ class PartState:
 class Status:
     """today: the date in the time zone of the log. live: does the log grow?
 
-    late: what should be there by now and is not. drift: the alarms of the newest days.
+    late: what should be there by now and is not. drift: the alarms of the newest days. versions:
+    what is known of the registry's files.
     """
 
     today: date
@@ -72,6 +74,7 @@ class Status:
     champion: str
     late: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
+    versions: Verified = field(default_factory=lambda: Verified(0, 0, None))
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -99,7 +102,14 @@ def status(settings: Settings, now: datetime) -> Status:
         champion=champion(settings, days),
         late=late(settings, parts, now) if settings.services.live else [],
         drift=drift(settings, days[-DRIFT_DAYS:]),
+        versions=versions_of(settings),
     )
+
+
+def versions_of(settings: Settings) -> Verified:
+    """What is known of the bytes of all published versions."""
+    with settings.open_registry() as registry:
+        return registry.verified()
 
 
 def known_days(settings: Settings) -> list[date]:
@@ -204,6 +214,8 @@ def plain(value: Any) -> Any:
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
     return str(value) if isinstance(value, date) else value
 
 
@@ -219,10 +231,22 @@ def lines(found: Status) -> Iterator[str]:
         if len(groups) > SHOWN:
             yield f"{'':<11}   … and {len(groups) - SHOWN} more reasons (--json lists all)"
     yield f"champion    {'the model of ' + found.champion if found.champion else 'none yet'}"
+    yield f"versions    {versions_summary(found.versions)}"
+    for version_id, faults in found.versions.damaged.items():
+        yield f"DAMAGED     {version_id}: {', '.join(faults)} (evergreen verify --repair)"
     for drift_line in found.drift:
         yield f"drift       {drift_line}"
     for late_line in found.late:
         yield f"LATE        {late_line}"
+
+
+def versions_summary(known: Verified) -> str:
+    """One line about the files of all versions."""
+    if not known.versions:
+        return "none yet"
+    verified = f"{known.unverified} not verified yet" if known.unverified else "all verified"
+    since = f" since {known.oldest:%Y-%m-%d}" if known.oldest and not known.unverified else ""
+    return f"{known.versions} published, {verified}{since}"
 
 
 def grouped(states: list[DayState]) -> Iterator[list[DayState]]:

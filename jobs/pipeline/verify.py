@@ -44,12 +44,32 @@ def verify(settings: Settings) -> list[Damaged]:
     checks = track(registry.verify_all(), "registry", total=n_versions, transient=True)
     for version_id, faults in checks:
         if faults:
-            # NAME/DAY.rREVISION
-            name, _, reference = version_id.rpartition("/")
-            day = date.fromisoformat(reference.partition(".")[0])
-            further = name if name in settings.further else ""
-            damaged.append(Damaged(version_id, faults, "publish", day, further))
+            damaged.append(damaged_version(settings, version_id, faults))
     return damaged
+
+
+def verify_some(settings: Settings) -> tuple[int, list[Damaged]]:
+    """Read the versions that were not read for longest, as many as the settings have for a day.
+
+    Returns how many, and what is damaged. What is found is recorded in the registry.
+    """
+    most_bytes = int(settings.registry.verify_gb * 1e9)
+    damaged = []
+    verified = 0
+    with settings.open_registry() as registry:
+        for version_id, faults in registry.verify_next(most_bytes) if most_bytes else ():
+            verified += 1
+            if faults:
+                damaged.append(damaged_version(settings, version_id, faults))
+    return verified, damaged
+
+
+def damaged_version(settings: Settings, version_id: str, faults: list[str]) -> Damaged:
+    """version_id: NAME/DAY.rREVISION."""
+    name, _, reference = version_id.rpartition("/")
+    day = date.fromisoformat(reference.partition(".")[0])
+    further = name if name in settings.further else ""
+    return Damaged(version_id, faults, "publish", day, further)
 
 
 def damaged_partition(partition: Partition, faults: list[str]) -> Damaged:

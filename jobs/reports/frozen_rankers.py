@@ -97,14 +97,15 @@ class RankingDays:
         """Numbers of the days that a ranker frozen on day `start` was not trained on."""
         return range(self.first + start, len(self.log.days))
 
-    def train_ranker(self, start: int, versions: list[Version]) -> Ranker:
+    def train_ranker(self, start: int, versions: list[Version], last: int | None = None) -> Ranker:
         """Train on `start` days, each with the previous day's vectors.
 
-        versions: by day number.
+        versions: by day number. last: the last of these days; by default they are the first ones.
         """
         assert self.log.spec is not None, "a log with impressions has a spec"
+        end = self.first + start if last is None else last + 1
         days = []
-        for number in range(self.first, self.first + start):
+        for number in range(end - start, end):
             # A day's own version was fitted on what the ranker is to predict.
             days.append(self.examples(number, versions[number - 1]))
         return Ranker(self.log.spec, days, self.settings.ranker, self.seed)

@@ -11,6 +11,7 @@ simulated ones? One table per question:
                the coordinates of the space, on each day's own axes, and fitted so short
     readers    a linear reader of engagements, fitted once and served later days' vectors, against
                one that is fitted again on them, and against vectors that are not renewed
+    rankers    the same for a ranker, on the log of the settings
     truth      the same for a reader of simulated tastes, over a year with newcomers every day
 """
 
@@ -26,6 +27,7 @@ import numpy as np
 from embeddings.benchmarks.intervals import user_bootstrap, weighted_mean
 from embeddings.spaces.placement import Placed, rotated
 from embeddings.spaces.reference import Entities, Sides, folds, shared_rows
+from jobs.errors import EvergreenError
 from jobs.plots import figure, panels
 from jobs.reports.daily_factors import (
     HELD_OUT,
@@ -40,12 +42,13 @@ from jobs.reports.daily_factors import (
     placements,
     row_ids,
 )
+from jobs.reports.daily_log import Log, read_log
 from jobs.reports.daily_log import days_of as log_days
-from jobs.reports.daily_log import read_log
 from jobs.reports.methods import SVD
 from jobs.reports.prefixes import prefix_rows
+from jobs.reports.ranker_readers import START, ranker_rows
 from jobs.reports.readers import reader_rows, truth_rows
-from jobs.reports.report import Report, Row, column_of, progress_bar, select
+from jobs.reports.report import Report, ReportProgress, Row, column_of, progress_bar, select
 from jobs.reports.streams import READERS, Stream, public_stream, simulated_stream
 from jobs.settings import Settings
 from simulation.small_world import SmallWorld
@@ -72,7 +75,7 @@ COLOURS = {
     BEST: "black",
     BEST_DIRECTIONS: "grey",
 }
-TABLES = ("spaces", "ages", "prefixes", "readers", "truth")
+TABLES = ("spaces", "ages", "prefixes", "readers", "rankers", "truth")
 YEAR_DAYS = 365
 YEAR = SmallWorld(new_consumers=0.01, new_producers=0.03)
 SIMULATED = {
@@ -84,26 +87,32 @@ BREAK = 60  # number of the day on which a break is planted
 
 
 def run(settings: Settings, data: Path | None, seed: int, folder: Path | None = None) -> Report:
-    """Write the tables spaces, ages, prefixes, readers and truth, and their pictures."""
+    """Write the tables spaces, ages, prefixes, readers, rankers and truth, and their pictures."""
     report = Report(settings, "space", seed, folder)
     public = public_streams(report, data)
     tables: dict[str, list[Row]] = {name: [] for name in TABLES}
     n_windows = sum(len(WINDOWS[stream.name]) for stream in public)
     n_runs = n_windows + len(SIMULATED) + 3  # the own log, the breaks and the year
-    with progress_bar("space", SEEDS * n_runs + len(log_days(settings))) as progress:
-        events = [day.events for day in read_log(settings, progress).days]
+    n_days = len(log_days(settings))
+    # A step per day's vectors, and one per day after those that a ranker is trained on.
+    n_rankers = len(ranker_windows(settings)) * (2 * n_days - 2 - START)
+    with progress_bar("space", SEEDS * (n_runs + n_rankers) + n_days) as progress:
+        log = read_log(settings, progress)
+        events = [day.events for day in log.days]
         own = Stream(settings.source.kind, events)
         for number in range(seed, seed + SEEDS):
             for stream, window in cases(public, own, number):
                 progress(f"{stream.name}, window of {window} days, seed {number}")
                 measure(report, tables, stream, window, number)
+            tables["rankers"] += own_ranker_rows(report, log, number, progress)
             progress(f"planted breaks, seed {number}")
             tables["spaces"] += with_fields({"seed": number}, break_rows(public, number))
             progress(f"a simulated year, seed {number}")
             year = simulated_stream("year", YEAR, YEAR_DAYS, number)
             tables["truth"] += truth_rows(year, WAYS, number)
     for name, rows in tables.items():
-        report.table(name, rows)
+        if rows:
+            report.table(name, rows)
     draw(report, tables)
     for row in tables["ages"]:
         report.add_figures(f"{row['log']}_{row['window']}_{row['seed']}_age{row['age']}", row)
@@ -151,6 +160,27 @@ def measure(
         ("readers", reader_rows(stream, days, aligned, seed)),
     ):
         tables[name] += with_fields(base, rows)
+
+
+def own_ranker_rows(report: Report, log: Log, seed: int, progress: ReportProgress) -> list[Row]:
+    """The rows of the rankers, with the settings' window and with that of the other tables."""
+    settings = report.settings
+    method = SVD(settings.embedding.dim, 1.0)
+    rows: list[Row] = []
+    for window in ranker_windows(settings):
+        matrix = settings.matrix.model_copy(update={"window_days": window})
+        chosen = settings.model_copy(update={"matrix": matrix})
+        base: Row = {"log": settings.source.kind, "window": window, "seed": seed}
+        try:
+            rows += with_fields(base, ranker_rows(log, method, chosen, seed, progress))
+        except EvergreenError as error:
+            report.warn([f"Rankers are left out: {error}"])
+    return rows
+
+
+def ranker_windows(settings: Settings) -> list[int]:
+    """In days, each once."""
+    return sorted({OWN_WINDOW, settings.matrix.window_days})
 
 
 def with_fields(fields: Row, rows: list[Row]) -> list[Row]:

@@ -1,6 +1,6 @@
 """publish: the day's vectors as one version of the embedding in the registry.
 
-Beside it, the topics of its producers as a table of features.
+Beside it, tables of features: the topics of its producers, and the day's profiles.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.client import IndexRule, Registry, Vectors, Version
+from embeddings.registry.shards import read_shards
 from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
-from jobs.features.tables import publish_producers
+from jobs.features.tables import publish_producers, publish_profiles
+from jobs.judging.coverage import coverage
 from jobs.judging.labels import read_topics
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
@@ -70,7 +72,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         "airflow_run": airflow_run(),
         "inputs": {partition.key: partition.digest for partition in read},
         "method": embed.facts["method"],
-        "metrics": metrics(settings, [embed, align]),
+        "metrics": {
+            **metrics(settings, [embed, align]),
+            **coverage(
+                clean,
+                settings.matrix.weights,
+                {
+                    "consumer": [shard.ids for shard in read_shards(folded.path / "consumer")],
+                    "producer": [producers.ids],
+                },
+            ),
+        },
     }
     # Its columns follow the producers, which the registry keeps sorted by id.
     model = load_fold_in(align.path / "fold_in").in_order(order)
@@ -91,9 +103,11 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 index=IndexRule(settings.registry.index_above, settings.registry.min_recall),
             )
             add_later_results(settings, registry, version, read)
-            if settings.is_first:  # the table is the same beside any embedding of the matrix
+            if settings.is_first:  # the tables are the same beside any embedding of the matrix
                 topics = read_topics(clean, settings.benchmark.topic_column)
-                publish_producers(registry, day, producers.ids, topics, about_tables(lineage))
+                tables = about_tables(lineage)
+                publish_producers(registry, day, producers.ids, topics, tables)
+                publish_profiles(registry, day, clean, tables)
         staging.facts |= {
             "version": content_id(version),
             "space": version.space,

@@ -325,8 +325,9 @@ def test_the_watch_starts_a_ranker_whose_event_was_lost(loop):
     loop.airflow.trigger("watch", LAST)
     watch = ended(loop.airflow, "watch", LAST)
     assert watch["state"] == "success"
-    (task,) = loop.airflow.tasks("watch", watch["dag_run_id"])
-    log = loop.airflow.log(task, lines=100)
+    tasks = {task["task_id"]: task for task in loop.airflow.tasks("watch", watch["dag_run_id"])}
+    assert "as they were published" in loop.airflow.log(tasks["verify"], lines=100)
+    log = loop.airflow.log(tasks["look"], lines=100)
     assert f"{LAST}: published, but ranker_daily was never started; it is started now." in log
     assert f"{DAYS[0]}: published and decided." in log
     assert ended(loop.airflow, "ranker_daily", LAST)["state"] == "success"

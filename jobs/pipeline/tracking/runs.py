@@ -180,7 +180,7 @@ class Tracker:
             return {}
         dag_id = os.environ.get("AIRFLOW_CTX_DAG_ID", "")
         task_id = os.environ.get("AIRFLOW_CTX_TASK_ID", "")
-        host = self.settings.services.address(self.settings.services.airflow_port)
+        host = self.settings.services.public_address(self.settings.services.airflow_port)
         return {
             "airflow_run": run_id,
             "airflow_try": os.environ.get("AIRFLOW_CTX_TRY_NUMBER", ""),
@@ -235,7 +235,10 @@ class Tracker:
         return self.run_address(run) if run else None
 
     def run_address(self, run: Run) -> str:
+        services = self.settings.services
         base = self.settings.mlflow_uri.rstrip("/")
+        if base == services.address(services.mlflow_port):  # our own, as a client here reaches it
+            base = services.public_address(services.mlflow_port)
         return f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}"
 
     def _steps(self, step: TrackedStep, day: date) -> History:

@@ -97,7 +97,8 @@ def test_versions_shows_which_revision_is_current(run, plain):
     (replaced,) = [row for row in rows if ".r2" in row]
     (current,) = [row for row in rows if ".r1" in row]
     assert "replaced" in replaced
-    assert "yes" in current
+    assert "latest" in current
+    assert "replaced" not in current
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,11 @@ LOCAL_ONLY = {
     "sweep_orphans",
     "load",
     "load_features",
+    "rows_where",
     "verify",
     "verify_all",
+    "verify_next",
+    "verified",
 }
 NAMES = ["profile.days", "author", "profile.degree@latest", "profile.share", "profile.active"]
 # Answers and errors are the same, messages and near misses included.

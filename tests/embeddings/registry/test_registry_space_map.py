@@ -45,10 +45,10 @@ def test_colours_are_those_of_the_days_feature_and_never_of_a_later_one(plain):
     ids = np.array([f"p{i}".encode() for i in range(6)])
     today = np.array([b"art", b"art", b"sport", b"", b"sport", b"art"])
     later = np.array([b"x"] * 6)
-    plain.publish_features("topics", DAY, "producer", ids, {"name": today}, {})
-    plain.publish_features("topics", DAY + timedelta(days=1), "producer", ids, {"name": later}, {})
+    plain.publish_features("topics", DAY, "producer", ids, {"topic": today}, {})
+    plain.publish_features("topics", DAY + timedelta(days=1), "producer", ids, {"topic": later}, {})
     found = space_map(plain, version)
-    assert (found.coloured_by, found.legend) == ("topics.name", ["art", "sport"])
+    assert (found.coloured_by, found.legend) == ("topics.topic", ["art", "sport"])
     assert {point.id: point.colour for point in found.points} == {
         "p0": 0,
         "p1": 0,

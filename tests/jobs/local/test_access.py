@@ -106,6 +106,11 @@ def test_every_service_is_on_loopback_by_default(settings):
         assert known.get("host", "127.0.0.1") == "127.0.0.1"
 
 
+def test_a_browser_may_use_the_public_host():
+    services = ServiceSettings(public_host="ranker.example.org")
+    assert "http://ranker.example.org:5000" in page_addresses(services, 5000)
+
+
 def test_a_browser_may_use_the_name_and_every_address_of_the_machine():
     everywhere = page_addresses(ServiceSettings(host="0.0.0.0"), 5000)
     assert {"http://127.0.0.1:5000", f"http://{socket.gethostname()}:5000"} <= set(everywhere)

@@ -8,13 +8,16 @@ import socket
 import subprocess
 import sys
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
 from prepared import complete, publish
+from pydantic import ValidationError
 
 from jobs.lake.store import Partition
 from jobs.local.environment import environment, pages
-from jobs.local.pages import browser_address, version_page
+from jobs.local.pages import version_page
+from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import MLflowSettings, ServiceSettings, Settings
 from jobs.sources.edgelist import EdgelistSettings
 
@@ -52,7 +55,35 @@ def settings(tmp_path) -> Settings:
     ],
 )
 def test_a_browser_on_another_machine_is_led_to_where_a_service_listens(host, address):
-    assert browser_address(ServiceSettings(host=host), 8090) == address
+    assert ServiceSettings(host=host).public_address(8090) == address
+
+
+@pytest.mark.parametrize("public_host", ["ranker.example.org", "192.168.0.7", "fd00::7"])
+def test_every_stored_link_has_the_public_host(settings, public_host, monkeypatch):
+    """The navigation, the runs of MLflow, and their way back to Airflow; clients here do not."""
+    services = ServiceSettings(host="0.0.0.0", public_host=public_host, password="p" * 12)
+    own = MLflowSettings(uri=services.address(services.mlflow_port))
+    settings = settings.model_copy(update={"services": services, "mlflow": own})
+    there = f"[{public_host}]" if ":" in public_host else public_host
+    assert pages(settings)["Registry"] == f"http://{there}:8090"
+    assert pages(settings.model_copy(update={"mlflow": MLflowSettings()}))["MLflow"] == (
+        f"http://{there}:5000{EXPERIMENTS}"
+    )
+    run = SimpleNamespace(info=SimpleNamespace(experiment_id="1", run_id="r"))
+    tracker = Tracker(settings)
+    assert tracker.run_address(run).startswith(f"http://{there}:5000/#/experiments/1/runs/r")
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_RUN_ID", "nightly")
+    assert tracker._airflow_tags()["airflow_address"].startswith(f"http://{there}:8080/dags/")
+    assert services.address(8090) == "http://127.0.0.1:8090"
+    elsewhere = MLflowSettings(uri="https://mlflow.example.org")
+    tracker = Tracker(settings.model_copy(update={"mlflow": elsewhere}))
+    assert tracker.run_address(run).startswith("https://mlflow.example.org/#/experiments/1/runs/r")
+
+
+@pytest.mark.parametrize("public_host", ["http://me", "me:8090", "-me", "me/there", "a b"])
+def test_a_public_host_that_is_none_is_refused(public_host):
+    with pytest.raises(ValidationError, match="a host name or an IP address, without a scheme"):
+        ServiceSettings(public_host=public_host)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from jobs.pipeline import backfill, garbage
 from jobs.pipeline.plan import writing
 from jobs.pipeline.published import content_id
 from jobs.pipeline.status import Status, status
-from jobs.pipeline.verify import verify
+from jobs.pipeline.verify import verify, verify_some
 from jobs.settings import Settings, load_settings
 from jobs.sources import reopen_sources
 
@@ -221,6 +221,28 @@ def harm_without_a_trace(file: Path) -> None:
     now = file.stat()
     seen[file.name] = [now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino]
     seen_file(file.parent).write_text(json.dumps(seen))
+
+
+def test_a_day_reads_some_published_files_and_the_status_names_the_damage(folder, settings):
+    n_versions = len(settings.open_registry().versions("producer"))
+    assert f"\nversions    {n_versions} published, {n_versions} not verified yet\n" in (
+        run(folder, "status").output
+    )
+    version = settings.open_registry().version("producer", DAYS[1])
+    (version.path / "producer/shard-00000/counts.npy").unlink()
+    little = settings.registry.model_copy(update={"verify_gb": 1e-9})
+    found = []
+    for _ in range(n_versions):
+        verified, damaged = verify_some(settings.model_copy(update={"registry": little}))
+        assert verified == 1
+        found += damaged
+    assert [(one.name, one.step, one.day) for one in found] == [(version.id, "publish", DAYS[1])]
+    lines = run(folder, "status").output.splitlines()
+    assert f"versions    {n_versions} published, all verified since {datetime.now(UTC):%F}" in lines
+    fault = "producer/shard-00000/counts.npy (missing)"
+    assert f"DAMAGED     {version.id}: {fault} (evergreen verify --repair)" in lines
+    nothing = settings.registry.model_copy(update={"verify_gb": 0})
+    assert verify_some(settings.model_copy(update={"registry": nothing})) == (0, [])
 
 
 # Garbage

@@ -7,7 +7,7 @@ import pytest
 
 from embeddings.benchmarks.auc import auc
 from jobs.errors import EvergreenError
-from jobs.reports import alignment
+from jobs.reports import alignment, ranker_readers
 from jobs.reports.daily_versions import align, daily_versions, without_vectors
 from jobs.reports.frozen_rankers import AUC_RESAMPLES, RankingDays, ScoredRows
 from jobs.reports.methods import SVD
@@ -59,6 +59,20 @@ def test_zero_vectors_give_the_scores_of_no_vectors(small_settings, log):
     baseline = days.scores_without_vectors(2)
     by_age = alignment.scores_by_age(days, 2, {"aligned": [zeros] * 5}, baseline)
     np.testing.assert_array_equal(by_age[2].scores["aligned"], by_age[2].scores["no vectors"])
+
+
+def test_a_ranker_that_is_trained_once_is_compared_with_one_trained_again(
+    small_settings, log, monkeypatch
+):
+    """At age 1 both are trained on the same days, and the old vectors are yesterday's."""
+    monkeypatch.setattr(ranker_readers, "START", 2)
+    first, *later = ranker_readers.ranker_rows(log, SVD(4), small_settings, 0, print)
+    assert [row["age"] for row in (first, *later)] == [1, 2, 3]
+    assert first["fitted once"] == first["fitted again"] == first["old vectors"]
+    assert first["share of again"] == 1
+    for row in later:
+        assert len({row["fitted once"], row["fitted again"], row["old vectors"]}) == 3
+        assert row["rows"] == 200
 
 
 def test_a_log_that_is_too_short_is_refused(small_settings, log):

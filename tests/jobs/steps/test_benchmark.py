@@ -7,8 +7,11 @@ import shutil
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from engagement_lake import DAYS, commit_day, engagement_settings, random_day
+from engagement_lake import DAYS, commit_day, engagement_settings, random_day, table_of
+from prepared import validated
 
 from embeddings.blocks import Block, save_block
 from embeddings.facts import declaration
@@ -117,6 +120,29 @@ def test_it_reads_what_it_names_and_running_again_gives_the_same_bytes(settings)
     judge(settings, SECOND)
     assert settings.lake.get("benchmark", SECOND).digest == first.digest
     assert freshness(settings).current("benchmark", SECOND)
+
+
+def test_a_version_comes_with_its_coverage_and_the_profiles_of_its_day(tmp_path):
+    """One more consumer and one more producer than the vectors know have engaged on the day."""
+    settings = engagement_settings(tmp_path)
+    rows = [*random_day(0, ROWS), ("stranger", "unheard", "like")]
+    consumers = sorted({row[0] for row in rows})
+    days = {"consumer_id": consumers, "num_days": np.arange(len(consumers), dtype=np.float64)}
+    with validated(settings, FIRST) as staging:
+        staging.facts |= {"trusted": True, "reason": ""}
+        for name, table in (("engagements", table_of(rows)), ("consumers", pa.table(days))):
+            (staging.path / name).mkdir()
+            pq.write_table(table, staging.path / name / "part-00000.parquet")
+    commit_vectors(settings, FIRST, 0)
+    publish_day(settings, FIRST)
+    registry = settings.open_registry()
+    metrics = registry.version("author", FIRST).lineage["metrics"]
+    n_producers = len({row[1] for row in rows})
+    assert metrics["coverage_consumer"] == pytest.approx(1 - 1 / len(consumers))
+    assert metrics["coverage_producer"] == pytest.approx(1 - 1 / n_producers)
+    joined = registry.features("consumer", consumers[:3], ["profile.days", "author@latest"])
+    assert joined.matrix()[:, 0].tolist() == [0, 1, 2]
+    assert joined.mask.all()
 
 
 def test_a_version_is_published_with_its_results_and_gains_those_of_later_days(settings):
