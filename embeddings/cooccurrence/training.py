@@ -32,6 +32,7 @@ from embeddings.kernels.simd import LANES
 from embeddings.sampling import mixed, noise
 
 START = 0.1  # length of a producer's first vector
+CHUNK = 4096  # producers whose first vectors are drawn at a time
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the step from one key to the next
 
 
@@ -82,8 +83,7 @@ def fit(
     m = x.shape[1]
     sizes = comm.allgather(np.array([x.shape[0]]))
     pairs = Pairs(x, int(sizes[: comm.rank].sum()), column_sums(x, comm), cfg)
-    both = cfg.pairs == "baskets"
-    tables = Tables(first_vectors(producer_ids, cfg, both), cfg.dim, comm)
+    tables = Tables(first_vectors(producer_ids, cfg), cfg.dim, comm)
     losses = np.empty(cfg.epochs)
     keys = keys_of(cfg.seed, 2 * cfg.epochs)
     n_steps = cfg.epochs * cfg.batches
@@ -99,7 +99,7 @@ def fit(
         if progress:
             progress(epoch + 1, float(losses[epoch]))
     vectors = np.ascontiguousarray(tables.vectors[:, : cfg.dim])
-    inputs = vectors[:m] if both else None
+    inputs = vectors[:m] if len(vectors) > m else None
     return Trained(inputs, vectors[-m:], pairs.keep, losses)
 
 
@@ -117,7 +117,7 @@ class Pairs:
         self.noise = alias_table(noise_shares(sums, cfg.negative_exponent))
         self.chosen = np.empty(1 + cfg.negatives, np.int64)
         if cfg.pairs == "direct":
-            self.consumers = padded(np.zeros((x.shape[0], cfg.dim), np.float32))
+            self.consumers = zeros(x.shape[0], cfg.dim)
             self.squares = np.zeros(x.shape[0], np.float32)
 
     def add_gradients(
@@ -129,7 +129,7 @@ class Pairs:
         arguments = (*matrix, *drawn, tables.vectors, tables.gradients)
         if self.cfg.pairs == "baskets":
             return add_baskets(*arguments)
-        learning = (np.float32(rate), np.float32(self.cfg.regularization))
+        learning = (np.float32(rate), np.float32(self.cfg.regularization), self.cfg.dim)
         own = (*arguments, self.consumers, self.squares, *learning)
         return add_direct(*own)
 
@@ -141,11 +141,11 @@ class Tables:
     """
 
     def __init__(self, vectors: np.ndarray, dim: int, comm: Communicator) -> None:
-        """vectors: (rows, dim) float32, the same on every worker."""
+        """vectors: (rows, dim and padding) float32, the same on every worker; it is written to."""
         self.dim = dim
         self.comm = comm
-        self.vectors = padded(vectors)
-        self.gradients = padded(np.zeros_like(vectors))
+        self.vectors = vectors
+        self.gradients = zeros(len(vectors), dim)
         own = share(len(vectors), comm)
         self.own = self.vectors[own] if comm.size == 1 else self.vectors[own].copy()
         self.squares = np.zeros(len(self.own), np.float32)
@@ -158,22 +158,29 @@ class Tables:
         self.gradients[:] = 0.0
 
 
-def padded(rows: np.ndarray) -> np.ndarray:
-    """The rows with columns of zeros up to the width of the kernels, which change no product."""
-    wide = empty((len(rows), rows.shape[1] + -rows.shape[1] % LANES), np.dtype(np.float32))
-    wide[:, : rows.shape[1]] = rows
-    wide[:, rows.shape[1] :] = 0.0
-    return wide
+def zeros(n: int, dim: int) -> np.ndarray:
+    """(n, dim) float32 zeros, and columns of zeros up to the width of the kernels.
+
+    The further columns stay zero and change no product.
+    """
+    rows = empty((n, dim + -dim % LANES), np.dtype(np.float32))
+    rows[:] = 0.0
+    return rows
 
 
-def first_vectors(ids: np.ndarray, cfg: Config, both: bool) -> np.ndarray:
-    """Where the producers start, (m, k) or, with inputs before outputs, (2m, k) float32.
+def first_vectors(ids: np.ndarray, cfg: Config) -> np.ndarray:
+    """Where the producers start, as wide as `zeros`: (m, k), or (2m, k) inputs before outputs.
 
     Directions by id and of length START. Of two tables the second starts at zero: the first
     gradients do not move the inputs in directions that mean nothing.
     """
-    vectors = noise(ids, cfg.dim, cfg.seed) * np.float32(START * np.sqrt(3 / cfg.dim))
-    return np.concatenate([vectors, np.zeros_like(vectors)]) if both else vectors
+    m = len(ids)
+    vectors = zeros(2 * m if cfg.pairs == "baskets" else m, cfg.dim)
+    length = np.float32(START * np.sqrt(3 / cfg.dim))
+    for start in range(0, m, CHUNK):  # or what is drawn would take more memory than the vectors
+        rows = slice(start, min(start + CHUNK, m))
+        vectors[rows, : cfg.dim] = noise(ids[rows], cfg.dim, cfg.seed) * length
+    return vectors
 
 
 def column_sums(x: sp.csr_matrix, comm: Communicator) -> np.ndarray:

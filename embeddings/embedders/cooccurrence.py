@@ -9,12 +9,14 @@ input vectors are in the fold-in, and `align` rotates it with the producers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy.sparse as sp
 from pydantic import Field
 
-from embeddings.blocks import MatrixShare
+from embeddings.blocks import MatrixShare, even_split
 from embeddings.cooccurrence.training import (
     Config,
     Trained,
@@ -27,6 +29,7 @@ from embeddings.facts import Fact
 from embeddings.fold_in.base import FoldIn
 from embeddings.fold_in.logistic import LogisticFoldIn
 from embeddings.fold_in.mean import MeanFoldIn
+from embeddings.kernels.communicator import run_threads
 
 MOST_NOISE = 256  # producers that stand for all that may be drawn, where there are more
 
@@ -91,6 +94,35 @@ class Cooccurrence:
 
 
 EMBEDDER = Cooccurrence()
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The vectors of a whole fit: (n, k) and (m, k) float32, and the fold-in of others."""
+
+    consumers: np.ndarray
+    producers: np.ndarray
+    fold_in: FoldIn
+    losses: np.ndarray  # (epochs,)
+
+
+def cooccurrence(
+    x: sp.csr_matrix,
+    cfg: Config,
+    threads: int = 1,
+    producer_ids: np.ndarray | None = None,
+) -> Factors:
+    """Fit a matrix in this process. x: (n, m) strengths > 0.
+
+    The number of threads changes the result only by rounding. producer_ids: (m,) bytes, by default
+    their row numbers; errors raised: as in `cooccurrence.training.fit`.
+    """
+    x = x.astype(np.float32)
+    ids = np.arange(x.shape[1]).astype(np.bytes_) if producer_ids is None else producer_ids
+    ranges = even_split(x.indptr, threads)
+    parts = run_threads(threads, lambda comm: fit(x[ranges[comm.rank]], cfg, comm, ids))
+    fold_in = fold_in_of(parts[0], np.asarray(x.sum(axis=0), np.float64).ravel(), cfg)
+    return Factors(fold_in.fold(x), parts[0].outputs, fold_in, parts[0].losses)
 
 
 def fold_in_of(trained: Trained, sums: np.ndarray, cfg: Config) -> FoldIn:

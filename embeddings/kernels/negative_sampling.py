@@ -189,12 +189,13 @@ def add_direct(
     squares,
     rate,
     penalty,
+    dim,
 ):
     """Every producer of a consumer is predicted from the consumer's own vector, which learns here.
 
     As `add_baskets`, but with a table of m output vectors. consumers: (own consumers, k), in place:
     a step of Adagrad per pair. squares: (own consumers,), in place, Adagrad's sums. penalty: λ of
-    a whole row, spread over its pairs.
+    a whole row, spread over its pairs. dim: columns without padding.
     """
     likelihood = 0.0
     weight = 0.0
@@ -220,7 +221,7 @@ def add_direct(
             likelihood += add_pair(h, j, 0, strengths[at], chosen, slopes, table, gradients, back)
             weight += strengths[at]
             add_scaled(-shrink, h, 0, back, 0)
-            adagrad_row(h, 0, back, 0, squares, i, rate, k)
+            adagrad_row(h, 0, back, 0, squares, i, rate, dim)
     return likelihood, weight
 
 
