@@ -25,6 +25,7 @@ from embeddings.cooccurrence.training import (
 )
 from embeddings.embedders import base
 from embeddings.embedders.base import Curve, Fitted, Progress
+from embeddings.embedders.svd import row_range
 from embeddings.facts import Fact
 from embeddings.fold_in.base import FoldIn
 from embeddings.fold_in.logistic import LogisticFoldIn
@@ -35,13 +36,16 @@ MOST_NOISE = 256  # producers that stand for all that may be drawn, where there 
 
 
 class Options(base.Options):
-    """Options of the co-occurrence embedder, `[embedding.cooccurrence]`."""
+    """Options of the co-occurrence embedder, `[embedding.cooccurrence]`.
+
+    The defaults are chosen for recommendation: docs/cooccurrence.md has the measurements.
+    """
 
     pairs: Literal["baskets", "direct"] = "baskets"
     """What occurs together: the producers that one consumer engaged with ("baskets"), or a consumer
     and its producers ("direct")."""
 
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=20, ge=1)
     """How often every engagement is passed."""
 
     batches: int = Field(default=50, ge=1)
@@ -57,10 +61,10 @@ class Options(base.Options):
     subsample: float = Field(default=0.0, ge=0)
     """Share of all strengths above which a producer is passed less often. 0: for none."""
 
-    learning_rate: float = Field(default=0.3, gt=0)
+    learning_rate: float = Field(default=0.2, gt=0)
     """Length of the first steps, per coordinate; it falls linearly to zero."""
 
-    regularization: float = Field(default=1.0, gt=0)
+    regularization: float = Field(default=10.0, gt=0)
     """λ, the penalty on the length of a consumer's vector; only for "direct"."""
 
 
@@ -108,7 +112,9 @@ class Factors:
 
 def cooccurrence(
     x: sp.csr_matrix,
-    cfg: Config,
+    options: Options,
+    dim: int,
+    seed: int = 0,
     threads: int = 1,
     producer_ids: np.ndarray | None = None,
 ) -> Factors:
@@ -117,10 +123,11 @@ def cooccurrence(
     The number of threads changes the result only by rounding. producer_ids: (m,) bytes, by default
     their row numbers; errors raised: as in `cooccurrence.training.fit`.
     """
-    x = x.astype(np.float32)
+    cfg = Config(dim=dim, seed=seed, **options.model_dump())
+    x = x.astype(np.float32, copy=False)
     ids = np.arange(x.shape[1]).astype(np.bytes_) if producer_ids is None else producer_ids
     ranges = even_split(x.indptr, threads)
-    parts = run_threads(threads, lambda comm: fit(x[ranges[comm.rank]], cfg, comm, ids))
+    parts = run_threads(threads, lambda comm: fit(row_range(x, ranges[comm.rank]), cfg, comm, ids))
     fold_in = fold_in_of(parts[0], np.asarray(x.sum(axis=0), np.float64).ravel(), cfg)
     return Factors(fold_in.fold(x), parts[0].outputs, fold_in, parts[0].losses)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -18,7 +16,7 @@ from embeddings.cooccurrence.training import (
     noise_shares,
     zeros,
 )
-from embeddings.embedders.cooccurrence import Options, cooccurrence
+from embeddings.embedders.cooccurrence import Factors, Options, cooccurrence
 from embeddings.kernels.communicator import SingleWorker
 from embeddings.kernels.negative_sampling import alias_table
 from embeddings.kernels.random_numbers import number
@@ -30,9 +28,15 @@ START = 7  # row number of the first consumer in the whole matrix
 GOLDEN = 0x9E3779B97F4A7C15
 
 
+OPTIONS = Options(epochs=10, batches=10, negatives=5, learning_rate=0.3, regularization=0.1)
+
+
 def config(**changes) -> Config:
-    options = Options(epochs=10, batches=10, negatives=5, regularization=0.1)
-    return replace(Config(dim=6, seed=1, **options.model_dump()), **changes)
+    return Config(dim=6, seed=1, **(OPTIONS.model_dump() | changes))
+
+
+def fitted(x: sp.csr_matrix, dim: int = 6, threads: int = 1, **changes) -> Factors:
+    return cooccurrence(x, OPTIONS.model_copy(update=changes), dim, 1, threads)
 
 
 def random_strengths(n: int, m: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -222,9 +226,8 @@ def test_every_consumer_is_in_one_batch_whoever_holds_it():
 @pytest.mark.parametrize("pairs", WAYS)
 def test_the_number_of_threads_changes_only_the_rounding(pairs):
     x = random_strengths(150, 40, 0.15)
-    cfg = config(pairs=pairs)
-    one = cooccurrence(x, cfg)
-    three, again = cooccurrence(x, cfg, threads=3), cooccurrence(x, cfg, threads=3)
+    one = fitted(x, pairs=pairs)
+    three, again = fitted(x, threads=3, pairs=pairs), fitted(x, threads=3, pairs=pairs)
     assert three.producers.tobytes() == again.producers.tobytes()
     assert three.consumers.tobytes() == again.consumers.tobytes()
     np.testing.assert_allclose(three.producers, one.producers, atol=1e-3)
@@ -234,7 +237,7 @@ def test_the_number_of_threads_changes_only_the_rounding(pairs):
 @pytest.mark.parametrize("pairs", WAYS)
 def test_planted_clusters_are_found(pairs):
     x = two_clusters()
-    factors = cooccurrence(x, config(pairs=pairs, epochs=20, dim=2))
+    factors = fitted(x, dim=2, pairs=pairs, epochs=20)
     scores = factors.consumers @ factors.producers.T
     own = np.arange(120)[:, None] % 2 == np.arange(30) // 15
     worst_own = np.where(own, scores, np.inf).min(axis=1)
@@ -246,7 +249,7 @@ def test_planted_clusters_are_found(pairs):
 @pytest.mark.parametrize("pairs", WAYS)
 def test_a_producer_that_nobody_has_scores_below_all_others(pairs):
     x = sp.csr_matrix(np.hstack([two_clusters().toarray(), np.zeros((120, 1))]))
-    factors = cooccurrence(x, config(pairs=pairs, epochs=20))
+    factors = fitted(x, pairs=pairs, epochs=20)
     scores = factors.consumers @ factors.producers.T
     engaged = x.toarray() > 0
     assert (scores[:, -1] < np.where(engaged, scores, np.inf).min(axis=1)).all()
@@ -266,7 +269,7 @@ def test_a_producer_that_nobody_has_scores_below_all_others(pairs):
 )
 def test_odd_matrices_have_finite_vectors(pairs, rows):
     x = sp.csr_matrix(np.array(rows))
-    factors = cooccurrence(x, config(pairs=pairs), threads=2)
+    factors = fitted(x, threads=2, pairs=pairs)
     for vectors in (factors.consumers, factors.producers):
         assert np.isfinite(vectors).all()
     empty = np.diff(x.indptr) == 0
@@ -277,4 +280,4 @@ def test_odd_matrices_have_finite_vectors(pairs, rows):
 def test_a_strength_that_is_not_above_zero_is_refused(strength):
     x = sp.csr_matrix(np.array([[1.0, strength]]))
     with pytest.raises(ValueError, match="A strength is not above 0"):
-        cooccurrence(x, config())
+        fitted(x)
