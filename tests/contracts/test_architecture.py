@@ -23,7 +23,12 @@ MAY_IMPORT = {
         "jobs.settings",
         "jobs.spark",
     },
-    "embeddings.benchmarks": {"embeddings.facts", "embeddings.sampling"},
+    "embeddings.baselines": {"embeddings.embedders", "embeddings.kernels"},
+    "embeddings.benchmarks": {
+        "embeddings.baselines",
+        "embeddings.facts",
+        "embeddings.sampling",
+    },
     "embeddings.blocks": {"embeddings.kernels"},
     "embeddings.durable": set(),
     "embeddings.embedders": {
@@ -98,10 +103,14 @@ MAY_IMPORT = {
     "jobs.plots": set(),
     "jobs.plugins": {"jobs.names"},
     "jobs.reports": {
+        "embeddings.baselines",
         "embeddings.benchmarks",
+        "embeddings.blocks",
         "embeddings.embedders",
         "embeddings.fold_in",
         "embeddings.kernels",
+        "embeddings.registry",
+        "embeddings.sampling",
         "embeddings.spaces",
         "jobs.errors",
         "jobs.features",

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import scipy.sparse as sp
 
+from embeddings.baselines.item_item import cosines_of_columns
 from embeddings.benchmarks.intervals import weighted_mean
 from embeddings.benchmarks.metrics import Ranking, rank, rank_scores
 from embeddings.benchmarks.tasks.base import Case, Judged, NotJudged
@@ -82,16 +83,6 @@ def judged(ranking: Ranking, elsewhere: np.ndarray) -> Judged:
     }
     statistics = {metric: partial(weighted_mean, column) for metric, column in values.items()}
     return Judged(len(elsewhere), statistics)
-
-
-def cosines_of_columns(window: sp.csr_matrix) -> sp.csr_matrix:
-    """The cosine of every two columns, without those of a column with itself, (m, m)."""
-    lengths = np.sqrt(np.asarray(window.multiply(window).sum(axis=0)).ravel())
-    unit = window @ sp.diags(1 / np.where(lengths > 0, lengths, 1.0))
-    near = (unit.T @ unit).tocsr()
-    near.setdiag(0)
-    near.eliminate_zeros()
-    return near
 
 
 BENCHMARK = Retrieval()
