@@ -16,6 +16,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from embeddings.baselines import Scorer
 
 CHUNK = 1024  # columns whose products with all consumers are in memory at once
+BEHIND = np.float32(2**23)  # less than any score of EASE; counts below it stay distinct
 
 
 def ease(x: sp.csr_matrix, penalty: float) -> Scorer:
@@ -27,6 +28,27 @@ def ease(x: sp.csr_matrix, penalty: float) -> Scorer:
     if x.shape[1] <= x.shape[0]:
         return ease_of_producers(x, penalty)
     return ease_of_consumers(x, penalty)
+
+
+def ease_of_top(x: sp.csr_matrix, penalty: float, most: int) -> Scorer:
+    """EASE of the `most` producers with the most consumers; the others follow, by popularity.
+
+    So it takes the time of an inverse of that size, whatever m is. Whoever has engaged with none of
+    the top producers is shown what is popular.
+    """
+    counts = np.bincount(x.indices, minlength=x.shape[1])
+    top = np.sort(np.argsort(-counts, kind="stable")[:most])
+    fitted = ease_of_producers(x[:, top], penalty)
+
+    def scores(history: sp.csr_matrix) -> np.ndarray:
+        known = history[:, top]
+        found = np.tile(counts.astype(np.float32), (history.shape[0], 1))
+        someone = np.flatnonzero(np.diff(known.indptr))
+        found[someone] -= BEHIND
+        found[np.ix_(someone, top)] = fitted(known[someone])
+        return found
+
+    return scores
 
 
 def ease_of_producers(x: sp.csr_matrix, penalty: float) -> Scorer:

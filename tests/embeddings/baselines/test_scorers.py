@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import cosine_similarity
 
-from embeddings.baselines.ease import ease, ease_of_consumers, ease_of_producers
+from embeddings.baselines.ease import ease, ease_of_consumers, ease_of_producers, ease_of_top
 from embeddings.baselines.item_item import item_item
 from embeddings.baselines.popularity import popularity
 
@@ -49,6 +49,21 @@ def test_ease_has_no_opinion_about_an_unknown_producer(fit):
     scores = fit(x.tocsr(), PENALTY)(strengths(4, 10, seed=3))
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(scores[:, 3], 0, atol=1e-6)
+
+
+def test_ease_of_the_top_is_ease_without_the_others():
+    """The others come last, by popularity; so they do for whoever knows only them."""
+    x = strengths(30, 8).toarray()
+    x[:, [2, 5]] = 0
+    x[:3, 2] = x[:1, 5] = 1
+    top = np.setdiff1d(np.arange(8), [2, 5])
+    history = np.vstack([strengths(4, 8, seed=5).toarray(), np.eye(8)[[5]]])
+    scores = ease_of_top(sp.csr_matrix(x), PENALTY, 6)(sp.csr_matrix(history))
+    expected = ease(sp.csr_matrix(x[:, top]), PENALTY)(sp.csr_matrix(history[:4, top]))
+    np.testing.assert_allclose(scores[:4, top], expected, atol=1e-5)
+    assert (scores[:4, 2] > scores[:4, 5]).all()
+    assert (scores[:4, 2] < scores[:4, top].min(axis=1)).all()
+    np.testing.assert_array_equal(scores[4], (x > 0).sum(axis=0))
 
 
 def test_item_item_sums_strengths_times_cosines():
