@@ -81,7 +81,7 @@ def retrieval(problem: Problem, learned: Learned) -> Judged:
     assert case.engaged is not None, "problem_of sets it"
     assert case.elsewhere is not None, "problem_of sets it"
     seen = None if problem.repeats else case.window
-    return judged(ndcg_of(learned, seen, case.engaged, case.elsewhere))
+    return mean_ndcg(ndcg_of(learned, seen, case.engaged, case.elsewhere))
 
 
 def retrieval_of_new(problem: Problem, learned: Learned) -> Judged:
@@ -92,7 +92,7 @@ def retrieval_of_new(problem: Problem, learned: Learned) -> Judged:
         raise NotJudged("all of them are new")
     engaged = case.engaged - case.engaged.multiply(case.window > 0)
     engaged.eliminate_zeros()
-    return judged(ndcg_of(learned, case.window, engaged.tocsr(), case.elsewhere))
+    return mean_ndcg(ndcg_of(learned, case.window, engaged.tocsr(), case.elsewhere))
 
 
 def retrieval_by_products(problem: Problem, learned: Learned) -> Judged:
@@ -104,7 +104,7 @@ def retrieval_by_products(problem: Problem, learned: Learned) -> Judged:
     return retrieval(problem, plain)
 
 
-def judged(values: np.ndarray) -> Judged:
+def mean_ndcg(values: np.ndarray) -> Judged:
     return Judged(len(values), {f"ndcg{TOP}": partial(weighted_mean, values)})
 
 

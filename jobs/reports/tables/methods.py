@@ -38,6 +38,9 @@ from jobs.reports.tables.problem import Input
 
 DIM = 32  # numbers of a vector, of every method that has vectors
 RANDOM, POPULARITY = "random", "popularity"
+SMOOTHINGS = (1.0, 0.0, 0.3, 3.0, 10.0)  # of an SVD
+WINDOWS = (5, 1, 3, 9)  # of DeepWalk
+PENALTIES = (100, 1, 3, 10, 30, 300, 1000, 3000)  # of EASE
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,12 @@ def families(data: Input) -> dict[str, list[Method]]:
     }
     for name in base.names():
         found[name] = embedder_candidates(name)
-    found["deepwalk"] = [walker(window) for window in (5, 3, 9)]
+    found["deepwalk"] = [walker(window) for window in WINDOWS]
     if data.follows is not None:
-        found["follow svd"] = [follow_svd(smoothing) for smoothing in (1.0, 0.0, 3.0)]
-        found["follow deepwalk"] = [walker(window, on_follows=True) for window in (5, 3, 9)]
+        found["follow svd"] = [follow_svd(smoothing) for smoothing in SMOOTHINGS]
+        found["follow deepwalk"] = [walker(window, on_follows=True) for window in WINDOWS]
     found["item-item"] = [Method(scoring(item_item), seeded=False)]
-    found["ease"] = [ridge(penalty) for penalty in (100, 10, 30, 300, 1000)]
+    found["ease"] = [ridge(penalty) for penalty in PENALTIES]
     return found
 
 
@@ -201,8 +204,11 @@ def follow_svd(smoothing: float) -> Method:
 
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "svd": {"smoothing": (1.0, 0.0, 3.0)},
-    "als": {"unobserved_weight": (0.1, 0.03, 0.3, 1.0), "regularization": (0.003, 0.01, 0.03)},
+    "svd": {"smoothing": SMOOTHINGS},
+    "als": {
+        "unobserved_weight": (0.1, 0.03, 0.3, 1.0, 3.0),
+        "regularization": (0.003, 0.001, 0.01, 0.03, 0.1),
+    },
 }  # any other embedder has its defaults
 
 

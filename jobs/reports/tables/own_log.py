@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from embeddings.registry.vectors import encode_ids
 from embeddings.sampling import smallest_hashes
-from jobs.errors import EvergreenError, Skip
+from jobs.errors import Skip
 from jobs.judging.labels import (
     Engagements,
     read_engagements,
@@ -24,7 +24,7 @@ from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.lake.store import Partition
 from jobs.pipeline.running import ensure
 from jobs.reports.daily_log import days_of
-from jobs.reports.tables.problem import Pairs, Problem, problem_of
+from jobs.reports.tables.problem import Pairs, Problem, joined, problem_of
 from jobs.settings import Settings
 from jobs.spark.session import spark_session
 
@@ -36,40 +36,35 @@ PROFILES = 10_000  # consumers, at most, whose profiles are asked for, as in the
 COLUMNS = ["consumer_id", "producer_id", "kind", "value"]
 
 
-def own_problem(settings: Settings) -> Problem:
+def own_problem(settings: Settings) -> Problem | str:
     """The engagements of `matrix.window_days` days, and those of the last trusted day after them.
 
     Methods are tuned on the last day of the window. Topics are those of the items engaged with on
-    the tested day. Raises EvergreenError where fewer than three days are trusted.
+    the tested day. A message where fewer than three days are trusted.
     """
+    name = settings.source.kind
     days = trusted_days(settings)
     if len(days) < 3:
-        raise EvergreenError(
-            f"The log has {len(days)} trusted days. Methods learn from one, are tuned on the next "
-            "and tested on the one after it: at least three are needed. Use a longer log."
+        return (
+            f"{name} left out: the log has {len(days)} trusted days. Methods learn from one, are "
+            "tuned on the next and tested on the one after it. Use a longer log."
         )
     *window, tested = days[-settings.matrix.window_days - 1 :]
-    pairs = [pairs_of(day, settings.matrix.weights) for day in window]
-    last = np.repeat(np.arange(len(pairs)), [len(day) for day in pairs]) == len(pairs) - 1
-    whole = popular(
-        Pairs(*(np.concatenate(columns) for columns in zip(*map(columns_of, pairs), strict=True))),
-        settings.matrix.producers,
-    )
+    by_day = [pairs_of(day, settings.matrix.weights) for day in window]
+    pairs = joined(by_day)
+    last = np.arange(len(pairs)) >= len(pairs) - len(by_day[-1])
+    kept = of_popular(pairs.producers, settings.matrix.producers)
     later = pairs_of(tested, settings.matrix.weights)
-    problem = problem_of(settings.source.kind, whole[0], last[whole[1]], later, repeats=True)
+    problem = problem_of(name, pairs.only(kept), last[kept], later, repeats=True)
     return replace(problem, case=labelled(problem.case, settings, tested))
 
 
-def columns_of(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return pairs.consumers, pairs.producers, pairs.strengths
-
-
-def popular(pairs: Pairs, most: int) -> tuple[Pairs, np.ndarray]:
-    """The pairs of the producers with the most of them, and which these are, (r,) bool."""
-    ids, numbers, counts = np.unique(pairs.producers, return_inverse=True, return_counts=True)
+def of_popular(producers: np.ndarray, most: int) -> np.ndarray:
+    """Which rows are of the `most` producers with the most rows: (r,) bool."""
+    ids, numbers, counts = np.unique(producers, return_inverse=True, return_counts=True)
     chosen = np.zeros(len(ids), bool)
     chosen[np.argsort(-counts, kind="stable")[:most]] = True
-    return pairs.only(chosen[numbers]), chosen[numbers]
+    return chosen[numbers]
 
 
 def trusted_days(settings: Settings) -> list[Partition]:

@@ -27,6 +27,15 @@ class Pairs:
         return Pairs(self.consumers[keep], self.producers[keep], self.strengths[keep])
 
 
+def joined(days: list[Pairs]) -> Pairs:
+    """The rows of several days, one day after the other."""
+    return Pairs(
+        np.concatenate([pairs.consumers for pairs in days]),
+        np.concatenate([pairs.producers for pairs in days]),
+        np.concatenate([pairs.strengths for pairs in days]),
+    )
+
+
 @dataclass(frozen=True)
 class Input:
     """What a method learns from.

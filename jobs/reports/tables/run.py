@@ -66,8 +66,12 @@ def run(
     """
     report = Report(settings, table, 0, folder)
     problems, left_out = public_problems(data)
+    own = own_problem(settings)
+    if isinstance(own, Problem):
+        problems.append(own)
+    else:
+        left_out.append(own)
     report.warn(left_out)
-    problems.insert(1, own_problem(settings))
     problems.append(simulated_problem(WORLD, DAYS))
     write(report, COLUMNS[table], measure_all(problems, table, seeds))
     report.track()

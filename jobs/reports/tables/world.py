@@ -13,6 +13,7 @@ from jobs.reports.tables.problem import (
     Truth,
     as_ids,
     counted,
+    joined,
     places,
     problem_of,
     with_labels,
@@ -33,16 +34,11 @@ TOP = 20
 
 def simulated_problem(world: World, days: int) -> Problem:
     """Clicks of `days` days, and the clicks of the next one. Methods are tuned on the last day."""
-    window = [clicks(world, day) for day in range(days)]
-    sizes = [len(pairs) for pairs in window]
+    by_day = [clicked(impressions(world, day)) for day in range(days)]
+    window = joined(by_day)
+    last = np.arange(len(window)) >= len(window) - len(by_day[-1])
     shown = impressions(world, days)
-    problem = problem_of(
-        "simulated",
-        joined(window),
-        np.repeat(np.arange(days), sizes) == days - 1,
-        clicked(shown),
-        repeats=True,
-    )
+    problem = problem_of("simulated", window, last, clicked(shown), repeats=True)
     problem = with_topics(problem, world, days, shown)
     crowd = crowd_of(problem, world, days)
     rows, followed = follows(world, crowd)
@@ -58,22 +54,10 @@ def simulated_problem(world: World, days: int) -> Problem:
     )
 
 
-def clicks(world: World, day: int) -> Pairs:
-    return clicked(impressions(world, day))
-
-
 def clicked(shown: Impressions) -> Pairs:
     hits = shown.labels[:, KINDS.index("click")]
     consumer_ids, producer_ids = as_ids(shown.consumers[hits]), as_ids(shown.producers[hits])
     return Pairs(consumer_ids, producer_ids, np.ones(int(hits.sum())))
-
-
-def joined(days: list[Pairs]) -> Pairs:
-    return Pairs(
-        np.concatenate([pairs.consumers for pairs in days]),
-        np.concatenate([pairs.producers for pairs in days]),
-        np.concatenate([pairs.strengths for pairs in days]),
-    )
 
 
 def crowd_of(problem: Problem, world: World, day: int) -> Consumers:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ranker_lake import DAYS
 from typer.testing import CliRunner
 
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.embedders import base
 from jobs.cli import app
 from jobs.reports.methods import SVD
-from jobs.reports.tables import methods, run
+from jobs.reports.tables import methods, own_log, run
 from jobs.reports.tables.columns import TABLE_1, TABLE_4, estimates, retrieval, true_gain
 from jobs.reports.tables.markdown import markdown
 from jobs.reports.tables.methods import Learned, OnTheSeam, by_products, families
@@ -116,6 +117,21 @@ def test_data_that_are_missing_are_named_with_the_remedy(tmp_path):
     assert messages[0].startswith("lastfm left out: ")
     assert "lacks hetrec2011-lastfm-2k/user_friends.dat.gz" in messages[0]
     assert "--data or EVERGREEN_DATA" in messages[0]
+
+
+def test_a_log_of_two_days_is_left_out(small_settings, monkeypatch):
+    monkeypatch.setattr(own_log, "days_of", lambda settings: DAYS[:2])
+    assert "edgelist left out: the log has 2 trusted days" in own_log.own_problem(small_settings)
+
+
+def test_the_own_log_is_asked_for_its_last_day(small_settings):
+    """The window is what comes before, and the last day of it is what methods are tuned on."""
+    problem = own_log.own_problem(small_settings)
+    days = [own_log.pairs_of(day, {}) for day in own_log.trusted_days(small_settings)]
+    newcomers = ~np.isin(days[-1].producers, problem.case.producer_ids)
+    assert problem.case.engaged.sum() == days[-1].only(~newcomers).strengths.sum()
+    assert problem.case.window.sum() == sum(day.strengths.sum() for day in days[:-1])
+    assert problem.tuning[1].sum() == days[-2].strengths.sum()
 
 
 # Methods
