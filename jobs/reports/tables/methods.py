@@ -39,8 +39,8 @@ from jobs.reports.tables.problem import Input
 DIM = 32  # numbers of a vector, of every method that has vectors
 RANDOM, POPULARITY = "random", "popularity"
 SMOOTHINGS = (1.0, 0.0, 0.3, 3.0, 10.0)  # of an SVD
-WINDOWS = (5, 1, 3, 9)  # of DeepWalk
-PENALTIES = (100, 1, 3, 10, 30, 300, 1000, 3000)  # of EASE
+WINDOWS = (5, 1, 3)  # of DeepWalk
+PENALTIES = (100, 1, 10, 30, 300, 1000, 3000, 10_000)  # of EASE
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def families(data: Input) -> dict[str, list[Method]]:
     }
     for name in base.names():
         found[name] = embedder_candidates(name)
-    found["deepwalk"] = [walker(window) for window in WINDOWS]
+    found["deepwalk"] = walkers()
     if data.follows is not None:
         found["follow svd"] = [follow_svd(smoothing) for smoothing in SMOOTHINGS]
-        found["follow deepwalk"] = [walker(window, on_follows=True) for window in WINDOWS]
+        found["follow deepwalk"] = walkers(on_follows=True)
     found["item-item"] = [Method(scoring(item_item), seeded=False)]
     found["ease"] = [ridge(penalty) for penalty in PENALTIES]
     return found
@@ -157,8 +157,16 @@ def by_products(
     return Learned(scores, consumers, producers)
 
 
-def walker(window: int, on_follows: bool = False) -> Method:
+def walkers(on_follows: bool = False) -> list[Method]:
     """DeepWalk on the engagements, or on who follows whom."""
+    found = []
+    for window, popular in product(WINDOWS, (False, True)):
+        found.append(walker(window, popular, on_follows))
+    return found
+
+
+def walker(window: int, popular: bool, on_follows: bool) -> Method:
+    """popular: rank by log P(producer | consumer) instead of the products of vectors alone."""
 
     def fit(data: Input, seed: int) -> Learned:
         x = data.follows if on_follows else data.x
@@ -166,9 +174,12 @@ def walker(window: int, on_follows: bool = False) -> Method:
         factors = deepwalk(x, DIM, window, seed, threads=THREADS)
         if on_follows and not data.to_producers:
             return Learned(None, factors.consumers)
+        if not popular:
+            return by_products(data, factors.consumers, factors.producers)
         return by_walks(data, x, factors.consumers, factors.producers)
 
-    return Method(fit, f"window {window}", seeded=False)
+    words = f"window {window}, popularity" if popular else f"window {window}"
+    return Method(fit, words, seeded=False)
 
 
 def by_walks(
@@ -176,7 +187,8 @@ def by_walks(
 ) -> Learned:
     """Scores are log P(producer | consumer): a product is log P(j | i) / P(j), so P(j) is added."""
     passes = np.asarray(x.sum(axis=0)).ravel()
-    known = np.log(np.maximum(passes, 1e-3 * passes.max()) / passes.sum()).astype(np.float32)
+    least = passes[passes > 0].min()  # also for those whom no walk meets
+    known = np.log(np.maximum(passes, least) / passes.sum()).astype(np.float32)
 
     def scores(rows: np.ndarray) -> np.ndarray:
         return popular_if_new(consumers[rows] @ producers.T + known, data.x, rows)
