@@ -98,3 +98,32 @@ def ctr(
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     report = run_experiment(load_settings(), data, chosen, seeds, days, out)
     typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+Fits = Annotated[int, typer.Option(help="How often each method is fitted.", min=1)]
+
+
+@app.command()
+def table1(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
+    """Compare all embedders and baselines: topics, metadata, follow Jaccard, retrieval, time.
+
+    Example: evergreen experiment table1 --data ~/data --out /tmp/table1
+    """
+    compare_methods("table1", data, seeds, out)
+
+
+@app.command()
+def table4(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
+    """Compare them by what vectors tell of topics: categories, known for, interested in.
+
+    Example: evergreen experiment table4 --data ~/data --out /tmp/table4
+    """
+    compare_methods("table4", data, seeds, out)
+
+
+def compare_methods(table: str, data: Path | None, seeds: int, out: Path | None) -> None:
+    from jobs.reports.tables.run import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), table, data, seeds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding", "benchmark")
-FORMAT = 1
+FORMAT = 2
 SPARK = False
 RESULTS = "results.json"
 LEARNED = ("matrix", "align", "fold_in")  # the steps that a version's vectors come from

@@ -6,18 +6,22 @@ not have, which it cannot find. A consumer that it does not have is shown the mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
 
+from embeddings.baselines.ease import ease_of_top
+from embeddings.baselines.item_item import cosines_of_columns
 from embeddings.benchmarks.intervals import weighted_mean
 from embeddings.benchmarks.metrics import Ranking, rank, rank_scores
 from embeddings.benchmarks.tasks.base import Case, Judged, NotJudged
 from embeddings.facts import Fact
 
 FEWEST = 20  # consumers
+MOST = 2000  # producers of EASE: its inverse then takes half a second
+PENALTY = 100.0  # of EASE, in mean squared strengths
 
 
 class Retrieval:
@@ -46,7 +50,11 @@ class Retrieval:
         return judged(ranking, elsewhere)
 
     def rivals(self, case: Case) -> dict[str, Judged]:
-        """Item-item co-occurrence: the window's strengths times the producers' cosines."""
+        """What needs no vectors, learned from the window of those who are judged.
+
+        co_occurrence   the window's strengths times the producers' cosines
+        ease_of_2000    EASE of the producers with the most consumers, at most so many
+        """
         rows, engaged, elsewhere = active(case)
         near = cosines_of_columns(case.window)
         history = case.window[rows]
@@ -57,7 +65,18 @@ class Retrieval:
             found = (history[chunk] @ near).toarray()
             return (found + 1e-6 * popular).astype(np.float32)
 
-        return {"co_occurrence": judged(rank_scores(scores, engaged), elsewhere)}
+        ranked = rank_scores(scores, engaged)
+        return {
+            "co_occurrence": judged(ranked, elsewhere),
+            f"ease_of_{MOST}": judged(rank_scores(ease_scores(case, rows), engaged), elsewhere),
+        }
+
+
+def ease_scores(case: Case, rows: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """The scores of these consumers by EASE, as `rank_scores` asks for them."""
+    strength = float(np.mean(case.window.data**2)) if case.window.nnz else 1.0
+    score = ease_of_top(case.window, PENALTY * strength, MOST)
+    return lambda chunk: score(case.window[rows[chunk]])
 
 
 def active(case: Case) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray]:
@@ -82,16 +101,6 @@ def judged(ranking: Ranking, elsewhere: np.ndarray) -> Judged:
     }
     statistics = {metric: partial(weighted_mean, column) for metric, column in values.items()}
     return Judged(len(elsewhere), statistics)
-
-
-def cosines_of_columns(window: sp.csr_matrix) -> sp.csr_matrix:
-    """The cosine of every two columns, without those of a column with itself, (m, m)."""
-    lengths = np.sqrt(np.asarray(window.multiply(window).sum(axis=0)).ravel())
-    unit = window @ sp.diags(1 / np.where(lengths > 0, lengths, 1.0))
-    near = (unit.T @ unit).tocsr()
-    near.setdiag(0)
-    near.eliminate_zeros()
-    return near
 
 
 BENCHMARK = Retrieval()

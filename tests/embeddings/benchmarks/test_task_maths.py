@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import ndcg_score, roc_auc_score
 
+from embeddings.baselines.item_item import cosines_of_columns
 from embeddings.benchmarks.degrees import degrees, ndcg
 from embeddings.benchmarks.judging import activity_vectors, random_vectors
 from embeddings.benchmarks.labels import FEWEST_TO_FIT, Labels, common_labels, logistic_aucs
@@ -25,7 +26,6 @@ from embeddings.benchmarks.tasks.jaccard import jaccard, similarities, spearman_
 from embeddings.benchmarks.tasks.profile import BENCHMARK as PROFILE
 from embeddings.benchmarks.tasks.profile import profile_labels
 from embeddings.benchmarks.tasks.retrieval import BENCHMARK as RETRIEVAL
-from embeddings.benchmarks.tasks.retrieval import cosines_of_columns
 from embeddings.sampling import noise
 
 seeds = st.integers(0, 2**32 - 1)
