@@ -55,7 +55,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """
     read = inputs(settings, "publish", day)
     require_one_run(settings, read)
-    clean, matrix, embed, align, folded, lookalike, benchmark = read
+    clean, matrix, _, align, folded, lookalike, benchmark = read
     producers, order = producer_vectors(matrix.path, align.path)
     entities: dict[str, Vectors | Path] = {
         "consumer": folded.path / "consumer",
@@ -64,26 +64,10 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     # A log without profiles has no groups, and then no folder of them.
     if lookalike.facts["groups"]:
         entities[GROUPS] = lookalike.path / GROUPS
-    lineage = {
-        "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
-        "settings": settings.digest(*SETTINGS),
-        "commit": code_commit(),
-        "mlflow_run": active_run_id(),
-        "airflow_run": airflow_run(),
-        "inputs": {partition.key: partition.digest for partition in read},
-        "method": embed.facts["method"],
-        "metrics": {
-            **metrics(settings, [embed, align]),
-            **coverage(
-                clean,
-                settings.matrix.weights,
-                {
-                    "consumer": [shard.ids for shard in read_shards(folded.path / "consumer")],
-                    "producer": [producers.ids],
-                },
-            ),
-        },
-    }
+    lineage = lineage_of(settings, read)
+    shards = [shard.ids for shard in read_shards(folded.path / "consumer")]
+    covered = {"consumer": shards, "producer": [producers.ids]}
+    lineage["metrics"] |= coverage(clean, settings.matrix.weights, covered)
     # Its columns follow the producers, which the registry keeps sorted by id.
     model = load_fold_in(align.path / "fold_in").in_order(order)
     space = align.facts["space"]
@@ -113,6 +97,21 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "space": version.space,
             "digest": version.digest,
         }
+
+
+def lineage_of(settings: Settings, read: list[Partition]) -> dict[str, Any]:
+    """Where a version comes from. read: the partitions that it is made of."""
+    _, matrix, embed, align, *_ = read
+    return {
+        "days": sorted(key.removeprefix("validate/") for key in matrix.inputs),
+        "settings": settings.digest(*SETTINGS),
+        "commit": code_commit(),
+        "mlflow_run": active_run_id(),
+        "airflow_run": airflow_run(),
+        "inputs": {partition.key: partition.digest for partition in read},
+        "method": embed.facts["method"],
+        "metrics": metrics(settings, [embed, align]),
+    }
 
 
 def about_tables(lineage: dict[str, Any]) -> dict[str, Any]:
