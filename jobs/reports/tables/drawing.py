@@ -12,6 +12,7 @@ from jobs.reports.tables.markdown import Figures, best_of
 from jobs.reports.tables.methods import POPULARITY, RANDOM
 
 ACROSS = 4  # panels in a row
+MARKERS = "os^vDP*Xd"
 BEST, OTHER, FLOOR = "tab:green", "tab:blue", "tab:gray"
 
 
@@ -58,24 +59,26 @@ def draw_agreement(
     from matplotlib.figure import Figure
 
     shown = [column for column in columns if column.name in truths]
+    methods = list(dict.fromkeys(name for column in shown for name in truths[column.name]))
     tau = {row["column"]: row["kendall"] for row in agreements}
-    picture = Figure(figsize=(4.2 * len(shown), 4.0), layout="constrained")
+    picture = Figure(figsize=(4.0 * len(shown) + 1.6, 4.0), layout="constrained")
     panels = picture.subplots(1, len(shown), squeeze=False)[0]
     for column, axes in zip(shown, panels, strict=True):
-        for name, true in truths[column.name].items():
-            measured = figures[column.name][name]
-            axes.plot(measured.value, true.value, "o", color=OTHER)
-            axes.hlines(true.value, measured.low, measured.high, color=OTHER, alpha=0.4)
-            axes.vlines(measured.value, true.low, true.high, color=OTHER, alpha=0.4)
-            axes.annotate(
-                name,
-                (measured.value, true.value),
-                xytext=(4, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
+        for number, name in enumerate(methods):
+            if name in truths[column.name]:
+                draw_dot(axes, name, number, figures[column.name], truths[column.name])
         axes.set_title(f"{column.title}: Kendall's τ {tau[column.name]:.2f}", fontsize="medium")
         axes.set(xlabel="measured", ylabel="true")
-        axes.margins(x=0.2)
         axes.grid(alpha=0.3)
+    most = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+    picture.legend(*most.get_legend_handles_labels(), loc="outside right center", fontsize="small")
     save(picture, path)
+
+
+def draw_dot(axes, name: str, number: int, measured: Mapping, true: Mapping) -> None:
+    """A method, with the interval of either figure."""
+    x, y = measured[name], true[name]
+    colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+    axes.plot(x.value, y.value, marker, color=colour, label=name, linestyle="none")
+    axes.hlines(y.value, x.low, x.high, color=colour, alpha=0.4)
+    axes.vlines(x.value, y.low, y.high, color=colour, alpha=0.4)

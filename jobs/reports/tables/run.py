@@ -144,8 +144,9 @@ def tuned(problem: Problem, candidates: list[Method]) -> tuple[Method, list[Row]
 def agreement(measured: Measured, columns: Sequence[Column]) -> list[Row]:
     """One row for each column whose truth is known.
 
-    A pair of methods is decided if the interval of the measured difference leaves out 0; it agrees
-    if the true figures are in the same order. Kendall's τ is over all methods.
+    A pair of methods is decided if the interval of the measured difference leaves out 0. It agrees
+    if the true figures are in the same order, and is contradicted if they are in the other one and
+    the interval of their difference leaves out 0, too. Kendall's τ is over all methods.
     """
     rows: list[Row] = []
     for column in columns:
@@ -154,14 +155,16 @@ def agreement(measured: Measured, columns: Sequence[Column]) -> list[Row]:
         names = [name for name in figures if name in truth]
         if len(names) < 2:
             continue
-        decided = agreed = 0
+        decided = agreed = contradicted = 0
         for one, other in combinations(names, 2):
             difference = figures[one] - figures[other]
-            if difference.low <= 0 <= difference.high:
+            if not is_decided(difference):
                 continue
             decided += 1
-            gap = truth[one].value - truth[other].value
-            agreed += int(gap * difference.value > 0)
+            true = truth[one] - truth[other]
+            agrees = true.value * difference.value > 0
+            agreed += int(agrees)
+            contradicted += int(not agrees and is_decided(true))
         tau = kendalltau(
             [figures[name].value for name in names], [truth[name].value for name in names]
         )
@@ -172,10 +175,16 @@ def agreement(measured: Measured, columns: Sequence[Column]) -> list[Row]:
                 "methods": len(names),
                 "decided pairs": decided,
                 "agree": agreed,
+                "contradicted": contradicted,
                 "kendall": float(tau.statistic),
             }
         )
     return rows
+
+
+def is_decided(difference: Estimate) -> bool:
+    """Is it certain which of two is larger?"""
+    return not difference.low <= 0 <= difference.high
 
 
 # Tables

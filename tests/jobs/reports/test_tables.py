@@ -243,12 +243,19 @@ def measured(figures: dict, truths: dict) -> Measured:
 
 
 def test_agreement_counts_only_pairs_that_are_decided():
-    """a < b < c by measure; by truth b is the last. Of a and b, chance could be the reason."""
-    values = {"a": estimate(0.10, 0.05), "b": estimate(0.12), "c": estimate(0.9)}
-    truth = {"a": estimate(2.0), "b": estimate(1.0), "c": estimate(3.0)}
-    found = agreement(measured({"topics": values}, {"topics": truth}), TABLE_1[:1])
-    assert found[0]["decided pairs"] == found[0]["agree"] == 2
-    assert found[0]["kendall"] == pytest.approx(1 / 3)
+    """a < b < c < d by measure; of a and b, chance could be the reason.
+
+    By truth b is the last, and d comes before c: of c and d, by no more than chance.
+    """
+    values = {"a": 0.10, "b": 0.12, "c": 0.9, "d": 0.95}
+    figures = {name: estimate(value, 0.05 * (name == "a")) for name, value in values.items()}
+    truth = {"a": estimate(2.0), "b": estimate(1.0), "c": estimate(3.0, 0.2), "d": estimate(2.9)}
+    found = agreement(measured({"topics": figures}, {"topics": truth}), TABLE_1[:1])[0]
+    assert (found["decided pairs"], found["agree"], found["contradicted"]) == (5, 4, 0)
+    assert found["kendall"] == pytest.approx(1 / 3)
+    truth["c"] = estimate(3.0)
+    found = agreement(measured({"topics": figures}, {"topics": truth}), TABLE_1[:1])[0]
+    assert found["contradicted"] == 1
 
 
 def test_bold_is_the_best_and_what_is_not_distinct_from_it():
