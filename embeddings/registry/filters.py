@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 
-from embeddings.registry import features
+from embeddings.registry import features, files
 from embeddings.registry.errors import BadRequest
 from embeddings.registry.features import Opened, Reference, Table
 from embeddings.registry.loaded import Loaded
+from embeddings.registry.versions import Version
 
 Range: TypeAlias = tuple[float | None, float | None]
 Condition: TypeAlias = str | float | Range | Sequence[float | None]
@@ -60,12 +62,18 @@ def rows_where(
                 "column of a table of features, as in profile.register_days."
             )
         features.index_of(table, entity)  # raises UnknownEntity
-        ids = table.ids[fulfilled(table, reference, condition)]
-        of_condition = np.zeros(len(met), bool)
-        rows = loaded.entity(entity).rows(ids)
-        of_condition[rows[rows >= 0]] = True
-        met &= of_condition
+        of_condition = np.zeros(len(met) + 1, bool)  # the last for rows of the table that are -1
+        rows = _joined_rows(loaded.version, entity, table.version)
+        of_condition[rows[fulfilled(table, reference, condition)]] = True
+        met &= of_condition[:-1]
     return np.flatnonzero(met)
+
+
+@lru_cache(maxsize=16)  # pairs of a version and a table; ids are searched once, not per request
+def _joined_rows(version: Version, entity: str, table: Version) -> np.ndarray:
+    """The row of an entity that each row of a table belongs to, (n,) int32, -1 for none."""
+    stored = files.open_files(version.path).entities[entity]
+    return stored.rows(features.open_table(table).ids).astype(np.int32)
 
 
 def fulfilled(table: Table, reference: Reference, condition: Condition) -> np.ndarray:

@@ -21,6 +21,7 @@ from embeddings.registry.versions import Version
 
 # The entity of the lookalike fold-in: a group's vector is the mean of its consumers' vectors.
 GROUP = "group"
+MANY = 8  # one candidate in so many rows: to score all is faster than to copy the candidates
 # The strengths that a fold-in can compute with.
 SMALLEST = float(np.finfo(np.float32).tiny)
 LARGEST = float(np.finfo(np.float32).max)
@@ -235,8 +236,9 @@ def nearest(
         return []
     dim = len(query)
     vectors = columns(searched.vectors, dim)
-    if candidates is None:
-        rows, scores = cosine_top_k(vectors, searched.norms(dim), query, k, leave_out)
+    if candidates is None or len(candidates) * MANY > len(searched):
+        norms = searched.norms(dim)
+        rows, scores = cosine_top_k(vectors, norms, query, k, leave_out, only=candidates)
     else:
         rows, scores = cosine_top_k_of(vectors, candidates, query, k, leave_out)
     if allowed is not None:

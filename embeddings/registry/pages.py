@@ -209,7 +209,7 @@ def _search(
         "among": among,
         "k": k,
         "where": where,
-        "features": _feature_names(registry),
+        "features": _feature_names(registry, among),
         "error": "",
         "near": [],
         "neighbours": [],
@@ -236,10 +236,11 @@ def _search(
     return {**search, **found, **named, "name": names_of(registry, entity, [id_]).get(id_, "")}
 
 
-def _feature_names(registry: Registry) -> list[str]:
-    """The features that a condition can be about, as NAME.COLUMN."""
+def _feature_names(registry: Registry, entity: str) -> list[str]:
+    """The features that a condition can be about, as NAME.COLUMN; first those of an entity."""
     names = []
-    for table in responses.tables(registry):
+    tables = responses.tables(registry)
+    for table in sorted(tables, key=lambda table: table["entity"] != entity):
         names += [f"{table['name']}.{column}" for column in table["columns"] or []]
     return names
 

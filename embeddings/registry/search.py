@@ -24,16 +24,26 @@ class Recall:
 
 
 def cosine_top_k(
-    vectors: Rows, norms: Rows, query: np.ndarray, k: int, leave_out: int = -1, block: int = BLOCK
+    vectors: Rows,
+    norms: Rows,
+    query: np.ndarray,
+    k: int,
+    leave_out: int = -1,
+    block: int = BLOCK,
+    only: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows with the largest cosine to the query, best first; ties go to the lower row.
 
     vectors: (n, d) float32. norms: (n,), their lengths. query: (d,), not zero.
     leave_out: a row that is never returned; rows of zeros, which have no cosine, are not either.
+    only: the rows that may be returned, ascending; None for all.
     Returns rows (<=k,) int64 and cosines (<=k,) float32.
     """
     # One more than requested, because the row to leave out may be among them.
-    rows, scores = best(cosines(vectors, norms, query, block), k + (leave_out >= 0))
+    scored = cosines(vectors, norms, query, block)
+    if only is not None:
+        scored = _of_rows(scored, only)
+    rows, scores = best(scored, k + (leave_out >= 0))
     kept = np.flatnonzero((rows != leave_out) & (scores > NEVER))[:k]
     return rows[kept], np.clip(scores[kept], -1, 1)  # rounding can exceed 1
 
@@ -46,6 +56,18 @@ def cosine_top_k_of(
     positions, scores = best(cosines_of(vectors, kept, query), k)
     found = scores > NEVER
     return kept[positions[found]], np.clip(scores[found], -1, 1)
+
+
+def _of_rows(scores: Iterable[np.ndarray], rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The blocks of scores, NEVER for all but these rows, ascending."""
+    start = 0
+    for block in scores:
+        first, last = np.searchsorted(rows, (start, start + len(block)))
+        allowed = rows[first:last] - start
+        masked = np.full_like(block, NEVER)
+        masked[allowed] = block[allowed]
+        yield masked
+        start += len(block)
 
 
 def cosines_of(vectors: Rows, rows: np.ndarray, query: np.ndarray) -> Iterator[np.ndarray]:

@@ -7,9 +7,10 @@ import pytest
 from registry_parts import DAY, publish, publish_profile, vectors
 
 from embeddings.fold_in.svd import SVDFoldIn
-from embeddings.registry.client import IndexRule
+from embeddings.registry.client import IndexRule, Vectors
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownFeature, UnknownName
 from embeddings.registry.remote import RemoteRegistry
+from embeddings.registry.shards import write_shard
 
 # Consumers of `publish` with a profile: c0, c1 and c3. The table also has one without a vector.
 CASES = [
@@ -31,16 +32,18 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("where", "expected"), CASES, ids=str)
-def test_neighbours_meet_all_conditions(plain, service, where, expected):
+def test_neighbours_meet_all_conditions(plain, service):
     publish(plain)
     publish_profile(plain)
     everyone = plain.neighbours("author", "producer:p0", 100, among="consumer")
-    wanted = [one for one in everyone if one.id in expected]
     with RemoteRegistry(service) as remote:
-        for registry in (plain, remote):
-            found = registry.neighbours("author", "producer:p0", 100, among="consumer", where=where)
-            assert found == wanted
+        for where, expected in CASES:
+            wanted = [one for one in everyone if one.id in expected]
+            for registry in (plain, remote):
+                found = registry.neighbours(
+                    "author", "producer:p0", 100, among="consumer", where=where
+                )
+                assert found == wanted, where
 
 
 def test_a_condition_and_a_list_of_ids_hold_together(plain, service):
@@ -53,31 +56,30 @@ def test_a_condition_and_a_list_of_ids_hold_together(plain, service):
             assert [one.id for one in found] == ["c3"]
 
 
-@pytest.mark.parametrize(
-    ("where", "error", "message"),
-    [
-        ({"profile.dgree": "full"}, UnknownFeature, "Did you mean 'profile.degree'"),
-        ({"profle.degree": "full"}, UnknownName, "Did you mean 'profile'"),
-        ({"items.days": 1}, UnknownEntity, "no entity 'consumer' in items/.*Available: producer"),
-        ({"author": "full"}, BadRequest, "'author' is an embedding, which no condition"),
-        ({"profile": "full"}, BadRequest, "name one of them: profile.days"),
-        ({"profile.degree": 3}, BadRequest, "holds texts, so 3.* cannot be its value: .*'full'"),
-        ({"profile.degree": (1, 2)}, BadRequest, "holds texts, so .* cannot be its value"),
-        ({"profile.days": "many"}, BadRequest, "holds numbers, so 'many' cannot be .*7..30"),
-        ({"profile.days": "1..2..3"}, BadRequest, "holds numbers, so '1..2..3' cannot be"),
-        ({"profile.days": "nan"}, BadRequest, "holds numbers, so 'nan' cannot be its value"),
-    ],
-    ids=str,
-)
-def test_a_condition_that_cannot_be_is_named(plain, service, where, error, message):
+REFUSED = [
+    ({"profile.dgree": "full"}, UnknownFeature, "Did you mean 'profile.degree'"),
+    ({"profle.degree": "full"}, UnknownName, "Did you mean 'profile'"),
+    ({"items.days": 1}, UnknownEntity, "no entity 'consumer' in items/.*Available: producer"),
+    ({"author": "full"}, BadRequest, "'author' is an embedding, which no condition"),
+    ({"profile": "full"}, BadRequest, "name one of them: profile.days"),
+    ({"profile.degree": 3}, BadRequest, "holds texts, so 3.* cannot be its value: .*'full'"),
+    ({"profile.degree": (1, 2)}, BadRequest, "holds texts, so .* cannot be its value"),
+    ({"profile.days": "many"}, BadRequest, "holds numbers, so 'many' cannot be .*7..30"),
+    ({"profile.days": "1..2..3"}, BadRequest, "holds numbers, so '1..2..3' cannot be"),
+    ({"profile.days": "nan"}, BadRequest, "holds numbers, so 'nan' cannot be its value"),
+]
+
+
+def test_a_condition_that_cannot_be_is_named(plain, service):
     publish(plain)
     publish_profile(plain)
     ids, days = np.array([b"p0"]), {"days": np.array([1.0])}
     plain.publish_features("items", DAY, "producer", ids, days, {})
     with RemoteRegistry(service) as remote:
-        for registry in (plain, remote):
-            with pytest.raises(error, match=message):
-                registry.neighbours("author", "consumer:c0", where=where)
+        for where, error, message in REFUSED:
+            for registry in (plain, remote):
+                with pytest.raises(error, match=message):
+                    registry.neighbours("author", "consumer:c0", where=where)
 
 
 def test_an_index_answers_where_enough_of_the_nearest_meet_the_condition(plain):
@@ -104,6 +106,27 @@ def test_an_index_answers_where_enough_of_the_nearest_meet_the_condition(plain):
             assert len(found) == len(best) == 10
             shares.append(len({one.id for one in found} & {one.id for one in best}) / 10)
         assert np.mean(shares) >= (1 if exact else 0.6)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.2, 0.7, 1])
+def test_few_and_many_rows_are_searched_alike(plain, tmp_path, share):
+    """Few are copied, of many all are scored; over two shards, and with blocks of any size."""
+    everyone = vectors([f"c{i:04}" for i in range(500)], 6)
+    for number, part in enumerate((slice(0, 180), slice(180, 500))):
+        fields = (everyone.ids, everyone.vectors, everyone.counts, everyone.folded)
+        write_shard(tmp_path / "shards", number, Vectors(*(field[part] for field in fields)))
+    producers = vectors(["p0"], 6, seed=1)
+    entities = {"consumer": tmp_path / "shards", "producer": producers}
+    version = plain.publish("a", DAY, "s", entities, SVDFoldIn(producers.vectors, np.ones(1)), {})
+    loaded = plain.load(version)
+    rows = np.flatnonzero(np.random.default_rng(0).random(500) < share)
+    allowed = {f"c{row:04}" for row in rows}
+    for key in ("producer:p0", "consumer:c0190"):
+        nearest = loaded.neighbours(key, 500, "consumer")
+        wanted = [one.id for one in nearest if one.id in allowed]
+        found = loaded.neighbours(key, 30, "consumer", rows=rows)
+        assert [one.id for one in found] == wanted[:30]
+        assert [one.id for one in loaded.neighbours(key, 500, "consumer", rows=rows)] == wanted
 
 
 def test_the_command_and_the_page_take_conditions(plain, service, run):
