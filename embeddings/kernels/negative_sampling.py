@@ -46,6 +46,15 @@ def alias_table(probabilities):
 
 
 @njit(nogil=True, cache=True)
+def random_batches(n, start, key, count):
+    """The batch of each of n rows behind `start` others, (n,) int32: one of `count` at random."""
+    batches = np.empty(n, np.int32)
+    for i in range(n):
+        batches[i] = below(number(key, np.uint64(start + i)), count)
+    return batches
+
+
+@njit(nogil=True, cache=True)
 def draw(drawn, shares, aliases):
     """The column that a random number chooses. drawn: uint64."""
     column = below(drawn, len(shares))
