@@ -39,27 +39,34 @@ NEGATIVES = 5
 EXPONENT = 0.75
 ROUNDS = 3
 TOP = 20  # of NDCG
-RATES = (0.1, 0.2, 0.4)  # of ours
-GENSIM_RATES = (0.025, 0.05, 0.1)
+# Learning rates, one a round, around the best of each.
+RATES = {
+    "baskets": (0.015, 0.02, 0.03),
+    "CBOW": (0.015, 0.02, 0.03),
+    "direct": (0.1, 0.2, 0.4),
+    "skip-gram": (0.0025, 0.005, 0.01),
+}
 MEMORY_PRODUCERS = 200_000
-MEMORY_PAIRS = 100_000_000
+MEMORY_PAIRS = 10_000_000  # in each of ten epochs
+MEMORY = "memory "
 Vectors = tuple[np.ndarray, np.ndarray]  # of the consumers and of the producers
 
 
 def main() -> int:
     options = arguments(__doc__, size="1")
-    if options.size == "memory":  # in a process of its own, started by `memory_ratio`
-        return print_memory_ratio()
-    size = float(options.size)
+    size = float(options.size.removeprefix(MEMORY))
+    if options.size.startswith(MEMORY):  # in a process of its own, started by `memory_ratio`
+        return print_memory_ratio(size)
     x = community_matrix(int(20_000 * size), int(5000 * size), int(4e5 * size), 50, options.seed)
     x.data[:] = 1.0
     split = split_by_consumer(x, options.seed, test=0.05, validation=0.0)
     train = split.train + split.validation
     print(f"{x.shape[0]:,} x {x.shape[1]:,}, {train.nnz:,} engagements to learn from", flush=True)
-    fit_ours(train[:1000], "baskets", RATES[0], options.seed)  # compile before anything is timed
-    fit_ours(train[:1000], "direct", RATES[0], options.seed)
+    fit_ours(train[:1000], "baskets", 0.1, options.seed)  # compile before anything is timed
+    fit_ours(train[:1000], "direct", 0.1, options.seed)
     figures = against_gensim(train, split.test, options.seed)
-    figures.append(Figure("memory of 100 M pairs", memory_ratio(), "tables", bar=2.0))
+    name = f"memory of {100 * size:g} M pairs"
+    figures.append(Figure(name, memory_ratio(size), "tables", bar=2.0))
     return finish("cooccurrence", figures, options.seed)
 
 
@@ -68,16 +75,16 @@ def against_gensim(train: sp.csr_matrix, test: sp.csr_matrix, seed: int) -> list
     baskets = np.diff(train.indptr)
     one_input = int(np.sum(baskets * (baskets - 1)))  # every other producer of the basket, in turn
     fits = {
-        "baskets": (partial(fit_ours, train, "baskets"), RATES, train.nnz),
-        "CBOW": (partial(fit_gensim, train, 0), GENSIM_RATES, train.nnz),
-        "direct": (partial(fit_ours, train, "direct"), RATES, train.nnz),
-        "skip-gram": (partial(fit_gensim, train, 1), GENSIM_RATES, one_input),
+        "baskets": (partial(fit_ours, train, "baskets"), train.nnz),
+        "CBOW": (partial(fit_gensim, train, 0), train.nnz),
+        "direct": (partial(fit_ours, train, "direct"), train.nnz),
+        "skip-gram": (partial(fit_gensim, train, 1), one_input),
     }
     rates: dict[str, list[float]] = {name: [] for name in fits}
     best = dict.fromkeys(fits, 0.0)
     for turn in track(range(ROUNDS), "against gensim"):
-        for name, (train_on, learning_rates, pairs) in fits.items():
-            cpu_s, vectors = train_on(learning_rates[turn], seed)
+        for name, (train_on, pairs) in fits.items():
+            cpu_s, vectors = train_on(RATES[name][turn], seed)
             rates[name].append(EPOCHS * pairs / cpu_s)
             best[name] = max(best[name], mean_ndcg(train, test, vectors))
     figures = []
@@ -175,22 +182,24 @@ def mean_ndcg(train: sp.csr_matrix, test: sp.csr_matrix, vectors: Vectors) -> fl
     return float(rank(consumers[rows], producers, train[rows], test[rows]).ndcg(TOP).mean())
 
 
-def memory_ratio() -> float:
+def memory_ratio(size: float) -> float:
     """Of a process of its own, because what a process took before would count."""
-    command = [sys.executable, "-m", "perf.cooccurrence", "--size", "memory"]
+    command = [sys.executable, "-m", "perf.cooccurrence", "--size", f"{MEMORY}{size}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def print_memory_ratio() -> int:
+def print_memory_ratio(size: float) -> int:
     """Print the peak memory of a fit beyond that before it, in units of its two tables."""
     rng = np.random.default_rng(0)
-    columns = rng.integers(0, MEMORY_PRODUCERS, MEMORY_PAIRS // EPOCHS, dtype=np.int32)
+    columns = rng.integers(0, MEMORY_PRODUCERS, MEMORY_PAIRS, dtype=np.int32)
     indptr = np.arange(0, len(columns) + 1, 50)
     ones = np.ones(len(columns), np.float32)
     x = sp.csr_matrix((ones, columns, indptr), shape=(len(indptr) - 1, MEMORY_PRODUCERS))
     ids = np.arange(MEMORY_PRODUCERS).astype(np.bytes_)
-    cfg = Config(dim=DIM, seed=0, **shared_options("baskets", RATES[0]).model_dump())
+    epochs = max(1, round(10 * size))
+    options = shared_options("baskets", 0.1).model_copy(update={"epochs": epochs})
+    cfg = Config(dim=DIM, seed=0, **options.model_dump())
     fit(x[:1, :100], cfg, SingleWorker(), ids[:100])  # compiles
     Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
     before = peak_bytes()

@@ -27,12 +27,19 @@ import scipy.sparse as sp
 
 from embeddings.kernels.arguments import positive
 from embeddings.kernels.communicator import Communicator, empty, share
-from embeddings.kernels.negative_sampling import adagrad, add_baskets, add_direct, alias_table
+from embeddings.kernels.counting import sort_by_row
+from embeddings.kernels.negative_sampling import (
+    adagrad,
+    add_baskets,
+    add_direct,
+    alias_table,
+    random_batches,
+)
 from embeddings.kernels.simd import LANES
 from embeddings.sampling import mixed, noise
 
 START = 0.1  # length of a producer's first vector
-CHUNK = 4096  # producers whose first vectors are drawn at a time
+CHUNK = 256  # producers whose first vectors are drawn at a time
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the step from one key to the next
 
 
@@ -222,9 +229,6 @@ def keys_of(seed: int, count: int) -> np.ndarray:
 
 def batches_of(n: int, start: int, key: np.uint64, count: int) -> Iterator[np.ndarray]:
     """A worker's rows, (n,) behind `start` others, in `count` batches: each in one at random."""
-    drawn = mixed(key + np.arange(start + 1, start + n + 1, dtype=np.uint64) * GOLDEN)
-    batch = ((drawn >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
-    order = np.argsort(batch, kind="stable")
-    bounds = np.searchsorted(batch[order], np.arange(count + 1))
+    starts, order = sort_by_row(random_batches(n, start, key, count), count)
     for number in range(count):
-        yield order[bounds[number] : bounds[number + 1]]
+        yield order[starts[number] : starts[number + 1]]

@@ -46,6 +46,15 @@ def alias_table(probabilities):
 
 
 @njit(nogil=True, cache=True)
+def random_batches(n, start, key, count):
+    """The batch of each of n rows behind `start` others, (n,) int32: one of `count` at random."""
+    batches = np.empty(n, np.int32)
+    for i in range(n):
+        batches[i] = below(number(key, np.uint64(start + i)), count)
+    return batches
+
+
+@njit(nogil=True, cache=True)
 def draw(drawn, shares, aliases):
     """The column that a random number chooses. drawn: uint64."""
     column = below(drawn, len(shares))
@@ -103,6 +112,36 @@ def add_pair(h, target, first, weight, chosen, slopes, table, gradients, back):
     return weight * (likelihood + np.log(together))
 
 
+@njit(nogil=True, cache=True)
+def is_kept(key, n, share):
+    """Does the n-th number of a key keep a producer? share: the probability of it."""
+    return share >= 1.0 or share_of_one(number(key, n)) < share
+
+
+@njit(nogil=True, cache=True)
+def draw_negatives(key, drawn, first, shares, aliases, chosen, table, gradients):
+    """Fill chosen[1:] by the numbers of a key after the first `drawn`, and fetch their rows.
+
+    first: as in `add_pair`. Returns how many numbers are drawn now.
+    """
+    for n in range(1, len(chosen)):
+        drawn += np.uint64(1)
+        chosen[n] = draw(number(key, drawn), shares, aliases)
+        prefetch(table, (first + chosen[n], 0))
+        prefetch(gradients, (first + chosen[n], 0))
+    return drawn
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def mean_of_others(whole, weight, rest, table, j, h):
+    """h = (whole − weight · table[j]) / rest. whole, h: (1, k)."""
+    scale = splat(np.float32(1.0) / rest)
+    zero = splat(np.float32(0.0))
+    for f in range(0, table.shape[1], LANES):
+        others = fma(splat(-weight), load(table, (j, f)), load(whole, (0, f)))
+        store(h, (0, f), fma(scale, others, zero))
+
+
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_baskets(
     rows, start, indptr, indices, strengths, keep, shares, aliases, key, chosen, table, gradients
@@ -111,86 +150,73 @@ def add_baskets(
 
     rows: of the consumers to pass; `start` is the first one's row number in the whole matrix.
     table: (2m, k), m input vectors and then m output vectors. keep: (m,), the probability of a
-    producer to be kept. key: uint64, of the random numbers. chosen: (1 + negatives,), scratch.
-
-    Returns the log-likelihood and the weight of all pairs.
+    producer to be kept. shares, aliases: of `draw`. key: uint64, of the random numbers. chosen:
+    (1 + negatives,), scratch. Returns the log-likelihood and the weight of all pairs.
     """
-    m = len(keep)
     likelihood = 0.0
     weight = 0.0
-    k = table.shape[1]
     longest = 0
     for i in rows:
         longest = max(longest, indptr[i + 1] - indptr[i])
     basket = np.empty(longest, np.int64)
     weights = np.empty(longest, np.float32)
-    vectors = empty_aligned(4, k)  # of the basket, the input, and the gradients of both
-    whole, h, back, whole_back = vectors[0:1], vectors[1:2], vectors[2:3], vectors[3:4]
-    slopes = np.empty(len(chosen), np.float32)
     for i in rows:
         own_key = number(key, np.uint64(start + i))
         drawn = np.uint64(0)
         size = 0
-        sum_weights = np.float32(0.0)
-        whole[:] = 0.0
         for at in range(indptr[i], indptr[i + 1]):
-            j = indices[at]
-            if keep[j] < 1.0:
+            if keep[indices[at]] < 1.0:
                 drawn += np.uint64(1)
-                if share_of_one(number(own_key, drawn)) >= keep[j]:
-                    continue
-            basket[size] = j
-            weights[size] = strengths[at]
-            sum_weights += strengths[at]
-            add_scaled(strengths[at], table, j, whole, 0)
-            size += 1
-        if size < 2:
-            continue  # nothing is left to predict it from
-        whole_back[:] = 0.0
-        for n in range(size):
-            j = basket[n]
-            rest = sum_weights - weights[n]
-            if rest <= ROUNDING * sum_weights:
-                continue  # beside this one the others weigh nothing
-            scale = np.float32(1.0) / rest
-            for f in range(0, k, LANES):
-                others = fma(splat(-weights[n]), load(table, (j, f)), load(whole, (0, f)))
-                store(h, (0, f), fma(splat(scale), others, splat(np.float32(0.0))))
-            for c in range(1, len(chosen)):
-                drawn += np.uint64(1)
-                chosen[c] = draw(number(own_key, drawn), shares, aliases)
-                prefetch(table, (m + chosen[c], 0))
-                prefetch(gradients, (m + chosen[c], 0))
-            likelihood += add_pair(h, j, m, weights[n], chosen, slopes, table, gradients, back)
-            weight += weights[n]
-            # Each of the others moves the mean by its weight; this one was no part of it.
-            add_scaled(scale, back, 0, whole_back, 0)
-            add_scaled(-scale * weights[n], back, 0, gradients, j)
-        for n in range(size):
-            add_scaled(weights[n], whole_back, 0, gradients, basket[n])
+            if is_kept(own_key, drawn, keep[indices[at]]):
+                basket[size] = indices[at]
+                weights[size] = strengths[at]
+                size += 1
+        if size > 1:  # or nothing is left to predict it from
+            noise = (shares, aliases, own_key, drawn, chosen)
+            added = add_basket(basket[:size], weights[:size], noise, table, gradients)
+            likelihood += added[0]
+            weight += added[1]
+    return likelihood, weight
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def add_basket(basket, weights, noise, table, gradients):
+    """The same of one basket, as far as it was kept. noise: what negatives are drawn with."""
+    shares, aliases, key, drawn, chosen = noise
+    m = len(shares)
+    likelihood = 0.0
+    weight = 0.0
+    vectors = empty_aligned(4, table.shape[1])
+    whole, h, back, whole_back = vectors[0:1], vectors[1:2], vectors[2:3], vectors[3:4]
+    slopes = np.empty(len(chosen), np.float32)
+    whole[:] = 0.0
+    whole_back[:] = 0.0
+    for n in range(len(basket)):
+        add_scaled(weights[n], table, basket[n], whole, 0)
+    sum_weights = weights.sum()
+    for n in range(len(basket)):
+        j = basket[n]
+        rest = sum_weights - weights[n]
+        if rest <= ROUNDING * sum_weights:
+            continue  # beside this one the others weigh nothing
+        mean_of_others(whole, weights[n], rest, table, j, h)
+        drawn = draw_negatives(key, drawn, m, shares, aliases, chosen, table, gradients)
+        likelihood += add_pair(h, j, m, weights[n], chosen, slopes, table, gradients, back)
+        weight += weights[n]
+        # Each of the others moves the mean by its weight; this one was no part of it.
+        scale = np.float32(1.0) / rest
+        add_scaled(scale, back, 0, whole_back, 0)
+        add_scaled(-scale * weights[n], back, 0, gradients, j)
+    for n in range(len(basket)):
+        add_scaled(weights[n], whole_back, 0, gradients, basket[n])
     return likelihood, weight
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_direct(
-    rows,
-    start,
-    indptr,
-    indices,
-    strengths,
-    keep,
-    shares,
-    aliases,
-    key,
-    chosen,
-    table,
-    gradients,
-    consumers,
-    squares,
-    rate,
-    penalty,
-    dim,
-):
+    rows, start, indptr, indices, strengths, keep, shares, aliases, key, chosen, table, gradients,
+    consumers, squares, rate, penalty, dim,
+):  # fmt: skip
     """Every producer of a consumer is predicted from the consumer's own vector, which learns here.
 
     As `add_baskets`, but with a table of m output vectors. consumers: (own consumers, k), in place:
@@ -199,8 +225,7 @@ def add_direct(
     """
     likelihood = 0.0
     weight = 0.0
-    k = table.shape[1]
-    back = empty_aligned(1, k)
+    back = empty_aligned(1, table.shape[1])
     slopes = np.empty(len(chosen), np.float32)
     for i in rows:
         own_key = number(key, np.uint64(start + i))
@@ -211,13 +236,9 @@ def add_direct(
             j = indices[at]
             if keep[j] < 1.0:
                 drawn += np.uint64(1)
-                if share_of_one(number(own_key, drawn)) >= keep[j]:
-                    continue
-            for c in range(1, len(chosen)):
-                drawn += np.uint64(1)
-                chosen[c] = draw(number(own_key, drawn), shares, aliases)
-                prefetch(table, (chosen[c], 0))
-                prefetch(gradients, (chosen[c], 0))
+            if not is_kept(own_key, drawn, keep[j]):
+                continue
+            drawn = draw_negatives(own_key, drawn, 0, shares, aliases, chosen, table, gradients)
             likelihood += add_pair(h, j, 0, strengths[at], chosen, slopes, table, gradients, back)
             weight += strengths[at]
             add_scaled(-shrink, h, 0, back, 0)

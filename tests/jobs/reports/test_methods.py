@@ -7,8 +7,9 @@ import pytest
 import scipy.sparse as sp
 
 from embeddings.embedders.als import ALSConfig
+from embeddings.embedders.cooccurrence import Options
 from embeddings.spaces.similarity import mean_cosine
-from jobs.reports.methods import ALS, LABELS, SVD, candidates
+from jobs.reports.methods import ALS, LABELS, SVD, Cooccurrence, candidates
 
 
 def random_matrix(n: int, m: int, density: float, seed: int) -> sp.csr_matrix:
@@ -29,10 +30,12 @@ def test_svd_targets_rank_by_expected_strength(smoothing):
 
 
 @pytest.mark.parametrize(
-    "method", [SVD(6, 1.0), ALS(ALSConfig(dim=6, iterations=40))], ids=["svd", "als"]
+    "method",
+    [SVD(6, 1.0), ALS(ALSConfig(dim=6, iterations=40)), Cooccurrence(Options(epochs=2), 6)],
+    ids=["svd", "als", "cooccurrence"],
 )
 def test_folding_in_fitted_consumers_gives_their_vectors(method):
-    """SVD up to rounding, ALS as far as it has converged."""
+    """SVD and co-occurrence up to rounding, ALS as far as it has converged."""
     x = random_matrix(120, 60, 0.2, 1)
     model = method.fit(x, 0)
     folded = model.fold_in.fold(x)
