@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,11 @@ os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 os.environ.setdefault("AIRFLOW_HOME", f"{tempfile.gettempdir()}/evergreen-airflow-{os.getuid()}")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("SPARK_SUBMIT_OPTS", SMALL_JVM)  # every Spark, as that of the services
+
+# A shell's background job ignores SIGINT, and so would every service that a test starts: each would
+# be stopped the slow way.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # It says goodbye when Python exits, to handlers whose streams are closed by then: the last line of
 # a run is to be pytest's summary.

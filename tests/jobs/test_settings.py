@@ -107,10 +107,12 @@ def test_every_number_has_a_smallest_value_which_is_taken_and_below_which_it_is_
     """A number without bounds fails hours later, in a step that cannot name the option."""
     for option, info, before in numbers():
         bounds = [rule for rule in info.metadata if isinstance(rule, annotated_types.BaseMetadata)]
-        lowest = [rule for rule in bounds if hasattr(rule, "ge") or hasattr(rule, "gt")]
+        lowest = [getattr(rule, "ge", getattr(rule, "gt", None)) for rule in bounds]
+        lowest = [bound for bound in lowest if bound is not None]
         assert lowest, f"{option} has no smallest value"
         name = option.rpartition(".")[2]
-        for value in ("-1", "nan", "inf") if info.annotation is float else ("-1",):
+        below = str(min(0, *lowest) - 1)
+        for value in (below, "nan", "inf") if info.annotation is float else (below,):
             with pytest.raises(SettingsError, match=name):
                 load_settings(written(tmp_path, f"{before}{name} = {value}"))
 

@@ -85,6 +85,7 @@ land.run(session.spark_session(chosen), chosen, date(2024, 3, 1))
 """
 
 
+@pytest.mark.slow
 def test_another_jvm_writes_the_same_bytes(spark, connect, tmp_path):
     """That of the Connect server."""
     source = EdgelistSettings(kind="edgelist", path=write_edges(tmp_path / "edges.txt.gz"))

@@ -89,7 +89,7 @@ def test_a_service_starts_after_those_it_depends_on_and_after_its_hook(supervise
     result = tmp_path / "result"
     probe = f'socket.socket().connect_ex(("127.0.0.1", {port}))'
     code = f'import os, socket; print({probe}, os.path.exists("{hook_ran}"))'
-    command = f"{sys.executable} -c '{code}' > {result}; sleep 99"
+    command = f"{sys.executable} -c '{code}' > {result}; exec sleep 99"
     dependent = Service("dependent", command, after=("slow",))
     hooks = {"dependent": hook_ran.touch}
     supervise(slow, dependent).start(report=ignore, before_start=hooks)

@@ -131,6 +131,7 @@ def test_what_the_log_contradicts_makes_everything_stale(lake):
     assert why(contradicted, "matrix") == ("d1.csv has changed", f"land/{DAY}")
 
 
+@pytest.mark.slow
 def test_a_chain_of_years_is_judged(lake):
     """Each day's alignment is an input of the next: longer than Python's stack."""
 

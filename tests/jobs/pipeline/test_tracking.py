@@ -257,6 +257,7 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 """
 
 
+@pytest.mark.slow
 def test_many_first_uses_of_a_home_create_one_database(tmp_path):
     """Ten processes start together in a fresh home: each finds the experiment of the first."""
     settings = ranker_settings(tmp_path / "h%20?#" / "home", mlflow_uri="")

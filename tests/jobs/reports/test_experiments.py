@@ -40,6 +40,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_alignment_from_end_to_end(small_settings, small_experiments, log, monkeypatch, tmp_path):
     """One row per method, start and age, one picture per method, and the same bytes every time.
 
@@ -61,6 +62,7 @@ def test_alignment_from_end_to_end(small_settings, small_experiments, log, monke
         assert file.read_bytes() == (second.folder / file.name).read_bytes(), file.name
 
 
+@pytest.mark.slow
 def test_fold_in_from_end_to_end_without_public_data(
     small_settings, small_experiments, tmp_path, capsys
 ):

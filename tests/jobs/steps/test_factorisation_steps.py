@@ -41,7 +41,7 @@ EMBEDDING_STEPS = (matrix, embed, align, fold_in, lookalike, benchmark, publish,
 STEPS = ("matrix", "embed", "align", "fold_in", "lookalike", "benchmark", "publish")
 
 
-@pytest.fixture(scope="module", params=["svd", "als"])
+@pytest.fixture(scope="module", params=["svd", pytest.param("als", marks=pytest.mark.slow)])
 def published(request, tmp_path_factory, spark):
     """Settings of three days that went through all steps; read-only."""
     settings = engagement_settings(tmp_path_factory.mktemp(request.param))

@@ -163,6 +163,7 @@ def test_the_error_for_nothing_to_fit_names_the_settings_that_help(spark, settin
     assert settings.lake.find("matrix", DAYS[0]) is None
 
 
+@pytest.mark.slow
 def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(
     spark, settings, connect, tmp_path
 ):

@@ -364,7 +364,7 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("moment", KILLS)
+@pytest.mark.parametrize("moment", ["the commit", pytest.param("a step", marks=pytest.mark.slow)])
 def test_a_kill_leaves_nothing_and_a_retry_gives_the_same_bytes(
     four_days, settings, tmp_path, moment
 ):
