@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import ClassVar
 
@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from embeddings.embedders.als import ALSConfig, als
+from embeddings.embedders.cooccurrence import Options, cooccurrence
 from embeddings.embedders.svd import factorize
 from embeddings.fold_in.als import ALSFoldIn
 from embeddings.fold_in.base import FoldIn
@@ -85,7 +86,29 @@ class ALS:
         return Model(factors.consumers, factors.producers, fold_in, np.ones(x.shape[1]))
 
 
-Method = SVD | ALS
+@dataclass(frozen=True)
+class Cooccurrence:
+    """Skip-gram with negative sampling on baskets, or on pairs of a consumer and a producer."""
+
+    chosen: Options = field(default_factory=Options)
+    dim: int = 32
+    name: ClassVar[str] = "cooccurrence"
+
+    @property
+    def options(self) -> str:
+        """The tuned options, for a table."""
+        chosen = self.chosen
+        return (
+            f"{chosen.pairs}, k {self.dim}, {chosen.epochs} epochs, rate {chosen.learning_rate:g}"
+        )
+
+    def fit(self, x: sp.csr_matrix, seed: int, producer_ids: np.ndarray | None = None) -> Model:
+        """x: (n, m) strengths > 0. producer_ids: (m,), if other days have other columns."""
+        factors = cooccurrence(x, self.chosen, self.dim, seed, THREADS, producer_ids)
+        return Model(factors.consumers, factors.producers, factors.fold_in, np.ones(x.shape[1]))
+
+
+Method = SVD | ALS | Cooccurrence
 
 
 def candidates() -> dict[str, list[Method]]:

@@ -26,9 +26,11 @@ MAY_IMPORT = {
     },
     "embeddings.benchmarks": {"embeddings.facts", "embeddings.sampling"},
     "embeddings.blocks": {"embeddings.kernels"},
+    "embeddings.cooccurrence": {"embeddings.kernels", "embeddings.sampling"},
     "embeddings.durable": set(),
     "embeddings.embedders": {
         "embeddings.blocks",
+        "embeddings.cooccurrence",
         "embeddings.facts",
         "embeddings.fold_in",
         "embeddings.kernels",

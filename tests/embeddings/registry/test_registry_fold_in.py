@@ -161,6 +161,9 @@ def test_a_version_with_a_newer_kind_of_fold_in_can_still_be_read(plain):
     newer = files.open_files(home.rename(home.with_name(manifest["digest"])))
     expected = parts()[0]["consumer"].vectors
     np.testing.assert_array_equal(newer.entities["consumer"].vectors, expected)
-    message = r"no fold-in of kind 'transformer'; the kinds are \['als', 'svd'\].*newer Evergreen"
+    message = (
+        r"no fold-in of kind 'transformer'; "
+        r"the kinds are \['als', 'logistic', 'mean', 'svd'\].*newer Evergreen"
+    )
     with pytest.raises(DamagedVersion, match=message):
         _ = newer.fold_in

@@ -1,0 +1,230 @@
+"""Skip-gram with negative sampling on weighted pairs, in batches that any workers may share.
+
+    Σ_(i,j) s_ij (log σ(h·v_j) + Σ_negatives log σ(−h·v_n))   is maximised,
+
+for consumers i and producers j with strengths s > 0. The input h is the consumer's own vector
+("direct"), or the weighted mean of the input vectors of the other producers in the consumer's
+basket ("baskets"). Negatives are drawn in proportion to (strength of the column)^exponent. Nothing
+but the matrix is kept in memory: pairs and negatives are formed where they are used.
+
+The gradients of a batch are summed over the workers while the tables stay as they are. Then each
+worker updates its share of the producers by Adagrad with one sum of squares per row, at a rate that
+falls linearly to zero. Which consumers a batch has, and what they draw, depends on the seed, the
+epoch and the consumer's row in the whole matrix: the number of workers changes only the rounding.
+Sources: Mikolov et al. 2013, arXiv:1310.4546 (skip-gram; with mean inputs it is their CBOW over the
+whole basket); Barkan & Koenigstein 2016, arXiv:1603.04259 (item2vec); Caselles-Dupré et al. 2018,
+arXiv:1804.04212 (its settings matter more than usual for recommendation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from embeddings.kernels.arguments import positive
+from embeddings.kernels.communicator import Communicator, empty, share
+from embeddings.kernels.negative_sampling import adagrad, add_baskets, add_direct, alias_table
+from embeddings.kernels.simd import LANES
+from embeddings.sampling import mixed, noise
+
+START = 0.1  # length of a producer's first vector
+CHUNK = 4096  # producers whose first vectors are drawn at a time
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the step from one key to the next
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a fit: see the options of the embedder."""
+
+    dim: int  # k, the length of a vector
+    seed: int
+    pairs: Literal["baskets", "direct"]
+    epochs: int
+    batches: int  # updates of the vectors in one epoch
+    negatives: int  # for every pair
+    negative_exponent: float
+    subsample: float  # 0: none
+    learning_rate: float
+    regularization: float  # λ; only for "direct"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a fit, the same on every worker.
+
+    inputs: (m, k) float32, None for "direct", whose inputs are the consumers. outputs: (m, k)
+    float32. keep: (m,) float32, the share of each producer's engagements that were passed.
+    losses: (epochs,), the mean negative log-likelihood of a pair and its negatives in each epoch.
+    """
+
+    inputs: np.ndarray | None
+    outputs: np.ndarray
+    keep: np.ndarray
+    losses: np.ndarray
+
+
+def fit(
+    x: sp.csr_matrix,
+    cfg: Config,
+    comm: Communicator,
+    producer_ids: np.ndarray,
+    progress: Callable[[int, float], None] | None = None,
+) -> Trained:
+    """One worker's part of a fit; the workers' rows follow each other by rank.
+
+    x: (own consumers, m) strengths > 0. producer_ids: (m,) bytes, which decide where the producers
+    start, so that they start in the same place every day. progress: called with the number of
+    finished epochs and the loss. Raises ValueError if a strength is not above 0.
+    """
+    m = x.shape[1]
+    sizes = comm.allgather(np.array([x.shape[0]]))
+    pairs = Pairs(x, int(sizes[: comm.rank].sum()), column_sums(x, comm), cfg)
+    tables = Tables(first_vectors(producer_ids, cfg), cfg.dim, comm)
+    losses = np.empty(cfg.epochs)
+    keys = keys_of(cfg.seed, 2 * cfg.epochs)
+    n_steps = cfg.epochs * cfg.batches
+    for epoch in range(cfg.epochs):
+        sums = np.zeros(2)  # log-likelihood, weight
+        batches = batches_of(x.shape[0], pairs.start, keys[2 * epoch], cfg.batches)
+        for number, rows in enumerate(batches):
+            rate = cfg.learning_rate * (1 - (epoch * cfg.batches + number) / n_steps)
+            sums += pairs.add_gradients(rows, keys[2 * epoch + 1], rate, tables)
+            tables.step(rate)
+        likelihood, weight = comm.allreduce(sums)
+        losses[epoch] = -likelihood / weight if weight > 0 else 0.0
+        if progress:
+            progress(epoch + 1, float(losses[epoch]))
+    vectors = np.ascontiguousarray(tables.vectors[:, : cfg.dim])
+    inputs = vectors[:m] if len(vectors) > m else None
+    return Trained(inputs, vectors[-m:], pairs.keep, losses)
+
+
+class Pairs:
+    """One worker's pairs, and what is drawn for them."""
+
+    def __init__(self, x: sp.csr_matrix, start: int, sums: np.ndarray, cfg: Config) -> None:
+        """x: (own consumers, m). start: rows of the workers before. sums: (m,), of all columns."""
+        self.cfg = cfg
+        self.start = start
+        self.indptr = x.indptr.astype(np.int64, copy=False)
+        self.indices = x.indices.astype(np.int32, copy=False)
+        self.strengths = positive(x.data)
+        self.keep = kept_shares(sums, cfg.subsample)
+        self.noise = alias_table(noise_shares(sums, cfg.negative_exponent))
+        self.chosen = np.empty(1 + cfg.negatives, np.int64)
+        if cfg.pairs == "direct":
+            self.consumers = zeros(x.shape[0], cfg.dim)
+            self.squares = np.zeros(x.shape[0], np.float32)
+
+    def add_gradients(
+        self, rows: np.ndarray, key: np.uint64, rate: float, tables: Tables
+    ) -> tuple[float, float]:
+        """Pass these consumers; returns the log-likelihood and the weight of their pairs."""
+        matrix = (rows, self.start, self.indptr, self.indices, self.strengths)
+        drawn = (self.keep, *self.noise, key, self.chosen)
+        arguments = (*matrix, *drawn, tables.vectors, tables.gradients)
+        if self.cfg.pairs == "baskets":
+            return add_baskets(*arguments)
+        learning = (np.float32(rate), np.float32(self.cfg.regularization), self.cfg.dim)
+        own = (*arguments, self.consumers, self.squares, *learning)
+        return add_direct(*own)
+
+
+class Tables:
+    """The vectors that all workers learn together, and this worker's gradients.
+
+    Every worker reads all vectors and updates its share of the rows.
+    """
+
+    def __init__(self, vectors: np.ndarray, dim: int, comm: Communicator) -> None:
+        """vectors: (rows, dim and padding) float32, the same on every worker; it is written to."""
+        self.dim = dim
+        self.comm = comm
+        self.vectors = vectors
+        self.gradients = zeros(len(vectors), dim)
+        own = share(len(vectors), comm)
+        self.own = self.vectors[own] if comm.size == 1 else self.vectors[own].copy()
+        self.squares = np.zeros(len(self.own), np.float32)
+
+    def step(self, rate: float) -> None:
+        """Follow the gradients of all workers, and clear them."""
+        summed = self.comm.reduce_scatter(self.gradients)
+        adagrad(self.own, summed, self.squares, np.float32(rate), self.dim)
+        self.vectors = self.comm.allgather(self.own, len(self.gradients))
+        self.gradients[:] = 0.0
+
+
+def zeros(n: int, dim: int) -> np.ndarray:
+    """(n, dim) float32 zeros, and columns of zeros up to the width of the kernels.
+
+    The further columns stay zero and change no product.
+    """
+    rows = empty((n, dim + -dim % LANES), np.dtype(np.float32))
+    rows[:] = 0.0
+    return rows
+
+
+def first_vectors(ids: np.ndarray, cfg: Config) -> np.ndarray:
+    """Where the producers start, as wide as `zeros`: (m, k), or (2m, k) inputs before outputs.
+
+    Directions by id and of length START. Of two tables the second starts at zero: the first
+    gradients do not move the inputs in directions that mean nothing.
+    """
+    m = len(ids)
+    vectors = zeros(2 * m if cfg.pairs == "baskets" else m, cfg.dim)
+    length = np.float32(START * np.sqrt(3 / cfg.dim))
+    for start in range(0, m, CHUNK):  # or what is drawn would take more memory than the vectors
+        rows = slice(start, min(start + CHUNK, m))
+        vectors[rows, : cfg.dim] = noise(ids[rows], cfg.dim, cfg.seed) * length
+    return vectors
+
+
+def column_sums(x: sp.csr_matrix, comm: Communicator) -> np.ndarray:
+    """The sum of each column over all workers, (m,) float64."""
+    own = np.bincount(x.indices, x.data, minlength=x.shape[1])
+    return comm.allreduce(own.astype(np.float64))
+
+
+def noise_shares(sums: np.ndarray, exponent: float) -> np.ndarray:
+    """The probability of each producer to be drawn, (m,) float64.
+
+    A producer without engagements counts as the least engaged one: never drawn, it would keep its
+    first vector, whose products are above those of producers that were pushed away.
+    """
+    engaged = sums > 0
+    least = sums[engaged].min() if engaged.any() else 1.0
+    # Divided first, so that no power overflows.
+    powers = (np.where(engaged, sums, least) / least) ** exponent
+    return powers / powers.sum()
+
+
+def kept_shares(sums: np.ndarray, subsample: float) -> np.ndarray:
+    """The share of each producer's engagements to pass, (m,) float32: √(t/f) + t/f, at most 1.
+
+    sums: (m,), f its shares of the total. subsample: t; 0 keeps all. As in word2vec's code.
+    """
+    if subsample == 0 or not sums.any():
+        return np.ones(len(sums), np.float32)
+    shares = np.maximum(sums / sums.sum(), np.finfo(np.float64).tiny)
+    ratio = np.minimum(subsample / shares, 1.0)
+    return np.minimum(np.sqrt(ratio) + ratio, 1.0).astype(np.float32)
+
+
+def keys_of(seed: int, count: int) -> np.ndarray:
+    """Keys of independent random numbers, (count,) uint64."""
+    start = mixed(np.full(1, seed, np.int64).view(np.uint64))
+    return mixed(start + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
+
+
+def batches_of(n: int, start: int, key: np.uint64, count: int) -> Iterator[np.ndarray]:
+    """A worker's rows, (n,) behind `start` others, in `count` batches: each in one at random."""
+    drawn = mixed(key + np.arange(start + 1, start + n + 1, dtype=np.uint64) * GOLDEN)
+    batch = ((drawn >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+    order = np.argsort(batch, kind="stable")
+    bounds = np.searchsorted(batch[order], np.arange(count + 1))
+    for number in range(count):
+        yield order[bounds[number] : bounds[number + 1]]
