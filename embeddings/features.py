@@ -51,7 +51,7 @@ class Vocabulary:
         for name, (mean, scale) in self.numbers.items():
             given = columns.get(name)
             numbers = np.full(n, np.nan) if given is None else np.asarray(given, np.float64)
-            blocks.append(sp.csr_matrix(standardised(numbers, mean, scale)[:, None]))
+            blocks.append(standardised(numbers, mean, scale))
         if not blocks:
             return sp.csr_matrix((n, 0), dtype=np.float32)
         return sp.hstack(blocks, format="csr", dtype=np.float32)
@@ -66,6 +66,12 @@ class Vocabulary:
             self._check(name, value)
             columns[name] = np.array([value])
         return self.rows(columns, 1)
+
+    def has(self, name: str, value: Value) -> bool:
+        """Does the value have a column? A NaN has none."""
+        if name in self.numbers:
+            return not isinstance(value, str) and bool(np.isfinite(value))
+        return value in self.categories.get(name, ())
 
     def _check(self, name: str, value: Value) -> None:
         known = [*self.categories, *self.numbers]
@@ -143,10 +149,15 @@ def moments(numbers: np.ndarray) -> tuple[float, float]:
     return (float(given.mean()), scale) if scale > 0 else (0.0, 1.0)
 
 
-def standardised(numbers: np.ndarray, mean: float, scale: float) -> np.ndarray:
-    """The damped numbers in standard deviations from the mean, 0 where one is missing."""
-    distance = np.clip((damped(numbers) - mean) / scale, -FARTHEST, FARTHEST)
-    return np.where(np.isfinite(numbers), distance, 0.0).astype(np.float32)
+def standardised(numbers: np.ndarray, mean: float, scale: float) -> sp.csr_matrix:
+    """The damped numbers in standard deviations from the mean, (n, 1) float32.
+
+    One that is missing is not stored: it differs from one that is the mean.
+    """
+    given = np.flatnonzero(np.isfinite(numbers))
+    distance = np.clip((damped(numbers[given]) - mean) / scale, -FARTHEST, FARTHEST)
+    places = (given, np.zeros(len(given), np.int64))
+    return sp.csr_matrix((distance.astype(np.float32), places), shape=(len(numbers), 1))
 
 
 def alternatives(name: str, known: list[str]) -> str:

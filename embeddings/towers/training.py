@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 START = 0.1  # length of a producer's first input vector
 CHUNK = 4096  # producers whose first vectors are drawn at a time
+MEAN, SQUARE, EPSILON = 0.9, 0.999, 1e-8  # of Adam, as torch has them
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def train(
 
 
 class Learner:
-    """The weights of both towers as tensors, and their optimisers."""
+    """The weights of both towers, and the means of Adam; torch has the gradients."""
 
     def __init__(
         self,
@@ -104,24 +105,19 @@ class Learner:
         import torch
 
         self.profiles, self.traits, self.ids = profiles, traits, cfg.ids
-        self.consumer, self.producer = tensors(consumer), tensors(producer)
-        tables, layers = [], []
-        for tower in (self.consumer, self.producer):
-            for name, weights in tower.items():
-                (tables if name == "inputs" else layers).append(weights)
-        # The first updates only the rows that a batch has: there may be a million.
-        self.optimisers = [torch.optim.SparseAdam(tables), torch.optim.Adam(layers)]
+        self.consumer, self.producer = Weights(consumer), Weights(producer)
+        layers = [*self.consumer.layers.values(), *self.producer.layers.values()]
+        self.adam = torch.optim.Adam(layers)
 
     def step(self, batch: Batch, rate: float) -> float:
         """Follow the gradient of one batch; returns its loss."""
+        self.adam.zero_grad()
         loss = self.loss(batch)
-        for optimiser in self.optimisers:
-            optimiser.zero_grad()
         loss.backward()
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
+        self.adam.param_groups[0]["lr"] = rate
+        self.adam.step()
+        for weights in (self.consumer, self.producer):
+            weights.update_table(rate)
         return float(loss.detach())
 
     def loss(self, batch: Batch) -> Tensor:
@@ -129,48 +125,83 @@ class Learner:
         import torch
         from torch.nn import functional
 
-        consumers = vectors(self.consumer, batch.bags, self.profiles[batch.rows])
-        own = own_ids(batch, len(self.producer["inputs"]), self.ids)
-        producers = vectors(self.producer, own, self.traits[batch.producers])
-        products = consumers @ producers.T - torch.from_numpy(batch.log_q)
-        products = products.masked_fill(torch.from_numpy(batch.masked), -torch.inf)
+        consumers = self.consumer.vectors(batch.bags, self.profiles[batch.rows])
+        own = own_ids(batch, len(self.producer.table.rows), self.ids)
+        producers = self.producer.vectors(own, self.traits[batch.producers])
+        shift = np.where(batch.masked, np.float32(-np.inf), -batch.log_q)
+        products = torch.addmm(torch.from_numpy(shift), consumers, producers.T)
         return functional.cross_entropy(products, torch.from_numpy(batch.targets))
 
     def towers(self) -> tuple[Tower, Tower]:
         """The weights as they are now."""
-        both = []
-        for tower in (self.consumer, self.producer):
-            both.append(Tower(**{name: array.detach().numpy() for name, array in tower.items()}))
-        return both[0], both[1]
+        return self.consumer.tower(), self.producer.tower()
 
 
-def tensors(tower: Tower) -> dict[str, Tensor]:
-    """The weights of a tower as tensors with gradients."""
-    import torch
+class Weights:
+    """The weights of one tower while it learns: layers as tensors, and the table of its ids."""
 
-    return {name: torch.tensor(array, requires_grad=True) for name, array in vars(tower).items()}
+    def __init__(self, tower: Tower) -> None:
+        import torch
+
+        arrays = dict(vars(tower))
+        self.table = Table(arrays.pop("inputs"))
+        self.layers = {
+            name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()
+        }
+        self.used = np.empty(0, np.int64)  # rows of the table that the last batch read
+        self.read = torch.empty(0)  # these rows, with their gradient
+
+    def vectors(self, bags: sp.csr_matrix, features: sp.csr_matrix) -> Tensor:
+        """What `Tower.vectors` computes, with gradients; here also a row of zeros has a vector.
+
+        bags: (n, m) float32 weights >= 0. features: (n, F).
+        """
+        import torch
+
+        sums = np.asarray(bags.sum(axis=1), np.float32).ravel()
+        empty = sums <= 0
+        weights = bags.data / np.repeat(np.where(empty, np.float32(1), sums), np.diff(bags.indptr))
+        self.used, columns = np.unique(bags.indices, return_inverse=True)
+        self.read = torch.tensor(self.table.rows[self.used], requires_grad=True)
+        means = sp.csr_matrix((weights, columns, bags.indptr), (len(sums), len(self.used)))
+        layers = self.layers
+        z = summed(self.read, means) + summed(layers["features"], features)
+        z = z + layers["bias"][torch.from_numpy(empty.astype(np.int64))]
+        units = torch.relu(z @ layers["hidden"] + layers["hidden_bias"])
+        return torch.cat([z, units], dim=1) @ layers["out"]
+
+    def update_table(self, rate: float) -> None:
+        """Follow the gradient of the rows that the last batch read."""
+        if self.read.grad is not None:
+            self.table.update(self.used, self.read.grad.numpy(), rate)
+
+    def tower(self) -> Tower:
+        arrays = {name: tensor.detach().numpy().copy() for name, tensor in self.layers.items()}
+        return Tower(self.table.rows, **arrays)
 
 
-def vectors(tower: dict[str, Tensor], bags: sp.csr_matrix, features: sp.csr_matrix) -> Tensor:
-    """What `Tower.vectors` computes, with gradients; here also a row of zeros has a vector.
+class Table:
+    """The vectors of ids, learned by Adam where a batch has the id: there may be a million."""
 
-    bags: (n, m) float32 weights >= 0. features: (n, F).
-    """
-    import torch
+    def __init__(self, rows: np.ndarray) -> None:
+        """rows: (m, d) float32; they are written to."""
+        self.rows = rows
+        self.means = np.zeros_like(rows)
+        self.squares = np.zeros_like(rows)
+        self.steps = 0
 
-    lengths = np.diff(bags.indptr)
-    sums = np.asarray(bags.sum(axis=1), np.float32).ravel()
-    empty = sums <= 0
-    means = bags.copy()
-    means.data = bags.data / np.repeat(np.where(empty, np.float32(1), sums), lengths)
-    z = summed(tower["inputs"], means, sparse=True) + summed(tower["features"], features)
-    z = z + tower["bias"][torch.from_numpy(empty.astype(np.int64))]
-    units = torch.relu(z @ tower["hidden"] + tower["hidden_bias"])
-    return torch.cat([z, units], dim=1) @ tower["out"]
+    def update(self, used: np.ndarray, gradient: np.ndarray, rate: float) -> None:
+        """One step of these rows. used: (u,), unique. gradient: (u, d)."""
+        self.steps += 1
+        self.means[used] += (1 - MEAN) * (gradient - self.means[used])
+        self.squares[used] += (1 - SQUARE) * (gradient**2 - self.squares[used])
+        length = rate / (1 - MEAN**self.steps)
+        spread = np.sqrt(self.squares[used] / (1 - SQUARE**self.steps)) + EPSILON
+        self.rows[used] -= np.float32(length) * self.means[used] / spread.astype(np.float32)
 
 
-def summed(table: Tensor, rows: sp.csr_matrix, sparse: bool = False) -> Tensor:
-    """rows · table, (n, d). sparse: let the gradient of the table be, as SparseAdam takes it."""
+def summed(table: Tensor, rows: sp.csr_matrix) -> Tensor:
+    """rows · table, (n, d)."""
     import torch
     from torch.nn import functional
 
@@ -182,7 +213,6 @@ def summed(table: Tensor, rows: sp.csr_matrix, sparse: bool = False) -> Tensor:
         torch.from_numpy(rows.indptr[:-1].astype(np.int64)),
         mode="sum",
         per_sample_weights=torch.from_numpy(rows.data.astype(np.float32, copy=False)),
-        sparse=sparse,
     )
 
 

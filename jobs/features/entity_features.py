@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
-from embeddings.features import Features, Vocabulary, frequent, moments
+from embeddings.features import Features, Value, Vocabulary, frequent, moments
 from embeddings.registry.vectors import Index, encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
 
+PROFILE = ("cat_", "num_")  # the roles of the columns that a profile consists of
 LEAST = 20  # profiles, or items, that must have a value
 
 
@@ -31,20 +32,54 @@ def consumer_features(day: Partition, ids: np.ndarray) -> Features | None:
     ids: (n,) bytes, in any order.
     """
     files = files_of(day, CONSUMER_TABLE)
-    columns = columns_of(files, ("cat_", "num_"))
+    columns = columns_of(files, PROFILE)
     if not columns:
         return None
     vocabulary = learned(files, columns)
+    return Features(vocabulary, profile_rows(day, vocabulary, ids))
+
+
+def profile_rows(day: Partition, vocabulary: Vocabulary, ids: np.ndarray) -> sp.csr_matrix:
+    """The profiles of these consumers as rows of a vocabulary, (n, width) float32.
+
+    ids: (n,) bytes, in any order.
+    """
+    rows = sp.csr_matrix((len(ids), vocabulary.width), dtype=np.float32)
+    for places, values in profiles(day, ids):
+        rows += in_rows(vocabulary.rows(values, len(places)), places, len(ids))
+    return rows
+
+
+def profiles(day: Partition, ids: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Of each file of profiles: the places among the ids of those it has, and their columns.
+
+    ids: (n,) bytes, in any order.
+    """
+    files = files_of(day, CONSUMER_TABLE)
+    columns = columns_of(files, PROFILE)
     order = np.argsort(ids, kind="stable")
     index = Index(ids[order])
-    places, parts = [], []
     for table in tables(files, ["consumer_id", *columns]):
         found = index.find(encode_ids(table["consumer_id"].to_numpy()))
         known = found >= 0
         values = {feature(name): values_of(table[name])[known] for name in columns}
-        places.append(order[found[known]])
-        parts.append(vocabulary.rows(values, int(known.sum())))
-    return Features(vocabulary, in_rows(sp.vstack(parts), np.concatenate(places), len(ids)))
+        yield order[found[known]], values
+
+
+def profiles_as_asked(
+    day: Partition, vocabulary: Vocabulary, ids: np.ndarray
+) -> list[dict[str, Value]]:
+    """The profiles of these consumers as a request has them, without what has no column.
+
+    ids: (n,) bytes, in any order.
+    """
+    asked: list[dict[str, Value]] = [{} for _ in ids]
+    for places, values in profiles(day, ids):
+        for name, column in values.items():
+            for place, value in zip(places.tolist(), column.tolist(), strict=True):
+                if vocabulary.has(name, value):
+                    asked[place][name] = value
+    return asked
 
 
 def producer_features(day: Partition, ids: np.ndarray) -> Features | None:
