@@ -34,7 +34,7 @@ class Options(base.Options):
     The defaults are chosen for recommendation: docs/towers.md has the measurements.
     """
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=2, ge=1)
     """How often every engagement is passed, on average."""
 
     batch: int = Field(default=512, ge=1)
@@ -48,7 +48,8 @@ class Options(base.Options):
     """Units of the hidden layer of each tower."""
 
     learning_rate: float = Field(default=0.005, gt=0)
-    """Of Adam, at the beginning; it falls linearly to zero."""
+    """Of Adam, at the beginning, four times as much for the vectors of ids; it falls linearly to
+    zero."""
 
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Share of the producers in a history that a pass leaves out."""

@@ -15,7 +15,7 @@ MAX_IDS = 1000  # in an address; a body may list MAX_BULK_IDS
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100  # the work per producer is proportional to it
 MAX_STRENGTHS = 10_000
-MAX_FEATURES = 1000
+MAX_PROFILE = 1000  # features of one consumer
 MAX_FEATURES = 100
 MAX_VALUES = 500_000  # ids times features, of which each may be a vector
 MAX_COMPARED = 20
@@ -200,7 +200,7 @@ class History(BaseModel):
     )
     features: dict[str, str | float] = Field(
         default_factory=dict,
-        max_length=MAX_FEATURES,
+        max_length=MAX_PROFILE,
         description="name -> value, for a version whose fold-in reads features",
         examples=[{}],
     )

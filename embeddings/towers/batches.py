@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-LEAST_BATCHES = 20  # of an epoch: a small log has smaller batches
+LEAST_BATCHES = 100  # of an epoch: a small log has smaller batches
 SMALLEST_BATCH = 16
 
 

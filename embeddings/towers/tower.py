@@ -42,7 +42,8 @@ class Tower:
         layers = (self.hidden, self.hidden_bias, self.out)
         weights = [read_only(array) for array in (*tables, *layers)]
         rows = np.empty((bags.shape[0], self.out.shape[1]), np.float32)
-        tower_rows(*csr_arguments(bags), *csr_arguments(features), *weights, rows)
+        arguments = (*csr_arguments(bags), *csr_arguments(features), *weights, rows)
+        tower_rows(*arguments)
         return rows
 
     def rotated(self, rotation: np.ndarray) -> Tower:

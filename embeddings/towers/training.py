@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 START = 0.1  # length of a producer's first input vector
 CHUNK = 4096  # producers whose first vectors are drawn at a time
+TABLE = 4.0  # times the rate of the layers: a row of a table is in few batches
 MEAN, SQUARE, EPSILON = 0.9, 0.999, 1e-8  # of Adam, as torch has them
 
 
@@ -117,7 +118,7 @@ class Learner:
         self.adam.param_groups[0]["lr"] = rate
         self.adam.step()
         for weights in (self.consumer, self.producer):
-            weights.update_table(rate)
+            weights.update_table(TABLE * rate)
         return float(loss.detach())
 
     def loss(self, batch: Batch) -> Tensor:
