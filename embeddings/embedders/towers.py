@@ -47,7 +47,7 @@ class Options(base.Options):
     hidden: int = Field(default=64, ge=1)
     """Units of the hidden layer of each tower."""
 
-    learning_rate: float = Field(default=0.005, gt=0)
+    learning_rate: float = Field(default=0.003, gt=0)
     """Of Adam, at the beginning, four times as much for the vectors of ids; it falls linearly to
     zero."""
 
