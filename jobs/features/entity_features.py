@@ -55,6 +55,8 @@ def profiles(day: Partition, ids: np.ndarray) -> Iterator[tuple[np.ndarray, dict
 
     ids: (n,) bytes, in any order.
     """
+    if not len(ids):
+        return  # of a worker without consumers
     files = files_of(day, CONSUMER_TABLE)
     columns = columns_of(files, PROFILE)
     order = np.argsort(ids, kind="stable")

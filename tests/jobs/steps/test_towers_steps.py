@@ -155,6 +155,10 @@ def test_features_are_those_of_the_tables(tmp_path):
     expected = [{"city": "oslo", "age": 5.0}, {"city": "oslo"}, {}, {"city": "bergen", "age": 40.0}]
     for row, features in zip(found.rows, expected, strict=True):
         np.testing.assert_array_equal(row.toarray(), found.vocabulary.row(features).toarray())
+    of_nobody = consumer_features(day, ids[:0])  # a worker may have no consumers
+    assert of_nobody is not None
+    assert of_nobody.vocabulary == found.vocabulary
+    assert of_nobody.rows.shape == (0, 3)
     shares = producer_features(day, np.array([b"p7", b"nobody", b"p2"]))
     assert shares is not None
     assert shares.vocabulary.categories == {"tag": ("folk", "jazz")}
