@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 import scipy.sparse as sp
 
+from embeddings.features import Features
 from embeddings.kernels.communicator import Communicator
 
 T = TypeVar("T")
@@ -121,6 +122,15 @@ class MatrixShare:
             self.block_sizes[home.name] = len(load_block(home).ids)
         n_own = np.array([sum(self.block_sizes.values())])
         self.n_consumers = int(comm.allreduce(n_own)[0])  # of all workers
+        # For an embedder that reads features, see `Embedder`: of the worker's own consumers and of
+        # all producers; None where the log has none. The vocabularies are equal on all workers.
+        self.consumer_features: Features | None = None
+        self.producer_features: Features | None = None
+
+    def consumer_ids(self) -> np.ndarray:
+        """The ids of this worker's rows, (own consumers,) bytes."""
+        ids = [load_block(home).ids for home in self.block_homes]
+        return np.concatenate(ids) if ids else np.empty(0, "S1")
 
     @property
     def n_producers(self) -> int:

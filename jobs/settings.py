@@ -160,7 +160,8 @@ class EmbeddingSettings(PluginSection):
         return published_name(name)
 
     method: str = "svd"
-    """The embedder: a file of embeddings/embedders/, such as "svd", "als" or "cooccurrence"."""
+    """The embedder: a file of embeddings/embedders/, such as "svd", "als", "cooccurrence" or
+    "towers"."""
 
     dim: int = Field(default=32, ge=1, le=1000)
     """Length of one vector."""

@@ -71,6 +71,9 @@ class Embedder(Protocol):
     """Learns vectors whose products approximate the consumer-producer matrix."""
 
     FACTS: ClassVar[tuple[Fact, ...]]
+    # An embedder that reads what is known of consumers and producers besides their engagements
+    # defines `FEATURES = True`, and finds it in `matrix.consumer_features` and
+    # `matrix.producer_features`.
 
     def fit(
         self, matrix: MatrixShare, dim: int, seed: int, options: Any, progress: Progress
@@ -91,6 +94,11 @@ def names() -> list[str]:
         if DEFINES_AN_EMBEDDER.search(file.read_text()):
             found.append(file.stem)
     return sorted(found)
+
+
+def reads_features(solver: Embedder) -> bool:
+    """Does the embedder read features besides the matrix?"""
+    return getattr(solver, "FEATURES", False)
 
 
 def embedder(name: str) -> Embedder:

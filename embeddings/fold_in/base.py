@@ -22,7 +22,13 @@ import embeddings.fold_in as folder
 
 
 class FoldIn(Protocol):
-    """Computes vectors for new histories, in the coordinates of the version's own vectors."""
+    """Computes vectors for new histories, in the coordinates of the version's own vectors.
+
+    A kind that also reads features of a consumer has a `vocabulary`, an
+    `embeddings.features.Vocabulary`, and its `fold` takes rows of it as a second argument. A kind
+    whose arrays have other lengths than the numbers of producers and dimensions has the set of them
+    as `lengths`.
+    """
 
     def fold(self, x: sp.csr_matrix) -> np.ndarray:
         """x: (n, m) raw strengths > 0. Returns (n, k) float32, zeros for an empty row.

@@ -57,6 +57,11 @@ class LogisticFoldIn:
     def n_producers(self) -> int:
         return len(self.vectors)
 
+    @property
+    def lengths(self) -> set[int]:
+        """Lengths of arrays besides those that every kind may have, see `FoldIn`."""
+        return {len(self.noise)}
+
     def arrays(self) -> dict[str, np.ndarray]:
         return {"vectors": self.vectors, "noise": self.noise, "shares": self.shares}
 

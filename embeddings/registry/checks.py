@@ -64,8 +64,9 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
             f"The fold-in is for {model.n_producers} producers, the version has {producers}."
         )
     arrays = {}
+    lengths = {producers, dim} | getattr(model, "lengths", set())
     for name, array in model.arrays().items():
-        if not set(array.shape) <= {producers, dim}:
+        if not set(array.shape) <= lengths:
             raise BadVersion(
                 f"fold_in.{name} has shape {array.shape}, which does not match the version's "
                 f"{producers} producers and {dim} dimensions."

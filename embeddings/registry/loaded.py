@@ -112,25 +112,31 @@ class Loaded:
         return listed if rows is None else np.intersect1d(listed, rows)
 
     def fold(
-        self, strengths: Mapping[str, float], k: int | None = None, dim: int | None = None
+        self,
+        strengths: Mapping[str, float],
+        k: int | None = None,
+        dim: int | None = None,
+        features: Mapping[str, str | float] | None = None,
     ) -> FoldedVector:
         """See `Registry.fold_in`."""
         self.check_dim(dim)
         if k is not None:
             check_k(k)
-        check_strengths(strengths)
+        if strengths or not features:
+            check_strengths(strengths)
+        profile = self._profile(features) if features else ()
         producers = self.entities["producer"]
         ids = list(strengths)
         rows = find_rows(producers.index, ids)
         known = rows >= 0
-        if not known.any():
+        if not known.any() and not features:
             self.known_rows("producer", ids)  # raises UnknownId with near misses
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
         shape = (1, self.fold_in.n_producers)
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
         # As in the nightly matrix: sums in the same order round the same way.
         history.sort_indices()
-        vector = self.fold_in.fold(history)[0, :dim]
+        vector = self.fold_in.fold(history, *profile)[0, :dim]
         check_folded(vector, strengths)
         engaged = producers.vectors[history.indices][:, :dim]
         return FoldedVector(
@@ -141,6 +147,20 @@ class Loaded:
             residual=self.fold_in.residual(history, vector, engaged),
             neighbours=None if k is None else nearest(producers, vector, k),
         )
+
+    def _profile(self, features: Mapping[str, str | float]) -> tuple[sp.csr_matrix]:
+        """The features as a further argument of `fold`. Raises BadRequest."""
+        vocabulary = getattr(self.fold_in, "vocabulary", None)
+        if vocabulary is None:
+            kind = self.fold_in.scalars()["kind"]
+            raise BadRequest(
+                f"{self.version.id} has a fold-in of the kind '{kind}', which reads no features; "
+                "leave them out, or ask a version of an embedder that reads them, such as 'towers'."
+            )
+        try:
+            return (vocabulary.row(features),)
+        except ValueError as error:
+            raise BadRequest(f"{self.version.id}: {error}") from None
 
     def lookalike(
         self,

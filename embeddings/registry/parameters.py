@@ -15,6 +15,7 @@ MAX_IDS = 1000  # in an address; a body may list MAX_BULK_IDS
 MAX_NEIGHBOURS = 1000
 MAX_GROUPS = 100  # the work per producer is proportional to it
 MAX_STRENGTHS = 10_000
+MAX_PROFILE = 1000  # features of one consumer
 MAX_FEATURES = 100
 MAX_VALUES = 500_000  # ids times features, of which each may be a vector
 MAX_COMPARED = 20
@@ -213,11 +214,17 @@ class FeaturesRequest(BaseModel):
 
 
 class History(BaseModel):
-    """The engagements of a consumer."""
+    """The engagements of a consumer, and its profile."""
 
     strengths: dict[str, Annotated[float, Field(le=MAX_STRENGTH)]] = Field(
-        min_length=1,
+        default_factory=dict,
         max_length=MAX_STRENGTHS,
-        description="producer id -> strength, > 0",
+        description="producer id -> strength, > 0; at least one, unless there are features",
         examples=[{"1196": 3.0, "33": 1.0}],
+    )
+    features: dict[str, str | float] = Field(
+        default_factory=dict,
+        max_length=MAX_PROFILE,
+        description="name -> value, for a version whose fold-in reads features",
+        examples=[{}],
     )

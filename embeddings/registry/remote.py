@@ -214,9 +214,13 @@ class RemoteRegistry:
         space: str | None = None,
         dim: int | None = None,
         k: int | None = None,
+        features: Mapping[str, str | float] | None = None,
     ) -> FoldedVector:
         """See `Registry.fold_in`."""
-        body = {"strengths": {id_: float(strength) for id_, strength in strengths.items()}}
+        numbers = {id_: float(strength) for id_, strength in strengths.items()}
+        body: dict[str, Any] = {"strengths": numbers}
+        if features:
+            body["features"] = dict(features)
         params = _given(k=k, version=_reference(day, revision), space=space, dim=dim)
         found = self._post(f"{self._path(name)}/fold-in", body, params).json()
         near = found["neighbours"]

@@ -249,9 +249,10 @@ def fold_in(
     k: int | None = None,
     space: str | None = None,
     dim: int | None = None,
+    features: Mapping[str, str | float] | None = None,
 ) -> dict[str, Any]:
     """The vector of a history, how much of the history is in it, and its nearest producers."""
-    folded = registry.load(version, space).fold(strengths, k, dim)
+    folded = registry.load(version, space).fold(strengths, k, dim, features)
     near = folded.neighbours
     return {
         **source(version),

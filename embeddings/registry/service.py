@@ -374,7 +374,8 @@ def _computed(registry: Registry, finder: Finder) -> APIRouter:
     ) -> Response:
         """By the formula of the nightly fold-in. Unknown producers are left out and listed."""
         found = finder.find(name, version)
-        folded = responses.fold_in(registry, found, history.strengths, k, space, dim)
+        strengths, features = history.strengths, history.features
+        folded = responses.fold_in(registry, found, strengths, k, space, dim, features)
         return JSONResponse(folded)
 
     @router.get("/{name}/lookalike", response_model=schemas.Lookalikes, responses=refused)

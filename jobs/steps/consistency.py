@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from embeddings.blocks import Block, load_blocks
+from embeddings.embedders.base import embedder, reads_features
 from embeddings.facts import Fact
+from embeddings.features import Value
 from embeddings.registry.answers import FoldedVector, Lookup
-from embeddings.registry.client import Version
+from embeddings.registry.client import Version, open_version
 from embeddings.registry.errors import NotFound, ServiceError
 from embeddings.registry.parameters import MAX_STRENGTHS
 from embeddings.registry.remote import RemoteRegistry
 from embeddings.registry.shards import open_shards, read_shards
 from embeddings.sampling import smallest_hashes
 from jobs.errors import Inconsistent
+from jobs.features.entity_features import profiles_as_asked
+from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, writing
 from jobs.pipeline.published import published_version
 from jobs.settings import Settings
@@ -68,7 +72,13 @@ class Reader(Protocol):
     ) -> Lookup: ...
 
     def fold_in(
-        self, name: str, strengths: Mapping[str, float], day: date | None, revision: int | None
+        self,
+        name: str,
+        strengths: Mapping[str, float],
+        day: date | None,
+        revision: int | None,
+        *,
+        features: Mapping[str, str | float] | None,
     ) -> FoldedVector: ...
 
 
@@ -82,24 +92,33 @@ class Stored:
 
 @dataclass(frozen=True)
 class History:
-    """A consumer that the fit left out. strengths: by producer. vector: (k,), by the batch."""
+    """A consumer that the fit left out.
+
+    strengths: by producer. vector: (k,), by the batch. features: of the profile that the batch has
+    read.
+    """
 
     consumer: str
     strengths: dict[str, float]
     vector: np.ndarray
+    features: dict[str, Value]
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [("matrix", day), ("fold_in", day), ("publish", day)]
+    """The version and its histories; of an embedder that reads features, the day's profiles."""
+    features = reads_features(embedder(settings.embedding.method))
+    version = [("matrix", day), ("fold_in", day), ("publish", day)]
+    return [*version, *([("validate", day)] if features else [])]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Compare all ways. Raises Inconsistent for the first difference."""
-    matrix, folded, published = inputs(settings, "consistency", day)
-    content_id = published.facts["version"]
+    read = {partition.step: partition for partition in inputs(settings, "consistency", day)}
+    content_id = read["publish"].facts["version"]
     version = published_version(settings, content_id)
     stored = {entity: some_stored(version.path / entity) for entity in version.entities}
-    histories = some_histories(matrix.path, folded.path / "consumer")
+    histories = some_histories(read["matrix"].path, read["fold_in"].path / "consumer")
+    histories = with_profiles(histories, version, read.get("validate"))
     with writing(settings, "consistency", day) as staging:
         with opened(settings, version) as (readers, reason):
             differences = [0.0]
@@ -153,8 +172,20 @@ def some_histories(matrix: Path, folded: Path) -> list[History]:
         vector = batch.vectors[batch.rows(ids[at : at + 1])][0]
         block, row = owners[at]
         strengths = strengths_of(block, row, producers)
-        histories.append(History(ids[at].decode(), strengths, vector))
+        histories.append(History(ids[at].decode(), strengths, vector, {}))
     return histories
+
+
+def with_profiles(
+    histories: list[History], version: Version, day: Partition | None
+) -> list[History]:
+    """The histories with the profiles that the batch has read. day: None where it reads none."""
+    vocabulary = getattr(open_version(version).fold_in, "vocabulary", None)
+    if day is None or vocabulary is None or not histories:
+        return histories
+    ids = np.array([history.consumer.encode() for history in histories])
+    asked = profiles_as_asked(day, vocabulary, ids)
+    return [replace(one, features=of_one) for one, of_one in zip(histories, asked, strict=True)]
 
 
 def length(block: Block, row: int) -> int:
@@ -217,7 +248,8 @@ def compare_vectors(
 def compare_fold_in(reader: Reader, way: str, version: Version, history: History) -> float:
     """The difference from the batch. Raises Inconsistent where it is above TOLERANCE."""
     name, day, revision = version.name, version.day, version.revision
-    found = reader.fold_in(name, history.strengths, day, revision).vector
+    features = history.features
+    found = reader.fold_in(name, history.strengths, day, revision, features=features).vector
     difference = relative_difference(history.vector, found)
     if not difference <= TOLERANCE:  # written so that a NaN fails, too
         whose = f"consumer '{history.consumer}', folded in,"

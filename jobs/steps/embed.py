@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embeddings.blocks import MatrixShare
-from embeddings.embedders.base import Curve, Fitted, embedder
+from embeddings.embedders.base import Curve, Fitted, embedder, reads_features
 from embeddings.facts import Fact
 from embeddings.fold_in.base import save_fold_in
 from embeddings.kernels.communicator import Communicator
-from jobs.pipeline.plan import writing
+from jobs.features.entity_features import consumer_features, producer_features
+from jobs.lake.store import Partition
+from jobs.pipeline.plan import inputs, writing
 from jobs.plots import figure
 from jobs.settings import EmbeddingSettings, Settings
 from jobs.spark.barrier import Progress, Work, run_barrier
@@ -44,16 +46,18 @@ def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [("matrix", day)]
+    """The matrix and, for an embedder that reads features, the day's profiles and items."""
+    features = reads_features(embedder(settings.embedding.method))
+    return [("matrix", day), *([("validate", day)] if features else [])]
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Fit the day's matrix by `embedding.method`."""
     cfg = settings.embedding
-    matrix = settings.lake.get("matrix", day)
+    read = {partition.step: partition for partition in inputs(settings, "embed", day)}
     with writing(settings, "embed", day) as staging:
         (staging.path / "consumers").mkdir()
-        work = member(str(matrix.path), str(staging.path), cfg)
+        work = member(read["matrix"].path, staging.path, cfg, read.get("validate"))
         result = run_barrier(spark, settings, work)[0]  # facts and curves are equal on all workers
         staging.facts |= {"method": cfg.method, "dim": cfg.dim, **result["facts"]}
     report = settings.report("embed", day)
@@ -63,18 +67,23 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         draw(curve, title, report / f"{curve.name}.png")
 
 
-def member(matrix: str, home: str, cfg: EmbeddingSettings) -> Work:
+def member(
+    matrix: Path, home: Path, cfg: EmbeddingSettings, features: Partition | None = None
+) -> Work:
     """The work of one task: fit together with the others, and write the vectors of its own blocks.
 
-    matrix: folder of the partition. home: folder to write to. The result of each task holds the
-    facts and curves of the fit.
+    matrix: folder of the partition. home: folder to write to. features: the clean tables, for an
+    embedder that reads them. The result of each task holds the facts and curves of the fit.
     """
 
     def work(comm: Communicator, progress: Progress) -> dict[str, Any]:
-        share = MatrixShare(Path(matrix), comm)
+        share = MatrixShare(matrix, comm)
+        if features is not None:
+            share.consumer_features = consumer_features(features, share.consumer_ids())
+            share.producer_features = producer_features(features, share.producer_ids)
         solver = embedder(cfg.method)
         fitted = solver.fit(share, cfg.dim, cfg.seed, cfg.options, progress)
-        save_vectors(Path(home), share, fitted)
+        save_vectors(home, share, fitted)
         return {"facts": fitted.facts, "curves": [asdict(curve) for curve in fitted.curves]}
 
     return work

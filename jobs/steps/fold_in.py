@@ -20,10 +20,13 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from embeddings.blocks import load_block
+from embeddings.embedders.base import embedder, reads_features
 from embeddings.facts import Fact
 from embeddings.fold_in.base import FoldIn, load_fold_in
 from embeddings.registry.client import Vectors
 from embeddings.registry.shards import write_shard
+from jobs.features.entity_features import profile_rows
+from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, writing
 from jobs.settings import Settings
 
@@ -50,18 +53,23 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    return [("matrix", day), ("embed", day), ("align", day)]
+    """The vectors and, for an embedder that reads features, the day's profiles."""
+    features = reads_features(embedder(settings.embedding.method))
+    vectors = [("matrix", day), ("embed", day), ("align", day)]
+    return [*vectors, *([("validate", day)] if features else [])]
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:
     """Write the vectors of the day's consumers, one shard per bucket."""
-    matrix, embed, align = (partition.path for partition in inputs(settings, "fold_in", day))
+    read = {partition.step: partition for partition in inputs(settings, "fold_in", day)}
+    matrix, embed, align = (read[step].path for step in ("matrix", "embed", "align"))
     names = block_names(matrix)
     with writing(settings, "fold_in", day) as staging:
         rows = [(name,) for name in names]
         # One partition per block, so that every core has work.
         blocks = spark.createDataFrame(rows, "block string").repartition(len(names))
-        write = shard_writer(matrix, embed, align, staging.path / "consumer")
+        home = staging.path / "consumer"
+        write = shard_writer(matrix, embed, align, home, read.get("validate"))
         counts = blocks.mapInArrow(write, "fitted long, folded long, zero long").toArrow()
         staging.facts |= {
             "consumers_fitted": pc.sum(counts["fitted"]).as_py(),
@@ -79,9 +87,12 @@ def block_names(matrix: Path) -> list[str]:
 
 
 def shard_writer(
-    matrix: Path, embed: Path, align: Path, home: Path
+    matrix: Path, embed: Path, align: Path, home: Path, profiles: Partition | None = None
 ) -> Callable[[Batches], Batches]:
-    """The task: takes names of blocks, writes their shards below `home`, returns their counts."""
+    """The task: takes names of blocks, writes their shards below `home`, returns their counts.
+
+    profiles: the clean tables, for a fold-in that reads features.
+    """
 
     def write(batches: Batches) -> Batches:
         # As float32, or the product with the vectors would be float64.
@@ -95,7 +106,7 @@ def shard_writer(
                 # Spark runs one task per core; threads of BLAS would compete with other tasks.
                 with threadpool_limits(1):
                     fitted = fitted_consumers(matrix / "fitted" / name, vectors, rotation)
-                    folded = folded_consumers(matrix / "rest" / name, model, order)
+                    folded = folded_consumers(matrix / "rest" / name, model, order, profiles)
                 shard = merged([part for part in (fitted, folded) if part is not None])
                 write_shard(home, int(name.removeprefix("block-")), shard)
                 n_folded = int(np.count_nonzero(shard.folded))
@@ -120,17 +131,24 @@ def fitted_consumers(block: Path, vectors: Path, rotation: np.ndarray) -> Vector
     return Vectors(rows.ids, np.load(vectors) @ rotation, rows.engagements, folded)
 
 
-def folded_consumers(block: Path, model: FoldIn, order: np.ndarray) -> Vectors | None:
+def folded_consumers(
+    block: Path, model: FoldIn, order: np.ndarray, profiles: Partition | None
+) -> Vectors | None:
     """The consumers of a block that were left out of the fit, folded in; None where it has none.
 
-    order: (m,), the producer of the block that is in each column of the model.
+    order: (m,), the producer of the block that is in each column of the model. profiles: as in
+    `shard_writer`.
     """
     if not block.exists():
         return None
     rows = load_block(block)
     histories = rows.matrix(model.n_producers)[:, order]
     histories.sort_indices()
-    vectors = model.fold(histories)
+    vocabulary = getattr(model, "vocabulary", None)
+    features = []
+    if profiles is not None and vocabulary is not None:
+        features = [profile_rows(profiles, vocabulary, rows.ids)]
+    vectors = model.fold(histories, *features)
     return Vectors(rows.ids, vectors, rows.engagements, np.ones(len(rows.ids), dtype=bool))
 
 

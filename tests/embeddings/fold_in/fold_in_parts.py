@@ -9,14 +9,18 @@ import numpy as np
 import scipy.sparse as sp
 
 from embeddings.cooccurrence.training import Config, fit
+from embeddings.embedders import towers
 from embeddings.embedders.als import ALSConfig, als
 from embeddings.embedders.cooccurrence import Options, fold_in_of
 from embeddings.embedders.svd import factorize
 from embeddings.fold_in.als import ALSFoldIn
 from embeddings.fold_in.base import FoldIn
 from embeddings.fold_in.svd import SVDFoldIn
+from embeddings.fold_in.towers import TowersFoldIn
 from embeddings.kernels.communicator import SingleWorker
 from embeddings.kernels.normalize import normalize, smoothed
+from embeddings.towers.training import Config as TowersConfig
+from embeddings.towers.training import train
 
 CFG = ALSConfig(dim=6, iterations=5, unobserved_weight=0.2, regularization=0.01, solver="exact")
 
@@ -50,10 +54,22 @@ def fitted_pairs(x: sp.csr_matrix, pairs: Literal["baskets", "direct"]) -> FoldI
     return fold_in_of(trained, np.asarray(x.sum(axis=0)).ravel(), cfg)
 
 
+def fitted_towers(x: sp.csr_matrix) -> FoldIn:
+    options = towers.Options(epochs=2)
+    cfg = TowersConfig(dim=6, seed=0, **options.model_dump())
+    profiles = towers.nothing(x.shape[0])
+    traits = towers.with_popularity(None, np.asarray(x.sum(axis=0)).ravel())
+    producer_ids = np.arange(x.shape[1]).astype(np.bytes_)
+    trained = train(x, profiles.rows, traits.rows, producer_ids, cfg)
+    vocabularies = (profiles.vocabulary, traits.vocabulary)
+    return TowersFoldIn.of(trained.consumer, trained.producer, *vocabularies)
+
+
 # A new kind adds its line here; the contract suite fails until it does.
 FITTED = {
     "als": fitted_als,
     "logistic": partial(fitted_pairs, pairs="direct"),
     "mean": partial(fitted_pairs, pairs="baskets"),
     "svd": fitted_svd,
+    "towers": fitted_towers,
 }

@@ -13,6 +13,7 @@ from registry_parts import DAY, SPACE, parts, publish
 
 from embeddings.embedders.als import ALSConfig, als
 from embeddings.fold_in.als import ALSFoldIn
+from embeddings.fold_in.logistic import LogisticFoldIn
 from embeddings.registry import files
 from embeddings.registry.errors import BadRequest, BadVersion, DamagedVersion
 
@@ -25,11 +26,19 @@ def als_fold_in(producers: int = 5, dim: int = 3) -> ALSFoldIn:
     return ALSFoldIn.of(als(x, cfg), cfg).rotated(rotation)
 
 
+def logistic_fold_in(noise: int = 2) -> LogisticFoldIn:
+    """Of five producers, of which some stand for all that may be drawn."""
+    vectors = np.random.default_rng(4).normal(size=(5, 3)).astype(np.float32)
+    shares = np.full(noise, 1 / noise, np.float32)
+    return LogisticFoldIn(vectors, vectors[:noise], shares, 5.0, 1.0)
+
+
 SVD = parts()[1]
 ALS = als_fold_in()
+LOGISTIC = logistic_fold_in()
 
 
-@pytest.mark.parametrize("model", [SVD, ALS], ids=["svd", "als"])
+@pytest.mark.parametrize("model", [SVD, ALS, LOGISTIC], ids=["svd", "als", "logistic"])
 def test_a_fold_in_of_any_kind_comes_back_unchanged(plain, model):
     """The registry's vector is that of the published object, bit for bit."""
     loaded = plain.load(plain.publish("author", DAY, SPACE, parts()[0], model, {}))
@@ -163,7 +172,7 @@ def test_a_version_with_a_newer_kind_of_fold_in_can_still_be_read(plain):
     np.testing.assert_array_equal(newer.entities["consumer"].vectors, expected)
     message = (
         r"no fold-in of kind 'transformer'; "
-        r"the kinds are \['als', 'logistic', 'mean', 'svd'\].*newer Evergreen"
+        r"the kinds are \['als', 'logistic', 'mean', 'svd', 'towers'\].*newer Evergreen"
     )
     with pytest.raises(DamagedVersion, match=message):
         _ = newer.fold_in

@@ -170,7 +170,8 @@ def test_an_invalid_request_is_422_with_the_reason(client, path, detail):
         (b"", "body: Field required"),
         (b"{", "JSON decode error"),
         (b"[]", "body: "),
-        (b'{"strengths": {}}', "body.strengths: "),
+        (b'{"strengths": {}}', "at least one producer"),
+        (b'{"strengths": {}, "features": {"age": [3]}}', "body.features.age"),
         (b'{"strengths": {"p1": -1}}', "must be finite and above 0; given: {'p1': -1.0}"),
         # JSON can escape half a surrogate pair, but no response could repeat it.
         (b'{"strengths": {"\\ud800": 1, "p1": 1}}', "must not contain a lone surrogate"),

@@ -1,0 +1,1 @@
+"""Two towers: vectors of consumers and producers from their engagements and their features."""
