@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -25,6 +26,8 @@ STYLES = {
     "waiting": "dim",
 }
 SYMBOLS = {"running": "…", "done": "✓", "reused": "=", "skipped": "–", "failed": "✗", "waiting": ""}
+DAY_WIDTH = 12  # columns of a day, with what is beside it
+SHORTEST = 4  # columns of a step: of its seconds, such as 12.3
 UNFINISHED = ("waiting", "running")
 WIDTH = 120  # columns where the output is no terminal
 
@@ -90,12 +93,18 @@ class Board:
                 finished.append(day)
         return finished
 
-    def table(self, title: str = "") -> Table:
-        """The board for a terminal: seconds of steps that are done, symbols for the others."""
-        table = Table(title=title, header_style="bold", pad_edge=False, collapse_padding=True)
-        table.add_column("day")
+    def table(self, title: str = "", width: int = WIDTH) -> Table:
+        """The board for a terminal: seconds of steps that are done, symbols for the others.
+
+        width: of the terminal, in columns. On a narrow one the names of all steps are cut alike.
+        """
+        whole = DAY_WIDTH + sum(len(step) + 1 for step in self.steps)
+        cut = (width - DAY_WIDTH) // len(self.steps) - 1
+        longest = max(cut, SHORTEST) if whole > width else None
+        table = Table(title=title, box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
+        table.add_column("day", min_width=10, no_wrap=True)
         for step in self.steps:
-            table.add_column(step, justify="right")
+            table.add_column(step, justify="right", max_width=longest, no_wrap=True)
         for day in self.days:
             row = [str(day)]
             for step in self.steps:
@@ -115,8 +124,9 @@ def live(board: Board, title: str = "") -> Iterator[Callable[[], None]]:
     """Show the board while the block runs. Yields a function to call after each change."""
     console = Console(file=sys.stdout)
     if console.is_terminal:
-        with Live(board.table(title), console=console, refresh_per_second=4) as screen:
-            yield lambda: screen.update(board.table(title))
+        width = console.width
+        with Live(board.table(title, width), console=console, refresh_per_second=4) as screen:
+            yield lambda: screen.update(board.table(title, console.width))
         return
 
     printed: set[date] = set()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import date
 
 import pytest
 from rich.console import Console
 
+from jobs.parts import STEPS
 from jobs.terminal import Board, live, visible
 
 FIRST = date(2022, 4, 25)
@@ -75,3 +77,15 @@ def test_failed_steps_are_known():
 )
 def test_what_cannot_be_seen_is_shown_as_an_escape(text, shown):
     assert visible(text) == shown
+
+
+@pytest.mark.parametrize("width", [120, 150, 200])
+def test_every_step_of_a_whole_day_is_seen_on_a_terminal_of_usual_width(width):
+    whole = Board([FIRST], STEPS)
+    for step in STEPS:
+        whole.set(FIRST, step, "done", 10.44)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(whole.table("demo", width))
+    text = console.export_text()
+    assert str(FIRST) in text
+    assert text.count("10.4") == len(STEPS)
