@@ -1,0 +1,38 @@
+"""Addresses of services and databases, as texts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def in_url(host: str) -> str:
+    """An IP address as a URL has it: version 6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def anchored_sqlite(address: str, folder: Path) -> str:
+    """An SQLAlchemy address whose relative SQLite path is below the folder; others unchanged."""
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(file:)?([^?]*)(\?.*)?", address, re.DOTALL)
+    if match is None:  # another database, or SQLite in memory, "sqlite://"
+        return address
+    scheme, file, path, query = (part or "" for part in match.groups())
+    if path in ("", ":memory:") or "mode=memory" in query:
+        return address
+    if Path(path).is_absolute():
+        return address
+    # The user's part of the path is written as in an address already, that of the folder is not.
+    below = in_address(str(folder))
+    if file:  # SQLite reads an address in the address
+        below = in_address(below)
+    return f"{scheme}{file}{below}/{path}{query}"
+
+
+def sqlite_address(file: Path) -> str:
+    """The SQLAlchemy address of a SQLite file, whatever characters its path has."""
+    return f"sqlite:///{in_address(str(file))}"
+
+
+def in_address(path: str) -> str:
+    """A path as SQLAlchemy has it in an address: with what it reads otherwise escaped."""
+    return path.replace("%", "%25").replace("?", "%3F")
