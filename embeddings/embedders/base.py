@@ -56,6 +56,18 @@ class Curve:
     target: float | None = None  # the value to reach, drawn as a horizontal line
 
 
+def loss_curve(losses: list[float]) -> Curve:
+    """How the training went: the loss by epoch."""
+    return Curve(
+        name="convergence",
+        title=f"{len(losses)} epochs",
+        xlabel="epoch",
+        ylabel="negative log-likelihood of a pair",
+        x=[float(epoch) for epoch in range(1, len(losses) + 1)],
+        y=losses,
+    )
+
+
 @dataclass(frozen=True)
 class Fitted:
     """One worker's result of a fit. Directions that the matrix lacks are columns of zeros."""

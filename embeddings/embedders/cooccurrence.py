@@ -24,7 +24,7 @@ from embeddings.cooccurrence.training import (
     noise_shares,
 )
 from embeddings.embedders import base
-from embeddings.embedders.base import Curve, Fitted, Progress
+from embeddings.embedders.base import Fitted, Progress
 from embeddings.embedders.svd import row_range
 from embeddings.facts import Fact
 from embeddings.fold_in.base import FoldIn
@@ -52,7 +52,7 @@ class Options(base.Options):
     """Updates of the vectors in one epoch."""
 
     negatives: int = Field(default=20, ge=1, le=1000)
-    """Producers drawn at random for every engagement, which it has to be told apart from."""
+    """Producers drawn at random for every engagement, above which it has to score."""
 
     negative_exponent: float = Field(default=0.0, ge=-2, le=2)
     """Producers are drawn in proportion to their sums of strengths to this power. 0: all equally
@@ -93,7 +93,7 @@ class Cooccurrence:
         trained = fit(x, cfg, matrix.comm, matrix.producer_ids, report)
         fold_in = fold_in_of(trained, matrix.column_sums, cfg)
         facts: dict[str, float | int] = {"loss": losses[-1], "epochs": len(losses)}
-        curves = [loss_curve(losses)]
+        curves = [base.loss_curve(losses)]
         return Fitted(fold_in.fold(x), trained.outputs, fold_in, facts, curves)
 
 
@@ -153,15 +153,3 @@ def quadrature(probabilities: np.ndarray, most: int) -> tuple[np.ndarray, np.nda
     drawn = np.searchsorted(np.cumsum(probabilities), points)
     rows, times = np.unique(np.minimum(drawn, len(probabilities) - 1), return_counts=True)
     return rows, (times / most).astype(np.float32)
-
-
-def loss_curve(losses: list[float]) -> Curve:
-    """How the training went: the loss by epoch."""
-    return Curve(
-        name="convergence",
-        title=f"{len(losses)} epochs",
-        xlabel="epoch",
-        ylabel="negative log-likelihood of a pair",
-        x=[float(epoch) for epoch in range(1, len(losses) + 1)],
-        y=losses,
-    )

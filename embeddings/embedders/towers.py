@@ -17,7 +17,7 @@ from pydantic import Field
 
 from embeddings.blocks import MatrixShare
 from embeddings.embedders import base
-from embeddings.embedders.base import Curve, Fitted, Progress
+from embeddings.embedders.base import Fitted, Progress
 from embeddings.facts import Fact
 from embeddings.features import NOTHING, Features
 from embeddings.fold_in.towers import TowersFoldIn
@@ -41,8 +41,8 @@ class Options(base.Options):
     """Engagements in one update; fewer where the log is small."""
 
     negatives: int = Field(default=1024, ge=0)
-    """Producers drawn evenly for every batch, beside those in it, which an engagement has to be
-    told apart from."""
+    """Producers drawn evenly for every batch, beside those in it. The producer that was engaged
+    with must score above them."""
 
     hidden: int = Field(default=64, ge=1)
     """Units of the hidden layer of each tower."""
@@ -98,7 +98,7 @@ class Towers:
         if not cfg.ids:
             own = sp.csr_matrix((matrix.n_producers, 0), dtype=np.float32)
         vectors = producer.vectors(own, traits.rows)
-        curves = [loss_curve(trained.losses.tolist())]
+        curves = [base.loss_curve(trained.losses.tolist())]
         return Fitted(fold_in.fold(x, profiles.rows), vectors, fold_in, facts, curves)
 
 
@@ -156,15 +156,3 @@ def from_first(tower: Tower, comm: Communicator) -> Tower:
 def received(array: np.ndarray, comm: Communicator) -> np.ndarray:
     """The first worker's array, on every worker; all have the same shape."""
     return comm.allreduce(array if comm.rank == 0 else np.zeros_like(array))
-
-
-def loss_curve(losses: list[float]) -> Curve:
-    """How the training went: the loss by epoch."""
-    return Curve(
-        name="convergence",
-        title=f"{len(losses)} epochs",
-        xlabel="epoch",
-        ylabel="negative log-likelihood of a pair",
-        x=[float(epoch) for epoch in range(1, len(losses) + 1)],
-        y=losses,
-    )

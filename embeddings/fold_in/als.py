@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from embeddings.fold_in.base import relative_residual
+from embeddings.fold_in.base import relative_residual, require_producers
 from embeddings.kernels.arguments import csr_arguments, penalties, positive, read_only
 from embeddings.kernels.exact_solve import exact_rows
 
@@ -47,11 +47,7 @@ class ALSFoldIn:
         )
 
     def fold(self, x: sp.csr_matrix) -> np.ndarray:
-        if x.shape[1] != len(self.vectors):
-            raise ValueError(
-                f"Strengths of {x.shape[1]} producers, a fold-in of {len(self.vectors)}: "
-                "both must come from one version."
-            )
+        require_producers(x, len(self.vectors))
         indptr, indices, strengths = csr_arguments(x)
         strengths = positive(strengths)
         dense = (self.unobserved_weight * self.eigenvalues).astype(np.float32)

@@ -74,6 +74,15 @@ class FoldIn(Protocol):
         ...
 
 
+def require_producers(x: sp.csr_matrix, known: int) -> None:
+    """Raise ValueError unless the histories have as many columns as a fold-in has producers."""
+    if x.shape[1] != known:
+        raise ValueError(
+            f"Strengths of {x.shape[1]} producers, a fold-in of {known}: "
+            "both must come from one version."
+        )
+
+
 def relative_residual(target: np.ndarray, reached: np.ndarray, weights: np.ndarray) -> float:
     """√(Σ w (target − reached)² / Σ w target²), 0 without a target. All (n,), weights >= 0."""
     # Divided first: a square of a large weight could overflow.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
+from embeddings.fold_in.base import require_producers
 from embeddings.kernels.arguments import csr_arguments, positive, read_only
 from embeddings.kernels.logistic import logistic_rows
 
@@ -27,11 +28,7 @@ class LogisticFoldIn:
     regularization: float  # λ
 
     def fold(self, x: sp.csr_matrix) -> np.ndarray:
-        if x.shape[1] != len(self.vectors):
-            raise ValueError(
-                f"Strengths of {x.shape[1]} producers, a fold-in of {len(self.vectors)}: "
-                "both must come from one version."
-            )
+        require_producers(x, len(self.vectors))
         indptr, indices, strengths = csr_arguments(x)
         strengths = positive(strengths)
         noise = (read_only(self.noise), read_only(self.shares))

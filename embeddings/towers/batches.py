@@ -1,12 +1,12 @@
-"""Pairs of a consumer and a producer in batches, with what each is told apart from.
+"""Batches of pairs of a consumer and a producer, and the other producers that a pair must beat.
 
 A pair is drawn in proportion to its strength. Its producer is left out of the consumer's bag: with
 it, the towers would learn that a consumer engages with what is in its bag. Some bags lose further
 producers at random, some all of them, so that the features alone are learned as well.
 
-The pair is told apart from the other producers of the batch and from some that are drawn evenly,
-without those that its consumer engaged with. Producers that many engage with are in more batches:
-the logarithm of the probability to be in one is subtracted from their products ("log-Q").
+The pair must score above the other producers of the batch and some that are drawn evenly. Those
+that its consumer engaged with do not count. A popular producer is in more batches than others: the
+logarithm of the probability to be in one is subtracted from its products ("log-Q").
 Sources: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
 Recommendations"; Yang et al. 2020, "Mixed Negative Sampling" (those drawn evenly); Volkovs et al.
 2017, "DropoutNet" (hidden bags).

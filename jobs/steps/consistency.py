@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from embeddings.blocks import Block, load_blocks
-from embeddings.embedders.base import embedder, reads_features
 from embeddings.facts import Fact
 from embeddings.features import Value
 from embeddings.registry.answers import FoldedVector, Lookup
@@ -36,6 +35,7 @@ from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, writing
 from jobs.pipeline.published import published_version
 from jobs.settings import Settings
+from jobs.steps.embed import needs_of_features
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -105,10 +105,8 @@ class History:
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    """The version and its histories; of an embedder that reads features, the day's profiles."""
-    features = reads_features(embedder(settings.embedding.method))
     version = [("matrix", day), ("fold_in", day), ("publish", day)]
-    return [*version, *([("validate", day)] if features else [])]
+    return [*version, *needs_of_features(settings, day)]
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:

@@ -46,9 +46,12 @@ def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    """The matrix and, for an embedder that reads features, the day's profiles and items."""
-    features = reads_features(embedder(settings.embedding.method))
-    return [("matrix", day), *([("validate", day)] if features else [])]
+    return [("matrix", day), *needs_of_features(settings, day)]
+
+
+def needs_of_features(settings: Settings, day: date) -> list[tuple[str, date]]:
+    """The day's profiles and items, for an embedder that reads features; nothing for others."""
+    return [("validate", day)] if reads_features(embedder(settings.embedding.method)) else []
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:

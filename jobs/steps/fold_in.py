@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from embeddings.blocks import load_block
-from embeddings.embedders.base import embedder, reads_features
 from embeddings.facts import Fact
 from embeddings.fold_in.base import FoldIn, load_fold_in
 from embeddings.registry.client import Vectors
@@ -29,6 +28,7 @@ from jobs.features.entity_features import profile_rows
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, writing
 from jobs.settings import Settings
+from jobs.steps.embed import needs_of_features
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -53,10 +53,8 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def needs(settings: Settings, day: date) -> list[tuple[str, date]]:
-    """The vectors and, for an embedder that reads features, the day's profiles."""
-    features = reads_features(embedder(settings.embedding.method))
     vectors = [("matrix", day), ("embed", day), ("align", day)]
-    return [*vectors, *([("validate", day)] if features else [])]
+    return [*vectors, *needs_of_features(settings, day)]
 
 
 def run(spark: SparkSession, settings: Settings, day: date) -> None:

@@ -195,3 +195,10 @@ def commit_examples(settings: Settings, day: date) -> Partition:
         (staging.path / "features.json").write_text(spec.to_json() + "\n")
         staging.facts |= facts | facts_of(staging.path / "examples", LABELS)
     return settings.lake.get("examples", day)
+
+
+def commit_days_with_examples(settings: Settings, days: list[date]) -> None:
+    """Commit each of these days as validated, published and with its examples."""
+    commit_days(settings, days)
+    for day in days:
+        commit_examples(settings, day)

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from ranker_lake import DAYS, commit_days, commit_examples, ranker_settings
+from ranker_lake import DAYS, commit_days_with_examples, ranker_settings
 from typer.testing import CliRunner
 
 from jobs.cli import app
@@ -31,9 +31,7 @@ def decay_settings(tmp_path_factory) -> Settings:
     """Settings of six validated and published days with examples, and a fast ranker."""
     home = tmp_path_factory.mktemp("decay") / "home"
     settings = ranker_settings(home, kind="logistic", window_days=14)
-    commit_days(settings, DAYS)
-    for day in DAYS:
-        commit_examples(settings, day)
+    commit_days_with_examples(settings, DAYS)
     return settings
 
 

@@ -6,7 +6,7 @@ import json
 from datetime import date
 
 import pytest
-from ranker_lake import DAYS, commit_days, commit_examples, copied, ranker_settings
+from ranker_lake import DAYS, commit_days_with_examples, copied, ranker_settings
 
 from jobs.errors import EvergreenError, NotCommitted
 from jobs.lake.store import Partition
@@ -30,9 +30,7 @@ def lake(tmp_path_factory) -> Settings:
     """Six days; every age that was seen once is worth no training."""
     home = tmp_path_factory.mktemp("budget") / "home"
     settings = ranker_settings(home, retrain="when it pays", retrain_delta=1.0)
-    commit_days(settings, DAYS)
-    for day in DAYS:
-        commit_examples(settings, day)
+    commit_days_with_examples(settings, DAYS)
     run_days(settings, DAYS)
     return settings
 
