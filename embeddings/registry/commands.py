@@ -10,18 +10,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import comparison, filters, responses
+from embeddings.registry import comparison, feature_commands, filters, responses
 from embeddings.registry.client import Registry
-from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
+from embeddings.registry.command_parts import (
+    Alias,
+    Day,
+    Dim,
+    Json,
+    Key,
+    Keys,
+    Name,
+    Reason,
+    RegistryCommands,
+    Space,
+    VersionId,
+    counts,
+    reference,
+    registry_of,
+)
+from embeddings.registry.errors import BadRequest, DamagedVersion
 from embeddings.registry.files import REMEDY
 from embeddings.registry.sizes import readable
 from embeddings.registry.tables import (
     MISSING,
     SHOWN_NUMBERS,
-    feature,
     numbers,
     print_json,
     print_table,
@@ -32,49 +46,20 @@ ENTITY = ("consumer", "producer")  # in tables
 ENTITIES = ("consumers", "producers")  # as their columns are headed
 
 
-class RegistryCommands(TyperGroup):
-    """Commands that report a RegistryError by its message and exit code 1, without a traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except RegistryError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(1) from None
-
-
 app = typer.Typer(
     cls=RegistryCommands,
     no_args_is_help=True,
     add_completion=False,
     help="Inspect the registry: embeddings, versions, vectors.",
 )
-
-Name = Annotated[str, typer.Argument(help="Name of the embedding, as `list` shows it.")]
-Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="For example serving.")]
-Day = Annotated[
-    str, typer.Option(help="A day (2022-04-25), one revision of it (2022-04-25.r1), or an alias.")
-]
-Space = Annotated[
-    str | None,
-    typer.Option(help="The space in which the vectors will be used; any other is refused."),
-]
-Dim = Annotated[int | None, typer.Option(help="Use only this many leading numbers of each vector.")]
-Reason = Annotated[str, typer.Option(help="Kept in the history of the alias.")]
-VersionId = Annotated[
-    str, typer.Argument(metavar="NAME[/VERSION]", help="By default the latest version.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
-Key = Annotated[str, typer.Argument(metavar="ENTITY:ID", help="For example producer:1196.")]
-Keys = Annotated[
-    list[str], typer.Argument(metavar="ENTITY:ID", help="One or more, for example producer:1196.")
-]
+app.command()(feature_commands.features)
+app.command("publish-features")(feature_commands.publish_features)
 
 
 @app.command("list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the embeddings.  Example: evergreen registry list"""
-    embeddings = responses.overview(_registry(ctx))
+    embeddings = responses.overview(registry_of(ctx))
     if as_json:
         return print_json(embeddings)
     columns = ("name", "versions", "first day", "latest", "dim", "consumers", "producers")
@@ -86,7 +71,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def versions(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     """List the versions of an embedding.  Example: evergreen registry versions author"""
-    described = responses.versions(_registry(ctx), name)
+    described = responses.versions(registry_of(ctx), name)
     if as_json:
         return print_json(described)
     columns = ("version", "status", *ENTITIES, "folded", "covered", "size", "verified")
@@ -108,7 +93,7 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
 
     Example: evergreen registry show author --day 2022-04-25
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     version = registry.find(name, day)
     described = responses.detail(registry, version)
     described["path"] = str(version.path)
@@ -131,7 +116,7 @@ def get(
 
     Example: evergreen registry get author producer:1196 consumer:42
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     found = responses.vectors(registry, registry.find(name, day), keys, space, dim)
     if as_json:
         return print_json(found)
@@ -176,7 +161,7 @@ def neighbours(
 
     Example: evergreen registry neighbours author producer:1196 --k 5
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     version = registry.find(name, day)
     conditions = filters.parsed(where or [])
     found = responses.neighbours(
@@ -222,7 +207,7 @@ def fold_in(
 
     Example: evergreen registry fold-in author 1196=3 33=1
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     strengths = dict(map(_strength, history))
     folded = responses.fold_in(registry, registry.find(name, day), strengths, k, space, dim)
     if as_json:
@@ -267,7 +252,7 @@ def lookalike(
 
     Example: evergreen registry lookalike author --group user_active_degree=full_active
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     version = registry.find(name, day)
     scored = responses.lookalike(registry, version, group, candidate or [], k, by, space, dim)
     if as_json:
@@ -282,63 +267,12 @@ def lookalike(
 
 
 @app.command()
-def features(
-    ctx: typer.Context,
-    entity: Annotated[str | None, typer.Argument(help="For example consumer.")] = None,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="One or more.")] = None,
-    named_features: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--feature",
-            metavar="NAME[.COLUMN][@VERSION]",
-            help="A column of a table, or an embedding for its vectors; may be repeated.",
-        ),
-    ] = None,
-    as_of: Annotated[str | None, typer.Option(help="A day; nothing later is read.")] = None,
-    space: Space = None,
-    as_json: Json = False,
-) -> None:
-    """Print features of any kind, joined; without ids, list the tables of features.
-
-    Example: evergreen registry features consumer 42 7 --feature profile.register_days
-    """
-    registry = _registry(ctx)
-    if entity is None:
-        return _print_feature_tables(responses.tables(registry), as_json)
-    joined = registry.features(entity, ids or [], named_features or [], as_of, space)
-    found = responses.features(joined)
-    if as_json:
-        return print_json(found)
-    rows = []
-    for row in found["rows"]:
-        for name, value in row["features"].items():
-            rows.append((f"{entity}:{row['id']}", name, feature(value)))
-    sources = [f"{name} from {one['version']}" for name, one in found["sources"].items()]
-    caption = "\n".join(sources)
-    return print_table(("id", "feature", "value"), rows, caption, whole=("id", "feature"))
-
-
-def _print_feature_tables(tables: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        return print_json(tables)
-    rows = []
-    for table in tables:
-        latest, entity = table["latest"], table["entity"]
-        count = _counts(latest, entity)["rows"]
-        names = MISSING if table["columns"] is None else "\n".join(table["columns"])
-        rows.append((table["name"], _reference(latest), entity, f"{count:,}", names))
-    columns = ("table", "latest", "entity", "rows", "features")
-    caption = "" if tables else "No table of features is published yet."
-    return print_table(columns, rows, caption, whole=("table", "latest", "entity", "features"))
-
-
-@app.command()
 def diff(ctx: typer.Context, a: VersionId, b: VersionId, as_json: Json = False) -> None:
     """Print what differs between two versions, and what the second one gains.
 
     Example: evergreen registry diff author/2022-04-24 author/2022-04-25
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     versions = [registry.find(*responses.named(text)) for text in (a, b)]
     found = responses.diff(registry.diff(*versions))
     if as_json:
@@ -406,7 +340,7 @@ def benchmarks(
 
     Example: evergreen registry benchmarks author topic --picture table1.png
     """
-    compared = comparison.compare(_registry(ctx), references)
+    compared = comparison.compare(registry_of(ctx), references)
     if picture:
         comparison.draw(compared, picture)
     if as_json:
@@ -432,7 +366,7 @@ def alias(
 
     Example: evergreen registry alias author serving --day 2022-04-25 --reason "bad log"
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     if delete == (day is not None):
         raise BadRequest("Give either --day, to point the alias at a version, or --delete.")
     if day is None:
@@ -448,7 +382,7 @@ def rollback(ctx: typer.Context, name: Name, alias: Alias, reason: Reason = "") 
 
     Example: evergreen registry rollback author serving --reason "worse for newcomers"
     """
-    version = _registry(ctx).rollback(name, alias, reason)
+    version = registry_of(ctx).rollback(name, alias, reason)
     return typer.echo(f"{alias} of {name} points at {version.id}")
 
 
@@ -463,7 +397,7 @@ def history(
 
     Example: evergreen registry history author --alias latest
     """
-    moves = responses.history(_registry(ctx), name, alias)
+    moves = responses.history(registry_of(ctx), name, alias)
     if as_json:
         return print_json(moves)
     rows = []
@@ -490,7 +424,7 @@ def verify(
 
     Example: evergreen registry verify author
     """
-    registry = _registry(ctx)
+    registry = registry_of(ctx)
     if name is None:
         return _verify_all(registry, as_json)
     version = registry.find(name, day)
@@ -519,11 +453,6 @@ def _verify_all(registry: Registry, as_json: bool) -> None:
         raise DamagedVersion(f"{len(damaged)} of {verified} versions are damaged. {REMEDY}")
 
 
-def _registry(ctx: typer.Context) -> Registry:
-    """The registry, opened by the function that the mounting command line has set."""
-    return ctx.obj()
-
-
 def _strength(text: str) -> tuple[str, float]:
     """'1196=3.5' -> ('1196', 3.5). Raises BadRequest."""
     # Split at the last '=', because the id may contain one.
@@ -540,15 +469,15 @@ def _overview_row(embedding: dict[str, Any]) -> tuple:
         embedding["name"],
         embedding["versions"],
         embedding["first_day"],
-        _reference(latest),
+        reference(latest),
         latest["dim"],
-        f"{_counts(latest, 'consumer')['rows']:,}",
-        f"{_counts(latest, 'producer')['rows']:,}",
+        f"{counts(latest, 'consumer')['rows']:,}",
+        f"{counts(latest, 'producer')['rows']:,}",
     )
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
-    consumers, producers = (_counts(version, entity) for entity in ENTITY)
+    consumers, producers = (counts(version, entity) for entity in ENTITY)
     folded_share = consumers["folded"] / max(consumers["rows"], 1)
     shares = map(version["coverage"].get, ENTITY)
     covered = [f"{share:.0%}" for share in shares if share is not None]
@@ -557,7 +486,7 @@ def _version_row(version: dict[str, Any]) -> tuple:
         status = [*status, version["status"]]
     size, verified = version["size_bytes"], version["verified_at"]
     return (
-        _reference(version),
+        reference(version),
         "\n".join(status),
         f"{consumers['rows']:,}",
         f"{producers['rows']:,}",
@@ -566,16 +495,6 @@ def _version_row(version: dict[str, Any]) -> tuple:
         MISSING if size is None else readable(size),
         verified[:10] if verified else MISSING,
     )
-
-
-def _reference(version: dict[str, Any]) -> str:
-    """The version within its embedding, as --day takes it: 2022-04-25.r1."""
-    return version["id"].removeprefix(f"{version['name']}/")
-
-
-def _counts(version: dict[str, Any], entity: str) -> dict[str, int]:
-    """The rows of an entity and how many were folded in; zeros if the version does not have it."""
-    return version["entities"].get(entity, {"rows": 0, "folded": 0})
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -195,6 +195,7 @@ COMMANDS = [command.name or command.callback.__name__ for command in app.registe
 # What each command is given, and the ids and versions that it prints.
 GROUP = "user_active_degree=full_active"
 R1, R2 = f"{DAY}.r1", f"{DAY}.r2"
+NAMES = "names.csv"
 IN_80_COLUMNS = {
     "list": ([], ["author_of_the_week", R2]),
     "versions": (["author_of_the_week"], [R1, R2, "champion", "serving", "latest"]),
@@ -213,6 +214,7 @@ IN_80_COLUMNS = {
         ["consumer", "c1", "--feature", f"profile_of_users.degree@{R1}"],
         ["consumer:c1", f"profile_of_users.degree@{R1}", f"profile_of_users/{R1}"],
     ),
+    "publish-features": (["called", "producer", NAMES, "--day", str(DAY)], [f"called/{R1}"]),
     "diff": (
         [f"author_of_the_week/{R1}", "author_of_the_week"],
         [f"author_of_the_week/{R1}", f"author_of_the_week/{R2}", "5345439", GROUP],
@@ -229,8 +231,10 @@ IN_80_COLUMNS = {
 
 
 @pytest.fixture
-def realistic(plain):
+def realistic(plain, tmp_path, monkeypatch):
     """Two versions of a day, whose names and ids are as long as those of real logs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAMES).write_text("id,name\n5345439,Ann\n")
     name = "author_of_the_week"
     lineage = {"previous": f"{name}/{R1}", "mlflow_run": "a-run-of-32-hexadecimal-digits"}
     first = publish(plain, name=name, a_field_with_a_long_name=list(range(99)))
