@@ -22,17 +22,19 @@ RESAMPLES = 200
 SEED = 0  # of the resamples; the same for all versions, so that they compare
 
 
-def measure(name: str, task: Benchmark, case: Case, on: date, dim: int = 0) -> list[Result]:
+def measure(
+    name: str, task: Benchmark, case: Case, on: date, dim: int = 0, with_rivals: bool = True
+) -> list[Result]:
     """The results of one task, without metrics that are undefined. Raises NotJudged.
 
-    on: the day of the labels. dim: judge the first `dim` numbers of each vector, without the rivals
-    that have no vectors to be shortened; 0: all of them.
+    on: the day of the labels. dim: judge the first `dim` numbers of each vector; 0: all of them.
+    with_rivals: also what needs no vectors, which takes longer than all else.
     """
     require(task, case)
     case = case.shortened(dim) if dim else case
     judged = task.judge(case)
     rivals = {kind: task.judge(make(case)) for kind, make in BASELINES.items()}
-    if not dim:
+    if with_rivals:
         rivals |= task.rivals(case)
     estimates = user_bootstrap(np.arange(judged.n), judged.statistics, RESAMPLES, SEED)
     results = []

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = ("source", "validation", "matrix", "embedding", "benchmark")
-FORMAT = 2
+FORMAT = 3
 SPARK = False
 RESULTS = "results.json"
 LEARNED = ("matrix", "align", "fold_in")  # the steps that a version's vectors come from
@@ -156,18 +156,19 @@ def learned_on(read: Reads, day: date) -> Learned | None:
 def judge(
     name: str, task: Benchmark, cases: dict[date, Case], lengths: list[int], day: date
 ) -> dict[date, list[Result]]:
-    """The results of a task, by the day of the version; of the newest one also shorter lengths.
+    """The results of a task, by the day of the version.
 
+    Only those of the newest one have the rivals without vectors, and shorter lengths beside them.
     Raises NotJudged.
     """
     if not cases:
         raise NotJudged("there is no earlier version, or no engagement")
+    newest = max(cases)
     results = {}
     for version, case in cases.items():
-        results[version] = measure(name, task, case, day)
-    newest = max(cases)
+        results[version] = measure(name, task, case, day, with_rivals=version == newest)
     for dim in lengths:
-        results[newest] += measure(name, task, cases[newest], day, dim)
+        results[newest] += measure(name, task, cases[newest], day, dim, with_rivals=False)
     return results
 
 

@@ -68,6 +68,17 @@ def test_vectors_that_know_the_topics_beat_every_baseline(name, task, case):
     assert first.low < first.value < first.high
 
 
+def test_a_value_is_the_same_without_the_rivals_that_take_long(name, task, case):
+    for alone, beside in zip(
+        measure(name, task, case, DAY, with_rivals=False),
+        measure(name, task, case, DAY),
+        strict=True,
+    ):
+        assert alone.baselines.keys() == BASELINES.keys()
+        shared = {kind: beside.baselines[kind] for kind in BASELINES}
+        assert alone == replace(beside, baselines=shared)
+
+
 def test_vectors_of_somebody_else_know_nothing(name, case):
     """Vectors in another order are as good as random ones: nothing leaks from the labels."""
     rng = np.random.default_rng(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -190,6 +190,17 @@ def test_the_file_of_results_names_the_day_of_each_version(settings):
     path = settings.lake.get("benchmark", SECOND).path / benchmark.RESULTS
     versions = {record["task"]: record["version"] for record in json.loads(path.read_text())}
     assert versions == {"jaccard": str(SECOND), "retrieval": str(FIRST)}
+
+
+def test_only_the_newest_version_is_judged_beside_what_needs_no_vectors(settings):
+    """EASE, fitted once a day: the version of a week ago has the baselines that cost little."""
+    judge(settings, SECOND)
+    case = benchmark.later_cases(settings, reads(settings, "benchmark", SECOND), SECOND)[FIRST]
+    task = benchmark.base.benchmark("retrieval")
+    week_ago = SECOND - timedelta(days=7)
+    results = benchmark.judge("retrieval", task, {week_ago: case, FIRST: case}, [], SECOND)
+    assert "ease_of_2000" in results[FIRST][0].baselines
+    assert results[week_ago][0].baselines.keys() == {"random", "popularity"}
 
 
 def test_shorter_lengths_are_judged_too(settings):
