@@ -84,15 +84,25 @@ def rank(
     transposed = producers.T.astype(np.float32)
 
     def scores(rows: slice) -> np.ndarray:
-        vectors = consumers[rows]
-        products = vectors.astype(np.float32) @ transposed
-        if popularity is not None:
-            products[~vectors.any(axis=1)] = popularity
+        products = scores_of(consumers[rows], transposed, popularity)
         known = seen[rows]
         products[_row_numbers(known), known.indices] = -np.inf
         return products
 
     return rank_scores(scores, relevant)
+
+
+def scores_of(
+    consumers: np.ndarray, transposed: np.ndarray, popularity: np.ndarray | None = None
+) -> np.ndarray:
+    """Products of vectors, (n, m) float32, and for a consumer whose vector is zero the popularity.
+
+    consumers: (n, k); transposed: (k, m) float32, of the producers; popularity: (m,).
+    """
+    products = consumers.astype(np.float32) @ transposed
+    if popularity is not None:
+        products[~consumers.any(axis=1)] = popularity
+    return products
 
 
 def rank_scores(scores: Callable[[slice], np.ndarray], relevant: sp.csr_matrix) -> Ranking:

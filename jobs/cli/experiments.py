@@ -127,3 +127,19 @@ def compare_methods(table: str, data: Path | None, seeds: int, out: Path | None)
 
     report = run_experiment(load_settings(), table, data, seeds, out)
     typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command("decay-coverage")
+def decay_coverage(
+    worlds: Annotated[int, typer.Option(help="At each rate of drift.", min=1)] = 40,
+    out: Out = None,
+) -> None:
+    """Check the intervals of the decay curve in simulated worlds, where the true decay is known.
+
+    Example: evergreen experiment decay-coverage --worlds 10 --out /tmp/decay-coverage
+    """
+    from jobs.reports.decay.coverage import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), worlds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")

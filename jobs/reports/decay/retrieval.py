@@ -129,12 +129,7 @@ class Trial:
         self.newest: Fit | None = None  # of the last tested day
 
     def run(self, seed: int, progress: ReportProgress) -> None:
-        fits = []
-        for last in range(len(self.log.days) - 1):
-            progress(f"retrieval, vectors of {self.log.days[last].day}, seed {seed}")
-            with timed(self.seconds["refit"]):
-                fits.append(self.fit(self.log, last, seed))
-                fits[-1].consumers  # noqa: B018 - folds in those that were not fitted
+        fits = self.fits(seed, progress)
         self.newest = fits[-1]
         for last, test in matrix_cells(len(self.log.days)):
             self.rank((last, test), fits[last], test)
@@ -143,24 +138,41 @@ class Trial:
             self.run_ages(fits, test, seed)
             self.run_windows(test, seed)
 
+    def fits(self, seed: int, progress: ReportProgress) -> list[Fit]:
+        """What is learned up to each day but the last, which is only tested."""
+        fits = []
+        for last in range(len(self.log.days) - 1):
+            progress(f"retrieval, vectors of {self.log.days[last].day}, seed {seed}")
+            with timed(self.seconds["refit"]):
+                fits.append(self.fit(self.log, last, seed))
+                fits[-1].consumers  # noqa: B018 - folds in those that were not fitted
+        return fits
+
     def run_ages(self, fits: list[Fit], test: int, seed: int) -> None:
+        for key, fit, consumers in self.aged(fits, test, seed):
+            self.rank(key, fit, test, consumers)
+
+    def aged(
+        self, fits: list[Fit], test: int, seed: int
+    ) -> Iterator[tuple[tuple[str, int], Fit, np.ndarray]]:
+        """Every way at every age before a tested day: its key, fit and (n, k) consumer vectors."""
         newest = self.plan.learned(test, 0)
         fresh, _ = self.log.window(newest, self.matrix)
         for age in self.plan.ages:
             last = self.plan.learned(test, age)
             fit = fits[last]
-            self.rank((STALE, age), fit, test)
+            yield (STALE, age), fit, fit.consumers
             with timed(self.seconds["fold in"]):
                 folded = fit.model.fold_in.fold(fresh[:, fit.columns])
-            self.rank((FOLDED, age), fit, test, folded)
-            self.rank((POPULAR, age), fit, test, np.zeros_like(folded))
+            yield (FOLDED, age), fit, folded
+            yield (POPULAR, age), fit, np.zeros_like(folded)
             volume = self.volume(last)
             self.volumes.setdefault(age, []).append(volume)
             equal = fits[newest]
             if age:
                 part = newest_engagements(self.log, newest, self.matrix, volume, seed)
                 equal = self.fit(part, len(part.days) - 1, seed)
-            self.rank((EQUAL, age), equal, test)
+            yield (EQUAL, age), equal, equal.consumers
 
     def run_windows(self, test: int, seed: int) -> None:
         """Vectors up to yesterday of shorter windows."""
@@ -210,15 +222,20 @@ def ranked(consumers: np.ndarray, fit: Fit, engaged: sp.csr_matrix) -> Ranking:
     engage with and the fit does not have counts as not found.
     """
     known = engaged[:, fit.columns].tocsr()
-    popularity = np.bincount(fit.x[fit.fitted].indices, minlength=len(fit.columns))
     ranking = rank(
         consumers,
         fit.model.producers,
         seen=sp.csr_matrix(known.shape),
         relevant=known,
-        popularity=popularity.astype(np.float32),
+        popularity=popularity_of(fit),
     )
     return ranking.with_missing(np.diff(engaged.indptr) - np.diff(known.indptr))
+
+
+def popularity_of(fit: Fit) -> np.ndarray:
+    """How many fitted consumers engaged with each producer of a fit, (m',) float32."""
+    counts = np.bincount(fit.x[fit.fitted].indices, minlength=len(fit.columns))
+    return counts.astype(np.float32)
 
 
 def newest_engagements(log: Log, last: int, cfg: MatrixSettings, volume: float, seed: int) -> Log:
