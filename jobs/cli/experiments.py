@@ -100,6 +100,25 @@ def ctr(
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 
+@app.command()
+def features(
+    seeds: Annotated[int, typer.Option(help="How often each ranker is trained.", min=1)] = 3,
+    days: Annotated[
+        int, typer.Option(help="How many of the log's last days are tested.", min=1)
+    ] = 3,
+    out: Out = None,
+) -> None:
+    """Measure what counts, ids, vectors and what vectors say of a pair add to the ranker.
+
+    Example: evergreen experiment features --days 2 --out /tmp/features
+    """
+    from jobs.reports.features import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), seeds, days, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 Fits = Annotated[int, typer.Option(help="How often each method is fitted.", min=1)]
 
 

@@ -25,6 +25,7 @@ from jobs.reports.trials import Outcome, Trial
 from jobs.settings import Settings
 from jobs.sources import open_source
 from jobs.spark.session import spark_session
+from models.features import Day, FeatureSpec
 
 
 class NextDay:
@@ -38,6 +39,7 @@ class NextDay:
         self.settings = settings
         self.data: str = settings.source.kind
         self.test = str(tested.day)
+        self.partitions = use.kept
         self.days = []
         for partition in use.kept:
             masked = str(partition.day) in use.masked
@@ -49,13 +51,21 @@ class NextDay:
         self.labels = self.days[-1].labels[:, self.label]
 
     def fit(self, kind: str, seed: int) -> Outcome:
+        return self.fit_on(self.days, self.spec, kind, seed)
+
+    def dated_days(self) -> Iterator[tuple[Partition, Day]]:
+        """The examples of every day, and the partition that they are read from."""
+        yield from zip(self.partitions, self.days, strict=True)
+
+    def fit_on(self, read: list[Day], spec: FeatureSpec, kind: str, seed: int) -> Outcome:
+        """The same on other columns. read: the days of the trial as `spec` describes them."""
         from models.training import predict, train
 
-        *days, tested = self.days
+        *days, tested = read
         ranker = self.settings.ranker.model_copy(update={"kind": kind})
         cfg = module("train").training_config(ranker, seed)
         started = time.process_time()
-        trained = train(days, self.spec, kind, ranker.options, cfg)
+        trained = train(days, spec, kind, ranker.options, cfg)
         seconds = time.process_time() - started
         scores = predict(trained.model, tested, trained.space, threads=ranker.threads)
         return Outcome(
