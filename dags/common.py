@@ -16,6 +16,7 @@ START = datetime(1970, 1, 1)  # any day of any log may be requested
 TIMEZONE = os.environ.get("EVERGREEN_TIMEZONE", "UTC")
 LATENESS_H = float(os.environ.get("EVERGREEN_LATENESS", "0"))
 FURTHER = [name for name in os.environ.get("EVERGREEN_FURTHER_NAMES", "").split(",") if name]
+BY_HAND = os.environ.get("EVERGREEN_PROMOTION") == "by hand"  # a person promotes rankers
 LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; no later day is scheduled
 BEGAN_WITH = "began_with"  # XCom of a run's first task: digest of the settings, commit of the code
 # The scheduler may start a task before the API server listens: that attempt fails.
@@ -195,6 +196,36 @@ def verify_some() -> int:
         raise AirflowFailException(f"{found}. Run `evergreen verify --repair`.")
     log.info("The files of %d versions are as they were published.", verified)
     return verified
+
+
+def question_of(dag_run) -> dict[str, str]:
+    """The task that asks a person, where the gate has left the day's promotion to one."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from jobs.pipeline.approval import question
+    from jobs.settings import load_settings
+
+    asked = question(load_settings(), day_of(dag_run))
+    if asked is None:
+        raise AirflowSkipException("The gate has left no promotion to a person.")
+    return asked.as_conf()
+
+
+def promote_approved(conf: dict[str, str], answer: dict) -> str:
+    """The task after a person's approval. answer: what the task of the approval has returned."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from jobs.errors import EvergreenError
+    from jobs.pipeline.approval import approved
+    from jobs.settings import load_settings
+    from jobs.spark.session import spark_session
+
+    settings = load_settings()
+    person = (answer.get("responded_by_user") or {}).get("name", "")
+    try:
+        return approved(settings, conf, person, lambda: spark_session(settings))
+    except EvergreenError as error:
+        raise AirflowFailException(str(error)) from error
 
 
 @contextmanager

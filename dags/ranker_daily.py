@@ -7,13 +7,24 @@ a day that is not worth a training ends without a model, and its log says why.
 
 Days run one after the other: day D is judged with the champion of day D − 1. A day without
 impressions is skipped. If a task fails, the champion stays; clear the task to run it again.
+
+With `ranker.promotion = "by hand"`, a challenger that the gate would have promoted starts a run of
+`ranker_approval`, which waits for a person. The days go on meanwhile, with the champion.
 """
 
 from __future__ import annotations
 
-from airflow.sdk import PartitionedAssetTimetable, chain, dag
+from airflow.sdk import PartitionedAssetTimetable, chain, dag, task
 
-from dags.common import DEFAULTS, EMBEDDINGS, START, RegistryVersion, step
+from dags.common import (
+    BY_HAND,
+    DEFAULTS,
+    EMBEDDINGS,
+    START,
+    RegistryVersion,
+    question_of,
+    step,
+)
 
 
 @dag(
@@ -26,13 +37,38 @@ from dags.common import DEFAULTS, EMBEDDINGS, START, RegistryVersion, step
     tags=["evergreen", "ranker"],
 )
 def ranker_daily():
+    promoted = step("promote", links=[RegistryVersion()])
     chain(
         step("examples", spark=True),
         step("evaluate"),
         step("train"),
         step("gate"),
-        step("promote", links=[RegistryVersion()]),
+        promoted,
     )
+    if BY_HAND:
+        ask_a_person(promoted)
+
+
+def ask_a_person(promoted):
+    """Start the approval of what the gate would have promoted; skipped where there is nothing."""
+    from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+    @task
+    def ask(dag_run):
+        return question_of(dag_run)
+
+    asked = ask()
+    request = TriggerDagRunOperator(
+        task_id="request_approval",
+        trigger_dag_id="ranker_approval",
+        trigger_run_id="{{ ti.xcom_pull(task_ids='ask')['run_id'] }}",
+        conf={
+            name: f"{{{{ ti.xcom_pull(task_ids='ask')['{name}'] }}}}"
+            for name in ("day", "model", "champion", "comparison", "run_id")
+        },
+        skip_when_already_exists=True,  # the day ran again, with the same decision
+    )
+    chain(promoted, asked, request)
 
 
 ranker_daily()

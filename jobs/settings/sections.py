@@ -218,8 +218,8 @@ class RankerSettings(PluginSection):
     """Resamples of users in the gate's confidence interval."""
 
     promotion: Literal["automatic", "by hand"] = "automatic"
-    """Who promotes a challenger over a tested champion: the gate, or a person with `evergreen
-    ranker promote`, who finds the gate's comparison in the decision."""
+    """Who promotes a challenger over a tested champion: the gate, or a person, who is asked in
+    Airflow with the gate's comparison, or says it with `evergreen ranker promote`."""
 
     max_log_loss_rise: float = Field(default=0.05, ge=0)
     """A challenger whose log loss is significantly more than this share above the champion's is

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 NO_CHAMPION = "There is no champion yet."
 
 SETTINGS = chain.SETTINGS
-FORMAT = 2
+FORMAT = 3
 SPARK = False
 FACTS = (
     Fact("champion_before", "training day of the champion that was tested; empty for none"),
@@ -69,6 +69,7 @@ FACTS = (
     ),
     Fact("promoted", "1 where the challenger becomes champion, else 0", headline=True),
     Fact("why", "the reason for the decision, with its figures"),
+    Fact("proposed", "training day of the challenger that waits for a person; empty for none"),
     Fact("ruled_by", "the person who made the decision; empty where the gate made it"),
     Fact(
         "difference",
@@ -141,10 +142,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Decision:
-    """The champion from now on, as its training day ('' for none), and the reason in words."""
+    """The champion from now on, as its training day ('' for none), and the reason in words.
+
+    proposed: the challenger that would be champion, had the gate the last word; '' for none.
+    """
 
     champion: str
     why: str
+    proposed: str = ""
 
 
 def needs(settings: Settings, day: date) -> list[Need]:
@@ -172,6 +177,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             "champion_after": decision.champion,
             "promoted": int(promoted),
             "why": decision.why,
+            "proposed": decision.proposed,
             "ruled_by": ruling.facts["by"] if ruling else "",
         }
         if compared:
@@ -254,6 +260,7 @@ def left_to_a_person(contest: Contest, decision: Decision) -> Decision:
         contest.champion,
         f"{stays} (ranker.promotion is 'by hand'). Of itself, the gate decides: {decision.why} "
         f"To promote it: evergreen ranker promote {contest.challenger}",
+        proposed=contest.challenger,
     )
 
 

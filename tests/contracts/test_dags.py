@@ -61,7 +61,7 @@ print(json.dumps({
 
 
 @cache
-def parse(name: str, further: str = "") -> dict:
+def parse(name: str, further: str = "", promotion: str = "automatic") -> dict:
     """One DAG file, parsed in a separate process as Airflow parses it."""
     env = os.environ | {
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
@@ -69,6 +69,7 @@ def parse(name: str, further: str = "") -> dict:
         "EVERGREEN_LATENESS": "3.5",
         "EVERGREEN_LAST_DAY": "2024-03-02",
         "EVERGREEN_FURTHER_NAMES": further,
+        "EVERGREEN_PROMOTION": promotion,
     }
     command = [sys.executable, "-c", PARSE, name]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT)
@@ -137,7 +138,17 @@ def test_exactly_the_steps_that_need_spark_share_its_pool(of_steps):
 
 
 def test_days_run_one_at_a_time_and_without_catch_up(parsed):
-    assert (parsed["max_active_runs"], parsed["catchup"]) == (1, False)
+    assert not parsed["catchup"]
+    # Several questions may wait for a person.
+    assert (parsed["max_active_runs"] == 1) == (parsed["id"] != "ranker_approval")
+
+
+def test_a_person_is_asked_after_the_day_only_where_one_promotes():
+    automatic, by_hand = parse("ranker_daily"), parse("ranker_daily", promotion="by hand")
+    added = set(by_hand["tasks"]) - set(automatic["tasks"])
+    assert added == {"ask", "request_approval"}
+    assert by_hand["tasks"]["promote"]["down"] == ["ask"]
+    assert parse("ranker_approval", promotion="by hand")["tasks"]["approve"]["down"] == ["promote"]
 
 
 def test_the_nightly_run_follows_the_clock_of_the_log():
@@ -166,7 +177,7 @@ def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registr
 def test_it_has_an_owner_and_tags_of_its_own(parsed):
     assert {task["owner"] for task in parsed["tasks"].values()} == {"evergreen"}
     own = {"embeddings_daily": "embeddings", "ranker_daily": "ranker", "watch": "watch"}
-    own["decay_report"] = "decay"
+    own |= {"decay_report": "decay", "ranker_approval": "ranker"}
     assert parsed["tags"] == sorted(["evergreen", own[parsed["id"]]])
 
 
@@ -200,6 +211,6 @@ def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
 
 
 def test_every_dag_has_a_file_and_every_step_a_file_of_its_own():
-    assert sorted(FILES) == sorted([*DAG_STEPS, "decay_report", "watch"])
+    assert sorted(FILES) == sorted([*DAG_STEPS, "decay_report", "ranker_approval", "watch"])
     files = {path.stem for path in (ROOT / "jobs" / "steps").glob("*.py")} - {"__init__"}
     assert files == set(STEPS)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.errors import EvergreenError
 from jobs.pipeline import plan, running
+from jobs.pipeline.approval import Question, approved, question
 from jobs.pipeline.rulings import decisions, newest_calibration, previous_champion, rule
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION
@@ -206,9 +207,49 @@ def test_by_hand_the_champion_stays_and_the_reason_says_how_to_promote():
     decision = decide(MET, compared, RankerSettings(promotion="by hand"))
     assert decision.champion == MET.champion
     assert f"evergreen ranker promote {MET.challenger}" in decision.why
+    assert decision.proposed == MET.challenger
     unopposed = Contest(NEWEST, "click", challenger=MET.challenger)
     first = decide(unopposed, None, RankerSettings(promotion="by hand"))
-    assert first.champion == MET.challenger
+    assert (first.champion, first.proposed) == (MET.challenger, "")
+
+
+# The question to a person
+
+
+def proposing(settings: Settings) -> Question:
+    """The question about the newest decided day, as if the gate had left it to a person."""
+    decided = settings.lake.get("gate", NEWEST).facts
+    left = {"champion_after": decided["champion_before"], "promoted": 0}
+    with plan.writing(settings, "gate", NEWEST) as staging:
+        staging.facts |= decided | left | {"proposed": decided["challenger"]}
+    asked = question(settings, NEWEST)
+    assert asked is not None
+    return asked
+
+
+def test_an_approved_challenger_serves(settings):
+    asked = proposing(settings)
+    assert settings.lake.get("gate", NEWEST).facts["champion_after"] == asked.champion
+    assert re.search(r"\| AUC \| [+-]0\.\d{4} \| [+-]0\.\d{4} to", asked.comparison)
+    said = approved(settings, asked.as_conf(), "ada", no_spark)
+    assert said == f"From {NEWEST} on, the ranker of {asked.model} serves."
+    decision = settings.lake.get("gate", NEWEST).facts
+    assert (decision["champion_after"], decision["ruled_by"]) == (asked.model, "ada")
+    assert question(settings, NEWEST) is None
+
+
+def test_an_approval_is_refused_once_another_model_serves(settings):
+    """The comparison that the person has read was with the one before."""
+    asked = proposing(settings)
+    rule(settings, date.fromisoformat(asked.model), by="ben")
+    promoted(settings, NEWEST)
+    with pytest.raises(EvergreenError, match=rf"model of {asked.model} serves now.*that of"):
+        approved(settings, asked.as_conf(), "ada", no_spark)
+
+
+def test_where_the_gate_decides_nobody_is_asked(settings):
+    promoted(settings, NEWEST)
+    assert question(settings, NEWEST) is None
 
 
 def test_the_rise_of_the_log_loss_is_that_of_the_formula():
