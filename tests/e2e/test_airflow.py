@@ -17,42 +17,20 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from small_home import running_home
 
 from jobs.local.airflow_client import Airflow
-from jobs.local.demo import DAGS, FINAL_STATES, await_dags, follow
+from jobs.local.demo import DAGS, FINAL_STATES, follow
 from jobs.local.environment import home_secrets
 from jobs.local.outcome import Outcome
-from jobs.local.services import running_services
 from jobs.local.supervisor import Supervisor
 from jobs.parts import EMBEDDING_STEPS, RANKER_STEPS
-from jobs.settings import Settings, days_between, load_settings
-from tests.ports import reserve_port
-from tests.small_logs import DAYS, write_kuairand
+from jobs.settings import Settings, days_between
+from tests.small_logs import DAYS
 
 pytestmark = pytest.mark.timeout(900)  # a minute and a half on two idle cores
 ZERO = DAYS[0] - timedelta(days=1)  # the history: embeddings, no impressions
 LAST = DAYS[1]
-SETTINGS = """
-home = "home"
-[source]
-kind = "kuairand"
-path = "log"
-[spark]
-master = "local[2]"
-driver_memory = "1g"
-conf = {{ "spark.ui.enabled" = "true", "spark.ui.port" = "0" }}
-[matrix]
-min_engagements = 1
-[embedding]
-name = "author"
-dim = 2
-[services]
-live = false
-airflow_port = {}
-mlflow_port = {}
-registry_port = {}
-spark_port = {}
-"""
 
 
 class Loop:
@@ -70,18 +48,8 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory):
-    folder: Path = tmp_path_factory.mktemp("loop")
-    write_kuairand(folder / "log", history=True)
-    file = folder / "small.toml"
-    ports = [reserve_port() for _ in range(4)]
-    file.write_text(SETTINGS.format(*ports))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EVERGREEN_SETTINGS", str(file))
-        settings = load_settings()
-        airflow = Airflow(settings.services)
-        with airflow, running_services(settings) as supervisor:
-            await_dags(airflow, supervisor)
-            yield Loop(settings, airflow, supervisor)
+    with running_home(tmp_path_factory.mktemp("loop")) as (settings, airflow, supervisor):
+        yield Loop(settings, airflow, supervisor)
 
 
 def lake_bytes(settings: Settings) -> dict[str, bytes]:
