@@ -177,28 +177,33 @@ FAULTS = {
 }
 
 
+MANY = pytest.param(100, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("worlds", [10, MANY])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_challenger_is_refused_in_nearly_every_world(fault):
-    """At most one of 20 is promoted; the last two have the order of a good model."""
+def test_a_faulty_challenger_is_refused_in_nearly_every_world(fault, worlds):
+    """At most one in twenty is promoted; the last two have the order of a good model."""
     promotions = 0
-    for seed in range(20):
+    for seed in range(worlds):
         labels, _, good = world(seed)
         faulty = FAULTS[fault](good, np.random.default_rng(seed))
         promotions += winner(labels, good, faulty, RankerSettings(), seed) == MET.challenger
-    assert promotions <= 1
+    assert promotions <= worlds // 20
 
 
-def test_a_better_or_equal_challenger_is_promoted_in_nearly_every_world():
-    """Of 50 each. An equally good one is refused by chance in 2.5 % of all worlds."""
+@pytest.mark.parametrize("worlds", [20, MANY])
+def test_a_better_or_equal_challenger_is_promoted_in_nearly_every_world(worlds):
+    """An equally good one is refused by chance in 2.5 % of all worlds."""
     refused = {"better": 0, "equal": 0}
-    for seed in range(50):
+    for seed in range(worlds):
         labels, truth, good = world(seed)
         equal = truth + np.random.default_rng(1000 + seed).normal(0, 0.3, len(truth))
         for name, challenger in (("better", truth), ("equal", equal)):
             chosen = winner(labels, good, challenger, RankerSettings(), seed)
             refused[name] += chosen != MET.challenger
     assert refused["better"] == 0
-    assert refused["equal"] <= 5
+    assert refused["equal"] <= max(2, 0.07 * worlds)
 
 
 def test_by_hand_the_champion_stays_and_the_reason_says_how_to_promote():
