@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "embeddings.registry": {
         "embeddings.benchmarks",
         "embeddings.durable",
+        "embeddings.features",
         "embeddings.fold_in",
         "embeddings.lookalike",
         "embeddings.sampling",
