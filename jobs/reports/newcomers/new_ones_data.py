@@ -121,11 +121,12 @@ def log_new_ones(settings: Settings) -> NewOnes | str:
     window = window.only(of_popular(window.producers, settings.matrix.producers))
     later, times = timed_pairs(tested, settings.matrix.weights)
     problem = new_ones(name, window, later, times)
+    any_new = len(problem.new_producer_ids) > 0
     return problem.with_features(
         consumer_features(tested, problem.consumer_ids),
         # Both of one day: features of two days have other columns.
         producer_features(tested, problem.producer_ids),
-        producer_features(tested, problem.new_producer_ids),
+        producer_features(tested, problem.new_producer_ids) if any_new else None,
     )
 
 
