@@ -35,12 +35,9 @@ def sign_up_rows(problem: NewUsers, pairs: Asked) -> Rows:
     for name, column in problem.profile.items():
         categories[name] = column[pairs.users]
         categories[f"{name} x topic"] = column[pairs.users] * n_topics + topics
-        groups = sp.csr_matrix(
-            (np.ones(len(column)), (np.arange(len(column)), column)),
-        )
-        numbers[f"followed_by_{name}"] = lift(problem, groups, pairs)
+        numbers[f"followed_by_{name}"] = lift_of_group(problem, column, pairs)
     if problem.contacts.nnz:
-        numbers["followed_by_contacts"] = lift_of(problem, problem.contacts, pairs)
+        numbers["followed_by_contacts"] = lift_of_contacts(problem, pairs)
         books = np.asarray(problem.contacts.sum(axis=1)).ravel()
         numbers["contacts"] = np.log1p(books)[pairs.users]
     return Rows(pairs.users, pairs.labels, categories, numbers, *without_vectors(len(pairs.labels)))
@@ -51,29 +48,35 @@ def popularity(problem: NewUsers) -> np.ndarray:
     return np.asarray(problem.known_follows.sum(axis=0)).ravel()
 
 
-def lift(problem: NewUsers, groups: sp.csr_matrix, pairs: Asked) -> np.ndarray:
-    """As `lift_of`, where those like a user are all known users of the same group: (n, groups)."""
-    known = sp.diags((problem.parts == KNOWN).astype(float))
-    members = sp.csr_matrix(groups.T @ known)  # (groups, n)
-    own = np.asarray(groups.argmax(axis=1)).ravel()[pairs.users]
-    counts = (members @ problem.follows).toarray()
-    return log_ratio(problem, counts[own, pairs.producers], members.sum(axis=1).A1[own], pairs)
+def lift_of_group(problem: NewUsers, column: np.ndarray, pairs: Asked) -> np.ndarray:
+    """How much more the known users of a user's group follow a producer than all do: (r,).
 
-
-def lift_of(problem: NewUsers, alike: sp.csr_matrix, pairs: Asked) -> np.ndarray:
-    """The logarithm of how much more those like a user follow a producer than all do, smoothed.
-
-    alike: (n, n), those like a user, of whom the known ones count. Returns (r,).
+    column: (n,), the number of each user's group.
     """
+    known = np.flatnonzero(problem.parts == KNOWN)
+    ones = (np.ones(len(known)), (column[known], known))
+    members = sp.csr_matrix(ones, shape=(int(column.max()) + 1, len(column)))
+    counts = (members @ problem.follows).toarray()
+    sizes = np.asarray(members.sum(axis=1)).ravel()
+    own = column[pairs.users]
+    return log_ratio(problem, counts[own, pairs.producers], sizes[own], pairs)
+
+
+def lift_of_contacts(problem: NewUsers, pairs: Asked) -> np.ndarray:
+    """The same of the known users among a user's contacts."""
     known = sp.diags((problem.parts == KNOWN).astype(float))
-    members = sp.csr_matrix(alike @ known)
-    asked_users, own = np.unique(pairs.users, return_inverse=True)
-    counts = sp.csr_matrix(members[asked_users] @ problem.follows).toarray()
+    members = sp.csr_matrix(problem.contacts @ known)
+    users, own = np.unique(pairs.users, return_inverse=True)
+    counts = sp.csr_matrix(members[users] @ problem.follows).toarray()
     sizes = np.asarray(members.sum(axis=1)).ravel()[pairs.users]
     return log_ratio(problem, counts[own, pairs.producers], sizes, pairs)
 
 
 def log_ratio(problem: NewUsers, counts: np.ndarray, sizes: np.ndarray, pairs: Asked) -> np.ndarray:
+    """log(rate among some / rate among all known users), smoothed by PRIOR users of the latter.
+
+    counts: (r,), how many of some users follow the producer; sizes: (r,), how many users they are.
+    """
     n_known = np.count_nonzero(problem.parts == KNOWN)
     rates = (popularity(problem)[pairs.producers] + 1) / (n_known + 1)
     return np.log((counts + PRIOR * rates) / (sizes + PRIOR) / rates)

@@ -20,7 +20,7 @@ from embeddings.benchmarks.tasks.base import Judged, NotJudged
 from embeddings.registry.comparison import NONE, line_of
 from jobs.reports.newcomers.new_ones import Asked, NewOnes
 from jobs.reports.newcomers.new_ones_data import DAYS, WORLD, log_new_ones, world_new_ones
-from jobs.reports.newcomers.new_ones_methods import Learned, methods, timed
+from jobs.reports.newcomers.new_ones_methods import Learned, Score, methods, timed
 from jobs.reports.report import Report, ReportProgress, Row, progress_bar
 from jobs.reports.tables.columns import CHUNK, DISCOUNTS, TOP, Column, estimates
 from jobs.reports.tables.drawing import draw, draw_agreement
@@ -69,7 +69,7 @@ def by_truth(which: str) -> Callable[[NewOnes, Learned], Judged]:
     return judge
 
 
-def question(problem: NewOnes, learned: Learned, which: str):
+def question(problem: NewOnes, learned: Learned, which: str) -> tuple[Asked, Score]:
     """Who is asked about, and the scores of the method. Raises NotJudged."""
     asked: Asked = getattr(problem, which)
     score = learned.new_producers if which == "of_new" else learned.users
@@ -80,7 +80,7 @@ def question(problem: NewOnes, learned: Learned, which: str):
     return asked, score
 
 
-def ready(asked: Asked, part: np.ndarray, score) -> np.ndarray:
+def ready(asked: Asked, part: np.ndarray, score: Score) -> np.ndarray:
     """The scores of a part of those asked about; what is not asked for again comes last."""
     found = np.asarray(score(asked, part), np.float32)
     if not asked.repeats:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from models.features import Day
 
 KIND = "wide_deep"
 EPOCHS = 2  # passes over the rows to train on
@@ -78,7 +82,7 @@ def scores(train_on: Rows, test_on: Rows, seed: int, threads: int) -> np.ndarray
     return predict(trained.model, tested, trained.space, threads=threads)[:, 0]
 
 
-def day_of(name: str, rows: Rows):
+def day_of(name: str, rows: Rows) -> Day:
     """The rows as a ranker reads them. There are no vectors of producers."""
     from models.features import Day
 
