@@ -148,15 +148,15 @@ def test_the_table_of_e_mails_from_end_to_end(mailing, small_settings, tmp_path)
 
 @pytest.mark.slow
 def test_what_is_shown_on_the_next_day_stands_for_e_mails(spark, tmp_path):
-    """The one trusted day that follows another one; a log without vectors is named."""
+    """On two days that follow trusted ones; the second has a day with vectors to learn from."""
     settings = ranker_settings(tmp_path / "home")
     log = settings.source.path
-    log.write_text("\n".join(log.read_text().splitlines()[:3]) + "\n")
-    commit_days(settings, DAYS[:2], n=200)
-    commit_validated(settings, DAYS[2], None)
+    log.write_text("\n".join(log.read_text().splitlines()[:4]) + "\n")
+    commit_days(settings, DAYS[:3], n=200)
+    commit_validated(settings, DAYS[3], None)
     mailing = log_mailing(settings, lambda text: None)
     assert isinstance(mailing, Mailing)
-    assert len(mailing.labels) == 200
+    assert len(mailing.labels) == 400
     assert mailing.activity.max() > 3
     found = [mailing.score(ranker, 0) for ranker in (BASE, WITH_CONSUMER, WITH_BOTH)]
     assert len({scored.tobytes() for scored in found}) == 3
