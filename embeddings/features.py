@@ -19,7 +19,7 @@ MOST_VALUES = 1000  # of one category that get a column: the most frequent ones
 FARTHEST = 4.0  # standard deviations at which a number is cut off
 LISTED = 12  # the most names that a message lists
 
-Value = str | float
+Value = str | float | Mapping[str, float]  # a bag has texts, each with a weight > 0
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,36 @@ class Vocabulary:
     def row(self, features: Mapping[str, Value]) -> sp.csr_matrix:
         """The features of one entity, (1, width) float32.
 
-        Raises ValueError for a name or a value that the vocabulary does not have.
+        Raises ValueError for a name or a value that the vocabulary does not have. Of a bag, what
+        has no column is passed over: see `unknown`.
         """
         # Not by `rows`, which takes a millisecond: this is done for a request.
         columns, values = [], []
         for name, value in features.items():
             self._check(name, value)
-            if name in self.numbers:
-                columns.append(self._places[name, ""])
-                values.append(standardised(np.array([value], float), *self.numbers[name]).data[0])
-            else:
-                columns.append(self._places[name, str(value)])
-                values.append(1.0)
+            for text, number in self._entries(name, value):
+                columns.append(self._places[name, text])
+                values.append(number)
         order = np.argsort(columns)
         data = np.array(values, np.float32)[order]
         places = np.array(columns, np.int32)[order]
         return sp.csr_matrix((data, places, [0, len(places)]), shape=(1, self.width))
+
+    def unknown(self, features: Mapping[str, Value]) -> list[str]:
+        """What `row` passes over, as in `domain=17`: the texts of bags that have no column."""
+        found = []
+        for name, value in features.items():
+            if isinstance(value, Mapping):
+                found += [f"{name}={text}" for text in value if (name, text) not in self._places]
+        return found
+
+    def _entries(self, name: str, value: Value) -> list[tuple[str, float]]:
+        """The texts and numbers of a checked value that have a column; '' is that of a number."""
+        if isinstance(value, Mapping):
+            return [(text, one) for text, one in value.items() if (name, text) in self._places]
+        if name in self.numbers:
+            return [("", standardised(np.array([value], float), *self.numbers[name]).data[0])]
+        return [(str(value), 1.0)]
 
     @cached_property
     def _places(self) -> dict[tuple[str, str], int]:
@@ -85,7 +99,9 @@ class Vocabulary:
         return {pair: column for column, pair in enumerate(names)}
 
     def has(self, name: str, value: Value) -> bool:
-        """Does the value have a column? A NaN has none."""
+        """Does the value have a column? A NaN has none, nor has a bag as a whole."""
+        if isinstance(value, Mapping):
+            return False
         if name in self.numbers:
             return not isinstance(value, str) and bool(np.isfinite(value))
         return value in self.categories.get(name, ())
@@ -95,8 +111,15 @@ class Vocabulary:
         if name not in known:
             raise ValueError(f"There is no feature {name!r}. {alternatives(name, known)}")
         if name in self.numbers:
-            if isinstance(value, str) or not np.isfinite(value):
+            if isinstance(value, str | Mapping) or not np.isfinite(value):
                 raise ValueError(f"The feature {name!r} is a finite number; given: {value!r}.")
+        elif isinstance(value, Mapping):
+            for text, weight in value.items():
+                if not 0 < weight < np.inf:
+                    raise ValueError(
+                        f"The weight of {text!r} in {name!r} is {weight!r}; expected a finite "
+                        "number above 0."
+                    )
         elif value not in self.categories[name]:
             others = alternatives(str(value), list(self.categories[name]))
             raise ValueError(f"The feature {name!r} has no value {value!r}. {others}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -69,7 +69,8 @@ class FoldedVector:
     unknown: ids that are not in the version and were left out. residual: the length of what the
     vector leaves unexplained of the known part of the history, over the length of that part: 0 if
     it explains everything; None where the kind of fold-in defines none. neighbours: the nearest
-    producers, which may be part of the history; None unless requested.
+    producers, which may be part of the history; None unless requested. unknown_features: what of a
+    bag of features the version does not have, as in `domain=17`.
     """
 
     version: Version
@@ -78,11 +79,12 @@ class FoldedVector:
     unknown: list[str]
     residual: float | None = None
     neighbours: list[Neighbour] | None = None
+    unknown_features: list[str] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
-        """Is the vector based on the whole history?"""
-        return not self.unknown
+        """Is the vector based on all that was given?"""
+        return not self.unknown and not self.unknown_features
 
 
 @dataclass(frozen=True)

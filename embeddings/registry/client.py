@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embeddings.benchmarks.results import Result
+from embeddings.features import Value
 from embeddings.fold_in.base import FoldIn
 from embeddings.registry import (
     aliases,
@@ -506,17 +507,18 @@ class Registry:
         space: str | None = None,
         dim: int | None = None,
         k: int | None = None,
-        features: Mapping[str, str | float] | None = None,
+        features: Mapping[str, Value] | None = None,
     ) -> FoldedVector:
         """A vector for a consumer with this history, by the same formula as the nightly fold-in.
 
         strengths: producer id -> strength > 0. Producers that are not in the version are left out
         and returned in `unknown`. space, dim: as in `get`. k: how many of the nearest producers to
         return with it. features: name -> value of a profile, for a version whose fold-in reads
-        them; the history may then be empty. Raises NotFound (UnknownId if the version has none of
-        the producers and there are no features), SpaceMismatch, BadRequest for an empty history
-        without features, an invalid strength or id, and a feature or a value that the version does
-        not have.
+        them; the history may then be empty. The value of a bag is its texts with their weights, as
+        in {"domain": {"17": 1.0}}; texts that are not in the version are left out and returned in
+        `unknown_features`. Raises NotFound (UnknownId if the version has none of the producers and
+        there are no features), SpaceMismatch, BadRequest for an empty history without features, an
+        invalid strength, weight or id, and a feature or a value that the version does not have.
         """
         return self._loaded(name, day, revision, space).fold(strengths, k, dim, features)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from embeddings.features import Value
 from embeddings.fold_in.base import FoldIn
 from embeddings.lookalike import SUMMARIES, products
 from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
@@ -116,7 +117,7 @@ class Loaded:
         strengths: Mapping[str, float],
         k: int | None = None,
         dim: int | None = None,
-        features: Mapping[str, str | float] | None = None,
+        features: Mapping[str, Value] | None = None,
     ) -> FoldedVector:
         """See `Registry.fold_in`."""
         self.check_dim(dim)
@@ -124,6 +125,7 @@ class Loaded:
             check_k(k)
         if strengths or not features:
             check_strengths(strengths)
+        features = features or {}
         profile = self._profile(features) if features else ()
         producers = self.entities["producer"]
         ids = list(strengths)
@@ -131,6 +133,13 @@ class Loaded:
         known = rows >= 0
         if not known.any() and not features:
             self.known_rows("producer", ids)  # raises UnknownId with near misses
+        unknown_features = self._unknown(features)
+        if not known.any() and profile and not profile[0].nnz:
+            such = f", such as {unknown_features[0]!r}" if unknown_features else ""
+            raise BadRequest(
+                f"{self.version.id} knows none of the features{such}: nothing is left to compute a "
+                "vector from. Show the newcomer what is popular."
+            )
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
         shape = (1, self.fold_in.n_producers)
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
@@ -146,16 +155,21 @@ class Loaded:
             unknown=[id_ for id_, is_known in zip(ids, known, strict=True) if not is_known],
             residual=self.fold_in.residual(history, vector, engaged),
             neighbours=None if k is None else nearest(producers, vector, k),
+            unknown_features=unknown_features,
         )
 
-    def _profile(self, features: Mapping[str, str | float]) -> tuple[sp.csr_matrix]:
+    def _unknown(self, features: Mapping[str, Value]) -> list[str]:
+        """What of the features has no column. They were read before."""
+        return self.fold_in.vocabulary.unknown(features) if features else []  # type: ignore[attr-defined]
+
+    def _profile(self, features: Mapping[str, Value]) -> tuple[sp.csr_matrix]:
         """The features as a further argument of `fold`. Raises BadRequest."""
         vocabulary = getattr(self.fold_in, "vocabulary", None)
         if vocabulary is None:
             kind = self.fold_in.scalars()["kind"]
             raise BadRequest(
                 f"{self.version.id} has a fold-in of the kind '{kind}', which reads no features; "
-                "leave them out, or ask a version of an embedder that reads them, such as 'towers'."
+                "leave them out, or ask a version of 'towers' or 'bag', which read them."
             )
         try:
             return (vocabulary.row(features),)
@@ -327,6 +341,8 @@ def check_folded(vector: np.ndarray, strengths: Mapping[str, float]) -> None:
     """Raise BadRequest if the strengths are valid one by one, but too large together."""
     if np.isfinite(vector).all():
         return
+    if not strengths:
+        raise BadRequest("The weights lead to a vector that is not finite. Use smaller ones.")
     producer = max(strengths, key=lambda id_: strengths[id_])
     raise BadRequest(
         "The strengths lead to a vector that is not finite. Use smaller ones; the largest is "

@@ -213,6 +213,11 @@ class FeaturesRequest(BaseModel):
     )
 
 
+Bag = Annotated[
+    dict[str, Annotated[float, Field(gt=0, le=MAX_STRENGTH)]], Field(max_length=MAX_STRENGTHS)
+]
+
+
 class History(BaseModel):
     """The engagements of a consumer, and its profile."""
 
@@ -222,9 +227,10 @@ class History(BaseModel):
         description="producer id -> strength, > 0; at least one, unless there are features",
         examples=[{"1196": 3.0, "33": 1.0}],
     )
-    features: dict[str, str | float] = Field(
+    features: dict[str, str | float | Bag] = Field(
         default_factory=dict,
         max_length=MAX_PROFILE,
-        description="name -> value, for a version whose fold-in reads features",
+        description="name -> value, for a version whose fold-in reads features; the value of a bag "
+        "is an object, text -> weight > 0",
         examples=[{}],
     )

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 
 from embeddings.benchmarks.results import Result
+from embeddings.features import Value
 from embeddings.registry import aliases, errors, features
 from embeddings.registry.aliases import AliasMove
 from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
@@ -214,13 +215,16 @@ class RemoteRegistry:
         space: str | None = None,
         dim: int | None = None,
         k: int | None = None,
-        features: Mapping[str, str | float] | None = None,
+        features: Mapping[str, Value] | None = None,
     ) -> FoldedVector:
         """See `Registry.fold_in`."""
         numbers = {id_: float(strength) for id_, strength in strengths.items()}
         body: dict[str, Any] = {"strengths": numbers}
         if features:
-            body["features"] = dict(features)
+            body["features"] = {
+                name: dict(value) if isinstance(value, Mapping) else value
+                for name, value in features.items()
+            }
         params = _given(k=k, version=_reference(day, revision), space=space, dim=dim)
         found = self._post(f"{self._path(name)}/fold-in", body, params).json()
         near = found["neighbours"]
@@ -231,6 +235,7 @@ class RemoteRegistry:
             unknown=found["unknown"],
             residual=found["residual"],
             neighbours=None if near is None else _neighbours(near),
+            unknown_features=found["unknown_features"],
         )
 
     def lookalike(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embeddings.benchmarks.results import Result
+from embeddings.features import Value
 from embeddings.registry.client import Registry, Version, parse_key
 from embeddings.registry.comparison import Comparison
 from embeddings.registry.errors import DamagedVersion
@@ -249,7 +250,7 @@ def fold_in(
     k: int | None = None,
     space: str | None = None,
     dim: int | None = None,
-    features: Mapping[str, str | float] | None = None,
+    features: Mapping[str, Value] | None = None,
 ) -> dict[str, Any]:
     """The vector of a history, how much of the history is in it, and its nearest producers."""
     folded = registry.load(version, space).fold(strengths, k, dim, features)
@@ -258,6 +259,7 @@ def fold_in(
         **source(version),
         "known": folded.known,
         "unknown": folded.unknown,
+        "unknown_features": folded.unknown_features,
         "whole": folded.whole,
         "residual": folded.residual,
         "vector": folded.vector.tolist(),

@@ -164,7 +164,10 @@ class FoldedVector(Source):
 
     known: int = Field(description="producers that the vector is based on")
     unknown: list[str] = Field(description="producers that the version does not have, left out")
-    whole: bool = Field(description="whether the vector is based on the whole history")
+    unknown_features: list[str] = Field(
+        description="texts of bags of features that the version does not have, left out"
+    )
+    whole: bool = Field(description="whether the vector is based on all that was given")
     residual: float | None = Field(
         description="what the vector leaves unexplained of the known part, from 0 for nothing; "
         "null where the kind of fold-in defines none"

@@ -162,3 +162,42 @@ def decay_coverage(
 
     report = run_experiment(load_settings(), worlds, out)
     typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command()
+def email(seeds: Fits = 3, out: Out = None) -> None:
+    """Measure what a consumer's embedding adds to a ranker of e-mails, by the users' activity.
+
+    Example: evergreen experiment email --seeds 3 --out /tmp/email
+    """
+    from jobs.reports.newcomers.email import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), seeds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command("new-user")
+def new_user(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
+    """Measure what embeddings of web domains add to the prediction of a new user's follows.
+
+    Example: evergreen experiment new-user --data ~/data --out /tmp/new-user
+    """
+    from jobs.reports.newcomers.new_user import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data, seeds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
+@app.command()
+def table5(seeds: Fits = 3, out: Out = None) -> None:
+    """Compare towers and co-occurrence with factorisation: new users, new producers, cost.
+
+    Example: evergreen experiment table5 --out /tmp/table5
+    """
+    from jobs.reports.newcomers.table5 import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), seeds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")

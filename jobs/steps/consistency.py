@@ -78,7 +78,7 @@ class Reader(Protocol):
         day: date | None,
         revision: int | None,
         *,
-        features: Mapping[str, str | float] | None,
+        features: Mapping[str, Value] | None,
     ) -> FoldedVector: ...
 
 

@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "embeddings.registry": {
         "embeddings.benchmarks",
         "embeddings.durable",
+        "embeddings.features",
         "embeddings.fold_in",
         "embeddings.lookalike",
         "embeddings.sampling",
@@ -128,7 +129,9 @@ MAY_IMPORT = {
         "embeddings.baselines",
         "embeddings.benchmarks",
         "embeddings.blocks",
+        "embeddings.cooccurrence",
         "embeddings.embedders",
+        "embeddings.features",
         "embeddings.fold_in",
         "embeddings.kernels",
         "embeddings.registry",

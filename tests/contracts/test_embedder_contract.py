@@ -173,7 +173,7 @@ def test_every_option_is_described(name):
 
 
 def test_a_name_without_a_file_is_refused_with_the_list():
-    with pytest.raises(ValueError, match=r"no embedder 'pca'.*als, cooccurrence, svd, towers"):
+    with pytest.raises(ValueError, match=r"no embedder 'pca'.*als, bag, cooccurrence, svd, towers"):
         embedder("pca")
 
 

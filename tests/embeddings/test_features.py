@@ -53,3 +53,23 @@ def test_a_vocabulary_survives_its_text():
 def test_only_frequent_values_have_a_column():
     values, counts = np.array(["b", "", "a", "rare"]), np.array([5, 99, 7, 1])
     assert frequent(values, counts, least=2) == ("a", "b")
+
+
+def test_a_bag_is_its_texts_with_their_weights():
+    """The text is that of a category; what has no column is named, and changes nothing."""
+    asked = {"city": {"oslo": 2.0, "rome": 1.0}, "age": 10}
+    expected = WORDS.row({"city": "oslo", "age": 10}).toarray() * [1, 2, 1]
+    np.testing.assert_array_equal(WORDS.row(asked).toarray(), expected)
+    assert WORDS.unknown(asked) == ["city=rome"]
+    assert WORDS.row({"city": {"rome": 1.0}}).nnz == 0
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_the_weight_of_a_bag_is_finite_and_above_0(weight):
+    with pytest.raises(ValueError, match=f"weight of 'oslo' in 'city' is {weight}; expected"):
+        WORDS.row({"city": {"oslo": weight}})
+
+
+def test_a_number_is_no_bag():
+    with pytest.raises(ValueError, match="'age' is a finite number"):
+        WORDS.row({"age": {"old": 1.0}})

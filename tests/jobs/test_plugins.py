@@ -59,7 +59,7 @@ def test_a_variable_overrides_an_option_of_a_plugin(load, monkeypatch):
     [
         (
             '[embedding]\nmethod = "pca"\n',
-            r"embedding: method: unknown name 'pca'; expected one of: als, cooccurrence, svd",
+            r"embedding: method: unknown name 'pca'; expected one of: als, bag, cooccurrence, svd",
         ),
         (
             "[embedding]\ndimension = 8\n",

@@ -62,7 +62,12 @@ def clicked(shown: Impressions) -> Pairs:
 
 def crowd_of(problem: Problem, world: World, day: int) -> Consumers:
     """Everyone of the problem, also those who have left; `born` counts for those who are there."""
-    ids = problem.case.consumer_ids.astype(np.int64)
+    return crowd_of_ids(problem.case.consumer_ids, world, day)
+
+
+def crowd_of_ids(consumer_ids: np.ndarray, world: World, day: int) -> Consumers:
+    """The same of these ids, (n,) bytes."""
+    ids = consumer_ids.astype(np.int64)
     here = consumers(world, day)
     born = np.zeros(len(ids), np.int64)
     same = here.ids[ids % world.consumers] == ids

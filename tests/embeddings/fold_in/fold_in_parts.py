@@ -8,11 +8,14 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
+from embeddings.cooccurrence.bags import Config as BagConfig
+from embeddings.cooccurrence.bags import fit as fit_bags
 from embeddings.cooccurrence.training import Config, fit
-from embeddings.embedders import towers
+from embeddings.embedders import bag, towers
 from embeddings.embedders.als import ALSConfig, als
 from embeddings.embedders.cooccurrence import Options, fold_in_of
 from embeddings.embedders.svd import factorize
+from embeddings.features import Vocabulary
 from embeddings.fold_in.als import ALSFoldIn
 from embeddings.fold_in.base import FoldIn
 from embeddings.fold_in.svd import SVDFoldIn
@@ -54,6 +57,15 @@ def fitted_pairs(x: sp.csr_matrix, pairs: Literal["baskets", "direct"]) -> FoldI
     return fold_in_of(trained, np.asarray(x.sum(axis=0)).ravel(), cfg)
 
 
+def fitted_bag(x: sp.csr_matrix) -> FoldIn:
+    cfg = BagConfig(dim=6, seed=0, epochs=5, batches=5)
+    bags = random_strengths(x.shape[0], 4, 0.5)
+    names = Vocabulary({"domain": ("a", "b", "c", "d")}, {})
+    producer_ids = np.arange(x.shape[1]).astype(np.bytes_)
+    trained = fit_bags(bags, x, cfg, SingleWorker(), bag.feature_ids(names), producer_ids)
+    return bag.fold_in_of(trained, names)
+
+
 def fitted_towers(x: sp.csr_matrix) -> FoldIn:
     options = towers.Options(epochs=2)
     cfg = TowersConfig(dim=6, seed=0, **options.model_dump())
@@ -68,6 +80,7 @@ def fitted_towers(x: sp.csr_matrix) -> FoldIn:
 # A new kind adds its line here; the contract suite fails until it does.
 FITTED = {
     "als": fitted_als,
+    "bag": fitted_bag,
     "logistic": partial(fitted_pairs, pairs="direct"),
     "mean": partial(fitted_pairs, pairs="baskets"),
     "svd": fitted_svd,

@@ -99,7 +99,7 @@ def test_a_kind_without_a_file_is_an_error_that_names_the_kinds(kind):
     """A manifest cannot make the registry import a module from elsewhere."""
     modules = set(sys.modules)
     with pytest.raises(
-        ValueError, match=r"the kinds are \['als', 'logistic', 'mean', 'svd', 'towers'\]"
+        ValueError, match=r"the kinds are \['als', 'bag', 'logistic', 'mean', 'svd', 'towers'\]"
     ):
         restore({}, {"kind": kind})
     assert set(sys.modules) == modules

@@ -172,7 +172,7 @@ def test_a_version_with_a_newer_kind_of_fold_in_can_still_be_read(plain):
     np.testing.assert_array_equal(newer.entities["consumer"].vectors, expected)
     message = (
         r"no fold-in of kind 'transformer'; "
-        r"the kinds are \['als', 'logistic', 'mean', 'svd', 'towers'\].*newer Evergreen"
+        r"the kinds are \['als', 'bag', 'logistic', 'mean', 'svd', 'towers'\].*newer Evergreen"
     )
     with pytest.raises(DamagedVersion, match=message):
         _ = newer.fold_in

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from registry_parts import DAY, SPACE, parts, publish
 
 from embeddings.features import Vocabulary
+from embeddings.fold_in.bag import BagFoldIn
 from embeddings.fold_in.towers import TowersFoldIn
 from embeddings.registry.errors import BadRequest
 from embeddings.registry.remote import RemoteRegistry
@@ -86,3 +87,48 @@ def test_new_producers_have_vectors_by_their_features(published):
     expected = MODEL.producer_tower.vectors(sp.csr_matrix((1, 0)), TRAITS.row({"tag": "jazz"}))
     np.testing.assert_array_equal(found[0], expected[0])
     assert not found[1].any()  # nothing is known of it
+
+
+DOMAINS = Vocabulary({"domain": ("1", "17", "3")}, {})
+BAG = BagFoldIn(
+    *(np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32) for n in (5, 3)),
+    np.array([1, 1, 0], np.float32),
+    DOMAINS.text(),
+)
+
+
+@pytest.fixture
+def of_domains(plain):
+    """A version whose fold-in reads bags of domains."""
+    plain.publish("domains", DAY, SPACE, parts()[0], BAG, {})
+    return plain
+
+
+def test_a_newcomer_is_the_mean_of_its_domains_on_every_way(of_domains, service):
+    """In process, over HTTP and by the client; an unknown domain is named."""
+    bag = {"domain": {"17": 1.0, "1": 3.0, "elsewhere": 2.0}}
+    expected = (BAG.features[1] + 3 * BAG.features[0]) / 4
+    answer = httpx.post(f"{service}/v1/embeddings/domains/fold-in", json={"features": bag}).json()
+    np.testing.assert_allclose(answer["vector"], expected, rtol=1e-6)
+    assert (answer["unknown_features"], answer["whole"]) == (["domain=elsewhere"], False)
+    with RemoteRegistry(service) as remote:
+        for registry in (of_domains, remote):
+            found = registry.fold_in("domains", {}, features=bag, k=2)
+            np.testing.assert_array_equal(found.vector, np.float32(answer["vector"]))
+            assert found.unknown_features == ["domain=elsewhere"]
+            assert len(found.neighbours) == 2
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"domain": {"elsewhere": 1.0}}, "knows none of the features, such as 'domain=elsewhere'"),
+        ({"web": {"17": 1.0}}, "no feature 'web'"),
+        ({"domain": {}}, "knows none of the features"),
+    ],
+)
+def test_a_bag_of_nothing_known_is_refused_on_every_way(of_domains, service, features, message):
+    with RemoteRegistry(service) as remote:
+        for registry in (of_domains, remote):
+            with pytest.raises(BadRequest, match=message):
+                registry.fold_in("domains", {}, features=features)
