@@ -16,7 +16,7 @@ from embeddings.lookalike import SUMMARIES
 from embeddings.registry import comparison, filters, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, DamagedVersion, RegistryError
-from embeddings.registry.files import REMEDY
+from embeddings.registry.files import REMEDY, folded_entity
 from embeddings.registry.sizes import readable
 from embeddings.registry.tables import (
     MISSING,
@@ -229,7 +229,8 @@ def fold_in(
         return print_json(folded)
     print_table(("vector",), [(numbers(folded["vector"]),)], _folded_from(folded))
     if folded["neighbours"]:
-        _print_neighbours("producer", folded["neighbours"], "nearest to the vector")
+        entity = folded_entity(registry.find(name, day).entities)
+        _print_neighbours(entity, folded["neighbours"], "nearest to the vector")
     return None
 
 
@@ -543,12 +544,13 @@ def _overview_row(embedding: dict[str, Any]) -> tuple:
         _reference(latest),
         latest["dim"],
         f"{_counts(latest, 'consumer')['rows']:,}",
-        f"{_counts(latest, 'producer')['rows']:,}",
+        f"{_counts(latest, folded_entity(latest['entities']))['rows']:,}",
     )
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
-    consumers, producers = (_counts(version, entity) for entity in ENTITY)
+    consumers = _counts(version, "consumer")
+    producers = _counts(version, folded_entity(version["entities"]))
     folded_share = consumers["folded"] / max(consumers["rows"], 1)
     shares = map(version["coverage"].get, ENTITY)
     covered = [f"{share:.0%}" for share in shares if share is not None]

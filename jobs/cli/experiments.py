@@ -100,6 +100,24 @@ def ctr(
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 
+@app.command()
+def words(
+    data: Data = None,
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(help="How many simulated worlds.", min=1)] = 3,
+    out: Out = None,
+) -> None:
+    """Measure how vocabularies turn over and words change their meaning, on tweets and in worlds.
+
+    Example: evergreen experiment words --data ~/data --out /tmp/words
+    """
+    from jobs.reports.words.run import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data, seed, seeds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 Fits = Annotated[int, typer.Option(help="How often each method is fitted.", min=1)]
 
 

@@ -86,6 +86,7 @@ def evergreen(settings: Settings) -> Variables:
         "EVERGREEN_TIMEZONE": open_source(settings).timezone,
         "EVERGREEN_LATENESS": str(settings.services.lateness),
         "EVERGREEN_FURTHER_NAMES": ",".join(settings.further),
+        "EVERGREEN_WEEKLY": settings.words.name if settings.words is not None else "",
         "SERVICES_HOST": settings.services.host,
     }
     defaults = {
