@@ -21,6 +21,7 @@ from embeddings.words import judging
 from embeddings.words.meaning import Half, Movement, movement
 from embeddings.words.tokens import KINDS
 from embeddings.words.training import WordConfig
+from jobs.errors import BadInput
 from jobs.plots import figure, panels
 from jobs.reports.report import Report, ReportProgress, Row, column_of, progress_bar, select
 from jobs.reports.words.learning import Counted, counted, half_fits, mapped, whole_fit
@@ -37,7 +38,8 @@ from jobs.words.world import changed_share
 from simulation.drift import Drift
 from simulation.world import World
 
-DIM = 64
+DIM = 32
+EPOCHS = 10
 TABLES = ("overlap", "moved", "later", "truth")
 TRUE_SHARE = 0.5  # of the pairs of days with another topic, above which a word has moved
 WORLD = World(consumers=10, producers=2000)
@@ -68,21 +70,37 @@ PLANS = (
 )
 
 
+SIMULATED = "simulated"
+SETS = (*(plan.name for plan in PLANS), SIMULATED)
+
+
 def run(
-    settings: Settings, data: Path | None, seed: int, seeds: int, folder: Path | None
+    settings: Settings,
+    data: Path | None,
+    seed: int,
+    seeds: int,
+    sets: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Report:
-    """Write the tables overlap, moved, later and truth, and their pictures."""
+    """Write the tables overlap, moved, later and truth, and their pictures. sets: of SETS, or all.
+
+    Raises BadInput for a set that does not exist.
+    """
+    if unknown := sorted(set(sets) - set(SETS)):
+        raise BadInput(f"There is no set {unknown}; expected some of {list(SETS)}.")
+    chosen = [plan for plan in PLANS if not sets or plan.name in sets]
+    worlds = range(seed, seed + seeds) if not sets or SIMULATED in sets else ()
     report = Report(settings, "words", seed, folder)
     tables: dict[str, list[Row]] = {name: [] for name in TABLES}
-    with progress_bar("words", len(PLANS) + len(WORLDS) * seeds) as progress:
-        for plan in PLANS:
+    with progress_bar("words", len(chosen) + len(WORLDS) * len(worlds)) as progress:
+        for plan in chosen:
             progress(plan.name)
             found = public_texts(plan.name, data)
             if isinstance(found, str):
                 report.warn([found])
             else:
                 measure(tables, plan, found, seed)
-        for number in range(seed, seed + seeds):
+        for number in worlds:
             measure_worlds(tables, number, progress)
     for name, rows in tables.items():
         report.table(name, rows)
@@ -99,7 +117,7 @@ def measure(tables: dict[str, list[Row]], plan: Plan, periods: list[Period], see
     if not plan.length:
         return
     longer = together(periods, plan.length)
-    cfg = WordConfig(DIM, seed)
+    cfg = WordConfig(DIM, seed, EPOCHS)
     words = [counted(each) for each in longer]
     halves = [half_fits(each, cfg) for each in words]
     for gap in plan.gaps:
@@ -202,13 +220,13 @@ def measure_worlds(tables: dict[str, list[Row]], seed: int, progress: ReportProg
         weeks = {week: simulated_week(world, week) for week in range(max(GAPS) + 1)}
         fits = {}
         for week in (0, *GAPS):
-            fits[week] = half_fits(counted(weeks[week]), WordConfig(DIM, seed))
+            fits[week] = half_fits(counted(weeks[week]), WordConfig(DIM, seed, EPOCHS))
         for gap in GAPS:
             found = movement(fits[0], fits[gap])
             base: Row = {"world": name, "seed": seed, "weeks": gap}
             tables["truth"].append(base | truth_row(world, found, gap))
-        if name == "drifting" and not any(row["set"] == "simulated" for row in tables["overlap"]):
-            tables["overlap"] += overlap_rows("simulated", "week", list(weeks.values()), GAPS)
+        if name == "drifting" and not any(row["set"] == SIMULATED for row in tables["overlap"]):
+            tables["overlap"] += overlap_rows(SIMULATED, "week", list(weeks.values()), GAPS)
 
 
 def truth_row(world: World, found: Movement, gap: int) -> Row:
@@ -241,6 +259,8 @@ def truth_row(world: World, found: Movement, gap: int) -> Row:
 def draw(report: Report, tables: dict[str, list[Row]]) -> None:
     """Overlaps by age, and how many words have moved from period to period."""
     sets = list(dict.fromkeys(str(row["set"]) for row in tables["overlap"]))
+    if not sets:
+        return
     with panels(report.picture("overlap"), sets) as all_axes:
         for axes, name in zip(all_axes, sets, strict=True):
             rows = select(tables["overlap"], "set", name)
