@@ -9,6 +9,7 @@ KINDS = ("word", "hashtag", "mention", "link")
 # A link first: what follows its scheme is no words. An apostrophe inside a word belongs to it.
 TOKEN = re.compile(r"https?://\S+|[#@$]?\w+(?:['’]\w+)*")
 AFTER_LINKS = ".,;:!?)]}\"'’…"  # what a sentence adds to a link
+RETWEET = "rt"
 LONGEST = 100  # characters of a token; what is longer is none
 
 
@@ -23,6 +24,14 @@ def tokens(text: str) -> list[str]:
         if len(token) <= LONGEST:
             found.append(token)
     return found
+
+
+def content_of(words: list[str]) -> str:
+    """What copies of a text have in common: its words, without the marks of a retweet, and links.
+
+    Copies in both halves of a period's texts would make the halves alike without any meaning.
+    """
+    return " ".join(word for word in words if kind_of(word) == "word" and word != RETWEET)
 
 
 def kind_of(token: str) -> str:

@@ -2,8 +2,8 @@
 
     sentences/      half, conversation, words
 
-half: 0 or 1, by the hash of the conversation. What is learned from each half alone shows how much
-is chance.
+half: 0 or 1, by the hash of the content, so that copies of a text are in one half. What is learned
+from each half alone shows how much is chance.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
-from embeddings.words.tokens import tokens
+from embeddings.words.tokens import RETWEET, tokens
 from jobs.pipeline.plan import inputs, writing
 from jobs.settings import Settings
 from jobs.words.phrases import changed_words
 from jobs.words.stored import HALVES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 SETTINGS = ("source", "words")
 FORMAT = 1
@@ -55,10 +55,18 @@ def sentences(texts: DataFrame) -> DataFrame:
     from pyspark.sql import functions as F
 
     ordered = F.sort_array(F.collect_list(F.struct("time_ms", "text")))["text"]
-    half = F.pmod(F.crc32("conversation"), F.lit(len(HALVES))).cast("int")
     together = texts.groupBy("conversation").agg(ordered.alias("words"))
-    rows = together.select(half.alias("half"), "conversation", "words")
-    return changed_words(rows, tokens_of).where(F.size("words") > 0)
+    split = changed_words(together, tokens_of).where(F.size("words") > 0)
+    content = F.concat_ws(" ", F.filter("words", is_content))
+    half = F.pmod(F.crc32(content), F.lit(len(HALVES))).cast("int")
+    return split.select(half.alias("half"), "conversation", "words")
+
+
+def is_content(word: Column) -> Column:
+    """As `content_of`, in Spark: a word that is no hashtag, mention, link or mark of a retweet."""
+    from pyspark.sql import functions as F
+
+    return ~word.rlike("^(#|@|https?://)") & (word != F.lit(RETWEET))
 
 
 def tokens_of(texts: list[str]) -> list[str]:

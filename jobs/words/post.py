@@ -16,7 +16,7 @@ from embeddings.words.tokens import KINDS, kind_of
 MOST = {"word": 1000, "hashtag": 100, "mention": 100, "link": 100}  # frequent ones compared
 SHOWN = 10  # words of a post
 NEIGHBOURS = 5  # of each
-LEAST = 20  # tokens of a kind, of which an overlap says something
+LEAST = 50  # tokens of a kind in each period, of which an overlap says something
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,15 @@ class Moved:
 
 
 def overlaps(now: Mapping[str, np.ndarray], then: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """By kind, the share of the most frequent tokens of now that were among those of then."""
+    """By kind, the share of the most frequent tokens of now that were among those of then.
+
+    Of as many of each, where a period has few. now, then: as from `frequent`.
+    """
     shares = {}
     for kind in KINDS:
-        if min(len(now[kind]), len(then[kind])) >= LEAST:
-            shares[kind] = overlap(now[kind], then[kind])
+        most = min(len(now[kind]), len(then[kind]))
+        if most >= LEAST:
+            shares[kind] = overlap(now[kind][:most], then[kind][:most])
     return shares
 
 

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zlib import crc32
 
-from embeddings.words.tokens import tokens
+from embeddings.words.tokens import content_of, tokens
 from jobs.words.world import written
 from simulation.world import World
 
@@ -37,13 +37,13 @@ class Period:
     halves: list[int]
 
 
-def period(name: str, texts: Iterator[tuple[str, list[str]]]) -> Period:
-    """texts: an id, which decides about the half, and the tokens of each text."""
+def period(name: str, texts: Iterator[list[str]]) -> Period:
+    """texts: the tokens of each; its content decides about the half, as in the pipeline."""
     sentences, halves = [], []
-    for id_, words in texts:
+    for words in texts:
         if words:
             sentences.append(words)
-            halves.append(crc32(id_.encode()) % 2)
+            halves.append(crc32(content_of(words).encode()) % 2)
     return Period(name, sentences, halves)
 
 
@@ -66,12 +66,12 @@ def congress(folder: Path) -> list[Period]:
     ]
 
 
-def congress_texts(folder: Path, week: int) -> Iterator[tuple[str, list[str]]]:
+def congress_texts(folder: Path, week: int) -> Iterator[list[str]]:
     for party in PARTIES:
         file = folder / f"{party}_{week}.gz"
         with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                yield f"{party}/{week}/{number}", line.split()
+            for line in lines:
+                yield line.split()
 
 
 def stocknet(folder: Path) -> list[Period]:
@@ -84,18 +84,18 @@ def stocknet(folder: Path) -> list[Period]:
 
 def stocknet_weeks(folder: Path) -> list[Period]:
     """The same tweets by week, each named by its Monday."""
-    weeks: dict[str, list[tuple[str, list[str]]]] = {}
+    weeks: dict[str, list[list[str]]] = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         for tweet in tweets(file):
             day = datetime.strptime(tweet["created_at"], TWITTER_TIME).date()
             monday = str(day - timedelta(days=day.weekday()))
-            weeks.setdefault(monday, []).append((tweet["id_str"], tokens(tweet["text"])))
+            weeks.setdefault(monday, []).append(tokens(tweet["text"]))
     return [period(monday, iter(texts)) for monday, texts in sorted(weeks.items())]
 
 
-def stocknet_texts(file: Path) -> Iterator[tuple[str, list[str]]]:
+def stocknet_texts(file: Path) -> Iterator[list[str]]:
     for tweet in tweets(file):
-        yield tweet["id_str"], tokens(tweet["text"])
+        yield tokens(tweet["text"])
 
 
 def tweets(file: Path) -> Iterator[dict[str, str]]:
@@ -118,10 +118,10 @@ def days_of(week: int) -> range:
     return range(7 * week, 7 * week + 7)
 
 
-def simulated_texts(world: World, days: range) -> Iterator[tuple[str, list[str]]]:
+def simulated_texts(world: World, days: range) -> Iterator[list[str]]:
     for day in days:
-        for number, line in enumerate(written(world, day)):
-            yield f"{day}/{number}", line.split()
+        for line in written(world, day):
+            yield line.split()
 
 
 READERS: dict[str, tuple[str, Callable[[Path], list[Period]]]] = {
