@@ -142,5 +142,5 @@ def draw(found: Movement, day: date, path) -> None:
                 place = (found.counts[row], found.moved[row])
                 axes.annotate(found.ids[row].decode(), place, fontsize=7)
         axes.set(xscale="log", xlabel="occurrences in the smallest half")
-        axes.set_ylabel("cosine lost since the week before, beyond chance")
+        axes.set_ylabel("cosine lost, beyond chance")
         axes.legend(fontsize=8)

@@ -9,6 +9,7 @@ truth       simulated worlds: are the words that change their meaning found, and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,9 +164,11 @@ def overlap_rows(name: str, unit: str, periods: list[Period], ages: Sequence[int
 
 def frequent_of(texts: Period) -> dict[str, np.ndarray]:
     """The most frequent tokens of each kind."""
-    tokens = [word for words in texts.sentences for word in words]
-    ids, counts = np.unique(np.array(tokens), return_counts=True)
-    return post.frequent(np.char.encode(ids, "utf-8"), counts)
+    counts: Counter[str] = Counter()
+    for words in texts.sentences:
+        counts.update(words)
+    ids = np.array([word.encode() for word in counts], np.bytes_)
+    return post.frequent(ids, np.array(list(counts.values())))
 
 
 # Meaning

@@ -164,11 +164,11 @@ def test_the_post_says_how_much_is_new(ran):
 def test_a_changed_file_is_read_again_and_the_same_texts_change_nothing_else(ran, spark):
     file = Path(ran.words.path).parent / "week 1.jsonl"
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([*lines, lines[0]]) + "\n")
+    file.write_text("\n".join(lines[::-1]) + "\n")
     look = freshness(ran)
     assert look.current("words_collect", FIRST)
     assert look.judge("words_collect", SECOND).why.endswith("week 1.jsonl has changed")
-    assert running.execute(ran, "words_collect", SECOND, lambda: spark).facts["repeats"] == 1
+    running.execute(ran, "words_collect", SECOND, lambda: spark)
     assert freshness(ran).current("words_post", SECOND)
 
 
