@@ -108,12 +108,14 @@ def run_step(name: str, day: date, ti, spark, embedding: str) -> dict[str, str]:
     from jobs.pipeline.tracking.runs import Tracker
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
+    from jobs.words.weeks import week_of
 
     settings = load_settings().of_embedding(embedding)
+    if name in parts.WORD_STEPS:
+        day = week_of(day)  # any day names its week
     result: dict[str, str] = {}
     with only_logged("whether the settings or the code have changed"):
-        first = parts.EMBEDDING_STEPS[0] if name in parts.EMBEDDING_STEPS else parts.RANKER_STEPS[0]
-        result |= changes_since(first, name, ti, settings)
+        result |= changes_since(parts.part_of(name)[0], name, ti, settings)
 
     def make_spark():
         # A step without Spark may have to compute a missing input that needs it.

@@ -61,17 +61,19 @@ class Config:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a fit, the same on every worker.
+    """The result of a fit, the same on every worker but for `consumers`.
 
     inputs: (m, k) float32, None for "direct", whose inputs are the consumers. outputs: (m, k)
     float32. keep: (m,) float32, the share of each producer's engagements that were passed.
     losses: (epochs,), the mean negative log-likelihood of a pair and its negatives in each epoch.
+    consumers: (own consumers, k) float32, of this worker alone; None for "baskets".
     """
 
     inputs: np.ndarray | None
     outputs: np.ndarray
     keep: np.ndarray
     losses: np.ndarray
+    consumers: np.ndarray | None = None
 
 
 def fit(
@@ -107,7 +109,8 @@ def fit(
             progress(epoch + 1, float(losses[epoch]))
     vectors = np.ascontiguousarray(tables.vectors[:, : cfg.dim])
     inputs = vectors[:m] if len(vectors) > m else None
-    return Trained(inputs, vectors[-m:], pairs.keep, losses)
+    own = pairs.consumers[:, : cfg.dim] if cfg.pairs == "direct" else None
+    return Trained(inputs, vectors[-m:], pairs.keep, losses, own)
 
 
 class Pairs:

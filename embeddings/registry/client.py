@@ -124,7 +124,8 @@ class Registry:
 
         entities: entity -> its vectors, or a folder of shards written by `shards.write_shard`. The
         files of a folder are hard-linked where the file system allows it.
-        fold_in: column j of its histories is row j of the entity 'producer', counted across shards.
+        fold_in: column j of its histories is row j of the entity 'producer', counted across shards;
+        of a version with a single entity, such as 'word', of that one.
         lineage: what the version was computed from, as JSON values. results: of its benchmarks.
         by: who publishes, kept in the history of 'latest'; by default the user of the process.
         index: which entities get an approximate index, by default none. It is part of the content.

@@ -31,7 +31,7 @@ from embeddings.registry.command_parts import (
     registry_of,
 )
 from embeddings.registry.errors import BadRequest, DamagedVersion
-from embeddings.registry.files import REMEDY
+from embeddings.registry.files import REMEDY, folded_entity
 from embeddings.registry.sizes import readable
 from embeddings.registry.tables import (
     MISSING,
@@ -214,7 +214,8 @@ def fold_in(
         return print_json(folded)
     print_table(("vector",), [(numbers(folded["vector"]),)], _folded_from(folded))
     if folded["neighbours"]:
-        _print_neighbours("producer", folded["neighbours"], "nearest to the vector")
+        entity = folded_entity(registry.find(name, day).entities)
+        _print_neighbours(entity, folded["neighbours"], "nearest to the vector")
     return None
 
 
@@ -472,12 +473,13 @@ def _overview_row(embedding: dict[str, Any]) -> tuple:
         reference(latest),
         latest["dim"],
         f"{counts(latest, 'consumer')['rows']:,}",
-        f"{counts(latest, 'producer')['rows']:,}",
+        f"{counts(latest, folded_entity(latest['entities']))['rows']:,}",
     )
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
-    consumers, producers = (counts(version, entity) for entity in ENTITY)
+    consumers = counts(version, "consumer")
+    producers = counts(version, folded_entity(version["entities"]))
     folded_share = consumers["folded"] / max(consumers["rows"], 1)
     shares = map(version["coverage"].get, ENTITY)
     covered = [f"{share:.0%}" for share in shares if share is not None]

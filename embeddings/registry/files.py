@@ -22,7 +22,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -102,7 +102,7 @@ def publishing_files(
             facts[entity] = {**_counts(stored), **_index(staging, stored_entities, entity, index)}
         return {
             "space": space,
-            "dim": stored_entities["producer"].vectors.shape[1],
+            "dim": stored_entities[folded_entity(stored_entities)].vectors.shape[1],
             "entities": facts,
             "fold_in": fold_in.scalars(),
         }
@@ -211,18 +211,30 @@ def checked(
     entities: Mapping[str, Vectors | Path], fold_in: FoldIn
 ) -> tuple[dict[str, Entity], dict[str, np.ndarray]]:
     """The entities and the fold-in's arrays, by name, as they are stored. Raises BadVersion."""
-    if "producer" not in entities:
-        raise BadVersion(
-            "A version needs the entity 'producer', because the fold-in refers to its rows. "
-            f"Given: {sorted(entities)}."
-        )
-    producer = checked_entity("producer", entities["producer"])
-    dim = producer.vectors.shape[1]  # all entities have the length of the producers' vectors
-    stored = {"producer": producer}
+    columns = folded_entity(entities)
+    folded = checked_entity(columns, entities[columns])
+    dim = folded.vectors.shape[1]  # all entities have the length of these vectors
+    stored = {columns: folded}
     for entity, source in entities.items():
-        if entity != "producer":
+        if entity != columns:
             stored[entity] = checked_entity(entity, source, dim)
-    return stored, checked_fold_in(fold_in, len(producer.ids), dim)
+    return stored, checked_fold_in(fold_in, len(folded.ids), dim)
+
+
+def folded_entity(entities: Collection[str]) -> str:
+    """The entity whose rows are the columns of the fold-in's histories.
+
+    It is 'producer', or the only one of a version with a single entity, such as 'word', whose
+    history is a text. Raises BadVersion where there is neither.
+    """
+    if "producer" in entities:
+        return "producer"
+    if len(entities) == 1 and "consumer" not in entities:
+        return next(iter(entities))
+    raise BadVersion(
+        "A version needs the entity 'producer', because the fold-in refers to its rows, or a "
+        f"single one such as 'word'. Given: {sorted(entities)}."
+    )
 
 
 def folder(root: Path, name: str, day: date, digest: str) -> Path:

@@ -15,7 +15,7 @@ from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbo
 from embeddings.registry.approximate import MOST
 from embeddings.registry.chunked import Rows, blocks, columns
 from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, missing
-from embeddings.registry.files import Files
+from embeddings.registry.files import Files, folded_entity
 from embeddings.registry.search import BLOCK, best, cosine_top_k, cosine_top_k_of
 from embeddings.registry.vectors import Entity, Index, text_list
 from embeddings.registry.versions import Version
@@ -40,8 +40,13 @@ class Loaded:
         return self.files.entities
 
     @property
+    def columns(self) -> str:
+        """The entity that histories consist of: 'producer', or the only one of the version."""
+        return folded_entity(self.entities)
+
+    @property
     def fold_in(self) -> FoldIn:
-        """The fold-in: column j of a history is row j of 'producer'. Raises DamagedVersion."""
+        """The fold-in: column j of a history is row j of `columns`. Raises DamagedVersion."""
         return self.files.fold_in
 
     def get(self, entity: str, ids: Sequence[str], dim: int | None = None) -> Lookup:
@@ -127,12 +132,12 @@ class Loaded:
             check_strengths(strengths)
         features = features or {}
         profile = self._profile(features) if features else ()
-        producers = self.entities["producer"]
+        producers = self.entities[self.columns]
         ids = list(strengths)
         rows = find_rows(producers.index, ids)
         known = rows >= 0
         if not known.any() and not features:
-            self.known_rows("producer", ids)  # raises UnknownId with near misses
+            self.known_rows(self.columns, ids)  # raises UnknownId with near misses
         unknown_features = self._unknown(features)
         if not known.any() and profile and not profile[0].nnz:
             such = f", such as {unknown_features[0]!r}" if unknown_features else ""

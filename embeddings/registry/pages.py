@@ -19,6 +19,7 @@ from embeddings.registry.client import Entity, Registry, Version
 from embeddings.registry.curves import curves
 from embeddings.registry.entity_names import names_of
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
+from embeddings.registry.files import folded_entity
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
 from embeddings.registry.sizes import readable
@@ -84,6 +85,7 @@ def _add_embeddings(app: FastAPI, registry: Registry) -> None:
             "embedding.html",
             name=name,
             versions=versions[::-1],
+            columns=folded_entity(versions[-1]["entities"]),
             aliases=registry.aliases(name),
             benchmarks=benchmarks,
             headline=headline(benchmarks),
@@ -104,14 +106,14 @@ def _add_versions(app: FastAPI, registry: Registry) -> None:
         request: Request,
         name: str,
         reference: str,
-        entity: str = "producer",
+        entity: str = "",
         id: Annotated[str, Query(max_length=1000)] = "",
         among: str = "",
         k: Annotated[int, Query(ge=1, le=1000)] = 10,
         where: Annotated[str, Query(max_length=1000)] = "",
     ) -> Response:
         found = registry.find(name, reference)
-        search = _search(registry, found, entity, id, among or entity, k, where)
+        search = _search(registry, found, entity, id, among, k, where)
         status = 404 if search["error"] else 200
         return page(
             request,
@@ -191,16 +193,19 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 def _search(
     registry: Registry,
     version: Version,
-    entity: str = "producer",
+    entity: str = "",
     id_: str = "",
-    among: str = "producer",
+    among: str = "",
     k: int = 10,
     where: str = "",
 ) -> dict[str, Any]:
     """What the search form shows: the query with its result or error, or ids to try.
 
-    where: a condition, as `filters` has it; empty for none.
+    entity: by default the one that histories consist of; among: by default the same. where: a
+    condition, as `filters` has it; empty for none.
     """
+    entity = entity or folded_entity(version.entities)
+    among = among or entity
     search: dict[str, Any] = {
         "version": version.id,
         "entities": sorted(version.entities),
@@ -215,12 +220,10 @@ def _search(
         "neighbours": [],
     }
     if not id_:
-        busiest = _busiest(registry.load(version).entities["producer"])
-        names = names_of(registry, "producer", busiest)
-        links = [
-            {**_link(f"producer:{producer}"), "name": names.get(producer, "")}
-            for producer in busiest
-        ]
+        columns = folded_entity(version.entities)
+        busiest = _busiest(registry.load(version).entities[columns])
+        names = names_of(registry, columns, busiest)
+        links = [{**_link(f"{columns}:{one}"), "name": names.get(one, "")} for one in busiest]
         return {**search, "suggestions": links}
     # An error is shown in the form, so that the visitor can correct the query.
     try:

@@ -26,7 +26,7 @@ MARGIN = 10
 
 @dataclass(frozen=True)
 class Point:
-    """A producer. colour: number of its value in the legend; -1 for any other."""
+    """A producer, or a word. colour: number of its value in the legend; -1 for any other."""
 
     id: str
     x: float
@@ -47,11 +47,13 @@ class SpaceMap:
     legend: list[str]
     coloured_by: str
     share: float
+    entity: str = "producer"
 
 
 def space_map(registry: Registry, version: Version) -> SpaceMap | None:
     """The map of a version; None with fewer than three producers."""
-    producers = registry.load(version).entities["producer"]
+    loaded = registry.load(version)
+    producers = loaded.entities[loaded.columns]
     rows, _ = best(parts_of(producers.counts), SHOWN)
     vectors = producers.vectors[rows].astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1)
@@ -60,14 +62,14 @@ def space_map(registry: Registry, version: Version) -> SpaceMap | None:
         return None
     places, share = main_directions(unit)
     ids = texts(producers.ids, rows)
-    feature, values = text_feature(registry, version, ids)
+    feature, values = text_feature(registry, version, loaded.columns, ids)
     legend = [value for value, _ in Counter(filter(None, values)).most_common(COLOURS)]
-    names = names_of(registry, "producer", ids)
+    names = names_of(registry, loaded.columns, ids)
     points = []
     for id_, (x, y), value in zip(ids, scaled(places), values, strict=True):
         colour = legend.index(value) if value in legend else -1
         points.append(Point(id_, round(x, 1), round(y, 1), colour, value, names.get(id_, "")))
-    return SpaceMap(points[::-1], legend, feature, share)
+    return SpaceMap(points[::-1], legend, feature, share, loaded.columns)
 
 
 def main_directions(unit: np.ndarray) -> tuple[np.ndarray, float]:
@@ -89,8 +91,10 @@ def scaled(places: np.ndarray) -> np.ndarray:
     return (places - (low + high) / 2) * scale + SIZE / 2
 
 
-def text_feature(registry: Registry, version: Version, ids: list[str]) -> tuple[str, list[str]]:
-    """The first text feature of producers as of the version's day: its name, and each value.
+def text_feature(
+    registry: Registry, version: Version, entity: str, ids: list[str]
+) -> tuple[str, list[str]]:
+    """The first text feature of an entity as of the version's day: its name, and each value.
 
     Empty texts where there is none.
     """
@@ -104,9 +108,9 @@ def text_feature(registry: Registry, version: Version, ids: list[str]) -> tuple[
             for column, values in table.columns.items()
             if values.dtype.kind == "S" and column != NAME  # nearly every producer has another
         ]
-        if table.entity == "producer" and text_columns:
+        if table.entity == entity and text_columns:
             feature = f"{name}.{text_columns[0]}"
-            found = registry.features("producer", ids, [feature], as_of=version.day)
+            found = registry.features(entity, ids, [feature], as_of=version.day)
             values = found.features[feature].values
             return feature, [value.decode() for value in values.tolist()]
     return "", [""] * len(ids)

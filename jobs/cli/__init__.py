@@ -232,6 +232,33 @@ def run(
 
 
 @app.command()
+def words(
+    first: Annotated[
+        datetime, typer.Option("--from", formats=DAY, help="A day of the first week.")
+    ],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="A day of the last week.")],
+) -> None:
+    """Learn and publish the words of these weeks, and print the post about the last one.
+
+    The settings say in [words] where the texts are; what is current is reused.
+    Example: evergreen words --from 2024-01-01 --to 2024-01-28
+    """
+    from jobs.pipeline.loop import report_reasons, run_weeks
+    from jobs.settings import load_settings
+    from jobs.words.weeks import weeks_between, words_of
+
+    require_order(first, last)
+    settings = load_settings()
+    words_of(settings)  # raises where there are none
+    board, reasons = run_weeks(settings, weeks_between(first.date(), last.date()))
+    report_reasons(board, reasons)
+    post = settings.lake.find("words_post", board.days[-1])
+    if post is not None:
+        typer.echo((post.path / "post.md").read_text())
+    raise typer.Exit(1 if board.failed() else 0)
+
+
+@app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:

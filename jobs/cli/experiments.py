@@ -119,6 +119,28 @@ def features(
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 
+@app.command()
+def words(
+    data: Data = None,
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(help="How many simulated worlds of each kind.", min=1)] = 3,
+    sets: Annotated[
+        str, typer.Option(help="Sets of texts, separated by commas; default: all.")
+    ] = "",
+    out: Out = None,
+) -> None:
+    """Measure how vocabularies turn over and words change their meaning, on tweets and in worlds.
+
+    Example: evergreen experiment words --sets simulated --seeds 2 --out /tmp/words
+    """
+    from jobs.reports.words.run import run as run_experiment
+    from jobs.settings import load_settings
+
+    chosen = [name.strip() for name in sets.split(",") if name.strip()]
+    report = run_experiment(load_settings(), data, seed, seeds, chosen, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 Fits = Annotated[int, typer.Option(help="How often each method is fitted.", min=1)]
 
 

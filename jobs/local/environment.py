@@ -87,6 +87,7 @@ def evergreen(settings: Settings) -> Variables:
         "EVERGREEN_LATENESS": str(settings.services.lateness),
         "EVERGREEN_FURTHER_NAMES": ",".join(settings.further),
         "EVERGREEN_PROMOTION": settings.ranker.promotion,
+        "EVERGREEN_WEEKLY": settings.words.name if settings.words is not None else "",
         "SERVICES_HOST": settings.services.host,
     }
     defaults = {

@@ -8,7 +8,12 @@ from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings
 
 # step -> the fact that names the version of the embedding that the step's task links to
-VERSION_FACTS = {"publish": "version", "consistency": "version", "promote": "embedding"}
+VERSION_FACTS = {
+    "publish": "version",
+    "consistency": "version",
+    "promote": "embedding",
+    "words_publish": "version",
+}
 
 
 def registry_page(settings: Settings) -> str:

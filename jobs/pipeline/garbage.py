@@ -17,7 +17,7 @@ from embeddings.registry.client import Registry, Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.parts import LANDING, LEARNING_STEPS, STEPS
+from jobs.parts import ALL_STEPS, LANDING, LEARNING_STEPS
 from jobs.pipeline.freshness import pair
 from jobs.pipeline.plan import beside
 from jobs.pipeline.tracking.garbage import old_runs, purge
@@ -146,7 +146,7 @@ def old_reports(settings: Settings, cutoff: date) -> list[Path]:
 
 def folders_of_steps(settings: Settings) -> set[str]:
     """The names of the folders in which the steps of all embeddings leave something."""
-    steps = (*STEPS, "quarantine")
+    steps = (*ALL_STEPS, "quarantine")
     return {each.lake.folder(step) for each in settings.of_each_embedding() for step in steps}
 
 

@@ -18,6 +18,7 @@ from jobs.parts import (
     LEAVES,
     RANKER_STEPS,
     STEPS,
+    WORD_STEPS,
 )
 from jobs.pipeline.running import request
 from jobs.settings import Settings, days_between
@@ -43,6 +44,19 @@ def run_days(settings: Settings, first: date, last: date) -> tuple[Board, Reason
                 run_half(settings, day, steps, board, reasons, show)
             for name in settings.further:
                 run_further(settings.of_embedding(name), name, day, board, reasons, show)
+    return board, reasons
+
+
+def run_weeks(settings: Settings, weeks: list[date]) -> tuple[Board, Reasons]:
+    """Run the steps of words of every week that are not current, as `run_days` those of days.
+
+    weeks: the Sundays.
+    """
+    board = Board(weeks, WORD_STEPS)
+    reasons: Reasons = {}
+    with live(board, "evergreen words") as show:
+        for week in weeks:
+            run_half(settings, week, WORD_STEPS, board, reasons, show)
     return board, reasons
 
 
@@ -82,7 +96,10 @@ def run_half(
     reasons: Reasons,
     show: Callable[[], None],
 ) -> None:
-    """The steps of one DAG on one day, in order, until one that others read is skipped or fails."""
+    """The steps of one DAG on one day or week, in order, until one is skipped or fails.
+
+    A step that no other one reads ends nothing.
+    """
     for position, step in enumerate(steps):
         board.set(day, step, "running")
         show()

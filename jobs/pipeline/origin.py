@@ -78,6 +78,24 @@ def contradiction(settings: Settings, landed: Partition) -> str:
     return ""
 
 
+def text_sources(settings: Settings, files: list[Path]) -> dict[str, str]:
+    """The digest of each file of texts, by its path from home, so that both may move together."""
+    digests = file_digests(settings, files)
+    return {os.path.relpath(file, settings.home): digest for file, digest in digests.items()}
+
+
+def changed_texts(settings: Settings, collected: Partition) -> str:
+    """The first file of a collected week whose content has changed, in words; "" for none.
+
+    A file that is gone contradicts nothing: collecting again would lose its texts.
+    """
+    files = [settings.home / name for name in collected.sources]
+    there = [file for file in files if file.exists()]
+    now = text_sources(settings, there)
+    changed = [name for name, digest in now.items() if collected.sources.get(name) != digest]
+    return f"{min(changed)} has changed" if changed else ""
+
+
 def file_digests(settings: Settings, files: list[Path]) -> dict[Path, str]:
     """The digest of each file's content, computed once for as long as the file is unchanged."""
     memory = settings.lake.root / DIGESTS

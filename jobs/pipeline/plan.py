@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Any
 from jobs.errors import BadInput, EvergreenError
 from jobs.lake.store import Partition, Staging
 from jobs.parts import (
-    EMBEDDING_STEPS,
+    ALL_STEPS,
+    COLLECTING,
     EMBEDDINGS,
     LANDING,
     LEARNING_STEPS,
     RANKER,
     RANKER_STEPS,
-    STEPS,
+    WORD_STEPS,
+    WORDS,
     further_part,
+    part_of,
 )
 from jobs.pipeline.freshness import Freshness, Plan
 from jobs.pipeline.needs import Need, available, is_optional
-from jobs.pipeline.origin import contradiction, log_of
+from jobs.pipeline.origin import changed_texts, contradiction, log_of
 from jobs.pipeline.tracking.runs import TrackedStep
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
@@ -47,8 +50,8 @@ log = logging.getLogger(__name__)
 
 def module(step: str) -> ModuleType:
     """The module of a step. Raises EvergreenError for an unknown name."""
-    if step not in STEPS:
-        raise EvergreenError(f"There is no step '{step}'. The steps are: {', '.join(STEPS)}.")
+    if step not in ALL_STEPS:
+        raise EvergreenError(f"There is no step '{step}'. The steps are: {', '.join(ALL_STEPS)}.")
     # By name, because the steps import this module.
     return import_module(f"jobs.steps.{step}")
 
@@ -64,7 +67,7 @@ def tracked(settings: Settings, step: str) -> TrackedStep:
         part=part_name(settings, step),
         sections=job.SETTINGS,
         facts=facts,
-        last=step in (EMBEDDING_STEPS[-1], RANKER_STEPS[-1]),
+        last=step == part_of(step)[-1],
     )
 
 
@@ -72,6 +75,8 @@ def part_name(settings: Settings, step: str) -> str:
     """The part of the day that a step belongs to, which is also its experiment in MLflow."""
     if step in RANKER_STEPS:
         return RANKER
+    if step in WORD_STEPS:
+        return WORDS
     is_own = step in LEARNING_STEPS and not settings.is_first
     return further_part(settings.embedding.name) if is_own else EMBEDDINGS
 
@@ -132,13 +137,15 @@ def needs(settings: Settings, step: str, day: date) -> Iterable[Need]:
 
 def beside(step: str) -> tuple[str, ...]:
     """What else a step commits on a day, by name."""
-    return getattr(module(step), "BESIDE", ()) if step in STEPS else ()
+    return getattr(module(step), "BESIDE", ()) if step in ALL_STEPS else ()
 
 
 def freshness(settings: Settings) -> Freshness:
     """A look at the lake with the current settings; take a new one after a step has run."""
 
     def contradicted(found: Partition) -> str:
+        if found.step == COLLECTING:
+            return changed_texts(settings, found)
         if found.step != LANDING:
             return ""
         try:
@@ -151,7 +158,7 @@ def freshness(settings: Settings) -> Freshness:
         settings.lake,
         Plan(
             # An older Evergreen may have had other steps.
-            recipe=lambda step: recipe(settings, step) if step in (*STEPS, RULING) else None,
+            recipe=lambda step: recipe(settings, step) if step in (*ALL_STEPS, RULING) else None,
             needs=lambda step, day: needs(settings, step, day),
             contradiction=contradicted,
             beside=beside,

@@ -15,7 +15,7 @@ from embeddings.facts import headlines
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip, UntrustedDay
 from jobs.lake.store import Partition
-from jobs.parts import EMBEDDING_STEPS, LEAVES, RANKER_STEPS
+from jobs.parts import LEAVES, part_of
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
 from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
@@ -84,11 +84,6 @@ def record_again(settings: Settings, partition: Partition) -> None:
                     job.track(tracker, partition)
     if step.last:
         close_part(settings, partition.step, partition.day)
-
-
-def part_of(step: str) -> tuple[str, ...]:
-    """The steps of the part of the day that a step belongs to."""
-    return EMBEDDING_STEPS if step in EMBEDDING_STEPS else RANKER_STEPS
 
 
 def close_part(settings: Settings, step: str, day: date) -> None:

@@ -10,11 +10,13 @@ from rich.progress import track
 from jobs.errors import EvergreenError, Skip
 from jobs.lake.integrity import damage, seen_file
 from jobs.lake.store import Partition
-from jobs.parts import STEPS
+from jobs.parts import ALL_STEPS
 from jobs.pipeline.garbage import partitions
 from jobs.pipeline.running import ensure, execute
 from jobs.settings import Settings
 from jobs.spark.session import spark_session
+
+PUBLISHING = ("publish", "words_publish")  # the steps that make files of the registry again
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def damaged_version(settings: Settings, version_id: str, faults: list[str]) -> D
     """version_id: NAME/DAY.rREVISION."""
     name, _, reference = version_id.rpartition("/")
     day = date.fromisoformat(reference.partition(".")[0])
+    if settings.words is not None and name == settings.words.name:
+        return Damaged(version_id, faults, "words_publish", day)
     further = name if name in settings.further else ""
     return Damaged(version_id, faults, "publish", day, further)
 
@@ -84,7 +88,7 @@ def repair(settings: Settings, damaged: list[Damaged]) -> list[Damaged]:
     in_order = sorted(damaged, key=lambda fault: (fault.day, order(fault.step)))
     failed = []
     for fault in in_order:
-        run = execute if fault.step == "publish" else ensure
+        run = execute if fault.step in PUBLISHING else ensure
         # The rows that validation has put aside are written with its verdict.
         step = "validate" if fault.step == "quarantine" else fault.step
         try:
@@ -96,4 +100,4 @@ def repair(settings: Settings, damaged: list[Damaged]) -> list[Damaged]:
 
 
 def order(step: str) -> int:
-    return STEPS.index(step) if step in STEPS else 0
+    return ALL_STEPS.index(step) if step in ALL_STEPS else 0

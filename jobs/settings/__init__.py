@@ -36,6 +36,7 @@ from jobs.settings.sections import (
     cores_of,
 )
 from jobs.settings.variables import refuse_misspelt_variables
+from jobs.settings.words import WordsSettings
 from jobs.sources import settings_of_any_kind
 from jobs.sources.base import SourceSettings
 
@@ -56,6 +57,7 @@ __all__ = [
     "Settings",
     "SparkSettings",
     "ValidationSettings",
+    "WordsSettings",
     "anchored",
     "cores_of",
     "days_between",
@@ -108,6 +110,9 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     services: ServiceSettings = ServiceSettings()
 
+    words: WordsSettings | None = None
+    """Texts whose words are embedded every week; without this table there are none."""
+
     # The further embedding that these settings are of; "": the first. See `of_embedding`.
     _further: str = PrivateAttr(default="")
 
@@ -146,6 +151,10 @@ class Settings(BaseSettings):
         if self.embedding.name in self.further and not self._further:
             raise ValueError(
                 f"further.{self.embedding.name}: [embedding] has this name; choose another one"
+            )
+        if self.words is not None and self.words.name in (self.embedding.name, *self.further):
+            raise ValueError(
+                f"words.name: an embedding has the name {self.words.name}; choose another one"
             )
         for name, embedding in {"embedding": self.embedding, **self.further}.items():
             too_long = [n for n in self.benchmark.lengths if n >= embedding.dim]
@@ -225,6 +234,8 @@ class Settings(BaseSettings):
         what else shapes no row of it.
         """
         section = getattr(self, name)
+        if section is None:
+            return {}
         if isinstance(section, PluginSection):
             return section.effective()
         if isinstance(section, dict):
@@ -295,9 +306,11 @@ def anchored(settings: Settings, folder: Path) -> Settings:
     url = anchored_sqlite(settings.registry.url, folder)
     registry = settings.registry.model_copy(update={"url": url})
     home = (folder / settings.home).resolve()
-    return settings.model_copy(
-        update={"home": home, "source": source, "mlflow": mlflow, "registry": registry}
-    )
+    words = settings.words
+    if words is not None:
+        words = words.model_copy(update={"path": folder / words.path})
+    sections = {"source": source, "mlflow": mlflow, "registry": registry, "words": words}
+    return settings.model_copy(update={"home": home, **sections})
 
 
 def days_between(first: date, last: date) -> list[date]:

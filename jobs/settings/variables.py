@@ -24,6 +24,7 @@ OTHER_VARIABLES = frozenset(
         "SETTINGS",
         "STORM",
         "TIMEZONE",
+        "WEEKLY",
     )
 )
 

@@ -14,12 +14,23 @@ import pytest
 
 from jobs.local.environment import ROOT
 from jobs.local.pages import VERSION_FACTS
-from jobs.parts import EMBEDDING_STEPS, LEARNING_STEPS, LEAVES, RANKER_STEPS, STEPS
+from jobs.parts import (
+    ALL_STEPS,
+    EMBEDDING_STEPS,
+    LEARNING_STEPS,
+    LEAVES,
+    RANKER_STEPS,
+    WORD_STEPS,
+)
 from jobs.pipeline.plan import module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")
-DAG_STEPS = {"embeddings_daily": EMBEDDING_STEPS, "ranker_daily": RANKER_STEPS}
+DAG_STEPS = {
+    "embeddings_daily": EMBEDDING_STEPS,
+    "ranker_daily": RANKER_STEPS,
+    "words_weekly": WORD_STEPS,
+}
 
 # Airflow's own imports, some of them lazy, come first: only ours are measured.
 PARSE = """
@@ -168,6 +179,12 @@ def test_the_decay_of_a_closed_log_is_measured_on_demand_only():
     assert decay["end_date"] == "2024-03-02 22:00:00+00:00"
 
 
+def test_the_week_that_has_ended_runs_on_mondays():
+    weekly = parse("words_weekly")
+    assert (weekly["cron"], weekly["timezone"]) == ("30 9 * * 1", "Asia/Kolkata")
+    assert weekly["end_date"] == "2024-03-02 22:00:00+00:00"
+
+
 def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registry(of_steps):
     for name, task in of_steps["tasks"].items():
         version = ["Registry version"] if name in VERSION_FACTS else []
@@ -177,7 +194,7 @@ def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registr
 def test_it_has_an_owner_and_tags_of_its_own(parsed):
     assert {task["owner"] for task in parsed["tasks"].values()} == {"evergreen"}
     own = {"embeddings_daily": "embeddings", "ranker_daily": "ranker", "watch": "watch"}
-    own |= {"decay_report": "decay", "ranker_approval": "ranker"}
+    own |= {"decay_report": "decay", "ranker_approval": "ranker", "words_weekly": "words"}
     assert parsed["tags"] == sorted(["evergreen", own[parsed["id"]]])
 
 
@@ -207,10 +224,10 @@ def test_the_commands_in_its_prose_exist(parsed, tmp_path):
 def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
     """Otherwise the test above would pass on prose without any command."""
     shown = re.findall(r"`(airflow backfill [^`]*)`", parsed["doc"])
-    assert bool(shown) == (parsed["id"] == "embeddings_daily")
+    assert bool(shown) == (parsed["id"] in ("embeddings_daily", "words_weekly"))
 
 
 def test_every_dag_has_a_file_and_every_step_a_file_of_its_own():
     assert sorted(FILES) == sorted([*DAG_STEPS, "decay_report", "ranker_approval", "watch"])
     files = {path.stem for path in (ROOT / "jobs" / "steps").glob("*.py")} - {"__init__"}
-    assert files == set(STEPS)
+    assert files == set(ALL_STEPS)

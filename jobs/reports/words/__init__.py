@@ -1,0 +1,1 @@
+"""The experiment `words`: what vocabularies and meanings do over weeks and months."""

@@ -1,0 +1,1 @@
+"""Words of texts by week: reading, conversations, phrases, pairs, and how to load a week."""
