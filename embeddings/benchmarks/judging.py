@@ -25,8 +25,8 @@ SEED = 0  # of the resamples; the same for all versions, so that they compare
 def measure(name: str, task: Benchmark, case: Case, on: date, dim: int = 0) -> list[Result]:
     """The results of one task, without metrics that are undefined. Raises NotJudged.
 
-    on: the day of the labels. dim: judge the first `dim` numbers of each vector, without the rivals
-    that have no vectors to be shortened; 0: all of them.
+    on: the day of the labels. dim: judge the vectors shortened to this length, without the rivals
+    that have no vectors to be shortened; 0: whole ones.
     """
     require(task, case)
     case = case.shortened(dim) if dim else case

@@ -90,6 +90,16 @@ class Encoder:
         }
 
 
+def shortened(vectors: np.ndarray, length: int | None, encoder: Encoder | None) -> np.ndarray:
+    """The vectors at a learned length, or the first `length` numbers of each; None: whole.
+
+    encoder: None where no length was learned.
+    """
+    if encoder is not None and length in encoder.depths:
+        return encoder.encode(vectors, length)
+    return vectors[:, :length]
+
+
 def restore(arrays: Mapping[str, np.ndarray], scalars: Mapping[str, Any]) -> Encoder:
     """The encoder whose `arrays` and `scalars` these are. The arrays may be memory-mapped.
 

@@ -176,7 +176,8 @@ class RemoteRegistry:
             # An alias may move before the next request.
             params["version"] = _reference(version.day, version.revision)
         vectors, counts, folded = map(np.concatenate, zip(*parts, strict=True))
-        return Lookup(version, entity, ids, vectors, counts, folded)
+        # The version says itself how it shortens its vectors.
+        return Lookup(version, entity, ids, vectors, counts, folded, version.shortened_by(dim))
 
     def neighbours(
         self,
@@ -203,7 +204,12 @@ class RemoteRegistry:
             body = _given(only=None if only is None else text_list(only), where=_plain(where))
             found = self._post(path, body, params).json()
         recall = Recall(**found["recall"]) if found["recall"] else None
-        return Results(self._of_id(found["version"]), _neighbours(found["neighbours"]), recall)
+        return Results(
+            self._of_id(found["version"]),
+            _neighbours(found["neighbours"]),
+            recall,
+            found["shortened_by"],
+        )
 
     def fold_in(
         self,
@@ -231,6 +237,7 @@ class RemoteRegistry:
             unknown=found["unknown"],
             residual=found["residual"],
             neighbours=None if near is None else _neighbours(near),
+            shortened_by=found["shortened_by"],
         )
 
     def lookalike(
@@ -257,7 +264,7 @@ class RemoteRegistry:
         )
         found = self._get(f"{self._path(name)}/lookalike", params)
         scored = [Lookalike(**producer) for producer in found["producers"]]
-        return Results(self._of_id(found["version"]), scored)
+        return Results(self._of_id(found["version"]), scored, shortened_by=found["shortened_by"])
 
     def features(
         self,

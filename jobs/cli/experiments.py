@@ -123,7 +123,7 @@ def table4(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
 
 @app.command()
 def lengths(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
-    """Measure what vectors of 300, 100, 50 and 20 numbers keep of those of 1000, however shortened.
+    """Measure what vectors of 300, 100, 50 and 20 numbers keep of long ones, however shortened.
 
     Example: evergreen experiment lengths --data ~/data --out /tmp/lengths
     """

@@ -81,6 +81,7 @@ MAY_IMPORT = {
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
+        "embeddings.lengths",
         "embeddings.monitors",
         "embeddings.registry",
         "embeddings.sampling",
