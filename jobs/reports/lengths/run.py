@@ -72,7 +72,8 @@ def run(settings: Settings, data: Path | None, seeds: int, folder: Path | None =
     problems.append(simulated_problem(WORLD, DAYS))
     total = len(problems) * len(WHOLE_LENGTHS) * (1 + len(names()) + len(COLUMNS))
     results = []
-    with progress_bar("lengths", total) as progress:
+    # Besides the fit on one thread: on a busy machine, those of small solves wait for each other.
+    with threadpool_limits(1), progress_bar("lengths", total) as progress:
         for problem in problems:
             for embedder, whole in WHOLE_LENGTHS.items():
                 lengths = [length for length in LENGTHS if length < whole]
