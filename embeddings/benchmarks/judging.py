@@ -27,7 +27,7 @@ def measure(
 ) -> list[Result]:
     """The results of one task, without metrics that are undefined. Raises NotJudged.
 
-    on: the day of the labels. dim: judge the first `dim` numbers of each vector; 0: all of them.
+    on: the day of the labels. dim: judge the vectors shortened to this length; 0: whole ones.
     with_rivals: also what needs no vectors, which takes longer than all else.
     """
     require(task, case)

@@ -14,7 +14,7 @@ class Result:
     task: a file of benchmarks/tasks. on: the day of the labels; a later one than the version's own
     for a task about the future. value, with its interval (low, high) of 95 % by resampled users or
     producers. n: how many of them were judged. baselines: the same metric of others, by name. dim:
-    how many of the first numbers of each vector were judged; 0 for all.
+    the length to which the vectors were shortened; 0: they are whole.
     """
 
     task: str

@@ -17,15 +17,21 @@ T = TypeVar("T")
 class Results(list[T]):
     """A list of results, and the version that they come from.
 
-    recall: the published recall if the search was approximate; None if it was exact.
+    recall: the published recall if the search was approximate; None if it was exact. shortened_by:
+    how the vectors were shortened, see `Version.shortened_by`.
     """
 
     def __init__(
-        self, version: Version, results: Iterable[T], recall: Recall | None = None
+        self,
+        version: Version,
+        results: Iterable[T],
+        recall: Recall | None = None,
+        shortened_by: str = "",
     ) -> None:
         super().__init__(results)
         self.version = version
         self.recall = recall
+        self.shortened_by = shortened_by
 
     @property
     def exact(self) -> bool:
@@ -37,7 +43,8 @@ class Results(list[T]):
 class Lookup:
     """The vectors of requested ids in the requested order, and the version they come from.
 
-    Shapes as in `Vectors`, but ids are texts.
+    Shapes as in `Vectors`, but ids are texts. shortened_by: how the vectors were shortened, see
+    `Version.shortened_by`.
     """
 
     version: Version
@@ -46,6 +53,7 @@ class Lookup:
     vectors: np.ndarray
     counts: np.ndarray
     folded: np.ndarray
+    shortened_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class FoldedVector:
     vector leaves unexplained of the known part of the history, over the length of that part: 0 if
     it explains everything; None where the kind of fold-in defines none. neighbours: the nearest
     producers, which may be part of the history; None unless requested. unknown_features: what of a
-    bag of features the version does not have, as in `domain=17`.
+    bag of features the version does not have, as in `domain=17`. shortened_by: as in `Lookup`.
     """
 
     version: Version
@@ -80,6 +88,7 @@ class FoldedVector:
     residual: float | None = None
     neighbours: list[Neighbour] | None = None
     unknown_features: list[str] = field(default_factory=list)
+    shortened_by: str = ""
 
     @property
     def whole(self) -> bool:

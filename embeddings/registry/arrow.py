@@ -32,11 +32,11 @@ def arrow_stream(found: Found) -> bytes:
         pa.array(found.counts),
         pa.array(found.folded),
     ]
-    form = schema(found.version, found.vectors.shape[1])
+    form = schema(found.version, found.vectors.shape[1], found.shortened_by)
     return _stream(pa.record_batch(columns, schema=form))
 
 
-def schema(version: Version, dim: int) -> pa.Schema:
+def schema(version: Version, dim: int, shortened_by: str = "") -> pa.Schema:
     """The columns, which mean what they mean in `schemas.VectorRecord`, and the metadata."""
     fields = [
         ("entity", pa.dictionary(pa.int32(), pa.string())),
@@ -45,7 +45,8 @@ def schema(version: Version, dim: int) -> pa.Schema:
         ("count", pa.int32()),
         ("folded", pa.bool_()),
     ]
-    return pa.schema(fields, metadata={**_metadata(version), "dim": str(dim)})
+    about = {**_metadata(version), "dim": str(dim), "shortened_by": shortened_by}
+    return pa.schema(fields, metadata=about)
 
 
 def read_stream(stream: bytes) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray]:

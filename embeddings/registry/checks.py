@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from embeddings.fold_in.base import FoldIn, restore
+from embeddings.lengths.encoder import Encoder
 from embeddings.registry.chunked import blocks
 from embeddings.registry.errors import BadVersion
 from embeddings.registry.vectors import FIELDS, Vectors
@@ -86,6 +87,19 @@ def checked_fold_in(model: FoldIn, producers: int, dim: int) -> dict[str, np.nda
             f"but the version's vectors have length {dim}."
         )
     return arrays
+
+
+def check_encoder(encoder: Encoder, dim: int) -> None:
+    """Raise BadVersion unless it makes vectors of length `dim` shorter, by finite numbers."""
+    wrong = [length for length in encoder.lengths if not 1 <= length < dim]
+    if encoder.whole != dim or wrong or not encoder.lengths:
+        raise BadVersion(
+            f"The encoder makes vectors of length {encoder.whole} into ones of {encoder.lengths}, "
+            f"but the version's have length {dim}: give it an encoder of vectors of that length, "
+            "with at least one shorter length and no other."
+        )
+    for name, array in encoder.arrays().items():
+        _checked(f"encoder.{name}", array, array.shape, "<f4")
 
 
 def checked_table(

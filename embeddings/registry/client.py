@@ -23,6 +23,7 @@ import numpy as np
 from embeddings.benchmarks.results import Result
 from embeddings.features import Value
 from embeddings.fold_in.base import FoldIn
+from embeddings.lengths.encoder import Encoder
 from embeddings.registry import (
     aliases,
     benchmarks,
@@ -119,6 +120,7 @@ class Registry:
         results: Sequence[Result] = (),
         by: str = "",
         index: IndexRule = NO_INDEX,
+        encoder: Encoder | None = None,
     ) -> Version:
         """Publish a version, completely or not at all, and return it.
 
@@ -129,6 +131,7 @@ class Registry:
         lineage: what the version was computed from, as JSON values. results: of its benchmarks.
         by: who publishes, kept in the history of 'latest'; by default the user of the process.
         index: which entities get an approximate index, by default none. It is part of the content.
+        encoder: what has learned shorter lengths, at each of which all vectors are published too.
 
         The version becomes the current one of its day, and 'latest' moves to it unless it points
         at a newer day. New content is the day's next revision. Content that was published for that
@@ -144,7 +147,7 @@ class Registry:
         self._require_kind(name, EMBEDDING)
         # Files first: the catalog must never refer to files that do not exist yet.
         writing = files.publishing_files(
-            self._files, name, day, space, entities, fold_in, lineage, index
+            self._files, name, day, space, entities, fold_in, lineage, index, encoder
         )
         return self._recorded_version(writing, day, why, results)
 
@@ -457,8 +460,9 @@ class Registry:
     ) -> Lookup:
         """The vectors of these ids in this order, the engagements behind them, and their version.
 
-        space: the space in which the vectors will be used; None skips the check. dim: how many of
-        a vector's leading numbers to return, by default all. Raises NotFound if the name, the
+        space: the space in which the vectors will be used; None skips the check. dim: the length of
+        the vectors, by default all of it: a learned one where the version has it, else so many
+        leading numbers; the answer says which, in `shortened_by`. Raises NotFound if the name, the
         version, the entity or an id is unknown; SpaceMismatch; BadRequest for an invalid dim.
         """
         return self._loaded(name, day, revision, space).get(entity, ids, dim)

@@ -31,7 +31,13 @@ Space = Annotated[
     str | None,
     typer.Option(help="The space in which the vectors will be used; any other is refused."),
 ]
-Dim = Annotated[int | None, typer.Option(help="Use only this many leading numbers of each vector.")]
+Dim = Annotated[
+    int | None,
+    typer.Option(
+        help="Length of the vectors: a learned one where the version has it, else so many leading "
+        "numbers."
+    ),
+]
 Reason = Annotated[str, typer.Option(help="Kept in the history of the alias.")]
 VersionId = Annotated[
     str, typer.Argument(metavar="NAME[/VERSION]", help="By default the latest version.")

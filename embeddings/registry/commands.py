@@ -517,4 +517,7 @@ def _origin(record: dict[str, Any]) -> str:
 
 
 def _source(response: dict[str, Any]) -> str:
-    return f"{response['version']} in space {response['space']}"
+    found = f"{response['version']} in space {response['space']}"
+    if shortened_by := response.get("shortened_by"):
+        found += f", shortened by {shortened_by}"
+    return found

@@ -4,6 +4,8 @@
     versions/<name>/day=2022-04-25/<digest>/consumer/...          an entity's shards, see `shards`
     versions/<name>/day=2022-04-25/<digest>/consumer/neighbours.faiss   where there is an index
     versions/<name>/day=2022-04-25/<digest>/fold_in.matrix.npy    one array of the fold-in
+    versions/<name>/day=2022-04-25/<digest>/encoder.weight_0.npy  of learned lengths, one array of
+                                                                  what shortens further vectors
 
 A version is written to a staging folder, which is then renamed to the digest of its content, so
 that a version exists completely or not at all. The same content in the same shards gives the same
@@ -34,11 +36,19 @@ import numpy as np
 
 from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
+from embeddings.lengths.encoder import Encoder
+from embeddings.lengths.encoder import restore as restored_encoder
 from embeddings.registry.approximate import FILE, ApproximateIndex, map_index
-from embeddings.registry.checks import checked_fold_in
+from embeddings.registry.checks import check_encoder, checked_fold_in
 from embeddings.registry.errors import BadVersion, DamagedVersion, NotWritten
 from embeddings.registry.indexing import NO_INDEX, IndexRule, built
-from embeddings.registry.shards import checked_entity, map_array, save_entity
+from embeddings.registry.shards import (
+    checked_entity,
+    map_array,
+    save_entity,
+    save_lengths,
+    shorter_name,
+)
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 
 MANIFEST = "manifest.json"
@@ -56,6 +66,29 @@ class Files:
     entities: dict[str, Entity]
     fold_in_arrays: dict[str, np.ndarray]
     indexes: dict[str, ApproximateIndex]
+
+    @cached_property
+    def shorter(self) -> dict[int, dict[str, Entity]]:
+        """The entities at each learned length. Raises DamagedVersion."""
+        state = self.manifest["content"].get("encoder")
+        found: dict[int, dict[str, Entity]] = {}
+        for length in map(int, state["depths"] if state else ()):
+            entities = found.setdefault(length, {})
+            for entity in self.entities:
+                entities[entity] = _at_length(self, entity, length)
+        return found
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What shortens further vectors, where lengths were learned. Raises DamagedVersion."""
+        arrays = _arrays(self.home, self.manifest["content"]["files"], "encoder")
+        try:
+            return restored_encoder(arrays, self.manifest["content"]["encoder"])
+        except LookupError as error:
+            raise DamagedVersion(
+                f"The encoder of {self.home} lacks {error}. Was the version published by a newer "
+                "Evergreen?"
+            ) from None
 
     @cached_property
     def fold_in(self) -> FoldIn:
@@ -83,6 +116,7 @@ def publishing_files(
     fold_in: FoldIn,
     lineage: dict[str, Any],
     index: IndexRule = NO_INDEX,
+    encoder: Encoder | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Write a version's files below `root`; the block gets its manifest, and should record it.
 
@@ -91,6 +125,9 @@ def publishing_files(
     runs. Raises BadVersion if the arrays cannot be a version, LowRecall, NotWritten.
     """
     stored_entities, fold_in_arrays = checked(entities, fold_in)
+    dim = stored_entities[folded_entity(stored_entities)].vectors.shape[1]
+    if encoder is not None:
+        check_encoder(encoder, dim)
 
     def write(staging: Path) -> dict[str, Any]:
         for entity, source in entities.items():
@@ -100,12 +137,11 @@ def publishing_files(
         facts: dict[str, dict[str, Any]] = {}
         for entity, stored in stored_entities.items():
             facts[entity] = {**_counts(stored), **_index(staging, stored_entities, entity, index)}
-        return {
-            "space": space,
-            "dim": stored_entities[folded_entity(stored_entities)].vectors.shape[1],
-            "entities": facts,
-            "fold_in": fold_in.scalars(),
-        }
+        content = {"space": space, "dim": dim, "entities": facts, "fold_in": fold_in.scalars()}
+        if encoder is not None:
+            content["encoder"] = encoder.scalars()
+            _write_lengths(staging, stored_entities, facts, encoder)
+        return content
 
     with publishing_content(root, name, day, write, lineage) as manifest:
         yield manifest
@@ -143,6 +179,20 @@ def publishing_content(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         sweep(root / STAGING)
+
+
+def _write_lengths(
+    staging: Path,
+    entities: Mapping[str, Entity],
+    facts: dict[str, dict[str, Any]],
+    encoder: Encoder,
+) -> None:
+    """Write the encoder and every entity at each of its lengths; name them in the facts."""
+    for field, array in encoder.arrays().items():
+        np.save(staging / f"encoder.{field}.npy", array, allow_pickle=False)
+    for entity, stored in entities.items():
+        save_lengths(staging / entity, stored, encoder)
+        facts[entity]["lengths"] = {"method": encoder.method, "of": encoder.lengths}
 
 
 def _index(
@@ -285,7 +335,7 @@ def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
     entities = {}
     for entity in content["entities"]:
         entities[entity] = _open_entity(home, content["files"], entity)
-    arrays = _fold_in_arrays(home, content["files"])
+    arrays = _arrays(home, content["files"], "fold_in")
     return Files(home, manifest, entities, arrays, _open_indexes(home, content))
 
 
@@ -322,11 +372,25 @@ def _open_indexes(home: Path, content: dict[str, Any]) -> dict[str, ApproximateI
     return indexes
 
 
-def _fold_in_arrays(home: Path, files: Iterable[str]) -> dict[str, np.ndarray]:
-    """The fold-in's arrays by name, memory-mapped."""
+def _at_length(files: Files, entity: str, length: int) -> Entity:
+    """An entity at a learned length: its ids, counts and index are those of the whole vectors."""
+    shards = []
+    homes = sorted(
+        name.removesuffix("/ids.npy")
+        for name in files.manifest["content"]["files"]
+        if re.fullmatch(rf"{entity}/shard-\d+/ids\.npy", name)
+    )
+    for home, shard in zip(homes, files.entities[entity].shards, strict=True):
+        vectors = mapped(files.home / home / shorter_name(length))
+        shards.append(Vectors(shard.ids, vectors, shard.counts, shard.folded))
+    return Entity(shards, files.entities[entity].index)
+
+
+def _arrays(home: Path, files: Iterable[str], model: str) -> dict[str, np.ndarray]:
+    """The arrays of a model, such as the fold-in, by name; memory-mapped."""
     arrays = {}
     for name in files:
-        match = re.fullmatch(r"fold_in\.(\w+)\.npy", name)
+        match = re.fullmatch(rf"{model}\.(\w+)\.npy", name)
         if match:
             arrays[match[1]] = mapped(home / name)
     return arrays

@@ -72,7 +72,8 @@ def answer(found: Found, media_type: str) -> Response:
     """The response with these vectors."""
     if media_type == ARROW:
         return Response(arrow_stream(found), media_type=ARROW, headers=VARY)
-    return _json_answer(source(found.version), "vectors", partial(records, found), len(found.ids))
+    head = {**source(found.version), "shortened_by": found.shortened_by}
+    return _json_answer(head, "vectors", partial(records, found), len(found.ids))
 
 
 def answer_features(found: Features, media_type: str) -> Response:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from embeddings.features import Value
 from embeddings.fold_in.base import FoldIn
+from embeddings.lengths.encoder import shortened
 from embeddings.lookalike import SUMMARIES, products
 from embeddings.registry.answers import FoldedVector, Lookalike, Lookup, Neighbour, Results
 from embeddings.registry.approximate import MOST
@@ -18,7 +19,7 @@ from embeddings.registry.errors import BadRequest, UnknownEntity, UnknownId, mis
 from embeddings.registry.files import Files, folded_entity
 from embeddings.registry.search import BLOCK, best, cosine_top_k, cosine_top_k_of
 from embeddings.registry.vectors import Entity, Index, text_list
-from embeddings.registry.versions import Version
+from embeddings.registry.versions import PREFIXES, Version
 
 # The entity of the lookalike fold-in: a group's vector is the mean of its consumers' vectors.
 GROUP = "group"
@@ -52,7 +53,7 @@ class Loaded:
     def get(self, entity: str, ids: Sequence[str], dim: int | None = None) -> Lookup:
         """See `Registry.get`."""
         self.check_dim(dim)
-        stored = self.entity(entity)
+        stored = self.at_length(entity, dim)
         ids = text_list(ids)
         rows = self.known_rows(entity, ids)
         return Lookup(
@@ -62,6 +63,7 @@ class Loaded:
             vectors=stored.vectors[rows][:, :dim],
             counts=stored.counts[rows],
             folded=stored.folded[rows],
+            shortened_by=self.version.shortened_by(dim),
         )
 
     def neighbours(
@@ -79,11 +81,12 @@ class Loaded:
         self.check_dim(dim)
         entity, id_ = parse_key(key, list(self.entities))
         among = among or entity
-        searched = self.entity(among)
+        searched = self.at_length(among, dim)
         query_row = self.known_rows(entity, [id_])
-        query = self.entities[entity].vectors[query_row][0, :dim]
+        query = self.at_length(entity, dim).vectors[query_row][0, :dim]
+        shortened_by = self.version.shortened_by(dim)
         if not query.any():
-            prefix = "" if dim is None else f"the first {dim} dimensions of "
+            prefix = f"the first {dim} dimensions of " if shortened_by == PREFIXES else ""
             raise BadRequest(
                 f"'{entity}:{id_}' has a zero vector in {prefix}{self.version.id}, "
                 "which has no direction and therefore no neighbours."
@@ -102,7 +105,7 @@ class Loaded:
             if len(found) == k <= MOST:
                 return Results(self.version, found, recall)
         found = nearest(searched, query, k, candidates, leave_out)
-        return Results(self.version, found)
+        return Results(self.version, found, shortened_by=shortened_by)
 
     def searched(self, key: str, among: str | None) -> str:
         """The entity that a search is among: by default that of the key. Raises BadRequest."""
@@ -150,8 +153,10 @@ class Loaded:
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
         # As in the nightly matrix: sums in the same order round the same way.
         history.sort_indices()
-        vector = self.fold_in.fold(history, *profile)[0, :dim]
-        check_folded(vector, strengths)
+        whole = self.fold_in.fold(history, *profile)
+        check_folded(whole, strengths)
+        vector = self.shortened(whole, dim)[0]
+        producers = self.at_length("producer", dim)
         engaged = producers.vectors[history.indices][:, :dim]
         return FoldedVector(
             version=self.version,
@@ -161,6 +166,7 @@ class Loaded:
             residual=self.fold_in.residual(history, vector, engaged),
             neighbours=None if k is None else nearest(producers, vector, k),
             unknown_features=unknown_features,
+            shortened_by=self.version.shortened_by(dim),
         )
 
     def _unknown(self, features: Mapping[str, Value]) -> list[str]:
@@ -202,8 +208,8 @@ class Loaded:
                 f"Producers cannot be ranked by {by!r}; use one of {', '.join(SUMMARIES)}."
             )
         distinct = list(dict.fromkeys(groups))  # a repeated group counts once
-        centroids = self.entity(GROUP).vectors[self.known_rows(GROUP, distinct)][:, :dim]
-        producers = self.entities["producer"]
+        centroids = self.at_length(GROUP, dim).vectors[self.known_rows(GROUP, distinct)][:, :dim]
+        producers = self.at_length("producer", dim)
         vectors = columns(producers.vectors, dim)
         rows = self.known_rows("producer", candidates)
         if not candidates:
@@ -212,15 +218,35 @@ class Loaded:
         scores = [summary(dots, axis=1).tolist() for summary in SUMMARIES.values()]
         ids = texts(producers.ids, rows)
         scored = [Lookalike(*values) for values in zip(ids, *scores, strict=True)]
-        return Results(self.version, scored)
+        return Results(self.version, scored, shortened_by=self.version.shortened_by(dim))
 
     def check_dim(self, dim: int | None) -> None:
         """Raise BadRequest unless the version's vectors have this many dimensions or more."""
-        if dim is not None and not 1 <= dim <= self.version.dim:
-            raise BadRequest(
-                f"{self.version.id} has vectors of length {self.version.dim}, "
-                f"so dim = {dim} is invalid; it must be 1 to {self.version.dim}."
-            )
+        if dim is None or 1 <= dim <= self.version.dim:
+            return
+        offered = f"it must be 1 to {self.version.dim}"
+        if learned := self.version.learned_lengths:
+            of_methods = " and ".join(dict.fromkeys(learned.values()))
+            offered += f", of which {', '.join(map(str, learned))} are learned by {of_methods}"
+        raise BadRequest(
+            f"{self.version.id} has vectors of length {self.version.dim}, "
+            f"so dim = {dim} is invalid; {offered}."
+        )
+
+    def at_length(self, entity: str, dim: int | None) -> Entity:
+        """An entity at a learned length; at any other, whole: its first columns are the prefix."""
+        whole = self.entity(entity)
+        if dim is None or dim not in self.version.learned_lengths:
+            return whole
+        return self.files.shorter[dim][entity]
+
+    def shortened(self, vectors: np.ndarray, dim: int | None) -> np.ndarray:
+        """Further vectors of this version, (n, its dim), at the length that the stored ones have.
+
+        By the encoder that shortened those, to the rounding of float32.
+        """
+        is_learned = dim in self.version.learned_lengths
+        return shortened(vectors, dim, self.files.encoder if is_learned else None)
 
     def entity(self, entity: str) -> Entity:
         """The vectors of an entity. Raises UnknownEntity."""

@@ -67,7 +67,8 @@ Dim = Annotated[
     int | None,
     Query(
         ge=1,
-        description="how many of a vector's leading numbers to use, by default all",
+        description="the length of the vectors, by default all of it: a learned one where the "
+        "version has it, else so many leading numbers",
         examples=[2],
     ),
 ]

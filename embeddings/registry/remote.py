@@ -177,7 +177,8 @@ class RemoteRegistry:
             # An alias may move before the next request.
             params["version"] = _reference(version.day, version.revision)
         vectors, counts, folded = map(np.concatenate, zip(*parts, strict=True))
-        return Lookup(version, entity, ids, vectors, counts, folded)
+        # The version says itself how it shortens its vectors.
+        return Lookup(version, entity, ids, vectors, counts, folded, version.shortened_by(dim))
 
     def neighbours(
         self,
@@ -204,7 +205,12 @@ class RemoteRegistry:
             body = _given(only=None if only is None else text_list(only), where=_plain(where))
             found = self._post(path, body, params).json()
         recall = Recall(**found["recall"]) if found["recall"] else None
-        return Results(self._of_id(found["version"]), _neighbours(found["neighbours"]), recall)
+        return Results(
+            self._of_id(found["version"]),
+            _neighbours(found["neighbours"]),
+            recall,
+            found["shortened_by"],
+        )
 
     def fold_in(
         self,
@@ -236,6 +242,7 @@ class RemoteRegistry:
             residual=found["residual"],
             neighbours=None if near is None else _neighbours(near),
             unknown_features=found["unknown_features"],
+            shortened_by=found["shortened_by"],
         )
 
     def lookalike(
@@ -262,7 +269,7 @@ class RemoteRegistry:
         )
         found = self._get(f"{self._path(name)}/lookalike", params)
         scored = [Lookalike(**producer) for producer in found["producers"]]
-        return Results(self._of_id(found["version"]), scored)
+        return Results(self._of_id(found["version"]), scored, shortened_by=found["shortened_by"])
 
     def features(
         self,

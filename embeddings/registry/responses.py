@@ -159,6 +159,7 @@ class Found:
     vectors: np.ndarray
     counts: np.ndarray
     folded: np.ndarray
+    shortened_by: str
 
 
 def vectors(
@@ -170,13 +171,13 @@ def vectors(
 ) -> dict[str, Any]:
     """The vectors of these 'entity:id' keys, in their order."""
     found = look_up_keys(registry.load(version, space), keys, dim)
-    return {**source(version), "vectors": records(found)}
+    return {**source_of(version, dim), "vectors": records(found)}
 
 
 def look_up(loaded: Loaded, entity: str, ids: Sequence[str], dim: int | None = None) -> Found:
     """The vectors of these ids of one entity. Raises BadRequest, NotFound."""
     one = loaded.get(entity, ids, dim)
-    columns = (one.vectors, one.counts, one.folded)
+    columns = (one.vectors, one.counts, one.folded, one.shortened_by)
     return Found(loaded.version, [entity] * len(one.ids), one.ids, *columns)
 
 
@@ -198,7 +199,8 @@ def look_up_keys(loaded: Loaded, keys: Sequence[str], dim: int | None = None) ->
         one = loaded.get(entity, [parsed[place][1] for place in at], dim)
         rows[at], counts[at], folded[at] = one.vectors, one.counts, one.folded
     entities = [entity for entity, _ in parsed]
-    return Found(loaded.version, entities, [id_ for _, id_ in parsed], rows, counts, folded)
+    columns = (rows, counts, folded, loaded.version.shortened_by(dim))
+    return Found(loaded.version, entities, [id_ for _, id_ in parsed], *columns)
 
 
 def records(found: Found, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
@@ -234,7 +236,7 @@ def neighbours(
     rows = registry.rows_where(loaded, searched, where) if where else None
     found = loaded.neighbours(key, k, searched, dim, only, exact, rows)
     return {
-        **source(version),
+        **source_of(version, dim),
         "of": key,
         "among": searched,
         "exact": found.exact,
@@ -256,7 +258,7 @@ def fold_in(
     folded = registry.load(version, space).fold(strengths, k, dim, features)
     near = folded.neighbours
     return {
-        **source(version),
+        **source_of(version, dim),
         "known": folded.known,
         "unknown": folded.unknown,
         "unknown_features": folded.unknown_features,
@@ -282,7 +284,7 @@ def lookalike(
     scored = loaded.lookalike(groups, candidates, k, by, dim)
     counts = loaded.get(GROUP, groups).counts.tolist()
     return {
-        **source(version),
+        **source_of(version, dim),
         "groups": dict(zip(groups, counts, strict=True)),
         "producers": [vars(producer) for producer in scored],
     }
@@ -297,6 +299,11 @@ def named(text: str) -> tuple[str, str]:
 def source(version: Version) -> dict[str, str]:
     """The version and space of a response: clients must never mix vectors of two spaces."""
     return {"version": version.id, "space": version.space}
+
+
+def source_of(version: Version, dim: int | None) -> dict[str, str]:
+    """The same of vectors that may be shortened, and how they are."""
+    return {**source(version), "shortened_by": version.shortened_by(dim)}
 
 
 def comparison(compared: Comparison) -> dict[str, Any]:

@@ -35,6 +35,13 @@ class Health(Answer):
     embeddings: int = Field(description="how many there are")
 
 
+class LearnedLengths(Answer):
+    """Shorter lengths of the vectors, which are published beside them."""
+
+    method: str = Field(description="what has learned them")
+    of: list[int] = Field(description="the longest first")
+
+
 class Counts(Answer):
     """The size of one entity in a version."""
 
@@ -43,6 +50,9 @@ class Counts(Answer):
     engagements: int = Field(description="engagements behind these vectors")
     index: dict[str, Any] | None = Field(
         None, description="the index of neighbours, with its measured recall, if there is one"
+    )
+    lengths: LearnedLengths | None = Field(
+        None, description="the shorter lengths that were learned, if there are any"
     )
 
 
@@ -117,6 +127,15 @@ class Source(Answer):
     space: str = Field(description="vectors of two spaces must not be mixed")
 
 
+class ShortenedSource(Source):
+    """Where they come from, and how the vectors were shortened."""
+
+    shortened_by: str = Field(
+        description="what has learned this length, or prefixes: their leading numbers; empty: they "
+        "are whole"
+    )
+
+
 class VectorRecord(Answer):
     """One vector."""
 
@@ -127,7 +146,7 @@ class VectorRecord(Answer):
     vector: list[float]
 
 
-class Vectors(Source):
+class Vectors(ShortenedSource):
     """Vectors in the order of the requested ids."""
 
     vectors: list[VectorRecord]
@@ -149,7 +168,7 @@ class Recall(Answer):
     at_100: float
 
 
-class Neighbours(Source):
+class Neighbours(ShortenedSource):
     """The nearest vectors, best first."""
 
     of: str
@@ -159,7 +178,7 @@ class Neighbours(Source):
     neighbours: list[Neighbour]
 
 
-class FoldedVector(Source):
+class FoldedVector(ShortenedSource):
     """The vector of a history."""
 
     known: int = Field(description="producers that the vector is based on")
@@ -188,7 +207,7 @@ class Lookalike(Answer):
     min: float
 
 
-class Lookalikes(Source):
+class Lookalikes(ShortenedSource):
     """Producers for a consumer of these groups, best first."""
 
     groups: dict[str, int] = Field(description="group -> its number of consumers")
@@ -206,7 +225,7 @@ class Result(Answer):
     high: float
     n: int = Field(description="users or producers that were judged")
     baselines: dict[str, float] = Field(description="the same metric of others")
-    dim: int = Field(description="how many leading numbers of each vector were judged; 0: all")
+    dim: int = Field(description="the length at which vectors were judged; 0: whole")
 
 
 class ComparedMetric(Answer):

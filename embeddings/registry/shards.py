@@ -1,6 +1,7 @@
 """An entity's vectors on disk: a folder of shards, each written by the process that has its rows.
 
     consumer/shard-00000/ids.npy, vectors.npy, counts.npy, folded.npy     ids sorted within a shard
+    consumer/shard-00000/vectors-50.npy      the same rows at a learned length
     consumer/ids.npy, rows.npy      index over several shards: all ids sorted, and the row of each
 
 Rows are numbered through the shards, in the order of their names.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embeddings.lengths.encoder import Encoder
 from embeddings.registry.checks import checked_as_written, checked_shard
 from embeddings.registry.errors import BadVersion
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
@@ -98,15 +100,35 @@ def save_shard(folder: Path, number: int, shard: Vectors) -> None:
         np.save(home / f"{field}.npy", getattr(shard, field), allow_pickle=False)
 
 
+def save_lengths(home: Path, checked: Entity, encoder: Encoder) -> None:
+    """Write each shard of a written entity at every length of the encoder. Raises BadVersion."""
+    for folder, shard in zip(shard_homes(home), checked.shards, strict=True):
+        for length in encoder.lengths:
+            shorter = encoder.encode(shard.vectors, length)
+            if not np.isfinite(shorter).all():
+                raise BadVersion(
+                    f"{home.name}: the encoder makes vectors of length {length} that are not "
+                    "finite. Publish without it, or train it again."
+                )
+            np.save(folder / shorter_name(length), shorter, allow_pickle=False)
+
+
+def shorter_name(length: int) -> str:
+    """The file of a shard's vectors at a learned length."""
+    return f"vectors-{length}.npy"
+
+
 def link_shards(source: Path, target: Path) -> None:
     """The same shards in another folder: hard links where the file system allows, else copies."""
-    for path in sorted(source.glob("shard-*/*.npy")):
-        home = target / path.parent.name
+    for shard in shard_homes(source):
+        home = target / shard.name
         home.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, home / path.name)  # safe to share: neither side changes a written file
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(path, home / path.name)
+        for field in FIELDS:  # not the shorter lengths that the source may have
+            path = shard / f"{field}.npy"
+            try:
+                os.link(path, home / path.name)  # safe to share: a written file never changes
+            except OSError:  # another file system, or one without hard links
+                shutil.copyfile(path, home / path.name)
 
 
 def map_array(path: Path) -> np.ndarray:

@@ -25,6 +25,7 @@ from embeddings.registry.files import folder
 Row = TypeVar("Row", VersionRow, AliasRow)
 # The kinds of versions. A table of features has neither a space nor vectors.
 EMBEDDING, FEATURES = "embedding", "features"
+PREFIXES = "prefixes"  # how vectors are shortened where no length was learned
 LATEST = "latest"  # the alias of the newest day's current version
 # Names of embeddings, entities and aliases: safe in paths, in URLs and in every catalog.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -37,10 +38,10 @@ class Version:
     """One published version.
 
     entities: entity -> its numbers of "rows", "folded" rows and "engagements", and the facts of its
-    "index" if it has one. lineage: what the version was computed from. published_at: UTC, for
-    people only: no decision depends on it. kind: "embedding", or "features" for a table of
-    features, whose space is empty and dim 0. size_bytes: of all its files; None where it was
-    published by an older Evergreen and not verified since.
+    "index" and of its learned "lengths" if it has any. lineage: what the version was computed from.
+    published_at: UTC, for people only: no decision depends on it. kind: "embedding", or "features"
+    for a table of features, whose space is empty and dim 0. size_bytes: of all its files; None
+    where it was published by an older Evergreen and not verified since.
     """
 
     name: str
@@ -60,6 +61,21 @@ class Version:
     def id(self) -> str:
         """NAME/DAY.rREVISION, as in author/2022-04-25.r1."""
         return version_id(self.name, self.day, self.revision)
+
+    @property
+    def learned_lengths(self) -> dict[int, str]:
+        """The shorter lengths that were learned, and by what. Any other is a prefix."""
+        learned = self.entities.get("producer", {}).get("lengths")
+        return dict.fromkeys(learned["of"], learned["method"]) if learned else {}
+
+    def shortened_by(self, dim: int | None) -> str:
+        """How its vectors get this length: by a learned encoder, or as PREFIXES; "": they have it.
+
+        dim: 1 to the version's own; None for that.
+        """
+        if dim is None or dim == self.dim:
+            return ""
+        return self.learned_lengths.get(dim, PREFIXES)
 
 
 def version_id(name: str, day: date, revision: int) -> str:

@@ -162,6 +162,19 @@ def table4(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
     compare_methods("table4", data, seeds, out)
 
 
+@app.command()
+def lengths(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
+    """Measure what vectors of 300, 100, 50 and 20 numbers keep of long ones, however shortened.
+
+    Example: evergreen experiment lengths --data ~/data --out /tmp/lengths
+    """
+    from jobs.reports.lengths.run import run as run_experiment
+    from jobs.settings import load_settings
+
+    report = run_experiment(load_settings(), data, seeds, out)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 def compare_methods(table: str, data: Path | None, seeds: int, out: Path | None) -> None:
     from jobs.reports.tables.run import run as run_experiment
     from jobs.settings import load_settings

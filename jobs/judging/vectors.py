@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import scipy.sparse as sp
 
 from embeddings.benchmarks.tasks.base import Case
 from embeddings.blocks import Block, load_blocks
+from embeddings.lengths.encoder import load_encoder, shortened
 from embeddings.registry.shards import read_shards
 from embeddings.registry.vectors import Index, Vectors
 from embeddings.sampling import smallest_hashes
+
+ENCODER = "encoder"  # in the partition of `align`, where the settings learn shorter lengths
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def case_of(learned: Learned, consumer_ids: np.ndarray) -> Case:
         producers=producers,
         producer_counts=consumers_of_each(fitted, len(producers)),
         window=rows_of(blocks, consumer_ids, len(producers)),
+        shorten=partial(shortened, encoder=load_encoder(learned.align / ENCODER)),
     )
 
 

@@ -57,6 +57,15 @@ def days_counted(settings: Settings, day: date) -> list[date]:
     return window(settings, yesterday, settings.ranker.window_days)
 
 
+def trusted_days_counted(settings: Settings, day: date) -> list[Partition]:
+    """The verdicts on those of them that are trusted, oldest first."""
+    days = []
+    for earlier in days_counted(settings, day):
+        if trusted(settings.lake.find("validate", earlier)):
+            days.append(settings.lake.get("validate", earlier))
+    return days
+
+
 def rankable(verdict: Partition | None) -> bool:
     """Is this a day that a ranker can learn from: trusted, with at least one impression?
 

@@ -22,9 +22,9 @@ import scipy.sparse as sp
 
 from jobs.judging.labels import counts
 from jobs.lake.schema import ENGAGEMENT_TABLE
+from jobs.pipeline.chain import trusted_days_counted
 from jobs.reports.daily_versions import fit_window
 from jobs.reports.methods import Method
-from jobs.serving.past import days_before
 from jobs.settings import Settings
 
 RECENT = 10  # engaged producers or items of a consumer that a candidate is compared with
@@ -58,7 +58,7 @@ def engaged_before(settings: Settings, day: date, entity: str) -> Engaged:
     texts = dict.fromkeys(("consumer_id", column, "kind"), pa.string())
     schema = pa.schema(texts | {"value": pa.float64(), "time_ms": pa.int64()})
     tables = [schema.empty_table().append_column("day", pa.array([], pa.int64()))]
-    for number, partition in enumerate(days_before(settings, day)):
+    for number, partition in enumerate(trusted_days_counted(settings, day)):
         for part in partition.parts(ENGAGEMENT_TABLE):
             rows = pq.read_table(part.path, columns=schema.names).cast(schema)
             rows = rows.filter(counts(rows, settings.matrix.weights))

@@ -22,7 +22,6 @@ from jobs.lake.buckets import bucket_of
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, with_prefix
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.plan import trusted
 from jobs.pipeline.published import own_version, published_version
 from jobs.settings import Settings
 
@@ -51,7 +50,7 @@ def past_of(settings: Settings, day: date, model: Partition, labels: tuple[str, 
 
     model: the ranker's partition of `train`.
     """
-    days = days_before(settings, day)
+    days = chain.trusted_days_counted(settings, day)
     if not days:
         raise NotCommitted(
             f"Nothing is known before {day}: no day of the {settings.ranker.window_days} before it "
@@ -64,16 +63,6 @@ def past_of(settings: Settings, day: date, model: Partition, labels: tuple[str, 
         profiles=profiles_on(settings, day, days),
         version=version_for(settings, days, model),
     )
-
-
-def days_before(settings: Settings, day: date) -> list[Partition]:
-    """The trusted verdicts on the days of the window before a day, which `examples` counts too."""
-    days = []
-    for earlier in chain.days_counted(settings, day):
-        verdict = settings.lake.find("validate", earlier)
-        if verdict is not None and trusted(verdict):
-            days.append(settings.lake.get("validate", earlier))
-    return days
 
 
 # Events

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from jobs.lake.schema import FEATURE_TABLES
 from jobs.machine import usable_cpus
 from jobs.names import model_name, published_name
-from jobs.plugins import PluginSection
+from jobs.plugins import PluginSection, plugin_names
 from jobs.section import Section
 from jobs.settings.addresses import in_url
 
@@ -116,6 +116,38 @@ class MatrixSettings(Section):
     """Strength of one engagement by kind; a kind without an entry counts 1."""
 
 
+class LengthSettings(Section):
+    """Shorter lengths of the vectors, each judged beside the whole and read by `dim`."""
+
+    method: str = "prefixes"
+    """How vectors are shortened: "prefixes", their leading numbers, which need no learning and can
+    be read at any length; or a file of embeddings/lengths/, such as "autoencoder", "matryoshka" or
+    "pca", whose lengths are published beside the vectors."""
+
+    of: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    """The lengths, each below `dim`, such as [16, 8]."""
+
+    @field_validator("method")
+    @classmethod
+    def _validate_method(cls, method: str) -> str:
+        known = plugin_names("embeddings.lengths", "REDUCER")
+        if method not in known:
+            raise ValueError(f"unknown name; expected one of: {', '.join(known)}")
+        return method
+
+    @field_validator("of")
+    @classmethod
+    def _validate_of(cls, of: list[int]) -> list[int]:
+        if len(set(of)) < len(of):
+            raise ValueError("expected each length once")
+        return sorted(of, reverse=True)
+
+    @property
+    def are_learned(self) -> bool:
+        """Whether something is learned; in a space, the first columns are prefixes already."""
+        return bool(self.of) and self.method not in ("prefixes", "first_columns")
+
+
 class EmbeddingSettings(PluginSection):
     """What is embedded, and by which embedder; its options are in `[embedding.<method>]`."""
 
@@ -146,6 +178,25 @@ class EmbeddingSettings(PluginSection):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the solver."""
 
+    lengths: LengthSettings = LengthSettings()
+    """Shorter lengths of the vectors."""
+
+    @model_validator(mode="after")
+    def _validate_lengths(self) -> EmbeddingSettings:
+        too_long = [length for length in self.lengths.of if length >= self.dim]
+        if too_long:
+            raise ValueError(
+                f"lengths.of has {too_long}; expected lengths below dim, which is {self.dim}"
+            )
+        return self
+
+    def effective(self) -> dict[str, Any]:
+        """As of any plug-in; lengths are younger than the lake, and shape nothing without any."""
+        options = super().effective()
+        if not self.lengths.of:
+            del options["lengths"]
+        return options
+
 
 class BenchmarkSettings(Section):
     """How versions are judged."""
@@ -155,8 +206,8 @@ class BenchmarkSettings(Section):
     where the items have no such category."""
 
     lengths: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
-    """Shorter lengths of the vectors that are judged too: the first so many numbers of each. Each
-    is below `embedding.dim`."""
+    """Shorter lengths of the vectors that are judged too, beside those of `embedding.lengths`: the
+    first so many numbers of each. Each is below `embedding.dim`."""
 
     @property
     def topic_column(self) -> str:

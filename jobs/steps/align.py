@@ -5,6 +5,7 @@
                                         matrix
     fold_in/...                         the fold-in, aligned; the consumers follow in the step
                                         `fold_in`
+    encoder/...                         what shortens vectors, where the settings learn lengths
     reference/<side>/{ids,vectors,weights}.npy
                                         what the day leaves to those after it: embeddings.spaces
 
@@ -18,6 +19,9 @@ A space is named by the digest of its first reference. A new one is opened only 
 vectors, paired with those of the reference by id, are no more alike than if paired at random. Days
 after it return to the space that was left as soon as they agree with it, until the new one is the
 longer of the two: some odd or nearly empty days end nothing.
+
+Shorter lengths are learned by the day that opens a space, and all its days shorten their vectors in
+the same way: so the shorter vectors of two days mix wherever the whole ones do.
 
 A day that cannot be computed is passed over; where all before it cannot, a space is opened until
 one of them can be computed again.
@@ -37,6 +41,8 @@ from threadpoolctl import threadpool_limits
 from embeddings.blocks import load_arrays, load_block, save_arrays
 from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
+from embeddings.lengths.base import reducer
+from embeddings.lengths.encoder import Encoder, load_encoder, save_encoder
 from embeddings.sampling import smallest_hashes
 from embeddings.spaces.judgement import Judgement, judge
 from embeddings.spaces.placement import FEW, Comparison, Keyframe, Placed, place
@@ -52,6 +58,7 @@ from embeddings.spaces.reference import (
 )
 from embeddings.spaces.rotation import Rotations, n_pairs
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
+from jobs.judging.vectors import ENCODER
 from jobs.lake.store import Partition
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, anchor_day, reads, recording, trusted
@@ -168,6 +175,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         np.save(staging.path / "ids.npy", factors.producer_ids, allow_pickle=False)
         np.save(staging.path / "producers.npy", producers, allow_pickle=False)
         save_fold_in(staging.path / "fold_in", model)
+        encoder = encoder_of(settings, placed, factors.sides, read)
+        if encoder is not None:
+            save_encoder(staging.path / ENCODER, encoder)
         for side in SIDES:
             save_arrays(staging.path / "reference" / side, placed.keyframe.reference[side])
         staging.facts |= facts_of(placed)
@@ -183,6 +193,23 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         )
     if placed.compared:
         draw(placed.compared[-1].judgement, day, settings.report("align", day) / "alignment.png")
+
+
+def encoder_of(settings: Settings, placed: Placed, sides: Sides, read: Reads) -> Encoder | None:
+    """What shortens the vectors of the day's space; None where the settings learn no lengths.
+
+    sides: in coordinates of their own. A day that joined a space takes that of the day it followed.
+    """
+    cfg = settings.embedding.lengths
+    if not cfg.are_learned:
+        return None
+    if placed.joined:
+        return load_encoder(read["align", placed.joined.keyframe.day].path / ENCODER)
+    consumers = sides["consumer"].rotated(placed.rotation).vectors
+    producers = sides["producer"].rotated(placed.rotation).vectors
+    if not len(consumers) or not len(producers):
+        return None  # nobody to learn from: the vectors of such a space are all zero
+    return reducer(cfg.method).fit(consumers, producers, cfg.of, settings.embedding.seed)
 
 
 def keyframe_of(partition: Partition) -> Keyframe:

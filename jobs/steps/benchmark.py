@@ -97,7 +97,7 @@ def needs(settings: Settings, day: date) -> list[Need]:
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Run every task that has what it needs."""
-    lengths = settings.benchmark.lengths
+    lengths = sorted({*settings.benchmark.lengths, *settings.embedding.lengths.of}, reverse=True)
     read = reads(settings, "benchmark", day)
     # On one thread, because the last bits would depend on their number.
     with recording(settings, "benchmark", day, read.values()) as staging, threadpool_limits(1):

@@ -15,12 +15,14 @@ import numpy as np
 from embeddings.blocks import load_blocks
 from embeddings.facts import Fact, headlines
 from embeddings.fold_in.base import load_fold_in
+from embeddings.lengths.encoder import load_encoder
 from embeddings.registry.client import IndexRule, Registry, Vectors, Version
 from embeddings.registry.shards import read_shards
 from jobs.errors import DamagedPartition, EvergreenError, NotCommitted
 from jobs.features.tables import publish_producers, publish_profiles
 from jobs.judging.coverage import coverage
 from jobs.judging.labels import read_topics
+from jobs.judging.vectors import ENCODER
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
 from jobs.pipeline.provenance import airflow_run, code_commit
@@ -85,6 +87,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 results_in(benchmark, day),
                 by="publish",
                 index=IndexRule(settings.registry.index_above, settings.registry.min_recall),
+                encoder=load_encoder(align.path / ENCODER),
             )
             add_later_results(settings, registry, version, read)
             if settings.is_first:  # the tables are the same beside any embedding of the matrix

@@ -53,6 +53,7 @@ MAY_IMPORT = {
         "embeddings.towers",
     },
     "embeddings.kernels": set(),
+    "embeddings.lengths": {"embeddings.spaces"},
     "embeddings.lookalike": set(),
     "embeddings.monitors": set(),
     "embeddings.registry": {
@@ -60,6 +61,7 @@ MAY_IMPORT = {
         "embeddings.durable",
         "embeddings.features",
         "embeddings.fold_in",
+        "embeddings.lengths",
         "embeddings.lookalike",
         "embeddings.sampling",
         "embeddings.spaces",
@@ -89,6 +91,7 @@ MAY_IMPORT = {
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
+        "embeddings.lengths",
         "embeddings.monitors",
         "embeddings.registry",
         "embeddings.sampling",
@@ -143,6 +146,7 @@ MAY_IMPORT = {
         "embeddings.features",
         "embeddings.fold_in",
         "embeddings.kernels",
+        "embeddings.lengths",
         "embeddings.registry",
         "embeddings.monitors",
         "embeddings.sampling",

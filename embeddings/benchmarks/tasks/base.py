@@ -8,7 +8,7 @@ The file's name is the task's name. It defines
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,14 @@ from embeddings.facts import Fact
 
 # Files are searched, not imported, so that listing the tasks does not load every library.
 DEFINES_A_BENCHMARK = re.compile(r"^BENCHMARK\b", re.MULTILINE)
+
+
+Shorten = Callable[[np.ndarray, int], np.ndarray]  # vectors (n, k) and a length -> (n, length)
+
+
+def first_numbers(vectors: np.ndarray, length: int) -> np.ndarray:
+    """How vectors are shortened where nothing else was learned."""
+    return vectors[:, :length]
 
 
 class NotJudged(Exception):
@@ -53,10 +61,14 @@ class Case:
     consumer_topics: sp.csr_matrix | None = None  # (n, topics) engagements of the later day
     # Column -> value of each consumer: texts, '' where unknown, or numbers, NaN where unknown.
     profiles: Mapping[str, np.ndarray] | None = None
+    shorten: Shorten = first_numbers  # how the version's vectors get another length
 
     def shortened(self, dim: int) -> Case:
-        """The case with the first `dim` numbers of each vector."""
-        return replace(self, consumers=self.consumers[:, :dim], producers=self.producers[:, :dim])
+        """The case with vectors of this length."""
+        consumers, producers = (
+            self.shorten(side, dim) for side in (self.consumers, self.producers)
+        )
+        return replace(self, consumers=consumers, producers=producers)
 
 
 @dataclass(frozen=True)

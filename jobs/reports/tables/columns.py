@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from embeddings.benchmarks.degrees import judge_degrees
 from embeddings.benchmarks.intervals import (
     Estimate,
+    Name,
     Statistic,
     user_bootstrap,
     weighted_mean,
@@ -228,15 +229,15 @@ TABLE_4 = (
 
 
 def estimates(
-    judge: Judge, problem: Problem, learned: Mapping[str, list[Learned]]
-) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
+    judge: Judge, problem: Problem, learned: Mapping[Name, list[Learned]]
+) -> tuple[dict[Name, Estimate], dict[Name, list[float]]]:
     """The mean over seeds of every method that can be judged, with its interval.
 
     All methods have the same resamples of users: their differences are paired. Also returns the
     figure of each seed. learned: name -> one fit for each seed.
     """
-    statistics: dict[str, Statistic] = {}
-    by_seed: dict[str, list[float]] = {}
+    statistics: dict[Name, Statistic] = {}
+    by_seed: dict[Name, list[float]] = {}
     n = 0
     for name, fits in learned.items():
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -49,12 +49,14 @@ class Learned:
 
     scores: rows of consumers, (r,) -> (r, m), a higher one comes first; None where it has none of
     producers. consumers: (n, k), producers: (m, k), None where it has no vectors. seconds: of CPU.
+    scales: (m,), the factor of each producer's products; 1 where all have the same.
     """
 
     scores: Callable[[np.ndarray], np.ndarray] | None
     consumers: np.ndarray | None = None
     producers: np.ndarray | None = None
     seconds: float = 0.0
+    scales: np.ndarray | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Method:
             started = time.process_time()
             learned = self.fit(data, seed)
             seconds = time.process_time() - started
-        return Learned(learned.scores, learned.consumers, learned.producers, seconds)
+        return replace(learned, seconds=seconds)
 
 
 def families(data: Input) -> dict[str, list[Method]]:
@@ -154,7 +156,7 @@ def by_products(
     def scores(rows: np.ndarray) -> np.ndarray:
         return popular_if_new(consumers[rows] @ targets.T, data.x, rows)
 
-    return Learned(scores, consumers, producers)
+    return Learned(scores, consumers, producers, scales=scales)
 
 
 def walkers(on_follows: bool = False) -> list[Method]:
@@ -241,6 +243,7 @@ class OnTheSeam:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    dim: int = DIM
 
     def __call__(self, data: Input, seed: int) -> Learned:
         """Fitted on the consumers and producers with engagements; of the others vectors are 0."""
@@ -261,7 +264,7 @@ class OnTheSeam:
     def fit(self, folder: Path, comm: Communicator, seed: int) -> Fitted:
         options = import_module(f"embeddings.embedders.{self.name}").Options(**self.options)
         share = MatrixShare(folder, comm)
-        return embedder(self.name).fit(share, DIM, seed, options, lambda line: None)
+        return embedder(self.name).fit(share, self.dim, seed, options, lambda line: None)
 
 
 def spread(values: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:

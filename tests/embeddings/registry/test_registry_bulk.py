@@ -41,6 +41,7 @@ def test_arrow_has_the_vectors_and_where_they_come_from(client, plain):
         b"version": b"author/2022-04-25.r1",
         b"space": SPACE.encode(),
         b"dim": b"3",
+        b"shortened_by": b"",
         b"description": json.dumps(responses.facts(found.version)).encode(),
     }
     assert read["entity"].to_pylist() == ["producer"] * 3

@@ -1,0 +1,1 @@
+"""Shorter vectors from long ones: one file per way to make them."""
