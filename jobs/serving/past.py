@@ -22,6 +22,7 @@ from jobs.lake.buckets import bucket_of
 from jobs.lake.schema import ENGAGEMENT_TABLE, IMPRESSION_TABLE, with_prefix
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
+from jobs.pipeline.plan import trusted
 from jobs.pipeline.published import own_version, published_version
 from jobs.settings import Settings
 
