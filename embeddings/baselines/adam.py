@@ -11,7 +11,7 @@ MEAN, SQUARE, EPSILON = 0.9, 0.999, 1e-8  # as torch has them
 
 
 class Adam:
-    """Steps downhill, in place, whose length falls linearly from `rate` to zero in `steps` steps."""
+    """Steps downhill, in place. Their length falls linearly from `rate` to 0 in `steps` steps."""
 
     def __init__(self, weights: list[np.ndarray], rate: float, steps: int) -> None:
         self.weights, self.rate, self.steps = weights, rate, steps

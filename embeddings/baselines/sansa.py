@@ -78,7 +78,7 @@ def nearest_before(near: sp.csr_matrix, most: int) -> list[np.ndarray]:
 
 
 def exact_rows(gram: sp.csr_matrix, pattern: np.ndarray) -> np.ndarray:
-    """y / √y_i of rows with s numbers each. pattern: (r, s), the last column is i. Returns (r, s)."""
+    """y / √y_i of rows of one size s, (r, s). pattern: (r, s), the last column is i."""
     r, size = pattern.shape
     systems = np.empty((r, size, size))
     for n, columns in enumerate(pattern):

@@ -1,4 +1,4 @@
-"""SimpleX: a consumer is its own vector and the mean of its producers', trained with many negatives.
+"""SimpleX: cosines of a consumer's own vector and its history with producers; many negatives.
 
     h_i = g c_i + (1 − g) W mean_(j engaged with) p_j
     s_ij = cos(h_i, p_j)
