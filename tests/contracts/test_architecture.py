@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "jobs.reports",
         "jobs.settings",
         "jobs.spark",
+        "jobs.tuning",
     },
     "embeddings.baselines": {"embeddings.embedders", "embeddings.kernels"},
     "embeddings.benchmarks": {
@@ -108,6 +109,7 @@ MAY_IMPORT = {
         "jobs.terminal",
     },
     "jobs.pipeline": {
+        "embeddings.benchmarks",
         "embeddings.durable",
         "embeddings.facts",
         "embeddings.registry",
@@ -188,6 +190,22 @@ MAY_IMPORT = {
         "jobs.settings",
     },
     "jobs.terminal": set(),
+    "jobs.tuning": {
+        "embeddings.benchmarks",
+        "embeddings.blocks",
+        "embeddings.durable",
+        "embeddings.fold_in",
+        "embeddings.kernels",
+        "jobs.errors",
+        "jobs.judging",
+        "jobs.lake",
+        "jobs.names",
+        "jobs.pipeline",
+        "jobs.plots",
+        "jobs.plugins",
+        "jobs.reports",
+        "jobs.settings",
+    },
     "models": {"embeddings.benchmarks", "embeddings.registry"},
     "simulation": set(),
 }

@@ -19,6 +19,7 @@ from jobs.pipeline.plan import module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")
+TUNING = ("embedding_tuning", "ranker_tuning")
 DAG_STEPS = {"embeddings_daily": EMBEDDING_STEPS, "ranker_daily": RANKER_STEPS}
 
 # Airflow's own imports, some of them lazy, come first: only ours are measured.
@@ -41,6 +42,7 @@ for t in found.tasks:
         "pool": t.pool,
         "down": sorted(t.downstream_task_ids),
         "outlets": [o.name for o in t.outlets],
+        "mapped": t.is_mapped,
         "links": [link.name for link in t.operator_extra_links],
     }
 print(json.dumps({
@@ -53,6 +55,7 @@ print(json.dumps({
     "max_active_runs": found.max_active_runs,
     "timezone": str(getattr(found.timetable, "timezone", "")),
     "cron": getattr(found.timetable, "expression", ""),
+    "scheduled": found.timetable.can_be_scheduled,
     "end_date": str(found.end_date),
     "order": [t.task_id for t in found.topological_sort()],
     "tasks": tasks,
@@ -157,6 +160,14 @@ def test_the_decay_of_a_closed_log_is_measured_on_demand_only():
     assert decay["end_date"] == "2024-03-02 22:00:00+00:00"
 
 
+@pytest.mark.parametrize("name", TUNING)
+def test_options_are_tuned_on_demand_by_one_task_per_trial(name):
+    found = parse(name)
+    assert not found["scheduled"]
+    assert found["order"] == ["begin", "trial", "result"]
+    assert [task["mapped"] for task in found["tasks"].values()] == [False, True, False]
+
+
 def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registry(of_steps):
     for name, task in of_steps["tasks"].items():
         version = ["Registry version"] if name in VERSION_FACTS else []
@@ -166,7 +177,7 @@ def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registr
 def test_it_has_an_owner_and_tags_of_its_own(parsed):
     assert {task["owner"] for task in parsed["tasks"].values()} == {"evergreen"}
     own = {"embeddings_daily": "embeddings", "ranker_daily": "ranker", "watch": "watch"}
-    own["decay_report"] = "decay"
+    own |= {"decay_report": "decay"} | dict.fromkeys(TUNING, "tuning")
     assert parsed["tags"] == sorted(["evergreen", own[parsed["id"]]])
 
 
@@ -200,6 +211,6 @@ def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
 
 
 def test_every_dag_has_a_file_and_every_step_a_file_of_its_own():
-    assert sorted(FILES) == sorted([*DAG_STEPS, "decay_report", "watch"])
+    assert sorted(FILES) == sorted([*DAG_STEPS, *TUNING, "decay_report", "watch"])
     files = {path.stem for path in (ROOT / "jobs" / "steps").glob("*.py")} - {"__init__"}
     assert files == set(STEPS)
