@@ -46,9 +46,9 @@ DIM = 32  # numbers of a vector, of every method that has vectors
 RANDOM, POPULARITY = "random", "popularity"
 SMOOTHINGS = (1.0, 0.0, 0.3, 3.0, 10.0)  # of an SVD
 WINDOWS = (5, 1, 3)  # of DeepWalk
-PENALTIES = (100, 0.03, 0.1, 0.3, 1, 10, 30, 300, 1000, 3000, 10_000)  # of EASE and SANSA
+PENALTIES = (100, 0.01, 0.03, 0.1, 0.3, 1, 10, 30, 300, 1000, 3000, 10_000)  # EASE, SANSA
 NEAREST = 50  # producers in a row of SANSA's factor
-LAYERS, LENGTHS = (2, 1, 3), (1e-3, 1e-4, 1e-2)  # of LightGCN: its layers and its λ
+LAYERS, LENGTHS = (2, 1, 3), (1e-3, 1e-4, 1e-2, 1e-1)  # of LightGCN: its layers and its λ
 PUSHES, OWN = (10.0, 3.0, 30.0, 100.0), (0.5, 0.0, 1.0)  # of SimpleX: its w and its g
 
 
