@@ -18,6 +18,7 @@ LATENESS_H = float(os.environ.get("EVERGREEN_LATENESS", "0"))
 FURTHER = [name for name in os.environ.get("EVERGREEN_FURTHER_NAMES", "").split(",") if name]
 BY_HAND = os.environ.get("EVERGREEN_PROMOTION") == "by hand"  # a person promotes rankers
 LAST_DAY = os.environ.get("EVERGREEN_LAST_DAY")  # of a closed log; no later day is scheduled
+WORKERS = 2  # trials of a study at once: each takes a core or two
 BEGAN_WITH = "began_with"  # XCom of a run's first task: digest of the settings, commit of the code
 # The scheduler may start a task before the API server listens: that attempt fails.
 DEFAULTS = {"owner": "evergreen", "retries": 2, "retry_delay": timedelta(seconds=5)}
@@ -172,6 +173,74 @@ def report_decay(params) -> list[str]:
     try:
         lines = report_on(load_settings(), first, last, params["seeds"])
     except (BadInput, SettingsError, TooFewDays) as error:
+        raise AirflowFailException(str(error)) from error
+    for line in lines:
+        log.info(line)
+    return lines
+
+
+def tuning(kind: str) -> None:
+    """The tasks of a study: its plan, one mapped task per trial, its result.
+
+    A trial is repeated by Airflow's own retries. The result is of those that have a value.
+    """
+
+    @task(task_id="begin")
+    def begin() -> list[dict]:
+        return plan_study(kind)
+
+    @task(task_id="trial", max_active_tis_per_dagrun=WORKERS)
+    def trial(planned: dict) -> str:
+        return run_trial(planned)
+
+    @task(task_id="result", trigger_rule="all_done")
+    def result(planned: list[dict]) -> list[str]:
+        return end_study(planned)
+
+    planned = begin()
+    trial.expand(planned=planned) >> result(planned)
+
+
+def plan_study(kind: str) -> list[dict]:
+    """What each trial of a study is told: the plan, and its number."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from jobs.errors import EvergreenError
+    from jobs.settings import load_settings
+    from jobs.tuning import run
+
+    settings = load_settings()
+    try:
+        plan = run.begin(settings, kind)
+    except EvergreenError as error:
+        raise AirflowFailException(str(error)) from error
+    log.info("The study is '%s'.", plan.name)
+    return [plan.as_json() | {"slot": slot} for slot in range(settings.tuning.trials)]
+
+
+def run_trial(planned: dict) -> str:
+    """A trial, as `plan_study` describes it. Returns a line about it."""
+    from jobs.settings import load_settings
+    from jobs.tuning import run
+    from jobs.tuning.study import Plan
+
+    line = run.run_trial(load_settings(), Plan.from_json(planned), planned["slot"])
+    log.info(line)
+    return line
+
+
+def end_study(planned: list[dict]) -> list[str]:
+    """The result of a study, in lines."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from jobs.errors import EvergreenError
+    from jobs.settings import load_settings
+    from jobs.tuning import run
+    from jobs.tuning.study import Plan
+
+    try:
+        lines = run.lines(run.finish(load_settings(), Plan.from_json(planned[0])))
+    except EvergreenError as error:
         raise AirflowFailException(str(error)) from error
     for line in lines:
         log.info(line)

@@ -28,6 +28,7 @@ PLUGINS = {
 SHARED = ("base", "inputs", "layers")  # files with what the plug-ins of a family have in common
 TYPE_NAMES = {
     "Path": "path",
+    "Range": "range",
     "SecretStr": "text",
     "bool": "true or false",
     "date": "date",
@@ -80,8 +81,11 @@ This page is generated from the settings models when the site is built.
 def sections() -> list[Section]:
     """Every section of the settings file, in the order of the fields; variants one by one."""
     from jobs.settings import Settings
+    from jobs.settings.sections import Range
 
     found = list(walk(Settings, ""))
+    name = "tuning.embedding.OPTION"  # its tables have names that the user chooses
+    found.insert(position(found, name), Section(name, kind_of(Range), Range, options_of(Range)))
     documented = {section.model for section in found}
     for package, pattern in PLUGINS.items():
         for model in plugin_models(package):

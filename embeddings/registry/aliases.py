@@ -49,7 +49,7 @@ class Why:
 
 @dataclass(frozen=True)
 class AliasMove:
-    """One move of an alias.
+    """One move of an alias, or a decision that it stays: from and to are then the same.
 
     from_version, to_version: ids of versions, as in 'author/2022-04-25.r1', which may have been
     removed since. None before the alias was first set, and after it was deleted. moved_at: UTC.
@@ -85,6 +85,17 @@ def point(
     pointer.version = row
     _record(session, row.name, alias, current, row, why)
     return row
+
+
+def hold(session: Session, name: str, alias: str, why: Why) -> None:
+    """Record that an alias stays where it is, and why; once, however often it is decided."""
+    recorded = select(MoveRow).where(MoveRow.name == name, MoveRow.alias == alias)
+    last = session.scalars(recorded.order_by(MoveRow.key.desc()).limit(1)).first()
+    if last is not None and last.reason == why.reason and last.from_version == last.to_version:
+        return
+    pointer = session.get(AliasRow, (name, alias))
+    current = pointer.version if pointer else None
+    _record(session, name, alias, current, current, why)
 
 
 def roll_back(session: Session, name: str, alias: str, why: Why) -> VersionRow:

@@ -236,6 +236,16 @@ class Registry:
             row = versions.of_day(session, name, version.day, version.revision)
             return self._version(aliases.point(session, alias, row, why, only_forward))
 
+    def hold_alias(self, name: str, alias: str, reason: str, by: str = "") -> None:
+        """Record in the history of an alias that it stays where it is, or unset, and why.
+
+        A decision that the history ends with already is not repeated. Raises BadRequest.
+        """
+        aliases.require_settable(alias)
+        why = Why.of(reason, by)
+        with self.catalog.writing() as session:
+            aliases.hold(session, name, alias, why)
+
     def rollback(self, name: str, alias: str, reason: str = "", by: str = "") -> Version:
         """Undo the last move of an alias, and return the version it now points at.
 

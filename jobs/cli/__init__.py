@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from embeddings.registry.errors import RegistryError
 from jobs.cli.experiments import app as experiment
 from jobs.cli.ranker import app as ranker
+from jobs.cli.tuning import app as tune
 from jobs.errors import EvergreenError, Skip
 
 DAY = ["%Y-%m-%d"]
@@ -469,4 +470,5 @@ def decay(
 
 
 app.add_typer(ranker, name="ranker")
+app.add_typer(tune, name="tune")
 app.add_typer(experiment, name="experiment")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from embeddings.registry.verifications import Verified
 from jobs.parts import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.pipeline import chain
+from jobs.pipeline.embedding_gate import CHAMPION
 from jobs.pipeline.freshness import Freshness, Verdict
 from jobs.pipeline.garbage import kept_since
 from jobs.pipeline.plan import first_day, freshness
@@ -62,7 +63,8 @@ class PartState:
 class Status:
     """today: the date in the time zone of the log. live: does the log grow?
 
-    late: what should be there by now and is not. drift: the alarms of the newest days. versions:
+    held_back: embeddings whose alias does not move, and why. late: what should be there by now and
+    is not. drift: the alarms of the newest days. versions:
     what is known of the registry's files.
     """
 
@@ -72,6 +74,7 @@ class Status:
     last: date
     parts: list[PartState]
     champion: str
+    held_back: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     versions: Verified = field(default_factory=lambda: Verified(0, 0, None))
@@ -100,6 +103,7 @@ def status(settings: Settings, now: datetime) -> Status:
         last=days[-1],
         parts=parts,
         champion=champion(settings, days),
+        held_back=held_back(settings),
         late=late(settings, parts, now) if settings.services.live else [],
         drift=drift(settings, days[-DRIFT_DAYS:]),
         versions=versions_of(settings),
@@ -183,6 +187,20 @@ def champion(settings: Settings, days: list[date]) -> str:
     return ""
 
 
+def held_back(settings: Settings) -> list[str]:
+    """The embeddings of which the last decision about the alias `champion` was that it stays."""
+    found = []
+    with settings.open_registry() as registry:
+        published = registry.names()
+        for one in settings.of_each_embedding():
+            name = one.embedding.name
+            moves = registry.history(name) if name in published else []
+            last = next((move for move in moves if move.alias == CHAMPION), None)
+            if last is not None and last.from_version == last.to_version:
+                found.append(last.reason)
+    return found
+
+
 def drift(settings: Settings, days: list[date]) -> list[str]:
     """What these days' monitors have found, a line per day with an alarm."""
     found = []
@@ -231,6 +249,8 @@ def lines(found: Status) -> Iterator[str]:
         if len(groups) > SHOWN:
             yield f"{'':<11}   … and {len(groups) - SHOWN} more reasons (--json lists all)"
     yield f"champion    {'the model of ' + found.champion if found.champion else 'none yet'}"
+    for why in found.held_back:
+        yield f"HELD BACK   {why}"
     yield f"versions    {versions_summary(found.versions)}"
     for version_id, faults in found.versions.damaged.items():
         yield f"DAMAGED     {version_id}: {', '.join(faults)} (evergreen verify --repair)"

@@ -32,6 +32,7 @@ from jobs.settings.sections import (
     RegistrySettings,
     ServiceSettings,
     SparkSettings,
+    TuningSettings,
     ValidationSettings,
     cores_of,
 )
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
 
     benchmark: BenchmarkSettings = BenchmarkSettings()
     ranker: RankerSettings = RankerSettings()
+    tuning: TuningSettings = TuningSettings()
     mlflow: MLflowSettings = MLflowSettings()
     registry: RegistrySettings = RegistrySettings()
     services: ServiceSettings = ServiceSettings()

@@ -178,6 +178,11 @@ class EmbeddingSettings(PluginSection):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the solver."""
 
+    retrieval_gate: float = Field(default=0.8, ge=0, le=1)
+    """The alias `champion` moves to a version only if its NDCG@20 of the next day's engagements is
+    not significantly below this share of what EASE gains on popularity. 0: any version is good
+    enough. A change takes effect with the next promotion."""
+
     lengths: LengthSettings = LengthSettings()
     """Shorter lengths of the vectors."""
 
@@ -191,8 +196,13 @@ class EmbeddingSettings(PluginSection):
         return self
 
     def effective(self) -> dict[str, Any]:
-        """As of any plug-in; lengths are younger than the lake, and shape nothing without any."""
+        """As of any plug-in, without what shapes no partition.
+
+        The gate decides about an alias alone; lengths are younger than the lake, and shape nothing
+        where there are none.
+        """
         options = super().effective()
+        del options["retrieval_gate"]
         if not self.lengths.of:
             del options["lengths"]
         return options
@@ -289,6 +299,58 @@ class RankerSettings(PluginSection):
             if options[name] == type(self).model_fields[name].default:
                 del options[name]
         return options
+
+
+class Range(Section):
+    """The values that a trial of `evergreen tune` may choose: whole ones where both ends are."""
+
+    low: int | float
+    """The smallest value."""
+
+    high: int | float
+    """The largest value."""
+
+    log: bool = False
+    """Draw as many values below the geometric mean as above it."""
+
+    @model_validator(mode="after")
+    def _validate_ends(self) -> Range:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("expected low < high, and with log = true both above 0")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Are only whole numbers chosen?"""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Ranges = dict[str, Range | Annotated[list[bool | int | float | str], Field(min_length=1)]]
+
+
+class TuningSettings(Section):
+    """What `evergreen tune` tries; it changes no other setting."""
+
+    trials: int = Field(default=20, ge=1, le=10_000)
+    """Trials of one study. With more, an existing study goes on."""
+
+    days: int = Field(default=3, ge=1, le=3660)
+    """Days that a trial is judged on, one after the other; it ends where it is below the median of
+    the trials before it."""
+
+    last_day: date | None = None
+    """The last of these days. Default: the newest that is computed. What a study has chosen is
+    proved on later days only, by the gate and the benchmarks of the loop."""
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of what is drawn: with one worker, a study is repeatable."""
+
+    embedding: Ranges = Field(default_factory=dict)
+    """Options of `[embedding]` or of its embedder, and the values to choose from:
+    `epochs = { low = 5, high = 40 }`, or a list."""
+
+    ranker: Ranges = Field(default_factory=dict)
+    """The same of `[ranker]` and of its kind."""
 
 
 class MLflowSettings(Section):

@@ -3,8 +3,9 @@
 MLflow: `champion` at the champion's model version, `challenger` at today's. Registry: `champion`
 at the version of the embedding that the champion's newest vectors come from. No alias ever moves
 back to an older day, unless a person has decided so on the newest day (jobs.pipeline.rulings).
-Where the champion's model is missing, `champion` stays where it is. The committed partition is the
-receipt.
+Where the champion's model is missing, `champion` stays where it is; in the registry also where the
+version retrieves too little beside EASE (jobs.pipeline.embedding_gate), unless a person has
+decided. The committed partition is the receipt.
 
 calibration.json    what makes the champion's probabilities rates, as fitted on the day's test of
                     it; also a tag of its version in MLflow
@@ -17,9 +18,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
-from embeddings.registry.aliases import REASON_LENGTH
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
+from jobs.pipeline.embedding_gate import promote_version
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import RULING, Reads, reads, recording
 from jobs.pipeline.published import published_version
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SETTINGS = chain.SETTINGS
-FORMAT = 2
+FORMAT = 3
 SPARK = False
 FACTS = (
     Fact("champion", "training day of the model that the alias 'champion' follows; empty for none"),
     Fact("challenger", "the day, if it has a model, which the alias 'challenger' then follows"),
-    Fact("embedding", "version of the embedding that the registry's 'champion' follows"),
+    Fact("embedding", "version of the embedding that the champion's newest vectors come from"),
+    Fact("held_back", "why the registry's 'champion' does not follow it; empty where it does"),
     Fact("calibrated", "labels whose probabilities the champion's calibration changes"),
     Fact("why", "the gate's reason"),
 )
@@ -60,9 +62,9 @@ class Choice:
     """Who serves from a day on.
 
     champion: None where there is none, or its model is missing. challenger: None where the day did
-    without a training. embedding: the version of its
-    newest vectors; empty where it was trained before the first version was published. why, by: for
-    the history of the registry's alias. back: whether the aliases may move to an older day.
+    without a training. embedding: the version of its newest vectors; empty where it was trained
+    before the first version was published. why, by: for the history of the registry's alias.
+    by_person: whether a person has decided. back: whether the aliases may move to an older day.
     """
 
     champion: Partition | None
@@ -71,6 +73,7 @@ class Choice:
     calibration: Calibration
     why: str
     by: str
+    by_person: bool
     back: bool
 
 
@@ -86,12 +89,13 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         (staging.path / FILE).write_text(choice.calibration.to_json() + "\n")
         # A runner that was thought dead must not move them after its successor.
         with staging.fenced():
-            set_aliases(settings, choice)
+            held_back = set_aliases(settings, choice)
         # Last: a receipt states that the aliases are set.
         staging.facts |= {
             "champion": gate.facts["champion_after"],
             "challenger": str(choice.challenger.day) if choice.challenger else "",
             "embedding": choice.embedding,
+            "held_back": held_back,
             "calibrated": ", ".join(sorted(choice.calibration.maps)) or "none",
             "why": gate.facts["why"],
         }
@@ -112,22 +116,22 @@ def choice_of(settings: Settings, read: Reads, day: date) -> Choice:
         calibration=champions_calibration(read["evaluate", day], gate, ruling),
         why=gate.facts["why"],
         by=ruling.facts["by"] if ruling else "promote",
+        by_person=ruling is not None,
         back=ruling is not None and is_newest,
     )
 
 
-def set_aliases(settings: Settings, choice: Choice) -> None:
-    """Point the aliases at the models, and at the version of the champion's vectors."""
+def set_aliases(settings: Settings, choice: Choice) -> str:
+    """Point the aliases at the models, and at the version of the champion's vectors.
+
+    Returns why this version is held back, or ''.
+    """
     only_forward = not choice.back
+    held_back = ""
     if choice.embedding:
         version = published_version(settings, choice.embedding)
-        settings.open_registry().set_alias(
-            version.name,
-            CHAMPION,
-            version,
-            only_forward=only_forward,
-            reason=" ".join(choice.why.split())[:REASON_LENGTH],
-            by=choice.by,
+        held_back = promote_version(
+            settings, version, choice.why, choice.by, only_forward, choice.by_person
         )
     tracker = Tracker(settings)
     if tracker.enabled:
@@ -137,6 +141,7 @@ def set_aliases(settings: Settings, choice: Choice) -> None:
             models.set_calibration(choice.champion, choice.calibration)
         if choice.challenger is not None:
             models.set_alias(CHALLENGER, choice.challenger)
+    return held_back
 
 
 def champions_calibration(

@@ -24,6 +24,7 @@ from jobs.judging.coverage import coverage
 from jobs.judging.labels import read_topics
 from jobs.judging.vectors import ENCODER
 from jobs.lake.store import Partition
+from jobs.pipeline.embedding_gate import next_day_retrieval, promote_version
 from jobs.pipeline.plan import inputs, recipe, tracked, writing
 from jobs.pipeline.provenance import airflow_run, code_commit
 from jobs.pipeline.published import content_id
@@ -90,7 +91,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 encoder=load_encoder(align.path / ENCODER),
             )
             add_later_results(settings, registry, version, read)
-            if settings.is_first:  # the tables are the same beside any embedding of the matrix
+            if not settings.is_first:  # the alias of the first one follows the ranker
+                promote_judged(settings, registry, day)
+            else:  # the tables are the same beside any embedding of the matrix
                 topics = read_topics(clean, settings.benchmark.topic_column)
                 tables = about_tables(lineage)
                 publish_producers(registry, day, producers.ids, topics, tables)
@@ -163,6 +166,15 @@ def add_later_results(
         for earlier in registry.versions(version.name):
             if earlier.day == version.day - age and judged_by(settings, benchmark, earlier):
                 registry.add_results(earlier, results_in(benchmark, earlier.day))
+
+
+def promote_judged(settings: Settings, registry: Registry, day: date) -> None:
+    """Move the alias of a further embedding to the version that this day has judged, if any."""
+    before = day - timedelta(days=AGES[0])
+    current = [v for v in registry.versions(settings.embedding.name) if v.day == before]
+    if current and next_day_retrieval(registry.results(current[-1]), before):
+        reason = f"judged on {day}, and not held back"
+        promote_version(settings, current[-1], reason, by="publish")
 
 
 def judged_by(settings: Settings, benchmark: Partition, version: Version) -> bool:

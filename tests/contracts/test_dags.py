@@ -26,6 +26,7 @@ from jobs.pipeline.plan import module
 
 FILES = sorted(p.stem for p in (ROOT / "dags").glob("*.py") if p.stem not in ("__init__", "common"))
 HEAVY = ("pyspark", "pandas", "numpy", "torch", "mlflow", "great_expectations", "sqlalchemy.orm")
+TUNING = ("embedding_tuning", "ranker_tuning")
 DAG_STEPS = {
     "embeddings_daily": EMBEDDING_STEPS,
     "ranker_daily": RANKER_STEPS,
@@ -52,6 +53,7 @@ for t in found.tasks:
         "pool": t.pool,
         "down": sorted(t.downstream_task_ids),
         "outlets": [o.name for o in t.outlets],
+        "mapped": t.is_mapped,
         "links": [link.name for link in t.operator_extra_links],
     }
 print(json.dumps({
@@ -64,6 +66,7 @@ print(json.dumps({
     "max_active_runs": found.max_active_runs,
     "timezone": str(getattr(found.timetable, "timezone", "")),
     "cron": getattr(found.timetable, "expression", ""),
+    "scheduled": found.timetable.can_be_scheduled,
     "end_date": str(found.end_date),
     "order": [t.task_id for t in found.topological_sort()],
     "tasks": tasks,
@@ -185,6 +188,14 @@ def test_the_week_that_has_ended_runs_on_mondays():
     assert weekly["end_date"] == "2024-03-02 22:00:00+00:00"
 
 
+@pytest.mark.parametrize("name", TUNING)
+def test_options_are_tuned_on_demand_by_one_task_per_trial(name):
+    found = parse(name)
+    assert not found["scheduled"]
+    assert found["order"] == ["begin", "trial", "result"]
+    assert [task["mapped"] for task in found["tasks"].values()] == [False, True, False]
+
+
 def test_every_task_links_to_its_mlflow_run_and_some_to_a_version_in_the_registry(of_steps):
     for name, task in of_steps["tasks"].items():
         version = ["Registry version"] if name in VERSION_FACTS else []
@@ -195,6 +206,7 @@ def test_it_has_an_owner_and_tags_of_its_own(parsed):
     assert {task["owner"] for task in parsed["tasks"].values()} == {"evergreen"}
     own = {"embeddings_daily": "embeddings", "ranker_daily": "ranker", "watch": "watch"}
     own |= {"decay_report": "decay", "ranker_approval": "ranker", "words_weekly": "words"}
+    own |= dict.fromkeys(TUNING, "tuning")
     assert parsed["tags"] == sorted(["evergreen", own[parsed["id"]]])
 
 
@@ -228,6 +240,7 @@ def test_the_prose_of_the_embeddings_shows_how_to_run_old_days(parsed):
 
 
 def test_every_dag_has_a_file_and_every_step_a_file_of_its_own():
-    assert sorted(FILES) == sorted([*DAG_STEPS, "decay_report", "ranker_approval", "watch"])
+    others = ["decay_report", "ranker_approval", "watch"]
+    assert sorted(FILES) == sorted([*DAG_STEPS, *TUNING, *others])
     files = {path.stem for path in (ROOT / "jobs" / "steps").glob("*.py")} - {"__init__"}
     assert files == set(ALL_STEPS)

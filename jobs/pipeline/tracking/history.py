@@ -112,14 +112,19 @@ def is_alive(run: Run) -> bool:
     """Does another process work on it? What another machine has begun counts as alive."""
     if run.info.status != "RUNNING":
         return False
-    for process in run.data.tags.get(f"{TAG}process", "").split():
-        host, pid, started = process.rsplit("/", 2)
-        if host != socket.gethostname():
-            return True
-        # A process does one step at a time: its own earlier one has ended without a record.
-        if int(pid) != psutil.Process().pid and _started(int(pid), float(started)):
-            return True
-    return False
+    processes = run.data.tags.get(f"{TAG}process", "").split()
+    return any(process_is_alive(process) for process in processes)
+
+
+def process_is_alive(process: str) -> bool:
+    """Does another process run, named as by `this_process`? One of another machine is taken to."""
+    if not process:
+        return False
+    host, pid, started = process.rsplit("/", 2)
+    if host != socket.gethostname():
+        return True
+    # A process does one step at a time: its own earlier one has ended without a record.
+    return int(pid) != psutil.Process().pid and _started(int(pid), float(started))
 
 
 def this_process() -> str:

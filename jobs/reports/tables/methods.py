@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,12 @@ from embeddings.baselines import Scorer
 from embeddings.baselines.deepwalk import deepwalk
 from embeddings.baselines.ease import ease
 from embeddings.baselines.item_item import item_item
+from embeddings.baselines.lightgcn import Options as LightGCN
+from embeddings.baselines.lightgcn import lightgcn
 from embeddings.baselines.popularity import popularity
+from embeddings.baselines.sansa import sansa
+from embeddings.baselines.simplex import Options as SimpleX
+from embeddings.baselines.simplex import simplex
 from embeddings.blocks import Block, MatrixShare, save_block
 from embeddings.embedders import base
 from embeddings.embedders.base import Fitted, embedder
@@ -40,7 +46,10 @@ DIM = 32  # numbers of a vector, of every method that has vectors
 RANDOM, POPULARITY = "random", "popularity"
 SMOOTHINGS = (1.0, 0.0, 0.3, 3.0, 10.0)  # of an SVD
 WINDOWS = (5, 1, 3)  # of DeepWalk
-PENALTIES = (100, 1, 10, 30, 300, 1000, 3000, 10_000)  # of EASE
+PENALTIES = (100, 0.01, 0.03, 0.1, 0.3, 1, 10, 30, 300, 1000, 3000, 10_000)  # EASE, SANSA
+NEAREST = 50  # producers in a row of SANSA's factor
+LAYERS, LENGTHS = (2, 1, 3), (1e-3, 1e-4, 1e-2, 1e-1)  # of LightGCN: its layers and its λ
+PUSHES, OWN = (10.0, 3.0, 30.0, 100.0), (0.5, 0.0, 1.0)  # of SimpleX: its w and its g
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,14 @@ def families(data: Input) -> dict[str, list[Method]]:
     for name in base.names():
         found[name] = embedder_candidates(name)
     found["deepwalk"] = walkers()
+    found["lightgcn"] = graph_candidates()
+    found["simplex"] = cosine_candidates()
     if data.follows is not None:
         found["follow svd"] = [follow_svd(smoothing) for smoothing in SMOOTHINGS]
         found["follow deepwalk"] = walkers(on_follows=True)
     found["item-item"] = [Method(scoring(item_item), seeded=False)]
-    found["ease"] = [ridge(penalty) for penalty in PENALTIES]
+    found["ease"] = [ridge(ease, penalty) for penalty in PENALTIES]
+    found["sansa"] = [ridge(sparse_ease, penalty) for penalty in PENALTIES]
     return found
 
 
@@ -135,13 +147,18 @@ def popular_if_new(scores: np.ndarray, x: sp.csr_matrix, rows: np.ndarray) -> np
     return scores
 
 
-def ridge(penalty: float) -> Method:
-    """EASE. penalty: in units of the mean squared strength, so that it suits any strengths."""
+def ridge(of: Callable[[sp.csr_matrix, float], Scorer], penalty: float) -> Method:
+    """EASE, or SANSA. penalty: in units of the mean squared strength, so that it suits all."""
 
     def fit(x: sp.csr_matrix) -> Scorer:
-        return ease(x, penalty * float(np.mean(x.data**2)))
+        return of(x, penalty * float(np.mean(x.data**2)))
 
     return Method(scoring(fit), f"λ {penalty:g}", seeded=False)
+
+
+def sparse_ease(x: sp.csr_matrix, penalty: float) -> Scorer:
+    """SANSA with rows of one length on every data set."""
+    return sansa(x, penalty, NEAREST)
 
 
 # Vectors
@@ -198,6 +215,37 @@ def by_walks(
     return Learned(scores, consumers, producers)
 
 
+def graph_candidates() -> list[Method]:
+    """LightGCN."""
+    found = []
+    for layers, length in product(LAYERS, LENGTHS):
+        options = LightGCN(layers=layers, regularization=length)
+        words = f"layers {layers}, λ {length:g}"
+        found.append(Method(trained(partial(lightgcn, options=options)), words))
+    return found
+
+
+def cosine_candidates() -> list[Method]:
+    """SimpleX."""
+    found = []
+    for weight, own in product(PUSHES, OWN):
+        options = SimpleX(weight=weight, own=own)
+        words = f"w {weight:g}, g {own:g}"
+        found.append(Method(trained(partial(simplex, options=options)), words))
+    return found
+
+
+def trained(
+    fit: Callable[..., tuple[np.ndarray, np.ndarray]],
+) -> Callable[[Input, int], Learned]:
+    """The fit of a baseline with vectors, whose products are the scores."""
+
+    def learn(data: Input, seed: int) -> Learned:
+        return by_products(data, *fit(data.x, DIM, seed=seed))
+
+    return learn
+
+
 def follow_svd(smoothing: float) -> Method:
     """The SVD of who follows whom, as Shiebler et al. 2018 describe it."""
 
@@ -220,8 +268,8 @@ def follow_svd(smoothing: float) -> Method:
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "svd": {"smoothing": SMOOTHINGS},
     "als": {
-        "unobserved_weight": (0.1, 0.03, 0.3, 1.0, 3.0),
-        "regularization": (0.003, 0.001, 0.01, 0.03, 0.1),
+        "unobserved_weight": (0.1, 0.01, 0.03, 0.3, 1.0, 3.0, 10.0),
+        "regularization": (0.003, 0.0003, 0.001, 0.01, 0.03, 0.1),
     },
 }  # any other embedder has its defaults
 

@@ -11,6 +11,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from embeddings.baselines.ease import ease, ease_of_consumers, ease_of_producers, ease_of_top
 from embeddings.baselines.item_item import item_item
 from embeddings.baselines.popularity import popularity
+from embeddings.baselines.sansa import inverse_factor, sansa
 
 PENALTY = 3.0
 
@@ -83,3 +84,42 @@ def test_item_item_ranks_what_is_near_nothing_by_popularity():
 def test_popularity_counts_consumers_and_not_strengths():
     x = sp.csr_matrix(np.array([[9.0, 1, 0], [0, 1, 0]]))
     np.testing.assert_array_equal(popularity(x)(x), [[1, 2, 0], [1, 2, 0]])
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40)])
+def test_sansa_with_all_producers_in_a_row_is_ease(shape):
+    """Somebody has engaged with everything, so that all producers are near each other."""
+    x = sp.vstack([strengths(*shape), np.ones((1, shape[1]))], format="csr")
+    history = strengths(5, shape[1], seed=1)
+    scores = sansa(x, PENALTY, nearest=shape[1])(history)
+    np.testing.assert_allclose(scores, ease(x, PENALTY)(history), atol=1e-5)
+
+
+def test_rows_of_a_sparse_factor_are_exact_among_their_producers():
+    """Row by row, with the inverse of the small dense matrix; and no row is longer than asked."""
+    x = strengths(40, 15)
+    factor = inverse_factor(x, PENALTY, 4).toarray()
+    gram = (x.T @ x).toarray() + PENALTY * np.eye(15)
+    near = cosine_similarity(x.T.toarray())
+    for row in range(15):
+        chosen = np.sort(np.argsort(-near[row, :row], kind="stable")[:4])
+        chosen = np.append(chosen[near[row, chosen] > 0], row)
+        last = np.linalg.inv(gram[np.ix_(chosen, chosen)])[-1]
+        expected = np.zeros(15)
+        expected[chosen] = last / np.sqrt(last[-1])
+        np.testing.assert_allclose(factor[row], expected, atol=1e-10)
+
+
+def test_a_sparse_sansa_has_no_weight_of_a_producer_for_itself():
+    """Whoever knows one producer only is told nothing about it."""
+    x = strengths(40, 15)
+    scores = sansa(x, PENALTY, 4)(sp.identity(15, format="csr"))
+    np.testing.assert_allclose(np.diag(scores), 0, atol=1e-6)
+    assert np.count_nonzero(np.abs(scores) > 1e-6) > 15
+
+
+def test_sansa_has_no_opinion_about_an_unknown_producer():
+    x = strengths(20, 10).tolil()
+    x[:, 3] = 0
+    scores = sansa(x.tocsr(), PENALTY, 3)(strengths(4, 10, seed=3))
+    np.testing.assert_allclose(scores[:, 3], 0, atol=1e-6)

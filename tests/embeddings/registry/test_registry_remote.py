@@ -39,11 +39,12 @@ from embeddings.registry.service import create_app
 from tests.http_server import serving
 
 NEXT = DAY + timedelta(1)
-# They need the files, or publish.
+# They need the files, or publish, or decide in the loop.
 LOCAL_ONLY = {
     "publish",
     "publish_features",
     "add_results",
+    "hold_alias",
     "remove",
     "sweep_orphans",
     "load",

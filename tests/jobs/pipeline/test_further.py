@@ -16,6 +16,7 @@ from jobs.pipeline.plan import tracked
 from jobs.pipeline.status import status
 from jobs.pipeline.verify import repair, verify
 from jobs.settings import Settings, load_settings
+from jobs.tuning.objectives import retrieval, retrieval_days
 
 DAYS = [date(2024, 3, 1), date(2024, 3, 2)]
 SETTINGS = """
@@ -141,6 +142,15 @@ def test_damage_is_named_with_the_embedding_and_repaired(loop):
     assert lake.get("align", DAYS[0]).digest == before.digest
 
 
+@pytest.mark.parametrize("name", ["twin", "other"])
+def test_the_champion_of_a_further_embedding_is_what_a_day_has_judged(loop, name):
+    """The ranker decides about the first one, and there is none."""
+    registry = loop[0].open_registry()
+    assert registry.alias(name, "champion").day == DAYS[0]
+    assert registry.history(name, "champion")[0].moved_by == "publish"
+    assert registry.aliases("first").keys() == {"latest"}
+
+
 def test_garbage_is_that_of_every_embedding(loop):
     settings, *_ = loop
     found = garbage.find(settings, keep=1)
@@ -149,7 +159,8 @@ def test_garbage_is_that_of_every_embedding(loop):
     assert folders >= {"lookalike", "lookalike@twin", "lookalike@other"}
     assert folders.isdisjoint({"align", "align@twin", "align@other", "matrix"})
     assert {partition.day for partition in found.partitions} == {DAYS[0]}
-    assert {version.name for version in found.versions} == {"first", "twin", "other"}
+    # Those of the others are what their alias `champion` points at.
+    assert {version.name for version in found.versions} == {"first"}
 
 
 def test_an_embedding_that_does_not_exist_is_named(loop):
@@ -195,3 +206,12 @@ def test_yesterdays_space_goes_on_for_each(loop):
         spaces = {each.lake.get("align", day).facts["space"] for day in DAYS}
         assert len(spaces) == 1
         assert each.lake.days("align") == [DAYS[0], DAYS[0] + timedelta(days=1)]
+
+
+@pytest.mark.parametrize("name", ["first", "other"])
+def test_a_trial_is_worth_what_the_benchmark_finds(loop, name):
+    """The settings as they are, on the day after the first, through the steps and without them."""
+    settings = loop[0].of_embedding(name)
+    recorded = settings.lake.get("benchmark", DAYS[1]).facts["retrieval_ndcg20"]
+    assert retrieval_days(settings) == [DAYS[1]]
+    assert retrieval(settings, DAYS[1]) == pytest.approx(recorded, abs=1e-4)
