@@ -286,8 +286,7 @@ def promote_approved(conf: dict[str, str], answer: dict) -> str:
     """The task after a person's approval. answer: what the task of the approval has returned."""
     from airflow.sdk.exceptions import AirflowFailException
 
-    from jobs.errors import EvergreenError
-    from jobs.pipeline.approval import approved
+    from jobs.pipeline.approval import Refused, approved
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session
 
@@ -295,7 +294,7 @@ def promote_approved(conf: dict[str, str], answer: dict) -> str:
     person = (answer.get("responded_by_user") or {}).get("name", "")
     try:
         return approved(settings, conf, person, lambda: spark_session(settings))
-    except EvergreenError as error:
+    except Refused as error:
         raise AirflowFailException(str(error)) from error
 
 

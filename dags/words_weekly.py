@@ -34,7 +34,7 @@ from dags.common import (
     RegistryVersion,
     step,
 )
-from jobs.local.schedule import last_run, weekly_cron
+from jobs.local.schedule import last_weekly_run, weekly_cron
 
 # The run is for the week that has just ended: its partition is one tick earlier.
 AFTER_THE_WEEK = CronPartitionTimetable(
@@ -45,7 +45,7 @@ AFTER_THE_WEEK = CronPartitionTimetable(
 @dag(
     schedule=AFTER_THE_WEEK,
     start_date=START,
-    end_date=last_run(LAST_DAY, TIMEZONE, LATENESS_H) if LAST_DAY else None,
+    end_date=last_weekly_run(LAST_DAY, TIMEZONE, LATENESS_H) if LAST_DAY else None,
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embeddings.lengths.encoder import Encoder
-from embeddings.lengths.torch_training import minimise, one_thread, values, variables
+from embeddings.lengths.torch_training import minimise, values, variables
 from embeddings.spaces.rotation import canonical_axes
+from embeddings.torch_threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,19 +34,6 @@ def minimise(
         adam.step()
         losses.append(float(value.detach()))
     return losses
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread, so that sums are added in one order; restored when the block ends."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def variables(arrays: list[np.ndarray]) -> list[Tensor]:

@@ -98,8 +98,17 @@ def check_encoder(encoder: Encoder, dim: int) -> None:
             f"but the version's have length {dim}: give it an encoder of vectors of that length, "
             "with at least one shorter length and no other."
         )
-    for name, array in encoder.arrays().items():
-        _checked(f"encoder.{name}", array, array.shape, "<f4")
+    widths = [dim]
+    for layer, (weight, bias) in enumerate(zip(encoder.weights, encoder.biases, strict=True)):
+        widths.append(len(bias))
+        _checked(f"encoder.weight_{layer}", weight, (widths[layer], widths[-1]), "<f4")
+        _checked(f"encoder.bias_{layer}", bias, (widths[-1],), "<f4")
+    for length, depth in encoder.depths.items():
+        if depth >= len(widths) or length > widths[depth] or len(encoder.rectified) < depth:
+            raise BadVersion(
+                f"The encoder has no length {length} after {depth} layers; its layers have the "
+                f"widths {widths}."
+            )
 
 
 def checked_table(

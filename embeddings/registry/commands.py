@@ -31,7 +31,7 @@ from embeddings.registry.command_parts import (
     registry_of,
 )
 from embeddings.registry.errors import BadRequest, DamagedVersion
-from embeddings.registry.files import REMEDY, folded_entity
+from embeddings.registry.files import REMEDY, folded_entity, shown_entity
 from embeddings.registry.sizes import readable
 from embeddings.registry.tables import (
     MISSING,
@@ -473,13 +473,13 @@ def _overview_row(embedding: dict[str, Any]) -> tuple:
         reference(latest),
         latest["dim"],
         f"{counts(latest, 'consumer')['rows']:,}",
-        f"{counts(latest, folded_entity(latest['entities']))['rows']:,}",
+        f"{counts(latest, shown_entity(latest['entities']))['rows']:,}",
     )
 
 
 def _version_row(version: dict[str, Any]) -> tuple:
     consumers = counts(version, "consumer")
-    producers = counts(version, folded_entity(version["entities"]))
+    producers = counts(version, shown_entity(version["entities"]))
     folded_share = consumers["folded"] / max(consumers["rows"], 1)
     shares = map(version["coverage"].get, ENTITY)
     covered = [f"{share:.0%}" for share in shares if share is not None]

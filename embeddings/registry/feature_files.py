@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from embeddings.registry.checks import TEXT_LENGTH
 from embeddings.registry.errors import BadRequest
 
 PARQUET = b"PAR1"  # the first bytes of such a file
 ID = "id"
+LONGEST_ID = 10_000  # bytes, as the loop's own limit
 
 
 def read_table(
@@ -77,7 +79,7 @@ def ids_of(file: Path, column: pa.ChunkedArray) -> np.ndarray:
     """The ids as UTF-8. Raises BadRequest for one that is missing or there twice."""
     if not (pa.types.is_integer(column.type) or is_text(column.type)):
         raise BadRequest(f"{file}: an id must be a text or a whole number, not {column.type}.")
-    texts = encoded(column)
+    texts = encoded(file, "id", column, LONGEST_ID)
     if (texts == b"").any():
         raise BadRequest(f"{file}: row {int(np.argmax(texts == b'')) + 1} has no id.")
     distinct, counts = np.unique(texts, return_counts=True)
@@ -90,7 +92,7 @@ def ids_of(file: Path, column: pa.ChunkedArray) -> np.ndarray:
 def column_of(file: Path, name: str, column: pa.ChunkedArray, is_number: bool) -> np.ndarray:
     """Numbers with NaN where one is missing, or texts as UTF-8. Raises BadRequest."""
     if is_text(column.type) and not is_number:
-        return encoded(column)
+        return encoded(file, name, column, TEXT_LENGTH)
     if is_text(column.type):
         column = pc.if_else(pc.equal(column, ""), None, column)
     try:
@@ -104,10 +106,20 @@ def column_of(file: Path, name: str, column: pa.ChunkedArray, is_number: bool) -
     return numbers.to_numpy()
 
 
-def encoded(column: pa.ChunkedArray) -> np.ndarray:
-    """Texts as UTF-8 of kind 'S'; a missing one is empty."""
-    texts = column.cast(pa.string()).fill_null("").cast(pa.binary()).to_numpy()
-    return texts.astype("S")
+def encoded(file: Path, name: str, column: pa.ChunkedArray, most: int) -> np.ndarray:
+    """Texts as UTF-8 of kind 'S'; a missing one is empty. Raises BadRequest for one too long.
+
+    Every text takes as much memory as the longest: an open quote must not become a text.
+    """
+    texts = column.cast(pa.string()).fill_null("").cast(pa.binary())
+    lengths = pc.binary_length(texts).to_numpy()
+    if len(lengths) and lengths.max() > most:
+        row = int(np.argmax(lengths))
+        raise BadRequest(
+            f"{file}: the column {name!r} has a text of {lengths[row]:,} bytes in row {row + 1}; "
+            f"at most {most:,} are published. Is there a quote that is not closed?"
+        )
+    return texts.to_numpy().astype("S")
 
 
 def is_text(type_: pa.DataType) -> bool:

@@ -271,16 +271,19 @@ def checked(
     return stored, checked_fold_in(fold_in, len(folded.ids), dim)
 
 
+def shown_entity(entities: Collection[str]) -> str:
+    """The entity that lists and pages show first: 'producer', or the only one there is."""
+    return next(iter(entities)) if len(entities) == 1 else "producer"
+
+
 def folded_entity(entities: Collection[str]) -> str:
     """The entity whose rows are the columns of the fold-in's histories.
 
     It is 'producer', or the only one of a version with a single entity, such as 'word', whose
     history is a text. Raises BadVersion where there is neither.
     """
-    if "producer" in entities:
-        return "producer"
-    if len(entities) == 1 and "consumer" not in entities:
-        return next(iter(entities))
+    if "producer" in entities or (len(entities) == 1 and "consumer" not in entities):
+        return shown_entity(entities)
     raise BadVersion(
         "A version needs the entity 'producer', because the fold-in refers to its rows, or a "
         f"single one such as 'word'. Given: {sorted(entities)}."
@@ -336,7 +339,11 @@ def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
     for entity in content["entities"]:
         entities[entity] = _open_entity(home, content["files"], entity)
     arrays = _arrays(home, content["files"], "fold_in")
-    return Files(home, manifest, entities, arrays, _open_indexes(home, content))
+    files = Files(home, manifest, entities, arrays, _open_indexes(home, content))
+    if "encoder" in content:
+        # Mapped now: the maps of an opened version survive its deletion.
+        _ = files.shorter, files.encoder
+    return files
 
 
 def open_versions() -> int:

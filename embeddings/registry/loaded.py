@@ -143,11 +143,7 @@ class Loaded:
             self.known_rows(self.columns, ids)  # raises UnknownId with near misses
         unknown_features = self._unknown(features)
         if not known.any() and profile and not profile[0].nnz:
-            such = f", such as {unknown_features[0]!r}" if unknown_features else ""
-            raise BadRequest(
-                f"{self.version.id} knows none of the features{such}: nothing is left to compute a "
-                "vector from. Show the newcomer what is popular."
-            )
+            raise self._nothing_known(unknown_features)
         values = np.fromiter(strengths.values(), np.float64, len(ids))[known]
         shape = (1, self.fold_in.n_producers)
         history = sp.csr_matrix((values, rows[known], [0, len(values)]), shape=shape)
@@ -155,8 +151,10 @@ class Loaded:
         history.sort_indices()
         whole = self.fold_in.fold(history, *profile)
         check_folded(whole, strengths)
+        if not known.any() and profile and not whole.any():  # of features that were left out
+            raise self._nothing_known(unknown_features)
         vector = self.shortened(whole, dim)[0]
-        producers = self.at_length("producer", dim)
+        producers = self.at_length(self.columns, dim)
         engaged = producers.vectors[history.indices][:, :dim]
         return FoldedVector(
             version=self.version,
@@ -167,6 +165,13 @@ class Loaded:
             neighbours=None if k is None else nearest(producers, vector, k),
             unknown_features=unknown_features,
             shortened_by=self.version.shortened_by(dim),
+        )
+
+    def _nothing_known(self, unknown: list[str]) -> BadRequest:
+        such = f", such as {unknown[0]!r}" if unknown else ""
+        return BadRequest(
+            f"{self.version.id} knows none of the features{such}, or has left them out as too "
+            "common: nothing is left to compute a vector from. Show the newcomer what is popular."
         )
 
     def _unknown(self, features: Mapping[str, Value]) -> list[str]:

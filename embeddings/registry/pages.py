@@ -19,7 +19,7 @@ from embeddings.registry.client import Entity, Registry, Version
 from embeddings.registry.curves import curves
 from embeddings.registry.entity_names import names_of
 from embeddings.registry.errors import BadRequest, NotFound, UnknownId
-from embeddings.registry.files import folded_entity
+from embeddings.registry.files import shown_entity
 from embeddings.registry.loaded import texts
 from embeddings.registry.search import best
 from embeddings.registry.sizes import readable
@@ -85,7 +85,7 @@ def _add_embeddings(app: FastAPI, registry: Registry) -> None:
             "embedding.html",
             name=name,
             versions=versions[::-1],
-            columns=folded_entity(versions[-1]["entities"]),
+            columns=shown_entity(versions[-1]["entities"]),
             aliases=registry.aliases(name),
             benchmarks=benchmarks,
             headline=headline(benchmarks),
@@ -204,7 +204,7 @@ def _search(
     entity: by default the one that histories consist of; among: by default the same. where: a
     condition, as `filters` has it; empty for none.
     """
-    entity = entity or folded_entity(version.entities)
+    entity = entity or shown_entity(version.entities)
     among = among or entity
     search: dict[str, Any] = {
         "version": version.id,
@@ -220,7 +220,7 @@ def _search(
         "neighbours": [],
     }
     if not id_:
-        columns = folded_entity(version.entities)
+        columns = shown_entity(version.entities)
         busiest = _busiest(registry.load(version).entities[columns])
         names = names_of(registry, columns, busiest)
         links = [{**_link(f"{columns}:{one}"), "name": names.get(one, "")} for one in busiest]

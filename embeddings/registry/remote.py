@@ -209,7 +209,7 @@ class RemoteRegistry:
             self._of_id(found["version"]),
             _neighbours(found["neighbours"]),
             recall,
-            found["shortened_by"],
+            found.get("shortened_by", ""),  # not there in answers of an older service
         )
 
     def fold_in(
@@ -241,8 +241,8 @@ class RemoteRegistry:
             unknown=found["unknown"],
             residual=found["residual"],
             neighbours=None if near is None else _neighbours(near),
-            unknown_features=found["unknown_features"],
-            shortened_by=found["shortened_by"],
+            unknown_features=found.get("unknown_features", []),
+            shortened_by=found.get("shortened_by", ""),
         )
 
     def lookalike(
@@ -269,7 +269,8 @@ class RemoteRegistry:
         )
         found = self._get(f"{self._path(name)}/lookalike", params)
         scored = [Lookalike(**producer) for producer in found["producers"]]
-        return Results(self._of_id(found["version"]), scored, shortened_by=found["shortened_by"])
+        shortened_by = found.get("shortened_by", "")
+        return Results(self._of_id(found["version"]), scored, shortened_by=shortened_by)
 
     def features(
         self,

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from embeddings.lengths.encoder import Encoder
 from embeddings.registry.checks import checked_as_written, checked_shard
@@ -104,7 +105,9 @@ def save_lengths(home: Path, checked: Entity, encoder: Encoder) -> None:
     """Write each shard of a written entity at every length of the encoder. Raises BadVersion."""
     for folder, shard in zip(shard_homes(home), checked.shards, strict=True):
         for length in encoder.lengths:
-            shorter = encoder.encode(shard.vectors, length)
+            # The last bits depend on the number of threads, and the digest on them.
+            with threadpool_limits(1):
+                shorter = encoder.encode(shard.vectors, length)
             if not np.isfinite(shorter).all():
                 raise BadVersion(
                     f"{home.name}: the encoder makes vectors of length {length} that are not "

@@ -65,8 +65,10 @@ class Version:
     @property
     def learned_lengths(self) -> dict[int, str]:
         """The shorter lengths that were learned, and by what. Any other is a prefix."""
-        learned = self.entities.get("producer", {}).get("lengths")
-        return dict.fromkeys(learned["of"], learned["method"]) if learned else {}
+        for facts in self.entities.values():  # all have the same ones
+            if learned := facts.get("lengths"):
+                return dict.fromkeys(learned["of"], learned["method"])
+        return {}
 
     def shortened_by(self, dim: int | None) -> str:
         """How its vectors get this length: by a learned encoder, or as PREFIXES; "": they have it.

@@ -6,15 +6,15 @@ the batch that i has not engaged with, and j. Tables of ids are updated where a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from embeddings.sampling import noise
+from embeddings.torch_threads import one_thread
 from embeddings.towers.batches import Batch, Draw, Pairs
 from embeddings.towers.tower import Tower
 
@@ -246,16 +246,3 @@ def first_vectors(ids: np.ndarray, cfg: Config) -> np.ndarray:
         some = slice(start, start + CHUNK)
         rows[some] = noise(ids[some], cfg.dim, cfg.seed) * length
     return rows
-
-
-@contextmanager
-def one_thread() -> Iterator[Any]:
-    """torch on one thread, so that sums are added in one order; restored when the block ends."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

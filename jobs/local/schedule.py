@@ -30,10 +30,13 @@ def watch_cron(timezone: str, lateness_h: float, year: int | None = None) -> tup
 
 
 def weekly_cron(timezone: str, lateness_h: float, year: int | None = None) -> str:
-    """The cron expression of what runs once a week: on Mondays, at the time of the watch."""
-    daily, _ = watch_cron(timezone, lateness_h, year)
+    """The cron expression of what runs once a week: after the Sunday, at the time of the watch.
+
+    That is on Monday, or on Tuesday where a day is complete so late.
+    """
+    daily, offset = watch_cron(timezone, lateness_h, year)
     minute, hour, *_ = daily.split()
-    return f"{minute} {hour} * * 1"
+    return f"{minute} {hour} * * {-offset}"
 
 
 def run_time(timezone: str, lateness_h: float, year: int | None = None) -> time:
@@ -59,6 +62,15 @@ def last_run(last_day: str, timezone: str, lateness_h: float) -> datetime:
     following = date.fromisoformat(last_day) + timedelta(days=1)
     at = run_time(timezone, lateness_h)
     return datetime.combine(following, at, ZoneInfo(timezone)).astimezone(UTC)
+
+
+def last_weekly_run(last_day: str, timezone: str, lateness_h: float) -> datetime:
+    """When the last week of a closed log runs."""
+    day = date.fromisoformat(last_day)
+    sunday = day + timedelta(days=6 - day.weekday())
+    due_h = lateness_h + WATCH_H
+    following = sunday + timedelta(days=int(due_h // 24))
+    return last_run(str(following), timezone, due_h % 24)
 
 
 def days_of_change(zone: ZoneInfo, year: int) -> list[date]:

@@ -19,6 +19,10 @@ from jobs.settings import Settings
 PROMOTE = "promote"  # the step
 
 
+class Refused(EvergreenError):
+    """An approval of something that is no longer the question."""
+
+
 @dataclass(frozen=True)
 class Question:
     """May the model of a day replace the champion? comparison: the gate's, as Markdown.
@@ -47,7 +51,7 @@ def question(settings: Settings, day: date) -> Question | None:
         model=model,
         champion=decision.facts["champion_after"],
         comparison=comparison(decision),
-        run_id=f"model of {model}, {decision.digest[:12]}",
+        run_id=f"model-of-{model}.{decision.digest[:12]}",  # Airflow's ids have no blanks
     )
 
 
@@ -76,12 +80,17 @@ def approved(
 ) -> str:
     """Let the approved model serve from the newest decided day on; returns that as a sentence.
 
-    conf: of the question. Raises EvergreenError where the champion is no longer the one that the
-    person has compared with, or the model is gone.
+    conf: of the question. It goes on where an attempt before it was interrupted. Raises Refused
+    where the champion is no longer the one that the person has compared with, EvergreenError where
+    the model is gone.
     """
-    serving = newest_decision(settings).facts["champion_after"]
+    decision = newest_decision(settings)
+    serving = decision.facts["champion_after"]
+    if serving == conf["model"]:  # ruled already: the aliases may still have to follow
+        running.request(settings, PROMOTE, decision.day, make_spark)
+        return f"From {decision.day} on, the ranker of {conf['model']} serves."
     if serving != conf["champion"]:
-        raise EvergreenError(
+        raise Refused(
             f"The model of {serving} serves now; the approval compared with that of "
             f"{conf['champion']}. Answer the newer question, or name the model: "
             f"evergreen ranker promote {conf['model']}"

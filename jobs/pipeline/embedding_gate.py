@@ -83,4 +83,7 @@ def next_day_retrieval(results: Iterable[Result], day: date) -> Result | None:
 def is_ahead(registry: Registry, version: Version) -> bool:
     """Would the alias move forward to this version?"""
     current = registry.aliases(version.name).get(CHAMPION)
-    return current is None or (current.day, current.revision) < (version.day, version.revision)
+    if current is None:
+        return True
+    order = [each.id for each in registry.versions(version.name)]  # as aliases move forward
+    return order.index(current.id) < order.index(version.id)

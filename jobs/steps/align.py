@@ -38,17 +38,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from embeddings.blocks import load_arrays, load_block, save_arrays
+from embeddings.blocks import load_block
 from embeddings.facts import Fact
 from embeddings.fold_in.base import load_fold_in, save_fold_in
 from embeddings.lengths.base import reducer
 from embeddings.lengths.encoder import Encoder, load_encoder, save_encoder
 from embeddings.sampling import smallest_hashes
 from embeddings.spaces.judgement import Judgement, judge
-from embeddings.spaces.placement import FEW, Comparison, Keyframe, Placed, place
+from embeddings.spaces.placement import FEW, Comparison, Placed, place
 from embeddings.spaces.reference import (
     MOST,
-    SIDES,
     Entities,
     Sides,
     directions,
@@ -60,6 +59,7 @@ from embeddings.spaces.rotation import Rotations, n_pairs
 from embeddings.spaces.similarity import mean_cosine, neighbour_overlap
 from jobs.judging.vectors import ENCODER
 from jobs.lake.store import Partition
+from jobs.pipeline.keyframes import keyframe_of, placement_facts, save_reference
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, anchor_day, reads, recording, trusted
 from jobs.plots import figure
@@ -178,9 +178,11 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         encoder = encoder_of(settings, placed, factors.sides, read)
         if encoder is not None:
             save_encoder(staging.path / ENCODER, encoder)
-        for side in SIDES:
-            save_arrays(staging.path / "reference" / side, placed.keyframe.reference[side])
-        staging.facts |= facts_of(placed)
+        save_reference(staging.path, placed.keyframe)
+        staging.facts |= placement_facts(placed)
+        if placed.compared:
+            judgement = placed.compared[-1].judgement
+            staging.facts["stable_rank"] = int(np.count_nonzero(judgement.stable))
         if placed.joined:
             earlier = [partition for (step, _), partition in read.items() if step == "align"]
             staging.facts |= changes(factors.sides["producer"], placed.joined, earlier, day)
@@ -210,40 +212,6 @@ def encoder_of(settings: Settings, placed: Placed, sides: Sides, read: Reads) ->
     if not len(consumers) or not len(producers):
         return None  # nobody to learn from: the vectors of such a space are all zero
     return reducer(cfg.method).fit(consumers, producers, cfg.of, settings.embedding.seed)
-
-
-def keyframe_of(partition: Partition) -> Keyframe:
-    """What a day left to those after it."""
-    home = partition.path / "reference"
-    left = partition.facts["left"]
-    return Keyframe(
-        day=partition.day,
-        space=partition.facts["space"],
-        anchor=date.fromisoformat(partition.facts["anchor"]),
-        days=partition.facts["reference_days"],
-        left=date.fromisoformat(left) if left else None,
-        reference={side: load_arrays(home / side, Entities) for side in SIDES},
-    )
-
-
-def facts_of(placed: Placed) -> dict[str, str | int | float]:
-    """Where the day was placed, and how it agrees with the last reference it was compared with."""
-    facts: dict[str, str | int | float] = {
-        "space": placed.keyframe.space,
-        "anchor": str(placed.keyframe.anchor),
-        "reference_days": placed.keyframe.days,
-        "opened": placed.opened,
-        "left": str(placed.keyframe.left or ""),
-    }
-    if placed.compared:
-        judgement = placed.compared[-1].judgement
-        facts |= {
-            "pairs": judgement.pairs,
-            "cosine_to_reference": judgement.cosine,
-            "beyond_chance": judgement.deviation,
-            "stable_rank": int(np.count_nonzero(judgement.stable)),
-        }
-    return facts
 
 
 # The factors of a day

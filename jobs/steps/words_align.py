@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from embeddings.blocks import load_arrays, save_arrays
 from embeddings.facts import Fact
-from embeddings.spaces.placement import Keyframe, Placed, place
+from embeddings.spaces.placement import place
 from embeddings.spaces.reference import SIDES, Entities
-from jobs.lake.store import Partition
+from jobs.pipeline.keyframes import keyframe_of, placement_facts, save_reference
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import reads, recording
 from jobs.settings import Settings
@@ -38,7 +37,7 @@ TABLES = dict(zip(SIDES, ("inputs", "outputs"), strict=True))
 FACTS = (
     Fact("space", "coordinate system of the vectors", headline=True),
     Fact("anchor", "the first week of the space"),
-    Fact("weeks", "weeks behind the reference that the week leaves", "weeks"),
+    Fact("reference_days", "weeks behind the reference that the week leaves", "weeks"),
     Fact("opened", "why the week opened a space; empty if it joined one"),
     Fact("left", "the last week of a space that is as long, to which the next may return"),
     Fact("pairs", "input and output vectors that the week shares with the reference", "vectors"),
@@ -83,39 +82,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         np.save(staging.path / "rotation.npy", rotation, allow_pickle=False)
         for side, name in TABLES.items():
             np.save(staging.path / f"{name}.npy", tables[side] @ rotation, allow_pickle=False)
-            save_arrays(staging.path / "reference" / side, placed.keyframe.reference[side])
-        staging.facts |= facts_of(placed)
+        save_reference(staging.path, placed.keyframe)
+        staging.facts |= placement_facts(placed)
     if placed.opened and placed.keyframe.left:
         log.warning("%s opens a new space of words: %s", day, placed.opened)
-
-
-def keyframe_of(partition: Partition) -> Keyframe:
-    """What a week left to those after it."""
-    home, facts = partition.path / "reference", partition.facts
-    return Keyframe(
-        day=partition.day,
-        space=facts["space"],
-        anchor=date.fromisoformat(facts["anchor"]),
-        days=facts["weeks"],
-        left=date.fromisoformat(facts["left"]) if facts["left"] else None,
-        reference={side: load_arrays(home / side, Entities) for side in SIDES},
-    )
-
-
-def facts_of(placed: Placed) -> dict[str, str | int | float]:
-    """Where the week was placed, and how it agrees with the reference."""
-    facts: dict[str, str | int | float] = {
-        "space": placed.keyframe.space,
-        "anchor": str(placed.keyframe.anchor),
-        "weeks": placed.keyframe.days,
-        "opened": placed.opened,
-        "left": str(placed.keyframe.left or ""),
-    }
-    if placed.compared:
-        judgement = placed.compared[-1].judgement
-        facts |= {
-            "pairs": judgement.pairs,
-            "cosine_to_reference": judgement.cosine,
-            "beyond_chance": judgement.deviation,
-        }
-    return facts

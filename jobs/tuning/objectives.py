@@ -154,6 +154,11 @@ def next_day_auc(settings: Settings, day: date) -> float:
     """AUC on the day, by a ranker that was trained on the window before it."""
     known = [examples for examples in examples_of(settings) if examples.day <= day]
     days = RankerDays(settings, known)
+    if len(days) < 2:
+        raise EvergreenError(
+            f"No ranker can be judged on {day}: no day before it has the same features. Set "
+            "tuning.last_day to an earlier day, or wait for a day more."
+        )
     test = len(days) - 1
     newest = test - 1
     seed = chain.seed(settings, "train", days.days[newest])  # as the step `train` draws it

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.trial import TrialState
 
-from jobs.errors import EvergreenError
-from jobs.pipeline.tracking.runs import TrackingError
+from jobs.errors import EvergreenError, SettingsError
 from jobs.settings import Settings
 from jobs.tuning import pictures, study
 from jobs.tuning.objectives import METRIC, Judge, days_to_judge, judge_of
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 FIRST = 0  # the slot that is tried with the settings as they are
 # What options can cause, such as rates that diverge: the trial fails, and the study goes on.
-BAD_OPTIONS = (EvergreenError, ValueError, ArithmeticError, np.linalg.LinAlgError)
+BAD_OPTIONS = (SettingsError, ValueError, ArithmeticError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,6 @@ def run_trial(settings: Settings, plan: Plan, slot: int, judge: Judge | None = N
     judged = judge or judge_of(plan.kind)
     try:
         values = day_by_day(changed(settings, plan.kind, options), plan, trial, judged, records)
-    except TrackingError:  # no fault of the options: the trial is repeated
-        raise
     except BAD_OPTIONS as error:
         trial.set_user_attr(ERROR, str(error))
         opened.tell(trial, state=TrialState.FAIL)
@@ -109,7 +106,10 @@ def day_by_day(
     """The value of each day, up to the one after which the trial is pruned."""
     values: list[float] = []
     for number, day in enumerate(plan.days):
-        values.append(judge(settings, day))
+        value = judge(settings, day)
+        if not np.isfinite(value):
+            raise ValueError(f"{day} gives no value: {METRIC[plan.kind]} is {value}")
+        values.append(value)
         mean = float(np.mean(values))
         trial.report(mean, number)
         records.log(trial.user_attrs[RUN], METRIC[plan.kind], mean, number)

@@ -71,7 +71,8 @@ class Plan:
     @property
     def name(self) -> str:
         """Equal plans have one study, which goes on where it was."""
-        text = json.dumps([self.seed, self.space, self.digest], sort_keys=True)
+        days = [str(day) for day in self.days]
+        text = json.dumps([days, self.seed, self.space, self.digest], sort_keys=True)
         own = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{self.kind} {self.days[0]} to {self.days[-1]} {own}"
 
@@ -117,7 +118,11 @@ def ask(study: Study, slot: int, seed: int, first: Options | None = None) -> Tri
     """
     fixed = dict(first or {})
     for trial in study.trials:
-        if trial.user_attrs.get(SLOT) != slot or trial.state != TrialState.RUNNING:
+        if trial.user_attrs.get(SLOT) != slot:
+            continue
+        if trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:
+            fixed |= trial.params  # killed, and buried since
+        if trial.state != TrialState.RUNNING:
             continue
         owner = trial.user_attrs.get(PROCESS, "")
         if owner != this_process() and process_is_alive(owner):
@@ -126,7 +131,7 @@ def ask(study: Study, slot: int, seed: int, first: Options | None = None) -> Tri
                 "it to end, or stop it; the trial is then repeated."
             )
         study.tell(trial.number, state=TrialState.FAIL)
-        fixed = dict(trial.params)
+        fixed |= trial.params  # those that it had drawn when it was killed
     study.sampler = sampler(mixed(seed, slot), fixed)
     asked = study.ask()
     asked.set_user_attr(SLOT, slot)

@@ -99,7 +99,8 @@ def fields_of(cfg: WordsSettings, line: str) -> tuple[bytes | None, str | None, 
     if not isinstance(text, str) or not isinstance(time, str | int | float):
         return None, None, None
     conversation = record.get(cfg.conversation) if cfg.conversation else None
-    named = None if conversation is None else str(conversation).encode("utf-8", "replace")
+    # Exports write an empty one where a text stands alone.
+    named = None if conversation in (None, "") else str(conversation).encode("utf-8", "replace")
     return named, spelt_time(str(time)), text.encode("utf-8", "replace")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from jobs.errors import EvergreenError, SettingsError
+from jobs.pipeline.plan import first_day
 from jobs.settings import Settings
 from jobs.settings.words import WordsSettings
-from jobs.sources import open_source
 
 DAY = timedelta(days=1)
 WEEK = 7 * DAY
@@ -36,8 +36,11 @@ def weeks_between(first: date, last: date) -> list[date]:
 
 
 def first_week(settings: Settings) -> date:
-    """The first week whose words are learned: the space of all later ones begins with it."""
-    return week_of(words_of(settings).first_day or open_source(settings).span()[0])
+    """The first week whose words are learned: the space of all later ones begins with it.
+
+    A log that has lost its oldest files since does not move it.
+    """
+    return week_of(words_of(settings).first_day or first_day(settings))
 
 
 def earlier_week(settings: Settings, week: date, weeks: int) -> list[date]:

@@ -54,7 +54,7 @@ MAY_IMPORT = {
         "embeddings.towers",
     },
     "embeddings.kernels": set(),
-    "embeddings.lengths": {"embeddings.spaces"},
+    "embeddings.lengths": {"embeddings.spaces", "embeddings.torch_threads"},
     "embeddings.lookalike": set(),
     "embeddings.monitors": set(),
     "embeddings.registry": {
@@ -69,7 +69,12 @@ MAY_IMPORT = {
     },
     "embeddings.sampling": set(),
     "embeddings.spaces": {"embeddings.sampling"},
-    "embeddings.towers": {"embeddings.kernels", "embeddings.sampling"},
+    "embeddings.torch_threads": set(),
+    "embeddings.towers": {
+        "embeddings.kernels",
+        "embeddings.sampling",
+        "embeddings.torch_threads",
+    },
     "embeddings.words": {
         "embeddings.benchmarks",
         "embeddings.blocks",
@@ -123,9 +128,11 @@ MAY_IMPORT = {
     },
     "jobs.pipeline": {
         "embeddings.benchmarks",
+        "embeddings.blocks",
         "embeddings.durable",
         "embeddings.facts",
         "embeddings.registry",
+        "embeddings.spaces",
         "jobs.errors",
         "jobs.lake",
         "jobs.names",
@@ -231,6 +238,7 @@ MAY_IMPORT = {
         "embeddings.words",
         "jobs.errors",
         "jobs.intake",
+        "jobs.pipeline",
         "jobs.settings",
         "jobs.sources",
         "simulation",

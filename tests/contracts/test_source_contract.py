@@ -297,6 +297,7 @@ def land_in(tree: Path, option: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_new_source_is_one_new_file(tree):
     done = land_in(tree, option="strength")
     assert done.returncode == 0, done.stderr[-3000:]

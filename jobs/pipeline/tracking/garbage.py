@@ -6,7 +6,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from jobs.parts import EMBEDDINGS, RANKER, further_part
+from jobs.parts import EMBEDDINGS, RANKER, WORDS, further_part
 from jobs.pipeline.tracking.runs import TAG, Tracker
 
 PAGE = 1000  # runs in one request
@@ -17,7 +17,7 @@ def old_runs(tracker: Tracker, cutoff: date) -> list[str]:
     kept = runs_of_aliases(tracker)
     found = []
     further = [further_part(name) for name in tracker.settings.further]
-    for part in (EMBEDDINGS, RANKER, *further):
+    for part in (EMBEDDINGS, RANKER, WORDS, *further):
         experiment = tracker.client.get_experiment_by_name(part)
         if experiment is None:
             continue

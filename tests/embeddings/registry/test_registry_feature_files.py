@@ -53,6 +53,7 @@ BAD = {
     "a column twice": (b"id,name,name\n7,a,b\n", "the column 'name' twice"),
     "a row that is cut": (b"id,name\n7,a\n8\n", "cannot be read as a table.*2 columns, got 1"),
     "not UTF-8": (b"id,name\n7,Jos\xe9\n", "cannot be read as a table.*UTF"),
+    "a text without an end": (b"id,name\n7," + 300 * b"x" + b"\n", "'name'.* 300 bytes in row 1"),
     "nothing": (b"", "cannot be read as a table.*[Ee]mpty"),
     "a cut Parquet file": (b"PAR1 and no more", "cannot be read as a table"),
 }

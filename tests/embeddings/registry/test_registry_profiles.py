@@ -125,6 +125,7 @@ def test_a_newcomer_is_the_mean_of_its_domains_on_every_way(of_domains, service)
         ({"domain": {"elsewhere": 1.0}}, "knows none of the features, such as 'domain=elsewhere'"),
         ({"web": {"17": 1.0}}, "no feature 'web'"),
         ({"domain": {}}, "knows none of the features"),
+        ({"domain": {"3": 1.0}}, "left them out as too common"),
     ],
 )
 def test_a_bag_of_nothing_known_is_refused_on_every_way(of_domains, service, features, message):

@@ -92,6 +92,7 @@ def test_a_refused_day_does_not_stop_the_next(spark, file):
     assert board.failed() == [(DAYS[1], "validate"), (DAYS[1], "examples")]
 
 
+@pytest.mark.slow
 def test_a_day_without_rows_is_skipped_by_name_and_later_days_go_on(spark, file):
     settings = load_settings(file)
     (file.parent / "edges" / f"{DAYS[1]}.txt").unlink()

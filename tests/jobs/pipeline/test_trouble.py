@@ -70,6 +70,7 @@ def trouble(monkeypatch, troubled: date) -> list[date]:
     return attempts
 
 
+@pytest.mark.slow
 def test_a_day_that_cannot_be_landed_stops_no_other(spark, log, untroubled, tmp_path, monkeypatch):
     settings = home_of(log, tmp_path / "log")
     attempts = trouble(monkeypatch, DAYS[1])

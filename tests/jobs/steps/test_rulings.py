@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.errors import EvergreenError
 from jobs.pipeline import plan, running
-from jobs.pipeline.approval import Question, approved, question
+from jobs.pipeline.approval import Question, Refused, approved, question
 from jobs.pipeline.rulings import decisions, newest_calibration, previous_champion, rule
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION
@@ -246,10 +247,20 @@ def test_an_approved_challenger_serves(settings):
 def test_an_approval_is_refused_once_another_model_serves(settings):
     """The comparison that the person has read was with the one before."""
     asked = proposing(settings)
-    rule(settings, date.fromisoformat(asked.model), by="ben")
-    promoted(settings, NEWEST)
-    with pytest.raises(EvergreenError, match=rf"model of {asked.model} serves now.*that of"):
-        approved(settings, asked.as_conf(), "ada", no_spark)
+    older = replace(asked, champion="2023-12-31")
+    with pytest.raises(Refused, match=rf"model of {asked.champion} serves now.*that of 2023-12-31"):
+        approved(settings, older.as_conf(), "ada", no_spark)
+
+
+def test_an_approval_goes_on_where_it_was_interrupted(settings):
+    """The ruling was committed, and the aliases had not followed yet."""
+    asked = proposing(settings)
+    rule(settings, date.fromisoformat(asked.model), by="ada")
+    plan_of_gate = running.request(settings, "gate", NEWEST, no_spark)
+    assert plan_of_gate.partition.facts["champion_after"] == asked.model
+    said = approved(settings, asked.as_conf(), "ada", no_spark)
+    assert said == f"From {NEWEST} on, the ranker of {asked.model} serves."
+    assert settings.lake.get("promote", NEWEST).facts["champion"] == asked.model
 
 
 def test_where_the_gate_decides_nobody_is_asked(settings):

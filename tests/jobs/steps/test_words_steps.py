@@ -22,6 +22,7 @@ from jobs.steps.words_conversations import sentences
 from jobs.words.weeks import week_of, weeks_between
 from jobs.words.world import topics_of, written
 
+pytestmark = pytest.mark.slow  # what the steps call is tested in tests/embeddings/words, too
 FIRST = date(2024, 1, 7)  # a Sunday
 SECOND = date(2024, 1, 14)
 SOURCE = SimulatedSettings(kind="simulated", consumers=10, producers=150, topics=4, days=14)
@@ -117,7 +118,7 @@ def test_the_same_pairs_and_vectors_are_the_same_bytes(ran, spark):
 def test_the_second_week_joins_the_space_of_the_first(ran):
     first, second = (ran.lake.get("words_align", week).facts for week in (FIRST, SECOND))
     assert first["space"] == second["space"]
-    assert second["weeks"] == 2
+    assert second["reference_days"] == 2
     assert second["cosine_to_reference"] > 0.5
 
 
