@@ -202,7 +202,7 @@ def tuning(kind: str) -> None:
 
 
 def plan_study(kind: str) -> list[dict]:
-    """What each trial of a study is told: the plan, and its number."""
+    """The arguments of every trial of a study: the plan, and the number of the trial."""
     from airflow.sdk.exceptions import AirflowFailException
 
     from jobs.errors import EvergreenError

@@ -81,7 +81,7 @@ This page is generated from the settings models when the site is built.
 def sections() -> list[Section]:
     """Every section of the settings file, in the order of the fields; variants one by one."""
     from jobs.settings import Settings
-    from jobs.settings.sections import Range
+    from jobs.settings.tuning import Range
 
     found = list(walk(Settings, ""))
     name = "tuning.embedding.OPTION"  # its tables have names that the user chooses

@@ -1,4 +1,4 @@
-"""What all commands of the registry share: how they open it, their options, how errors are told."""
+"""What all commands of the registry share: opening it, options, and messages of errors."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,14 @@ Out = Annotated[
 ]
 
 
+def run(module: str, *arguments: Any) -> None:
+    """Run an experiment of `jobs.reports`, imported only now, and print where its report is."""
+    from jobs.settings import load_settings
+
+    report = import_module(f"jobs.reports.{module}").run(load_settings(), *arguments)
+    typer.echo(f"Tables and pictures are in {report.folder}.")
+
+
 @app.command("fold-in")
 def fold_in(
     data: Data = None,
@@ -38,11 +47,7 @@ def fold_in(
 
     Example: evergreen experiment fold-in --data ~/data --out /tmp/fold-in
     """
-    from jobs.reports.folding_in import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), data, seed, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("folding_in", data, seed, out)
 
 
 @app.command()
@@ -51,11 +56,7 @@ def alignment(seed: Seed = 0, out: Out = None) -> None:
 
     Example: evergreen experiment alignment --out /tmp/alignment
     """
-    from jobs.reports.alignment import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), seed, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("alignment", seed, out)
 
 
 @app.command()
@@ -68,11 +69,7 @@ def space(
 
     Example: evergreen experiment space --data ~/data --out /tmp/space
     """
-    from jobs.reports.spaces import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), data, seed, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("spaces", data, seed, out)
 
 
 @app.command()
@@ -92,12 +89,8 @@ def ctr(
 
     Example: evergreen experiment ctr --kinds masknet,dnn --seeds 2 --days 2 --out /tmp/ctr
     """
-    from jobs.reports.ctr import run as run_experiment
-    from jobs.settings import load_settings
-
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    report = run_experiment(load_settings(), data, chosen, seeds, days, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("ctr", data, chosen, seeds, days, out)
 
 
 @app.command()
@@ -112,11 +105,7 @@ def features(
 
     Example: evergreen experiment features --days 2 --out /tmp/features
     """
-    from jobs.reports.features import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), seeds, days, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("features", seeds, days, out)
 
 
 @app.command()
@@ -133,12 +122,8 @@ def words(
 
     Example: evergreen experiment words --sets simulated --seeds 2 --out /tmp/words
     """
-    from jobs.reports.words.run import run as run_experiment
-    from jobs.settings import load_settings
-
     chosen = [name.strip() for name in sets.split(",") if name.strip()]
-    report = run_experiment(load_settings(), data, seed, seeds, chosen, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("words.run", data, seed, seeds, chosen, out)
 
 
 Fits = Annotated[int, typer.Option(help="How often each method is fitted.", min=1)]
@@ -150,7 +135,7 @@ def table1(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
 
     Example: evergreen experiment table1 --data ~/data --out /tmp/table1
     """
-    compare_methods("table1", data, seeds, out)
+    run("tables.run", "table1", data, seeds, out)
 
 
 @app.command()
@@ -159,7 +144,7 @@ def table4(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
 
     Example: evergreen experiment table4 --data ~/data --out /tmp/table4
     """
-    compare_methods("table4", data, seeds, out)
+    run("tables.run", "table4", data, seeds, out)
 
 
 @app.command()
@@ -168,19 +153,7 @@ def lengths(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
 
     Example: evergreen experiment lengths --data ~/data --out /tmp/lengths
     """
-    from jobs.reports.lengths.run import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), data, seeds, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
-
-
-def compare_methods(table: str, data: Path | None, seeds: int, out: Path | None) -> None:
-    from jobs.reports.tables.run import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), table, data, seeds, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("lengths.run", data, seeds, out)
 
 
 @app.command("decay-coverage")
@@ -192,11 +165,7 @@ def decay_coverage(
 
     Example: evergreen experiment decay-coverage --worlds 10 --out /tmp/decay-coverage
     """
-    from jobs.reports.decay.coverage import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), worlds, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("decay.coverage", worlds, out)
 
 
 @app.command()
@@ -205,11 +174,7 @@ def email(seeds: Fits = 3, out: Out = None) -> None:
 
     Example: evergreen experiment email --seeds 3 --out /tmp/email
     """
-    from jobs.reports.newcomers.email import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), seeds, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("newcomers.email", seeds, out)
 
 
 @app.command("new-user")
@@ -218,11 +183,7 @@ def new_user(data: Data = None, seeds: Fits = 3, out: Out = None) -> None:
 
     Example: evergreen experiment new-user --data ~/data --out /tmp/new-user
     """
-    from jobs.reports.newcomers.new_user import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), data, seeds, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("newcomers.new_user", data, seeds, out)
 
 
 @app.command()
@@ -231,8 +192,4 @@ def table5(seeds: Fits = 3, out: Out = None) -> None:
 
     Example: evergreen experiment table5 --out /tmp/table5
     """
-    from jobs.reports.newcomers.table5 import run as run_experiment
-    from jobs.settings import load_settings
-
-    report = run_experiment(load_settings(), seeds, out)
-    typer.echo(f"Tables and pictures are in {report.folder}.")
+    run("newcomers.table5", seeds, out)

@@ -22,20 +22,20 @@ from jobs.errors import SettingsError
 from jobs.names import require_names
 from jobs.plugins import PluginSection, faults
 from jobs.settings.addresses import anchored_sqlite, in_url, sqlite_address
+from jobs.settings.embedding import EmbeddingSettings
 from jobs.settings.sections import (
     SHORTEST_PASSWORD,
     BenchmarkSettings,
-    EmbeddingSettings,
     MatrixSettings,
     MLflowSettings,
     RankerSettings,
     RegistrySettings,
     ServiceSettings,
     SparkSettings,
-    TuningSettings,
     ValidationSettings,
     cores_of,
 )
+from jobs.settings.tuning import TuningSettings
 from jobs.settings.variables import refuse_misspelt_variables
 from jobs.settings.words import WordsSettings
 from jobs.sources import settings_of_any_kind

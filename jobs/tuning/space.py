@@ -12,7 +12,7 @@ from jobs.errors import SettingsError
 from jobs.names import near
 from jobs.plugins import PluginSection, faults
 from jobs.settings import Settings
-from jobs.settings.sections import Range
+from jobs.settings.tuning import Range
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -111,7 +111,7 @@ def test_rows_of_a_sparse_factor_are_exact_among_their_producers():
 
 
 def test_a_sparse_sansa_has_no_weight_of_a_producer_for_itself():
-    """Whoever knows one producer only is told nothing about it."""
+    """For a consumer of a single producer, the score of that producer is zero."""
     x = strengths(40, 15)
     scores = sansa(x, PENALTY, 4)(sp.identity(15, format="csr"))
     np.testing.assert_allclose(np.diag(scores), 0, atol=1e-6)

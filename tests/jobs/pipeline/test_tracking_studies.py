@@ -12,7 +12,7 @@ from ranker_lake import DAYS
 from tracked_runs import FORK
 
 from jobs.settings import Settings
-from jobs.settings.sections import TuningSettings
+from jobs.settings.tuning import TuningSettings
 from jobs.tuning import run
 from jobs.tuning.study import Plan
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.embedders.als import ALSConfig
-from jobs.cli import app
+from jobs.cli import app, experiments
 from jobs.reports import alignment, folding_in, hidden_consumers, spaces
 from jobs.reports.methods import ALS, SVD
 from jobs.reports.readers import AGAIN, truth_rows
@@ -203,3 +206,19 @@ def test_the_bars_of_alignment_on_the_bundled_log(spark, settings, tmp_path):
         assert float(rows["als", start]["over frozen_low"]) > 0
         assert float(rows["svd", start]["over unaligned"]) >= 0.02
         assert float(rows["svd", start]["share of frozen gain"]) >= 0.99
+
+
+def calls_of_run() -> list[ast.Call]:
+    """What the commands pass to `run`, which imports a module by its name."""
+    tree = ast.parse(Path(experiments.__file__).read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "run"]
+
+
+def test_every_command_calls_an_experiment_that_exists_with_arguments_that_it_takes():
+    commands = [command.callback for command in experiments.app.registered_commands]
+    assert len(calls_of_run()) == len(commands) > 10
+    for call in calls_of_run():
+        module, *arguments = call.args
+        run = import_module(f"jobs.reports.{ast.literal_eval(module)}").run
+        signature(run).bind("settings", *arguments)

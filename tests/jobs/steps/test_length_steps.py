@@ -11,7 +11,7 @@ from jobs.errors import SettingsError
 from jobs.judging.vectors import ENCODER, Learned, case_of, some_consumers
 from jobs.pipeline.running import ensure
 from jobs.settings import EmbeddingSettings, Settings, load_settings
-from jobs.settings.sections import LengthSettings
+from jobs.settings.embedding import LengthSettings
 from jobs.steps.benchmark import LEARNED
 
 OF = [4, 2]

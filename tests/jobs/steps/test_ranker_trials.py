@@ -8,7 +8,7 @@ import pytest
 from ranker_lake import DAYS
 
 from jobs.errors import EvergreenError
-from jobs.settings.sections import TuningSettings
+from jobs.settings.tuning import TuningSettings
 from jobs.tuning.objectives import days_to_judge, next_day_auc
 from jobs.tuning.space import changed
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from jobs.errors import SettingsError
 from jobs.settings import EmbeddingSettings, RankerSettings, Settings
-from jobs.settings.sections import Range, TuningSettings
+from jobs.settings.tuning import Range, TuningSettings
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.tuning.space import as_toml, changed, current, space_of
 

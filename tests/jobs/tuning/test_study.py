@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from jobs.errors import EvergreenError
 from jobs.settings import EmbeddingSettings, MLflowSettings, Settings
-from jobs.settings.sections import TuningSettings
+from jobs.settings.tuning import TuningSettings
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.tuning import pictures, run
 from jobs.tuning.space import rounded
@@ -167,7 +167,7 @@ def test_a_killed_trial_is_marked_failed_and_repeated(settings, day):
 
 
 def test_a_trial_that_another_process_runs_is_left_alone(settings):
-    """Two workers at one slot: the second is told who is there."""
+    """Two workers at one slot: the error of the second names the process of the first."""
     ready, go = FORK.Event(), FORK.Event()
 
     def judge(of_trial: Settings, day: date) -> float:
