@@ -29,9 +29,11 @@ def tokens(text: str) -> list[str]:
 def content_of(words: list[str]) -> str:
     """What copies of a text have in common: its words, without the marks of a retweet, and links.
 
-    Copies in both halves of a period's texts would make the halves alike without any meaning.
+    Copies in both halves of a period's texts would make the halves alike without any meaning. Of a
+    text without such words, all its tokens: or all of these would be in one half.
     """
-    return " ".join(word for word in words if kind_of(word) == "word" and word != RETWEET)
+    plain = " ".join(word for word in words if kind_of(word) == "word" and word != RETWEET)
+    return plain or " ".join(words)
 
 
 def kind_of(token: str) -> str:

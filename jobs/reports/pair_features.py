@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
+from embeddings.spaces.similarity import unit_rows
 from jobs.judging.labels import counts
 from jobs.lake.schema import ENGAGEMENT_TABLE
 from jobs.pipeline.chain import trusted_days_counted
@@ -123,7 +124,7 @@ def recent(engaged: Engaged, most: int = RECENT) -> np.ndarray:
 
 def product_features(sides: Sides, consumers: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """(r, 2): the expected strength, and the cosine."""
-    units = unit(sides.consumers), unit(sides.entities)
+    units = unit_rows(sides.consumers), unit_rows(sides.entities)
     found = np.full((len(consumers), 2), np.nan, np.float32)
     for part in chunks(len(consumers)):
         u, v = consumers[part], candidates[part]
@@ -141,7 +142,7 @@ def recent_features(
 
     last: as `recent` finds it.
     """
-    units = unit(sides.entities)
+    units = unit_rows(sides.entities)
     found = np.full((len(consumers), 2), np.nan, np.float32)
     for part in chunks(len(consumers)):
         others = last[consumers[part]]  # (r, most)
@@ -187,12 +188,6 @@ def group_means(
     np.add.at(sums, members[:, 0], vectors[members[:, 1]])
     sizes = np.bincount(members[:, 0], minlength=len(names))
     return sums / np.maximum(sizes, 1)[:, None].astype(np.float32), position
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors at length 1; zeros stay zeros."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def known(vectors: np.ndarray, positions: np.ndarray) -> np.ndarray:

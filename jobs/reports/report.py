@@ -133,6 +133,15 @@ class Report:
         client.set_terminated(run.info.run_id)
 
 
+def not_replayed(settings: Settings) -> list[str]:
+    """Which options of the matrix the reports leave out that fit in memory what Spark fits."""
+    names = []
+    for name in ("half_life_days", "drop_top", "rank_by"):
+        if getattr(settings.matrix, name):
+            names.append(f"matrix.{name}")
+    return [f"The report leaves out {', '.join(names)} of the settings."] if names else []
+
+
 def printed_table(title: str, header: list[str], rows: list[Row]) -> Table:
     """The rows for a terminal: an interval is in the cell of its figure, not in two columns."""
     interval_ends = set()

@@ -57,13 +57,14 @@ def sentences(texts: DataFrame) -> DataFrame:
     ordered = F.sort_array(F.collect_list(F.struct("time_ms", "text")))["text"]
     together = texts.groupBy("conversation").agg(ordered.alias("words"))
     split = changed_words(together, tokens_of).where(F.size("words") > 0)
-    content = F.concat_ws(" ", F.filter("words", is_content))
+    plain = F.concat_ws(" ", F.filter("words", is_content))
+    content = F.when(plain != "", plain).otherwise(F.concat_ws(" ", "words"))
     half = F.pmod(F.crc32(content), F.lit(len(HALVES))).cast("int")
     return split.select(half.alias("half"), "conversation", "words")
 
 
 def is_content(word: Column) -> Column:
-    """As `content_of`, in Spark: a word that is no hashtag, mention, link or mark of a retweet."""
+    """As in `content_of`, in Spark: no hashtag, no mention, no link and no mark of a retweet."""
     from pyspark.sql import functions as F
 
     return ~word.rlike("^(#|@|https?://)") & (word != F.lit(RETWEET))

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from matplotlib.figure import Figure
 
 from embeddings.benchmarks.metrics import scores_of
+from jobs.plots import save
 from jobs.reports.daily_log import Log, LoggedDay
 from jobs.reports.daily_versions import Fit
 from jobs.reports.decay.ages import Plan
@@ -248,4 +249,4 @@ def draw(rows: list[Row], path: Path) -> None:
             axes.set_xticks([])
         line[0].set_ylabel(f"NDCG@{TOP} lost in {SHOWN[-1]} days, {loss}")
     panels[0][0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    save(figure, path)

@@ -14,7 +14,7 @@ from jobs.reports.decay import quick, rankers, refresh, retrieval, sections
 from jobs.reports.decay.ages import TESTS, Plan, TooFewDays, plan_of
 from jobs.reports.decay.page import Page, Section, write_html, write_markdown
 from jobs.reports.methods import ALS, SVD, Method
-from jobs.reports.report import Report, ReportProgress, progress_bar, select
+from jobs.reports.report import Report, ReportProgress, not_replayed, progress_bar, select
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source
 from jobs.spark.session import spark_session
@@ -201,10 +201,7 @@ def notes_of(settings: Settings, log: Log, plan: Plan, method: Method, seeds: in
         f"Means over {seeds} seeds of the solver and of the ranker. Intervals are 95 % bootstrap "
         "intervals that resample whole consumers, paired; they do not contain the seeds.",
     ]
-    if settings.matrix.half_life_days or settings.matrix.drop_top or settings.matrix.rank_by:
-        notes.append(
-            "The replay leaves out matrix.half_life_days, drop_top and rank_by of the settings."
-        )
+    notes += not_replayed(settings)
     if len(log.days) < len(days_between(log.days[0].day, log.days[-1].day)):
         notes.append("The range has days that are missing or not trusted; they are passed over.")
     return notes

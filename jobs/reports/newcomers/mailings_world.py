@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from embeddings.embedders.svd import factorize
 from embeddings.kernels.normalize import normalize, smoothed
 from embeddings.spaces.rotation import procrustes
+from embeddings.spaces.similarity import unit_rows
 from jobs.reports.methods import THREADS
 from jobs.reports.newcomers.mailings import BASE, WITH_BOTH, Mailing
 from jobs.reports.newcomers.wide_deep import Rows, scores, without_vectors
@@ -217,19 +218,13 @@ class Clickers:
     def likeness(self, vectors: np.ndarray, topics: np.ndarray) -> np.ndarray:
         """The product of each consumer's direction and the topic's vector: (n,)."""
         means = self.sums / (self.clicks + PRIOR)[:, None]
-        return np.vecdot(directions(vectors), means[topics])
+        return np.vecdot(unit_rows(vectors), means[topics])
 
     def add(self, vectors: np.ndarray, sent: Emails) -> None:
         """vectors: (n, k) of the receivers. A topic's is less the mean of all its receivers."""
-        found = directions(vectors)
+        found = unit_rows(vectors)
         for topic in np.unique(sent.topics):
             received = sent.topics == topic
             clicked = received & sent.clicked
             self.sums[topic] += (found[clicked] - found[received].mean(axis=0)).sum(axis=0)
             self.clicks[topic] += np.count_nonzero(clicked)
-
-
-def directions(vectors: np.ndarray) -> np.ndarray:
-    """The vectors with length 1; a zero stays one."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)

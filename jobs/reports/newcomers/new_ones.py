@@ -61,20 +61,27 @@ class NewOnes:
         return replace(self, consumers=consumers, producers=producers, new_producers=new_producers)
 
 
-def new_ones(name: str, window: Pairs, day: Pairs, times: np.ndarray) -> NewOnes:
-    """The problem of these engagements, without features. times: (r,) of the day's, ascending by
-    what came first."""
+def new_ones(
+    name: str, window: Pairs, day: Pairs, times: np.ndarray, kept: np.ndarray | None = None
+) -> NewOnes:
+    """The problem of these engagements, without features.
+
+    times: (r,) of the day's, ascending by what came first. kept: (w,) bool, the engagements of the
+    window with producers that are learned; others are not new for that, and cannot be found.
+    """
     consumer_ids = np.unique(np.concatenate([window.consumers, day.consumers]))
-    producer_ids = np.unique(window.producers)
-    x = matrix(window, consumer_ids, producer_ids)
+    learned = window if kept is None else window.only(kept)
+    producer_ids = np.unique(learned.producers)
+    x = matrix(learned, consumer_ids, producer_ids)
     of_known = np.isin(day.producers, producer_ids)
-    new_producer_ids = np.unique(day.producers[~of_known])
+    is_new = ~np.isin(day.producers, window.producers)
+    new_producer_ids = np.unique(day.producers[is_new])
     engaged = matrix(day.only(of_known), consumer_ids, producer_ids)
     elsewhere = distinct_producers(day.only(~of_known), consumer_ids)
     any_today = np.diff(engaged.indptr) + elsewhere > 0
-    has_window = np.diff(x.indptr) > 0
+    has_window = np.isin(consumer_ids, window.consumers)
     known, new = np.flatnonzero(any_today & has_window), np.flatnonzero(any_today & ~has_window)
-    of_new = matrix(day.only(~of_known), consumer_ids, new_producer_ids)
+    of_new = matrix(day.only(is_new), consumer_ids, new_producer_ids)
     finders = np.flatnonzero((np.diff(of_new.indptr) > 0) & has_window)
     return NewOnes(
         name=name,
@@ -92,7 +99,7 @@ def new_ones(name: str, window: Pairs, day: Pairs, times: np.ndarray) -> NewOnes
 def begun(
     day: Pairs, times: np.ndarray, new_ids: np.ndarray, rows: np.ndarray, producer_ids: np.ndarray
 ) -> Asked:
-    """The new users after their first engagement with one of the m, who have others to follow.
+    """The new users after their first engagement with one of the m, who have others after it.
 
     new_ids: (w,) sorted; rows: (w,), their rows.
     """
@@ -103,13 +110,17 @@ def begun(
     usable = np.isin(of_new.producers, producer_ids)
     _, first = np.unique(of_new.consumers[usable], return_index=True)
     first_rows = np.flatnonzero(usable)[first]
+    known_from = np.full(len(new_ids), len(of_new))
+    users = np.searchsorted(new_ids, of_new.consumers)
+    known_from[users[first_rows]] = first_rows
+    follows = np.arange(len(of_new)) > known_from[users]
     history = matrix(of_new.only(first_rows), new_ids, producer_ids)
     engaged = matrix(of_new.only(usable), new_ids, producer_ids)
     # Without the one that is known: it is not asked for again.
     engaged = engaged - engaged.multiply(history > 0)
     engaged.eliminate_zeros()
     engaged = engaged.tocsr()
-    missing = distinct_producers(of_new.only(~usable), new_ids)
+    missing = distinct_producers(of_new.only(~usable & follows), new_ids)
     asked = np.flatnonzero((np.diff(engaged.indptr) + missing > 0) & (np.diff(history.indptr) > 0))
     return Asked(rows[asked], history[asked], engaged[asked], missing[asked], repeats=False)
 

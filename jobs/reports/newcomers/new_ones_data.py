@@ -118,9 +118,9 @@ def log_new_ones(settings: Settings) -> NewOnes | str:
         )
     *before, tested = days[-settings.matrix.window_days - 1 :]
     window = joined([pairs_of(day, settings.matrix.weights) for day in before])
-    window = window.only(of_popular(window.producers, settings.matrix.producers))
+    kept = of_popular(window.producers, settings.matrix.producers)
     later, times = timed_pairs(tested, settings.matrix.weights)
-    problem = new_ones(name, window, later, times)
+    problem = new_ones(name, window, later, times, kept)
     any_new = len(problem.new_producer_ids) > 0
     return problem.with_features(
         consumer_features(tested, problem.consumer_ids),

@@ -164,9 +164,14 @@ def lastfm_new_users(data: Path | None) -> NewUsers | str:
     tags = np.unique(as_ids(tagged["tagID"]))
     tag = places(tags, as_ids(tagged["tagID"]))
     artist = places(artists, as_ids(tagged["artistID"]))
-    bags = counted(places(users, as_ids(tagged["userID"])), tag, (n, len(tags)))
+    tagger = places(users, as_ids(tagged["userID"]))
+    bags = counted(tagger, tag, (n, len(tags)))
     bags.data = np.log1p(bags.data)
-    frequent = np.argsort(-np.bincount(tag), kind="stable")[:50]
+    # The topics of artists are a feature: they come from users who are known.
+    parts = parts_of(n)
+    is_known = (tagger >= 0) & (parts[tagger] == KNOWN)
+    frequent = np.argsort(-np.bincount(tag[is_known], minlength=len(tags)), kind="stable")[:50]
+    topics = counted(artist[is_known], tag[is_known], (len(artists), len(tags)))
     friend = places(users, as_ids(friends["friendID"]))
     follows = counted(
         places(users, as_ids(listened["userID"])),
@@ -181,12 +186,12 @@ def lastfm_new_users(data: Path | None) -> NewUsers | str:
             "contacts": "the friends",
             "follow": "an artist among the user's 50",
         },
-        parts=parts_of(n),
+        parts=parts,
         domains=bags,
         names=tags.astype(np.str_),
         profile={},
         contacts=counted(places(users, as_ids(friends["userID"])), friend, (n, n)),
         follows=follows,
-        topics=largest(counted(artist, tag, (len(artists), len(tags)))[:, frequent].tocsr()),
+        topics=largest(topics[:, frequent].tocsr()),
         candidates=50,
     )

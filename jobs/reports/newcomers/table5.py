@@ -21,7 +21,7 @@ from embeddings.registry.comparison import NONE, line_of
 from jobs.reports.newcomers.new_ones import Asked, NewOnes
 from jobs.reports.newcomers.new_ones_data import DAYS, WORLD, log_new_ones, world_new_ones
 from jobs.reports.newcomers.new_ones_methods import Learned, Score, methods, timed
-from jobs.reports.report import Report, ReportProgress, Row, progress_bar
+from jobs.reports.report import Report, ReportProgress, Row, not_replayed, progress_bar
 from jobs.reports.tables.columns import CHUNK, DISCOUNTS, TOP, Column, estimates
 from jobs.reports.tables.drawing import draw, draw_agreement
 from jobs.reports.tables.markdown import best_of, cell
@@ -103,6 +103,7 @@ def run(settings: Settings, seeds: int, folder: Path | None = None) -> Report:
     own = log_new_ones(settings)
     if isinstance(own, NewOnes):
         problems.insert(0, own)
+        report.warn(not_replayed(settings))
     else:
         report.warn([own])
     total = sum(seeds * len(methods(problem)) for problem in problems)

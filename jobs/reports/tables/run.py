@@ -18,7 +18,7 @@ from scipy.stats import kendalltau
 
 from embeddings.benchmarks.intervals import Estimate
 from embeddings.benchmarks.tasks.base import NotJudged
-from jobs.reports.report import Report, ReportProgress, Row, progress_bar
+from jobs.reports.report import Report, ReportProgress, Row, not_replayed, progress_bar
 from jobs.reports.tables.columns import (
     RETRIEVAL,
     TABLE_1,
@@ -69,6 +69,7 @@ def run(
     own = own_problem(settings)
     if isinstance(own, Problem):
         problems.append(own)
+        left_out += not_replayed(settings)
     else:
         left_out.append(own)
     report.warn(left_out)

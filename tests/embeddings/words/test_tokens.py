@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embeddings.words.phrases import merged
-from embeddings.words.tokens import kind_of, tokens
+from embeddings.words.tokens import content_of, kind_of, tokens
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,16 @@ def test_a_word_is_in_one_phrase_at_most():
     assert merged(list("abcab"), {("a", "b"), ("b", "c")}) == ["a b", "c", "a b"]
     assert merged(list("aaa"), {("a", "a")}) == ["a a", "a"]
     assert merged([], {("a", "b")}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("RT @me: Rain again https://x.org/a", "rain again"),
+        ("Rain again #weather", "rain again"),
+        ("#rain @me", "#rain @me"),
+        ("RT @me", "rt @me"),
+    ],
+)
+def test_copies_have_their_words_in_common_and_a_text_without_words_its_tokens(text, expected):
+    assert content_of(tokens(text)) == expected

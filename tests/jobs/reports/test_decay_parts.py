@@ -17,6 +17,7 @@ from jobs.reports.decay import budget, retrieval, words
 from jobs.reports.decay.ages import TooFewDays, matrix_cells, plan_of
 from jobs.reports.decay.metrics import log_losses, rces
 from jobs.reports.decay.rankers import RankerDays
+from jobs.reports.report import not_replayed
 from jobs.settings import MatrixSettings
 from models.metrics import log_loss, relative_cross_entropy
 
@@ -225,3 +226,18 @@ def test_an_interval_with_zero_is_said_to_show_nothing():
 def test_a_gain_is_not_called_a_loss():
     text = words.difference(estimate(-0.002, -0.003, -0.001), "AUC")
     assert text == "AUC is higher by 0.0020 [0.0010, 0.0030]"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        ({}, []),
+        ({"drop_top": 3}, ["The report leaves out matrix.drop_top of the settings."]),
+        (
+            {"half_life_days": 2.0, "rank_by": "like"},
+            ["The report leaves out matrix.half_life_days, matrix.rank_by of the settings."],
+        ),
+    ],
+)
+def test_options_that_no_report_replays_are_named(matrix, said):
+    assert not_replayed(SimpleNamespace(matrix=MatrixSettings(**matrix))) == said

@@ -59,7 +59,22 @@ def test_the_first_engagement_is_known_and_not_asked_for_again():
     assert len(found.rows) == 1
     np.testing.assert_array_equal(found.history.toarray(), [[0, 1, 0]])
     np.testing.assert_array_equal(found.engaged.toarray(), [[0, 0, 1]])
-    assert (found.elsewhere.tolist(), found.repeats) == ([1], False)
+    assert (found.elsewhere.tolist(), found.repeats) == ([0], False)  # n came before
+
+
+def test_what_a_user_did_before_the_known_engagement_does_not_follow_it():
+    """With n last, at 7, it is asked about and cannot be found."""
+    later = new_ones("it", WINDOW, TODAY, np.array([1, 2, 7, 5, 4, 6])).begun
+    assert later.elsewhere.tolist() == [1]
+
+
+def test_a_producer_that_is_not_learned_is_not_new():
+    """z is left out of what is learned: on the day it can neither be found nor is it a newcomer."""
+    found = new_ones("it", WINDOW, TODAY, TIMES, kept=np.array([True, True, True, False]))
+    assert found.producer_ids.tolist() == [b"x", b"y"]
+    assert found.new_producer_ids.tolist() == [b"n"]
+    assert found.new.elsewhere.tolist() == [2, 0]  # d: n and z
+    assert found.consumer_ids[found.new.rows].tolist() == [b"d", b"e"]
 
 
 @pytest.fixture(scope="module")
