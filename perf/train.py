@@ -23,7 +23,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
@@ -39,7 +38,7 @@ from jobs.sources.edgelist import EdgelistSettings
 from jobs.spark.session import spark_session
 from jobs.steps import examples, train
 from perf.report import Figure, arguments, finish
-from perf.timing import seconds
+from perf.timing import cpu_seconds, seconds
 
 ROWS = 2_000_000
 YESTERDAY, TODAY = date(2024, 3, 1), date(2024, 3, 2)
@@ -227,13 +226,6 @@ def cost_of(work: Callable[[], object]) -> Cost:
     before = cpu_seconds()
     wall_s = seconds(work)
     return Cost(wall_s, cpu_seconds() - before)
-
-
-def cpu_seconds() -> float:
-    """Of this process and of all that it started and that still run."""
-    own = psutil.Process()
-    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
-    return sum(of_process.user + of_process.system for of_process in times)
 
 
 def examples_costs(settings: Settings) -> list[Cost]:

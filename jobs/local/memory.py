@@ -14,14 +14,16 @@ EVERY_S = 2.0
 class PeakMemory(threading.Thread):
     """Samples the memory of this process and all its descendants; a context manager.
 
-    samples: (unix seconds, bytes). Sizes are proportional (PSS): a page shared by n processes
-    counts 1/n in each, because forked processes share most of their pages. Where PSS is not
-    available the resident size is used, which counts a shared page in full in every process.
+    samples: (unix seconds, bytes). largest: bytes of the largest single process so far. Sizes are
+    proportional (PSS): a page shared by n processes counts 1/n in each, because forked processes
+    share most of their pages. Where PSS is not available the resident size is used, which counts a
+    shared page in full in every process.
     """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.samples: list[tuple[float, int]] = []
+        self.largest = 0
         self._over = threading.Event()
 
     def __enter__(self) -> PeakMemory:
@@ -35,7 +37,9 @@ class PeakMemory(threading.Thread):
     def run(self) -> None:
         # The first sample is taken at once, so that a block of any length has one.
         while True:
-            self.samples.append((time.time(), tree_bytes(psutil.Process())))
+            sizes = tree_sizes(psutil.Process())
+            self.samples.append((time.time(), sum(sizes)))
+            self.largest = max(self.largest, *sizes)
             if self._over.wait(EVERY_S):
                 return
 
@@ -50,10 +54,10 @@ class PeakMemory(threading.Thread):
         return max(sizes, default=0)
 
 
-def tree_bytes(root: psutil.Process) -> int:
-    """Memory of a process and all its descendants, in bytes."""
+def tree_sizes(root: psutil.Process) -> list[int]:
+    """Memory of a process and of each of its descendants, in bytes."""
     processes = [root, *root.children(recursive=True)]
-    return sum(process_bytes(process) for process in processes)
+    return [process_bytes(process) for process in processes]
 
 
 def process_bytes(process: psutil.Process) -> int:

@@ -57,6 +57,17 @@ class SparkSettings(Section):
     conf: dict[str, str] = Field(default_factory=dict)
     """Any Spark option, over Evergreen's own; applies to a driver on `master`, not to `remote`."""
 
+    @field_validator("conf")
+    @classmethod
+    def _executors_stay(cls, conf: dict[str, str]) -> dict[str, str]:
+        if conf.get("spark.dynamicAllocation.enabled", "").lower() == "true":
+            raise ValueError(
+                "with spark.dynamicAllocation.enabled = true Spark refuses barrier jobs, and one "
+                "factorises the matrix. Leave it out, and name the number of executors instead "
+                "(spark.executor.instances, or spark.cores.max on a standalone cluster)"
+            )
+        return conf
+
 
 class ValidationSettings(Section):
     """When a day is trusted."""

@@ -58,6 +58,11 @@ def run_barrier(spark: SparkSession, settings: Settings, work: Work) -> list[dic
         with printing(meeting / PROGRESS):
             rows = job.collect()
     except Exception as error:
+        if "SPARK-24942" in str(error):
+            raise EvergreenError(
+                "Spark runs no barrier job while it may take executors away, and the matrix is "
+                "factorised by one: set spark.dynamicAllocation.enabled to false."
+            ) from None
         # Spark's code for a barrier job that needs more slots than there are.
         if "SPARK-24819" in str(error) or "requires more slots" in str(error):
             raise EvergreenError(

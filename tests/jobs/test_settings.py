@@ -125,6 +125,7 @@ def test_every_number_has_a_smallest_value_which_is_taken_and_below_which_it_is_
         "[matrix]\nweights = {like = -1.0}",
         "[spark]\npartitions = 0",
         '[spark]\ndriver_memory = "lots"',
+        '[spark]\nconf = {"spark.dynamicAllocation.enabled" = "true"}',
         "[ranker]\nbootstrap = 0",
         "[ranker]\nbatch_size = 0",
         "[ranker]\nthreads = 0",

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import pyspark
 import pytest
 from engagement_lake import DAYS, commit_day, engagement_settings, random_day
 
 from jobs.settings import Settings
-from tests.ports import reserve_port
+from tests.spark_cluster import started_cluster
 
 pytestmark = pytest.mark.slow
-SPARK_CLASS = str(Path(pyspark.__file__).parent / "bin" / "spark-class")
-DEPLOY = "org.apache.spark.deploy"
 STEPS = """
 import sys
 from datetime import date
@@ -38,31 +32,8 @@ print(spark.sparkContext.master, *(version.digest for version in versions))
 @pytest.fixture
 def cluster(tmp_path):
     """The master's address."""
-    port = reserve_port()
-    address = f"spark://127.0.0.1:{port}"
-    pages = ["--host", "127.0.0.1", "--webui-port", "0"]
-    worker = [f"{DEPLOY}.worker.Worker", *pages, "--cores", "1", "--memory", "1g"]
-    log = tmp_path / "cluster.log"
-    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-    with log.open("w") as stream:
-        commands = [[f"{DEPLOY}.master.Master", *pages, "--port", str(port)]]
-        commands += [
-            [*worker, "--work-dir", str(tmp_path / f"work-{n}"), address] for n in range(2)
-        ]
-        processes = [
-            subprocess.Popen([SPARK_CLASS, *command], env=environment, stdout=stream, stderr=stream)
-            for command in commands
-        ]
-        deadline = time.monotonic() + 60
-        while log.read_text().count("Registering worker") < 2 and time.monotonic() < deadline:
-            time.sleep(0.3)
-        try:
-            assert log.read_text().count("Registering worker") == 2, log.read_text()[-2000:]
-            yield address
-        finally:
-            for process in reversed(processes):
-                process.kill()
-                process.wait()
+    with started_cluster(tmp_path) as started:
+        yield started.address
 
 
 def versions_by(settings: Settings) -> tuple[str, list[str]]:
