@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -29,7 +30,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jobs.errors import SettingsError
-from jobs.intake.index import OUTLIER, Log, LogFile, take_here
+from jobs.intake.index import FAR_AWAY, OUTLIER, Log, LogFile, apart, take_here
 from jobs.intake.reading import is_parquet
 from jobs.intake.streams import compression
 from jobs.intake.taken import PROGRESS
@@ -44,6 +45,7 @@ LINE_BYTES = 60  # where they do not
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
 SHOWN_COPIES = 5
+SHOWN_PAUSES = 3
 RUN_DAYS = 7
 
 
@@ -95,6 +97,12 @@ class Report:
     copies: list[list[str]]
 
     @property
+    def pauses(self) -> list[tuple[date, date]]:
+        """The days before and after every long time without rows."""
+        groups = apart(self.days, FAR_AWAY)
+        return [(before[-1], after[0]) for before, after in pairwise(groups)]
+
+    @property
     def ok(self) -> bool:
         return not any(file.trouble for file in self.files) and self.closes()
 
@@ -111,6 +119,7 @@ class Report:
             "unreadable": sum(file.rows for file in self.files if file.trouble),
             "closes": self.closes(),
             "quiet_days": [str(day) for day in self.quiet],
+            "pauses": [[str(before), str(after)] for before, after in self.pauses],
             "copies": self.copies,
             "files": [file.as_json() for file in self.files],
         }
@@ -279,9 +288,24 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
             soft_wrap=True,
         )
     if report.days:
+        show_pauses(report, screen)
         screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
-        screen.print(plain(next_command(list(report.days))), soft_wrap=True)
+        newest = apart(report.days, FAR_AWAY)[-1]
+        screen.print(plain(next_command(newest)), soft_wrap=True)
+
+
+def show_pauses(report: Report, screen: Console) -> None:
+    for before, after in report.pauses[:SHOWN_PAUSES]:
+        names = [file.file for file in report.files if str(after) in file.days]
+        screen.print(
+            f"[yellow]! There are no rows between {before} and {after}. Are the times of "
+            f"{plain(names[0])} right?[/]",
+            soft_wrap=True,
+        )
+    if len(report.pauses) > SHOWN_PAUSES:
+        more = len(report.pauses) - SHOWN_PAUSES
+        screen.print(f"[yellow]! There are {more:,} more such times (--json).[/]")
 
 
 def show_copies(copies: list[list[str]], screen: Console) -> None:
