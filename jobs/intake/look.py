@@ -38,9 +38,10 @@ from jobs.intake.streams import UTF_16_MARKS, chunks, compression, line_break_of
 SAMPLE_BYTES = 1 << 20  # of text, once decompressed
 SAMPLE_ROWS = 5000
 GLANCE_BYTES = 1 << 14  # of files that are compared with another one
+SHOWN_BYTES = 60  # of a line, in messages
 JUDGED = 100  # records that are taken apart for every separator that is tried
 # The first of equally good ones is taken, white space only where no other fits.
-SEPARATORS = ("\t", "::", "||", ";", "|", ",", "\x01", WHITE_SPACE)
+SEPARATORS = ("\t", "::", "||", ";", "|", ",", "\x01", "^", "~", WHITE_SPACE)
 REGULAR = 0.9  # share of records with the same number of fields
 COMMENTS = "#%"
 QUOTES = (('"', ""), ('"', "\\"), ("", ""))
@@ -399,14 +400,19 @@ def with_columns(found: FileLook, block: Block) -> FileLook:
         return replace(found, header=header, columns=as_rows, rows=len(block))
     if len(first) < width and found.separator.value != WHITE_SPACE:
         raise BadInput(
-            f"{found.path} has {len(first)} names in its first line and {width} fields in the "
-            "others. Add the names that are missing, such as that of an index."
+            f"{found.path} has {len(first)} names in its first line, {shown_line(block)!r}, and "
+            f"{width} fields in the others. Add the names that are missing, such as that of an "
+            "index, or remove what is above the names."
         )
     names = first + [""] * (width - len(first))
     below = columns_in(block.without_first(), found.dialect, width, names)
     if len(block) == 1:
         return replace(found, format="empty", header=header, columns=below)
     return replace(found, header=header, columns=below, rows=len(block) - 1)
+
+
+def shown_line(block: Block) -> str:
+    return block.text(0)[:SHOWN_BYTES].decode("utf-8", "backslashreplace").strip()
 
 
 def columns_in(block: Block, dialect: Dialect, width: int, names: list[str]) -> tuple[Column, ...]:

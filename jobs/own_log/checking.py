@@ -5,14 +5,10 @@ The reader is that of `land`, and keeps what it has read: the first run does not
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
-import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -22,26 +18,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from jobs.errors import SettingsError
 from jobs.intake.index import FAR_AWAY, OUTLIER, Log, LogFile, apart, take_here
-from jobs.intake.reading import is_parquet
-from jobs.intake.streams import compression
-from jobs.intake.taken import PROGRESS
 from jobs.own_log.draft import shown_path
+from jobs.own_log.progress import bar
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
 from jobs.sources.file_log import FileLog
 from jobs.terminal import plain
 
-HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
-LINE_BYTES = 60  # where they do not
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
 SHOWN_COPIES = 5
@@ -213,56 +203,6 @@ def quiet_days(rows: dict[date, int], limits: ValidationSettings) -> list[date]:
         if enough and counts[place] < ceil(limits.min_rows_share * median(before)):
             quiet.append(day)
     return quiet
-
-
-# --- the progress bar
-
-
-@contextmanager
-def bar(files: list[Path], console: Console) -> Iterator[PROGRESS]:
-    """A bar over the bytes of all files, which moves within large ones."""
-    sizes = {file: file.stat().st_size for file in files}
-    a_line = {}
-    done: dict[Path, float] = {}
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Reading", total=sum(sizes.values()))
-
-        def move(file: Path, lines: int) -> None:
-            if file not in a_line:
-                a_line[file] = bytes_a_line(file)
-            done[file] = min(lines * a_line[file], sizes[file])
-            progress.update(task, completed=sum(done.values()))
-
-        yield move
-
-
-def bytes_a_line(file: Path) -> float:
-    """Bytes of the file, compressed as they are, for each of its lines: an estimate."""
-    size = file.stat().st_size
-    if is_parquet(file):
-        return size / max(1, parquet.ParquetFile(file).metadata.num_rows)
-    with file.open("rb") as stream:
-        head = stream.read(HEAD)
-    try:
-        text = decompressed(head, compression(file))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException):
-        return LINE_BYTES
-    lines = text.count(b"\n") or text.count(b"\r")
-    return len(head) / lines if lines else LINE_BYTES
-
-
-def decompressed(head: bytes, kind: str) -> bytes:
-    """What can be decompressed of the beginning of a file."""
-    match kind:
-        case "gzip":
-            return zlib.decompressobj(wbits=31).decompress(head)
-        case "bz2":
-            return bz2.BZ2Decompressor().decompress(head)
-        case "xz":
-            return lzma.LZMADecompressor().decompress(head)
-        case "zstd":
-            return pa.CompressedInputStream(pa.BufferReader(head), "zstd").read(HEAD)
-    return head
 
 
 # --- what is shown

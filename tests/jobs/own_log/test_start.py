@@ -238,7 +238,7 @@ ITEMS = lines_of("{i},{p}", "item,author")
     ("files", "path", "named"),
     [
         ({"a_csv": LOG, "b_csv": LOG, "c_csv": "user,author,time\n"}, "log", "1 without rows"),
-        ({"a_csv": LOG, "b_gz": LOG}, "log", "2 with the same columns"),
+        ({"a_csv": LOG, "b_gz": LOG}, "log", "2 with these columns"),
         ({"log-1_csv": LOG, "log-2_csv": LOG, "items_csv": ITEMS}, "log/log-*", "items.csv"),
         ({"a_gz": LOG, "b_gz": LOG, "items_csv": ITEMS}, "log/*.gz", "items.csv"),
         ({"a_csv": LOG, "README_txt": "About\nthis log\n"}, "log/a.csv", "README.txt"),
