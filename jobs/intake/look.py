@@ -366,7 +366,9 @@ def quotes_of(sample: Sample, separator: Finding) -> tuple[Finding, Finding]:
     if separator.value == WHITE_SPACE:
         return Finding(""), Finding("")
     if b'"' not in sample.data:
-        return Finding('"'), Finding("")
+        lines = sample.data.count(b"\n")
+        single = 2 * quoted_fields(sample, separator.value, "'") > lines
+        return Finding("'" if single else '"'), Finding("")
     wrong = []
     for quote, escape in QUOTES:
         dialect = Dialect(separator.value, quote, escape, comments=sample.comments)
@@ -377,15 +379,15 @@ def quotes_of(sample: Sample, separator: Finding) -> tuple[Finding, Finding]:
     if b'\\"' in sample.data and escaped < doubled:
         return Finding('"'), Finding("\\")
     many = doubled - none > FEW_FAULTS * block.lines
-    if many and not quoted_fields(sample, separator.value):
+    if many and not quoted_fields(sample, separator.value, '"'):
         return Finding("", False, "quotes are within fields, never around them"), Finding("")
     return Finding('"'), Finding("")
 
 
-def quoted_fields(sample: Sample, separator: str) -> int:
+def quoted_fields(sample: Sample, separator: str, quote: str) -> int:
     """How many fields have quotes around them."""
-    between = re.escape(separator.encode())
-    pattern = rb'(?:^|%b)[ ]*"[^"\n]*"[ ]*(?=%b|\r?$)' % (between, between)
+    between, mark = re.escape(separator.encode()), quote.encode()
+    pattern = rb"(?:^|%b)[ ]*%b[^%b\n]*%b[ ]*(?=%b|\r?$)" % (between, mark, mark, mark, between)
     return len(re.findall(pattern, sample.data, re.MULTILINE))
 
 

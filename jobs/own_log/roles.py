@@ -284,10 +284,13 @@ def instead(columns: list[Column]) -> str:
         )
     named = [column for column in columns if telling(column.name, TIMES) > 1]
     if named:
-        what = f"values such as {named[0].examples[0]!r}" if named[0].examples else "no values"
+        name, examples = named[0].name, named[0].examples
+        if not examples:
+            return f"Column '{name}' is empty."
         return (
-            f"Column '{named[0].name}' has {what}, which are no times of the years 1990 to 2100. "
-            "Write them as ISO texts, such as 2024-03-01 09:30:00, or as seconds since 1970."
+            f"Column '{name}' has values such as {examples[0]!r}, which are not read as times of "
+            "the years 1990 to 2100. Write them as ISO texts, such as 2024-03-01 09:30:00, or as "
+            "seconds since 1970."
         )
     shown = ", ".join(column.name for column in columns)
     return (
