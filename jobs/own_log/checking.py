@@ -127,7 +127,7 @@ def check(settings: Settings, console: Console) -> Report:
         log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
-    quiet = quiet_days(landed_by_day(log), settings.validation)
+    quiet = quiet_days(days, landed_by_day(log), settings.validation)
     return Report(files, days, quiet, copies_in(log, source.name_of))
 
 
@@ -188,19 +188,22 @@ def landed_by_day(log: Log) -> dict[date, int]:
     return dict(sorted(rows.items()))
 
 
-def quiet_days(rows: dict[date, int], limits: ValidationSettings) -> list[date]:
+def quiet_days(
+    own: dict[date, int], landed: dict[date, int], limits: ValidationSettings
+) -> list[date]:
     """The days with too few rows beside those before them, as `validate` will find.
 
-    rows: landed, by day, in order. Usual is what the last `median_days` days of the calendar had,
-    those that were refused included; a day without rows shows nothing.
+    own: rows of each day; landed: with those put aside with it, in order. Usual is what the last
+    `median_days` days of the calendar had, those that were refused included; a day without rows
+    shows nothing.
     """
-    days, counts = list(rows), list(rows.values())
+    days, counts = list(landed), list(landed.values())
     quiet = []
     for place, day in enumerate(days):
         start = bisect_left(days, day - timedelta(days=limits.median_days))
         before = counts[start:place]
         enough = len(before) >= limits.median_min_days
-        if enough and counts[place] < ceil(limits.min_rows_share * median(before)):
+        if enough and own.get(day, 0) < ceil(limits.min_rows_share * median(before)):
             quiet.append(day)
     return quiet
 
