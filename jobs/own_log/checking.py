@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from math import ceil
@@ -29,6 +30,7 @@ from jobs.own_log.draft import shown_path
 from jobs.own_log.progress import bar
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
+from jobs.sources.base import SourceSettings
 from jobs.sources.file_log import FileLog
 from jobs.terminal import plain
 
@@ -78,13 +80,14 @@ class FileReport:
 class Report:
     """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
     having too few. Rows that are late or far away in time are in neither. copies: files with the
-    same content.
+    same content. unmatched: patterns of source.kinds that fit no file.
     """
 
     files: list[FileReport]
     days: dict[date, int]
     quiet: list[date]
     copies: list[list[str]]
+    unmatched: list[str]
 
     @property
     def pauses(self) -> list[tuple[date, date]]:
@@ -111,6 +114,7 @@ class Report:
             "quiet_days": [str(day) for day in self.quiet],
             "pauses": [[str(before), str(after)] for before, after in self.pauses],
             "copies": self.copies,
+            "unmatched_kinds": self.unmatched,
             "files": [file.as_json() for file in self.files],
         }
 
@@ -128,7 +132,17 @@ def check(settings: Settings, console: Console) -> Report:
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
     quiet = quiet_days(days, landed_by_day(log), settings.validation)
-    return Report(files, days, quiet, copies_in(log, source.name_of))
+    unmatched = unmatched_kinds(settings.source, [file.path for file in log.files])
+    return Report(files, days, quiet, copies_in(log, source.name_of), unmatched)
+
+
+def unmatched_kinds(source: SourceSettings, files: list[Path]) -> list[str]:
+    """The patterns of source.kinds that fit the name of no file."""
+    names = [file.name for file in files]
+    patterns = getattr(source, "kinds", {})
+    return [
+        pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)
+    ]
 
 
 def copies_in(log: Log, name_of: Callable[[LogFile], str]) -> list[list[str]]:
@@ -220,6 +234,11 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
         screen.print(reasons)
     screen.print(totals_of(report))
     show_copies(report.copies, screen)
+    for pattern in report.unmatched:
+        screen.print(
+            f"[yellow]! source.kinds has '{plain(pattern)}', which fits no file's name.[/]",
+            soft_wrap=True,
+        )
     if report.quiet:
         shown = ", ".join(map(str, report.quiet[:SHOWN_DAYS]))
         more = " …" if len(report.quiet) > SHOWN_DAYS else ""

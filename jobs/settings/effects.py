@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel
+
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
@@ -104,7 +106,7 @@ def without_effect(settings: Settings) -> list[str]:
     return [f"{option} has no effect: {why}." for option, why in found.items()]
 
 
-def is_set(section: object, option: str) -> bool:
+def is_set(section: BaseModel, option: str) -> bool:
     """Does an option have another value than its default?"""
     default = type(section).model_fields[option].get_default(call_default_factory=True)
     return getattr(section, option) != default

@@ -211,6 +211,14 @@ def test_rows_that_are_put_aside_with_a_day_do_not_fill_it(folder):
     assert report_of(folder)["quiet_days"] == ["2024-03-04"]
 
 
+def test_a_pattern_of_a_kind_that_fits_no_file_is_named(folder):
+    kinds = 'path = "log"\nkinds = { "b*" = "reply", "like*" = "like" }'
+    (folder / "my.toml").write_text(SETTINGS.replace('path = "log"', kinds))
+    write(folder, "b.csv", rows(100))
+    assert report_of(folder)["unmatched_kinds"] == ["like*"]
+    assert "source.kinds has 'like*', which fits no file's name." in checked(folder).output
+
+
 def test_a_pause_of_the_log_is_named_and_the_days_after_it_are_proposed(folder):
     """As many rows two months later, where a clock may be ahead."""
     write(folder, "a.csv", rows(100))
