@@ -28,6 +28,7 @@ import scipy.sparse as sp
 from rich.progress import track
 
 from embeddings.blocks import load_blocks, stack
+from embeddings.kernels.strength_bound import UNBOUNDED
 from jobs.lake.buckets import Part
 from jobs.lake.schema import ENGAGEMENT_TABLE, ENGAGEMENTS
 from jobs.settings import MatrixSettings, Settings, SparkSettings
@@ -158,7 +159,7 @@ def contestants(
 
     def step(home: Path) -> None:
         matrix.count(spark, [(part, 1.0) for part in parts], cfg, CORES, home)
-        matrix.lay_out(spark, cfg.min_engagements, CORES, home)
+        matrix.lay_out(spark, cfg, CORES, home)
 
     return {
         "step": step,
@@ -226,7 +227,7 @@ def peak_of_a_task(parts: list[Part], cfg: MatrixSettings, home: Path) -> int:
     matrix.counter(parts, CORES, cfg, home / matrix.COUNTED)(0)
     producers = np.load(home / matrix.COUNTED / "bucket-00000" / "producers.npy")
     np.save(home / "producers.npy", producers[: cfg.producers])
-    matrix.block_writer(cfg.min_engagements, home)(0)
+    matrix.block_writer(cfg.min_engagements, UNBOUNDED, home)(0)
     return peak_of_this_process() - before
 
 

@@ -20,11 +20,14 @@ import great_expectations.expectations as gxe
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from jobs.checks.row_rules import REPEAT, Evidence
+from jobs.checks.row_rules import REPEAT, Evidence, Rule
+from jobs.intake.index import LATE, OUTLIER
 from jobs.lake.schema import IMPRESSION_TABLE
 
 COLUMNS = "columns"  # the suite of the columns; the others have the names of their tables
 BAD_ROW = "bad_row"  # the flag of a row with any fault
+# The faults of rows that are put aside with a day and are none of it: they do not speak against it.
+OF_OTHER_DAYS = (OUTLIER, LATE)
 COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 
 
@@ -82,11 +85,12 @@ def qualified(table: str, columns: dict[str, str]) -> list[str]:
 
 def flag_frame(table: Evidence) -> pd.DataFrame:
     """One row for each row of the table; one boolean column per fault, and one for any fault."""
-    faults = [reason.split() for reason in table.reasons]  # of each distinct reason
-    rows = list(table.reasons.values())
+    reasons = {reason: n for reason, n in table.reasons.items() if reason not in OF_OTHER_DAYS}
+    faults = [reason.split() for reason in reasons]  # of each distinct reason
+    rows = list(reasons.values())
     columns = {}
     # The rows are in no particular order: the expectations only count them.
-    for rule in table.rules:
+    for rule in rules_of_day(table):
         has_fault = [rule.fault in broken for broken in faults]
         columns[rule.fault] = np.repeat(np.array(has_fault, dtype=bool), rows)
     is_bad = [bool(broken) for broken in faults]
@@ -94,11 +98,16 @@ def flag_frame(table: Evidence) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def rules_of_day(table: Evidence) -> list[Rule]:
+    """The rules that say something about the day."""
+    return [rule for rule in table.rules if rule.fault not in OF_OTHER_DAYS]
+
+
 def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expectation]:
     mostly = round(1 - max_bad_share, 12)
     share = f"at least {100 * mostly:g} % of the rows"
     descriptions: dict[str, str] = {}
-    for rule in table.rules:
+    for rule in rules_of_day(table):
         descriptions[rule.fault] = f"{rule.expects}, in {share}"
     descriptions[BAD_ROW] = f"no rule is broken, in {share}"
     expectations: list[gxe.Expectation] = []
@@ -177,7 +186,7 @@ def bad_rows(table: Evidence, flags: dict[str, ExpectationValidationResult]) -> 
     bad = total.result["unexpected_count"]
     rows = total.result["element_count"]
     counted = []
-    for rule in table.rules:
+    for rule in rules_of_day(table):
         count = flags[rule.fault].result["unexpected_count"]
         if count:
             counted.append((-count, rule.fault, f"{rule.fault} {count:,} ({rule.expects})"))

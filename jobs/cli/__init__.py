@@ -66,6 +66,18 @@ def main(
     ctx.obj = open_registry  # `evergreen registry …` calls it
 
 
+def settings_with_warnings():
+    """The settings, after a word about every option that has no effect on this log."""
+    from jobs.settings import load_settings
+    from jobs.settings.effects import without_effect
+    from jobs.terminal import visible
+
+    settings = load_settings()
+    for sentence in without_effect(settings):
+        typer.secho(visible(sentence), fg="yellow", err=True)
+    return settings
+
+
 def open_registry():
     """The registry that the settings name."""
     from jobs.settings import load_settings
@@ -122,10 +134,9 @@ def check(
     from rich.console import Console
 
     from jobs.own_log import checking
-    from jobs.settings import load_settings
     from jobs.terminal import console
 
-    settings = load_settings()
+    settings = settings_with_warnings()
     if as_json:
         report = checking.check(settings, Console(stderr=True))
         typer.echo(json.dumps(report.as_json(), indent=1))
@@ -139,9 +150,8 @@ def check(
 def up() -> None:
     """Run the services until Ctrl-C, to browse results.  Example: evergreen up"""
     from jobs.local.demo import serve
-    from jobs.settings import load_settings
 
-    serve(load_settings())
+    serve(settings_with_warnings())
 
 
 # Every argument, --help included, is passed on to Airflow.
@@ -174,9 +184,8 @@ def demo(
     Example: evergreen demo --days 4
     """
     from jobs.local.demo import demo as run_demo
-    from jobs.settings import load_settings
 
-    settings = load_settings()
+    settings = settings_with_warnings()
     ok = run_demo(settings, days).ok
     if ok:
         from jobs.reports.decay.run import end_of_demo
@@ -204,10 +213,9 @@ def step(
     Example: evergreen step matrix --day 2022-04-25
     """
     from jobs.pipeline import running
-    from jobs.settings import load_settings
     from jobs.spark.session import spark_session
 
-    settings = load_settings().of_embedding(embedding)
+    settings = settings_with_warnings().of_embedding(embedding)
     partition = running.execute(settings, name, day.date(), lambda: spark_session(settings))
     typer.echo(f"{partition.key} {partition.digest}")
     for fact, value in sorted(partition.facts.items()):
@@ -224,10 +232,9 @@ def run(
     Example: evergreen run --from 2022-04-24 --to 2022-04-28
     """
     from jobs.pipeline.loop import report_reasons, run_days
-    from jobs.settings import load_settings
 
     require_order(first, last)
-    board, reasons = run_days(load_settings(), first.date(), last.date())
+    board, reasons = run_days(settings_with_warnings(), first.date(), last.date())
     report_reasons(board, reasons)
     raise typer.Exit(1 if board.failed() else 0)
 
@@ -303,11 +310,10 @@ def backfill(
     """
     from jobs.local.backfill import run
     from jobs.pipeline import backfill as plan
-    from jobs.settings import load_settings
 
     if first and last:
         require_order(first, last)
-    settings = load_settings()
+    settings = settings_with_warnings()
     days = plan.days_of(settings, first and first.date(), last and last.date(), changed)
     for line in plan.lines(days):
         typer.echo(line)

@@ -29,6 +29,8 @@ ODD_TIME = (
 )
 NULL_LIKE = ("na", "n.a.", "n/a", "-", "--", "?", "nil", "none", "undefined", "unknown", "(null)")
 OFTEN = 0.05  # share of the values
+# What writers put where there is no time; of few such values the others say what the column is.
+NO_TIME = r"^(?:-1|0+(?:\.0*)?|(?:0000-00-00|0001-01-01|1970-01-01)(?:[T ].*)?)$"
 OFFSET = r":\d\d(\.\d+)? ?([Zz]|UTC|GMT|[+-]\d{1,2}(:?\d{2})?)(\[.*\])?$"
 
 
@@ -184,9 +186,12 @@ def time_column(name: str, text: pa.Array, ms: pa.Array, unit: str, offset: bool
 
 def unit_of(text: pa.Array) -> str:
     """The unit in which these are times of 1990 to 2100, and of no more than 40 years; or ""."""
+    given = text.filter(pc.invert(pc.match_substring_regex(text, NO_TIME)))
+    if 2 * len(given) < len(text):
+        return ""
     for unit in ("iso", *times.PER_MS):
-        ms = plausible(text, unit)
-        if len(ms) < max(1, MOST * len(text)):
+        ms = plausible(given, unit)
+        if len(ms) < max(1, MOST * len(given)):
             continue
         if pc.max(ms).as_py() - pc.min(ms).as_py() <= LONGEST_SPAN_MS:
             return unit

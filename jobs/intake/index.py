@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -40,10 +40,14 @@ from jobs.intake.taken import (
 from jobs.machine import usable_cpus
 
 INDEX = "index.json"
-# Rows on their own, so many days away from all others, and so few compared with a usual day, have a
-# wrong time: a clock that was reset, or an empty field that became 0.
+# Rows so many days away from all others, fewer than a usual day has, and a small share of the log,
+# have a wrong time: a clock that was reset or is ahead.
 FAR_AWAY = timedelta(days=30)
-FEW = 0.05
+FEW = 0.1
+# Whatever their number, rows of other times, years away from all others, have none: what is empty
+# became 0 or the last date that a database knows.
+LIKELY = (date(1990, 1, 1), date(2100, 1, 1))
+YEARS_AWAY = timedelta(days=3653)
 OUTLIER = "time_outlier"  # the fault of such rows
 LATE = "late"  # and of those that come too late
 DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)")
@@ -182,40 +186,38 @@ def days_in_name(path: Path) -> set[date]:
 
 
 def body_of(files: Sequence[Mapping[date, int]]) -> tuple[date, date] | None:
-    """The first and the last day with rows, apart from a few rows far away from all others.
+    """The first and the last day with rows, apart from rows far away from all others.
 
-    files: the rows of each day of each file. Of days far away, few rows are fewer than a twentieth
-    of a usual day, or than a usual day and a twentieth of every file that has any.
+    files: the rows of each day of each file; how they are spread over files does not matter. None
+    where there are no rows.
     """
     rows: Counter[date] = Counter()
     for days in files:
         rows.update(days)
     if not rows:
         return None
+    eras = apart(rows, YEARS_AWAY)
+    likely = [era for era in eras if era[-1] >= LIKELY[0] and era[0] < LIKELY[1]]
+    groups = apart([day for era in likely or eras for day in era], FAR_AWAY)
+    counts = [sum(rows[day] for day in group) for group in groups]
+    largest = groups[counts.index(max(counts))]
+    usual = median(rows[day] for day in largest)
+    large = [place for place, count in enumerate(counts) if count >= max(usual, 2)]
+    strays = sum(counts) - sum(counts[place] for place in large)
+    if large and strays <= max(1, FEW * sum(counts)):
+        groups = [groups[place] for place in large]
+    return groups[0][0], groups[-1][-1]
+
+
+def apart(days: Iterable[date], gap: timedelta) -> list[list[date]]:
+    """The days in order, in groups with more than `gap` between one and the next."""
     groups: list[list[date]] = []
-    for day in sorted(rows):
-        if groups and day - groups[-1][-1] <= FAR_AWAY:
+    for day in sorted(days):
+        if groups and day - groups[-1][-1] <= gap:
             groups[-1].append(day)
         else:
             groups.append([day])
-    largest = max(groups, key=lambda group: sum(rows[day] for day in group))
-    usual = median(rows[day] for day in largest)
-    kept = []
-    for group in groups:
-        count = sum(rows[day] for day in group)
-        few = count <= max(1.0, FEW * usual) or (count < usual and among_others(group, files))
-        if group is largest or not few:
-            kept += group
-    return kept[0], kept[-1]
-
-
-def among_others(group: list[date], files: Sequence[Mapping[date, int]]) -> bool:
-    """Are the rows of these days few in every file that has any of them?"""
-    for days in files:
-        count = sum(days.get(day, 0) for day in group)
-        if count > FEW * sum(days.values()):
-            return False
-    return True
+    return groups
 
 
 class Logged:

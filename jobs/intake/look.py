@@ -38,9 +38,10 @@ from jobs.intake.streams import UTF_16_MARKS, chunks, compression, line_break_of
 SAMPLE_BYTES = 1 << 20  # of text, once decompressed
 SAMPLE_ROWS = 5000
 GLANCE_BYTES = 1 << 14  # of files that are compared with another one
+SHOWN_BYTES = 60  # of a line, in messages
 JUDGED = 100  # records that are taken apart for every separator that is tried
 # The first of equally good ones is taken, white space only where no other fits.
-SEPARATORS = ("\t", "::", "||", ";", "|", ",", "\x01", WHITE_SPACE)
+SEPARATORS = ("\t", "::", "||", ";", "|", ",", "\x01", "^", "~", WHITE_SPACE)
 REGULAR = 0.9  # share of records with the same number of fields
 COMMENTS = "#%"
 QUOTES = (('"', ""), ('"', "\\"), ("", ""))
@@ -365,7 +366,9 @@ def quotes_of(sample: Sample, separator: Finding) -> tuple[Finding, Finding]:
     if separator.value == WHITE_SPACE:
         return Finding(""), Finding("")
     if b'"' not in sample.data:
-        return Finding('"'), Finding("")
+        lines = sample.data.count(b"\n")
+        single = 2 * quoted_fields(sample, separator.value, "'") > lines
+        return Finding("'" if single else '"'), Finding("")
     wrong = []
     for quote, escape in QUOTES:
         dialect = Dialect(separator.value, quote, escape, comments=sample.comments)
@@ -376,15 +379,15 @@ def quotes_of(sample: Sample, separator: Finding) -> tuple[Finding, Finding]:
     if b'\\"' in sample.data and escaped < doubled:
         return Finding('"'), Finding("\\")
     many = doubled - none > FEW_FAULTS * block.lines
-    if many and not quoted_fields(sample, separator.value):
+    if many and not quoted_fields(sample, separator.value, '"'):
         return Finding("", False, "quotes are within fields, never around them"), Finding("")
     return Finding('"'), Finding("")
 
 
-def quoted_fields(sample: Sample, separator: str) -> int:
+def quoted_fields(sample: Sample, separator: str, quote: str) -> int:
     """How many fields have quotes around them."""
-    between = re.escape(separator.encode())
-    pattern = rb'(?:^|%b)[ ]*"[^"\n]*"[ ]*(?=%b|\r?$)' % (between, between)
+    between, mark = re.escape(separator.encode()), quote.encode()
+    pattern = rb"(?:^|%b)[ ]*%b[^%b\n]*%b[ ]*(?=%b|\r?$)" % (between, mark, mark, mark, between)
     return len(re.findall(pattern, sample.data, re.MULTILINE))
 
 
@@ -399,14 +402,19 @@ def with_columns(found: FileLook, block: Block) -> FileLook:
         return replace(found, header=header, columns=as_rows, rows=len(block))
     if len(first) < width and found.separator.value != WHITE_SPACE:
         raise BadInput(
-            f"{found.path} has {len(first)} names in its first line and {width} fields in the "
-            "others. Add the names that are missing, such as that of an index."
+            f"{found.path} has {len(first)} names in its first line, {shown_line(block)!r}, and "
+            f"{width} fields in the others. Add the names that are missing, such as that of an "
+            "index, or remove what is above the names."
         )
     names = first + [""] * (width - len(first))
     below = columns_in(block.without_first(), found.dialect, width, names)
     if len(block) == 1:
         return replace(found, format="empty", header=header, columns=below)
     return replace(found, header=header, columns=below, rows=len(block) - 1)
+
+
+def shown_line(block: Block) -> str:
+    return block.text(0)[:SHOWN_BYTES].decode("utf-8", "backslashreplace").strip()
 
 
 def columns_in(block: Block, dialect: Dialect, width: int, names: list[str]) -> tuple[Column, ...]:

@@ -5,45 +5,39 @@ The reader is that of `land`, and keeps what it has read: the first run does not
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
-import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from jobs.errors import SettingsError
-from jobs.intake.index import OUTLIER, Log, LogFile, take_here
-from jobs.intake.reading import is_parquet
-from jobs.intake.streams import compression
-from jobs.intake.taken import PROGRESS
+from jobs.intake.index import FAR_AWAY, OUTLIER, Log, LogFile, apart, take_here
 from jobs.own_log.draft import shown_path
+from jobs.own_log.progress import bar
 from jobs.settings import Settings, ValidationSettings
 from jobs.sources import open_source
+from jobs.sources.base import SourceSettings
 from jobs.sources.file_log import FileLog
 from jobs.terminal import plain
 
-HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
-LINE_BYTES = 60  # where they do not
 SHOWN_FILES = 40
 SHOWN_DAYS = 5
 SHOWN_COPIES = 5
+SHOWN_PAUSES = 3
 RUN_DAYS = 7
 
 
@@ -86,13 +80,20 @@ class FileReport:
 class Report:
     """All files of a log. days: with their rows; quiet: those that `validate` would refuse for
     having too few. Rows that are late or far away in time are in neither. copies: files with the
-    same content.
+    same content. unmatched: patterns of source.kinds that fit no file.
     """
 
     files: list[FileReport]
     days: dict[date, int]
     quiet: list[date]
     copies: list[list[str]]
+    unmatched: list[str]
+
+    @property
+    def pauses(self) -> list[tuple[date, date]]:
+        """The days before and after every long time without rows."""
+        groups = apart(self.days, FAR_AWAY)
+        return [(before[-1], after[0]) for before, after in pairwise(groups)]
 
     @property
     def ok(self) -> bool:
@@ -111,7 +112,9 @@ class Report:
             "unreadable": sum(file.rows for file in self.files if file.trouble),
             "closes": self.closes(),
             "quiet_days": [str(day) for day in self.quiet],
+            "pauses": [[str(before), str(after)] for before, after in self.pauses],
             "copies": self.copies,
+            "unmatched_kinds": self.unmatched,
             "files": [file.as_json() for file in self.files],
         }
 
@@ -128,8 +131,18 @@ def check(settings: Settings, console: Console) -> Report:
         log = source.read(partial(take_here, progress=progress))
     files = [report_of(source.name_of(file), log, file) for file in log.files]
     days = days_of(log)
-    quiet = quiet_days(landed_by_day(log), settings.validation)
-    return Report(files, days, quiet, copies_in(log, source.name_of))
+    quiet = quiet_days(days, landed_by_day(log), settings.validation)
+    unmatched = unmatched_kinds(settings.source, [file.path for file in log.files])
+    return Report(files, days, quiet, copies_in(log, source.name_of), unmatched)
+
+
+def unmatched_kinds(source: SourceSettings, files: list[Path]) -> list[str]:
+    """The patterns of source.kinds that fit the name of no file."""
+    names = [file.name for file in files]
+    patterns = getattr(source, "kinds", {})
+    return [
+        pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)
+    ]
 
 
 def copies_in(log: Log, name_of: Callable[[LogFile], str]) -> list[list[str]]:
@@ -189,71 +202,24 @@ def landed_by_day(log: Log) -> dict[date, int]:
     return dict(sorted(rows.items()))
 
 
-def quiet_days(rows: dict[date, int], limits: ValidationSettings) -> list[date]:
+def quiet_days(
+    own: dict[date, int], landed: dict[date, int], limits: ValidationSettings
+) -> list[date]:
     """The days with too few rows beside those before them, as `validate` will find.
 
-    rows: landed, by day, in order. Usual is what the last `median_days` days of the calendar had,
-    those that were refused included; a day without rows shows nothing.
+    own: rows of each day; landed: with those put aside with it, in order. Usual is what the last
+    `median_days` days of the calendar had, those that were refused included; a day without rows
+    shows nothing.
     """
-    days, counts = list(rows), list(rows.values())
+    days, counts = list(landed), list(landed.values())
     quiet = []
     for place, day in enumerate(days):
         start = bisect_left(days, day - timedelta(days=limits.median_days))
         before = counts[start:place]
         enough = len(before) >= limits.median_min_days
-        if enough and counts[place] < ceil(limits.min_rows_share * median(before)):
+        if enough and own.get(day, 0) < ceil(limits.min_rows_share * median(before)):
             quiet.append(day)
     return quiet
-
-
-# --- the progress bar
-
-
-@contextmanager
-def bar(files: list[Path], console: Console) -> Iterator[PROGRESS]:
-    """A bar over the bytes of all files, which moves within large ones."""
-    sizes = {file: file.stat().st_size for file in files}
-    a_line = {}
-    done: dict[Path, float] = {}
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Reading", total=sum(sizes.values()))
-
-        def move(file: Path, lines: int) -> None:
-            if file not in a_line:
-                a_line[file] = bytes_a_line(file)
-            done[file] = min(lines * a_line[file], sizes[file])
-            progress.update(task, completed=sum(done.values()))
-
-        yield move
-
-
-def bytes_a_line(file: Path) -> float:
-    """Bytes of the file, compressed as they are, for each of its lines: an estimate."""
-    size = file.stat().st_size
-    if is_parquet(file):
-        return size / max(1, parquet.ParquetFile(file).metadata.num_rows)
-    with file.open("rb") as stream:
-        head = stream.read(HEAD)
-    try:
-        text = decompressed(head, compression(file))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException):
-        return LINE_BYTES
-    lines = text.count(b"\n") or text.count(b"\r")
-    return len(head) / lines if lines else LINE_BYTES
-
-
-def decompressed(head: bytes, kind: str) -> bytes:
-    """What can be decompressed of the beginning of a file."""
-    match kind:
-        case "gzip":
-            return zlib.decompressobj(wbits=31).decompress(head)
-        case "bz2":
-            return bz2.BZ2Decompressor().decompress(head)
-        case "xz":
-            return lzma.LZMADecompressor().decompress(head)
-        case "zstd":
-            return pa.CompressedInputStream(pa.BufferReader(head), "zstd").read(HEAD)
-    return head
 
 
 # --- what is shown
@@ -268,6 +234,11 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
         screen.print(reasons)
     screen.print(totals_of(report))
     show_copies(report.copies, screen)
+    for pattern in report.unmatched:
+        screen.print(
+            f"[yellow]! source.kinds has '{plain(pattern)}', which fits no file's name.[/]",
+            soft_wrap=True,
+        )
     if report.quiet:
         shown = ", ".join(map(str, report.quiet[:SHOWN_DAYS]))
         more = " …" if len(report.quiet) > SHOWN_DAYS else ""
@@ -279,9 +250,24 @@ def show(report: Report, settings: Settings, screen: Console) -> None:
             soft_wrap=True,
         )
     if report.days:
+        show_pauses(report, screen)
         screen.print(days_in_words(report.days))
         screen.print("Nothing was landed. `validate` judges values, labels, ids and repeats. Next:")
-        screen.print(plain(next_command(list(report.days))), soft_wrap=True)
+        newest = apart(report.days, FAR_AWAY)[-1]
+        screen.print(plain(next_command(newest)), soft_wrap=True)
+
+
+def show_pauses(report: Report, screen: Console) -> None:
+    for before, after in report.pauses[:SHOWN_PAUSES]:
+        names = [file.file for file in report.files if str(after) in file.days]
+        screen.print(
+            f"[yellow]! There are no rows between {before} and {after}. Are the times of "
+            f"{plain(names[0])} right?[/]",
+            soft_wrap=True,
+        )
+    if len(report.pauses) > SHOWN_PAUSES:
+        more = len(report.pauses) - SHOWN_PAUSES
+        screen.print(f"[yellow]! There are {more:,} more such times (--json).[/]")
 
 
 def show_copies(copies: list[list[str]], screen: Console) -> None:

@@ -50,6 +50,7 @@ KEYS = listed("id ids key no nr num number idx index uuid guid code hash")  # pa
 MOST_KINDS = 30
 MOST_STRENGTHS = 100  # different ratings or weights; coordinates have more
 FEW = 3  # values of what is no producer, such as a sales channel
+FEW_ROWS = 20  # of which nothing follows about how many values there are
 ID_KINDS = ("id", "category", "label", "time", "text")
 CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?"
 # Parts of a date in several columns, which Evergreen does not join.
@@ -191,7 +192,9 @@ def by_name(look: FileLook) -> Roles:
     taken = {consumer.name} if consumer else set()
     item = best([column for column in ids if column.name not in taken], ITEMS)
     taken |= {item.name} if item else set()
-    makers = [column for column in ids if column.name not in taken and column.distinct > FEW]
+    makers = [column for column in ids if column.name not in taken]
+    if look.rows > FEW_ROWS:
+        makers = [column for column in makers if column.distinct > FEW]
     producer = best(makers, PRODUCERS)
     taken |= {producer.name} if producer else set()
     rest = [column for column in ids if column.name not in taken and is_id(column)]
@@ -279,6 +282,16 @@ def instead(columns: list[Column]) -> str:
             f"It has the parts of a date in the columns {', '.join(parts)}, which Evergreen does "
             "not join. Write one column such as 2024-03-01 to the file."
         )
+    named = [column for column in columns if telling(column.name, TIMES) > 1]
+    if named:
+        name, examples = named[0].name, named[0].examples
+        if not examples:
+            return f"Column '{name}' is empty."
+        return (
+            f"Column '{name}' has values such as {examples[0]!r}, which are not read as times of "
+            "the years 1990 to 2100. Write them as ISO texts, such as 2024-03-01 09:30:00, or as "
+            "seconds since 1970."
+        )
     shown = ", ".join(column.name for column in columns)
     return (
         "Evergreen works day by day and needs to know when each row happened: as ISO texts, such "
@@ -293,6 +306,7 @@ def with_outcomes(roles: Roles, columns: list[Column]) -> None:
             label = column.name.removeprefix("is_")
             why = "" if column.distinct > 1 else f"all of them are {column.examples[0]} here"
             roles.labels[label] = Choice(column, why)
+    about_unused(roles, columns)
     if roles.labels:
         for column in columns:
             words = words_of(column.name)
@@ -307,6 +321,21 @@ def with_outcomes(roles: Roles, columns: list[Column]) -> None:
     values = [column for column in columns if column.numeric and telling(column.name, VALUES) > 1]
     for column in values[:1]:
         with_value(roles, column)
+
+
+def about_unused(roles: Roles, columns: list[Column]) -> None:
+    """Say so where a column is called like a label or a value, and does not hold any."""
+    for column in columns:
+        shown = ", ".join(column.examples)
+        if column.kind in ("label", "empty", "time"):
+            continue
+        if telling(column.name, LABELS) >= 2 and column.distinct == 2:
+            roles.notes.append(f"'{column.name}' has {shown} instead of 0 and 1: it is no label.")
+        elif telling(column.name, VALUES) >= 2 and not column.numeric:
+            roles.notes.append(
+                f"'{column.name}' has texts such as {shown}, which are no numbers: it is not used, "
+                "and every row counts 1."
+            )
 
 
 def with_value(roles: Roles, column: Column, why: str = "") -> None:

@@ -88,14 +88,33 @@ def find(path: Path, screen: Console) -> Start:
         raise BadInput(f"{path} has no rows that can be read." + reasons(others))
     group, roles = chosen(groups)
     for other in groups:
-        if other is not group:
+        if other is not group and has_columns(other[0], roles):
+            group = group + other
+        elif other is not group:
             for left in other:
                 named = left.header.value != "no"
                 columns = f"columns: {', '.join(left.names)}" if named else "kinds of fields"
                 others[left.path] = shortened(f"has other {columns}")
+    for file in empty:
+        if looks[file].names and not has_columns(looks[file], roles):
+            others[file] = shortened(f"has other columns: {', '.join(looks[file].names)}")
+    empty = [file for file in empty if file not in others]
     members = sorted(member.path for member in group)
     part = part_of(path, members, files, empty)
     return Start(part, roles, members, empty, others, unsure_of_files(part == path, others))
+
+
+def has_columns(found: FileLook, roles: Roles) -> bool:
+    """Is a file read with the same settings? It may have more columns, in any order."""
+    like = roles.look
+    if like.header.value == "no" or found.header.value != like.header.value:
+        return False
+    written = (found.encoding.value, found.separator.value, found.quote.value, found.escape.value)
+    as_well = (like.encoding.value, like.separator.value, like.quote.value, like.escape.value)
+    if like.format != "parquet" and found.rows and written != as_well:
+        return False
+    same_format = found.format in (like.format, "empty")
+    return same_format and all(found.names.count(name) == 1 for name in roles.used())
 
 
 def unsure_of_files(whole: bool, others: dict[Path, str]) -> str:
@@ -127,7 +146,7 @@ def grouped(looks: Iterable[FileLook]) -> list[list[FileLook]]:
     """Files that are read in the same way, the largest group first."""
     groups: dict[tuple, list[FileLook]] = {}
     for found in looks:
-        columns = tuple(found.names)
+        columns = tuple(sorted(found.names))  # which are read by their names
         if found.header.value == "no":
             columns = tuple(column.unit for column in found.columns)
         separator = "" if found.format == "parquet" else found.separator.value
@@ -213,7 +232,7 @@ def show_files(screen: Console, found: Start) -> None:
     seen = found.roles.look
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("log", plain(str(found.path)))
-    count = f"{len(found.files):,} with the same columns" if len(found.files) > 1 else "1"
+    count = f"{len(found.files):,} with these columns" if len(found.files) > 1 else "1"
     more = f", {len(found.empty):,} without rows" if found.empty else ""
     table.add_row("files", count + more)
     for file, why in list(found.others.items())[:SHOWN_FILES]:

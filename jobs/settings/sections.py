@@ -119,6 +119,10 @@ class MatrixSettings(Section):
     rank_by: str = ""
     """Kind of engagement that ranks producers, such as "follow". Empty: any kind."""
 
+    max_strength_ratio: float = Field(default=50.0, ge=0)
+    """A pair is as strong as its engagements together, but at most so many times as strong as what
+    one pair of a hundred exceeds: a larger one would own the model. 0: no bound."""
+
     min_engagements: int = Field(default=2, ge=1)
     """A consumer with fewer engagements in the window is folded in instead of fitted."""
 

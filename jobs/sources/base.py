@@ -44,6 +44,28 @@ class SourceSettings(Section):
     path: Path
     """Where the log is stored."""
 
+    # What the settings tell about the log, for `jobs.settings.effects`.
+
+    @property
+    def has_impressions(self) -> bool:
+        """May the log have impressions, with labels?"""
+        return True
+
+    @property
+    def has_values(self) -> bool:
+        """May an engagement have another value than 1?"""
+        return True
+
+    @property
+    def known_labels(self) -> frozenset[str] | None:
+        """The labels of the impressions; None where the settings do not tell."""
+        return None
+
+    @property
+    def known_kinds(self) -> frozenset[str] | None:
+        """The kinds of the engagements; None where the settings do not tell."""
+        return None
+
 
 def known_timezone(name: str) -> str:
     """Return the name. Raises ValueError when there is no such time zone."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jobs.intake.reading import Wanted
 
 FieldName = Literal["src", "dst", "time", "kind", "value", "skip"]
-OURS = {"consumer_id": "src", "producer_id": "dst", "kind": "kind", "value": "value"}
+KIND = "edge"  # of a line without one
 
 
 class EdgelistSettings(SourceSettings):
@@ -62,6 +62,18 @@ class EdgelistSettings(SourceSettings):
     """For a log with a file per day: rows that are more days older than the newest row of their
     file are put aside as `late`. Default: they land on their day, which is computed again."""
 
+    @property
+    def has_impressions(self) -> bool:
+        return False
+
+    @property
+    def has_values(self) -> bool:
+        return "value" in self.fields
+
+    @property
+    def known_kinds(self) -> frozenset[str] | None:
+        return None if "kind" in self.fields else frozenset({KIND, *self.kinds.values()})
+
     @field_validator("fields")
     @classmethod
     def _validate_fields(cls, fields: list[str]) -> list[str]:
@@ -93,7 +105,7 @@ class Edgelist(FileLog):
         from jobs.intake.reading import Field, Wanted
 
         named = self.settings.fields
-        kind = kind_of_file(file, self.settings.kinds) or "edge"
+        kind = kind_of_file(file, self.settings.kinds) or KIND
         fields = [
             Field("consumer_id", "src"),
             Field("producer_id", "dst"),

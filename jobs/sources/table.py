@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jobs.intake.reading import Wanted
 
 REQUIRED = frozenset({"consumer_id", "producer_id", "time"})
+KIND = "engagement"  # of a row of a log without kinds
 
 
 class TableSettings(SourceSettings):
@@ -100,6 +101,24 @@ class TableSettings(SourceSettings):
         fixed = IMPRESSIONS if self.labels else ENGAGEMENTS
         return frozenset(fixed) - {"time_ms"} | {"time"}
 
+    @property
+    def has_impressions(self) -> bool:
+        return bool(self.labels)
+
+    @property
+    def has_values(self) -> bool:
+        return "value" in self.columns
+
+    @property
+    def known_labels(self) -> frozenset[str] | None:
+        return frozenset(self.labels) or None
+
+    @property
+    def known_kinds(self) -> frozenset[str] | None:
+        if self.labels or "kind" in self.columns:
+            return self.known_labels
+        return frozenset({KIND, *self.kinds.values()})
+
     @field_validator("escape")
     @classmethod
     def _doubled_quotes(cls, escape: str, given: ValidationInfo) -> str:
@@ -125,6 +144,8 @@ class TableSettings(SourceSettings):
             )
         if self.context and not self.labels:
             raise ValueError("context applies to impressions: give labels too, or leave it out")
+        if self.kinds and self.labels:
+            raise ValueError("kinds applies to logs without labels: the labels are the kinds")
         return self
 
 
@@ -175,7 +196,7 @@ class Table(FileLog):
         fields = [Field(name, column(name, "")) for name in ("consumer_id", "producer_id")]
         fields.append(Field("item_id", column("item_id", "")))
         if self.table_name == ENGAGEMENT_TABLE:
-            kind = kind_of_file(file, self.settings.kinds) or "engagement"
+            kind = kind_of_file(file, self.settings.kinds) or KIND
             # Where the log has kinds, a row without one is for validation to judge.
             default = None if column("kind") and not self.settings.kinds else kind
             value = 1.0 if not column("value") else None

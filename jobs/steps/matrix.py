@@ -8,8 +8,9 @@ The days are stored spread by consumer (`jobs.lake.buckets`), so nothing has to 
 first job, one task per bucket counts the pairs of its consumers. Then the driver chooses the
 columns, and in a second job as many tasks lay out the blocks under these columns.
 
-Blocks keep raw strengths. `embeddings.kernels.normalize` turns them into x̂ where they are read: one
-formula for fit and fold-in.
+Blocks keep raw strengths, but none that is out of all proportion to the others: see
+`embeddings.kernels.strength_bound`. `embeddings.kernels.normalize` turns them into x̂ where they are
+read: one formula for fit and fold-in.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pyarrow.parquet import ParquetFile
 from embeddings.blocks import Block, load_arrays, save_arrays, save_block
 from embeddings.facts import Fact
 from embeddings.kernels.counting import Pairs, count_pairs, relabel
+from embeddings.kernels.strength_bound import largest_strength, strength_counts
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, in_bucket
 from jobs.lake.schema import ENGAGEMENT_TABLE
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation", "matrix")
-FORMAT = 1
+FORMAT = 2
 SPARK = True
 
 FACTS = (
@@ -61,6 +63,7 @@ FACTS = (
         headline=True,
     ),
     Fact("pairs", "distinct pairs of a fitted consumer and a producer", "pairs", headline=True),
+    Fact("pairs_bounded", "pairs whose strength was beyond `max_strength_ratio`", "pairs", "lower"),
     Fact(
         "engagements",
         "engagements with these producers, by fitted and left-out consumers",
@@ -71,6 +74,7 @@ FACTS = (
 PRODUCERS = "producers.npy"
 COLUMN_SUMS = "column_sums.npy"
 COUNTED = "counted"  # the pairs that the first job counts for the second; never committed
+STRENGTHS = "strengths.npy"  # in it, of each bucket: how many pairs have which strength
 
 ID = pa.dictionary(pa.int32(), pa.string())
 EVENTS = pa.schema(
@@ -79,7 +83,7 @@ EVENTS = pa.schema(
 
 # The Spark schemas of what a task returns, in the first job and in the second.
 POPULARITY = "producer_id binary, ranks long, consumers long"
-BLOCK_FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "engagements")
+BLOCK_FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "pairs_bounded", "engagements")
 LAID_OUT = ", ".join([*(f"{fact} long" for fact in BLOCK_FACTS), "column_sums binary"])
 
 
@@ -113,7 +117,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
             raise EvergreenError(
                 f"No engagement {where}{dropped if cfg.drop_top else ''}: nothing to embed."
             )
-        facts = lay_out(spark, cfg.min_engagements, n_buckets, staging.path)
+        facts = lay_out(spark, cfg, n_buckets, staging.path)
         if not facts["consumers_fitted"]:
             raise EvergreenError(
                 f"No consumer has {cfg.min_engagements} engagements {where}: nothing to fit. "
@@ -152,11 +156,12 @@ def count(
     return producers
 
 
-def lay_out(
-    spark: SparkSession, min_engagements: int, n_buckets: int, home: Path
-) -> dict[str, int]:
+def lay_out(spark: SparkSession, cfg: MatrixSettings, n_buckets: int, home: Path) -> dict[str, int]:
     """The second job: the pairs of the first -> blocks and column sums. Returns the facts."""
-    task = block_writer(min_engagements, home)
+    folders = [bucket_folder(home / COUNTED, number) for number in range(n_buckets)]
+    counts = sum(np.load(folder / STRENGTHS, allow_pickle=False) for folder in folders)
+    largest = largest_strength(counts, cfg.max_strength_ratio)
+    task = block_writer(cfg.min_engagements, largest, home)
     laid_out = each_bucket(spark, n_buckets, task, LAID_OUT).toArrow()
     shutil.rmtree(home / COUNTED)
     # Whole millionths add exactly, so the order of the buckets cannot matter.
@@ -204,7 +209,9 @@ def counter(
             if part.meets(number, n_buckets):
                 tables.append(read_events(part, share, number, n_buckets, cfg))
         bucket = count_events(pa.concat_tables(tables))
-        save_arrays(bucket_folder(home, number), bucket)
+        folder = bucket_folder(home, number)
+        save_arrays(folder, bucket)
+        np.save(folder / STRENGTHS, strength_counts(bucket.millionths), allow_pickle=False)
         return popularity_in(bucket)
 
     return task
@@ -306,16 +313,18 @@ def top_producers(popularity: DataFrame, cfg: MatrixSettings) -> np.ndarray:
 # --- the second job
 
 
-def block_writer(min_engagements: int, home: Path) -> Callable[[int], pa.RecordBatch]:
+def block_writer(min_engagements: int, largest: int, home: Path) -> Callable[[int], pa.RecordBatch]:
     """The task: a bucket's pairs -> fitted/block-N and rest/block-N below home.
 
-    Returns LAID_OUT: the facts and the column sums of the fitted.
+    largest: of a pair's strengths, in millionths. Returns LAID_OUT: the facts and the column sums
+    of the fitted.
     """
 
     def task(number: int) -> pa.RecordBatch:
         bucket = load_arrays(bucket_folder(home / COUNTED, number), Bucket)
         producers = np.load(home / PRODUCERS)
-        block = block_of(bucket, producers)
+        raw = block_of(bucket, producers)
+        block = replace(raw, strengths=np.minimum(raw.strengths, largest))
         # A consumer who engaged only with producers that have no column is in neither block.
         known = block.engagements > 0
         enough = block.engagements >= min_engagements
@@ -327,6 +336,7 @@ def block_writer(min_engagements: int, home: Path) -> Callable[[int], pa.RecordB
             "consumers_fitted": len(fitted.ids),
             "consumers_left_out": len(rest.ids),
             "pairs": len(fitted.indices),
+            "pairs_bounded": int(np.count_nonzero(raw.strengths > largest)),
             "engagements": int(block.engagements.sum()),
             "column_sums": fitted.matrix(len(producers)).sum(axis=0).tobytes(),
         }

@@ -139,6 +139,14 @@ def test_other_settings_read_a_file_anew(folder):
         ({19783: 1}, (19783, 19783)),
         ({0: 500, 1: 500}, (0, 1)),  # simulated
         ({}, None),
+        ({19783: 90, 19784: 90, 23000: 15}, (19783, 19784)),  # a file of nothing else
+        ({19783: 90, 19784: 90, 23000: 40}, (19783, 23000)),  # too many to be an accident
+        ({-1: 300, 19783: 90, 19784: 90}, (19783, 19784)),  # nothing, written as a time
+        ({19783: 90, 2932896: 300, 19784: 90}, (19783, 19784)),  # 9999-12-31: never
+        ({19783: 1, 20183: 1}, (19783, 20183)),
+        ({19783: 3, 19784: 3, 0: 1, 1: 1}, (19783, 19784)),
+        ({day: 2 + day % 2 for day in range(15000, 20000, 40)}, (15000, 19960)),  # a sparse log
+        (dict.fromkeys(range(-3653, 20000, 365), 5), (-3653, 19707)),  # papers, by their year
     ],
 )
 def test_a_few_rows_far_away_do_not_count_as_days_of_the_log(rows, body):

@@ -33,7 +33,7 @@ def looked(tmp_path, content: bytes | str):
     return look(file)
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t", "|", "::", "||", "\x01"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", "::", "||", "\x01", "^", "~"])
 def test_separators(tmp_path, separator):
     found = looked(tmp_path, text_of(separator))
     assert found.separator.value == separator
@@ -111,6 +111,8 @@ def test_a_few_wrong_bytes_are_no_other_encoding(tmp_path):
         ('u1,"deep" blue,{t}\n', "", ""),
         ('u1,5" pipe,{t}\n', '"', ""),
         ("u1,plain,{t}\n", '"', ""),
+        ("u1,'one, two',{t}\n", "'", ""),
+        ("u1,Rock 'n' Roll,{t}\n", '"', ""),
     ],
 )
 def test_quotes(tmp_path, text, quote, escape):
@@ -141,6 +143,8 @@ def test_one_stray_quote_changes_nothing(tmp_path):
         ([str(START_S * 1_000_000)], "us", ""),
         ([str(START_S * 1_000_000_000)], "ns", ""),
         ([str(20_000 * DAY_S), str(20_001 * DAY_S)], "s", "day"),
+        (["0", str(START_S), str(START_S + 1)], "s", ""),  # nothing, written as a number
+        (["1970-01-01 00:00:00", "2024-03-01 09:30:01"], "iso", ""),
     ],
 )
 def test_times(tmp_path, times, unit, step):

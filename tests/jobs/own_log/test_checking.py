@@ -199,16 +199,44 @@ def test_quiet_days_are_those_that_validate_refuses(counts, share, days, least):
     for place, count in enumerate(counts):
         if count:
             rows[FIRST + timedelta(days=place)] = count
-    assert quiet_days(rows, limits) == refused(rows, limits)
+    assert quiet_days(rows, rows, limits) == refused(rows, limits)
 
 
-def test_rows_that_are_put_aside_with_a_day_are_rows_of_it(folder):
-    """Day 4 has 20 rows, and 10 of day 1 that come too late: more than half of the usual 50."""
+def test_rows_that_are_put_aside_with_a_day_do_not_fill_it(folder):
+    """Day 4 has 20 rows, fewer than half of the usual 50, and 10 of day 1 that come too late."""
     text = SETTINGS.replace('path = "log"', 'path = "log"\nlate_days = 2')
     (folder / "my.toml").write_text(text)
     write(folder, "a.csv", rows(150))
     write(folder, "b.csv", rows(20, first_day=3) + rows(10))
-    assert report_of(folder)["quiet_days"] == []
+    assert report_of(folder)["quiet_days"] == ["2024-03-04"]
+
+
+def test_a_pattern_of_a_kind_that_fits_no_file_is_named(folder):
+    kinds = 'path = "log"\nkinds = { "b*" = "reply", "like*" = "like" }'
+    (folder / "my.toml").write_text(SETTINGS.replace('path = "log"', kinds))
+    write(folder, "b.csv", rows(100))
+    assert report_of(folder)["unmatched_kinds"] == ["like*"]
+    assert "source.kinds has 'like*', which fits no file's name." in checked(folder).output
+
+
+def test_a_pause_of_the_log_is_named_and_the_days_after_it_are_proposed(folder):
+    """As many rows two months later, where a clock may be ahead."""
+    write(folder, "a.csv", rows(100))
+    write(folder, "b.csv", rows(100, first_day=60))
+    shown = checked(folder)
+    last = report_of(folder)["pauses"][0][0]
+    assert report_of(folder)["pauses"] == [[last, "2024-04-30"]]
+    assert f"no rows between {last} and 2024-04-30. Are the times of b.csv right?" in shown.output
+    assert "run --from 2024-04-30" in shown.output
+
+
+@pytest.mark.parametrize("second", [-1, 0, 2**31 - 1 + 86_400 * 40_000])
+def test_a_file_of_nothing_but_wrong_times_makes_no_day_of_the_log(folder, second):
+    write(folder, "a.csv", rows(100))
+    write(folder, "b.csv", [f"u{n},p1,{second}" for n in range(60)])
+    report = report_of(folder)
+    assert (report["landed"], report["put_aside"], report["last"]) == (100, 60, "2024-03-02")
+    assert report["files"][1]["aside"] == {"time_outlier": 60}
 
 
 def test_nothing_is_landed_and_what_was_read_is_kept(folder):

@@ -210,6 +210,9 @@ def test_parquet(tmp_path):
         ("{u}\t{i}\tmorning", "user\titem\tdaytime", "user, item, daytime"),
         ("{u},{i},03/{r}/2024 9:30", "user,item,when", "03/1/2024 9:30"),
         ("{s},{r}.5", "time,temperature", "two ids"),
+        ("{u},{i},2024-03-01 9:30 PM", "user,item,when", "such as '2024-03-01 9:30 PM'"),
+        ("{u},{i},", "user,item,time", "'time' is empty"),
+        ("{u};{i};{s}", "sep=;\nuser;item;time", "first line, 'sep=;'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(tmp_path, form, header, named):
@@ -238,7 +241,7 @@ ITEMS = lines_of("{i},{p}", "item,author")
     ("files", "path", "named"),
     [
         ({"a_csv": LOG, "b_csv": LOG, "c_csv": "user,author,time\n"}, "log", "1 without rows"),
-        ({"a_csv": LOG, "b_gz": LOG}, "log", "2 with the same columns"),
+        ({"a_csv": LOG, "b_gz": LOG}, "log", "2 with these columns"),
         ({"log-1_csv": LOG, "log-2_csv": LOG, "items_csv": ITEMS}, "log/log-*", "items.csv"),
         ({"a_gz": LOG, "b_gz": LOG, "items_csv": ITEMS}, "log/*.gz", "items.csv"),
         ({"a_csv": LOG, "README_txt": "About\nthis log\n"}, "log/a.csv", "README.txt"),
@@ -249,6 +252,31 @@ def test_a_folder_whose_files_differ(tmp_path, files, path, named):
     shown, settings = started(folder_of(tmp_path, **files))
     assert settings["source"]["path"] == path
     assert named in shown
+
+
+def test_files_with_the_columns_that_are_read_are_one_log(tmp_path):
+    """In any order, and with more of them; a note of one line is no file without rows."""
+    swapped = lines_of("{s},{u},{p}", "time,user,author")
+    more = lines_of("{u},{p},{s},x{r}", "user,author,time,note")
+    files = {"a_csv": LOG, "b_csv": swapped, "c_csv": more, "a_md5": "0123abcd,a.csv\n"}
+    shown, settings = started(folder_of(tmp_path, **files))
+    assert settings["source"]["path"] == "log/*.csv"
+    assert "3 with these columns" in shown
+    assert "a.md5 has other columns" in shown
+
+
+@pytest.mark.parametrize(
+    ("form", "header", "note"),
+    [
+        ("{u},{i},${r}.50,{s}", "user,item,amount,time", "'amount' has texts such as $"),
+        ("{u},{i},y{c},{s}", "user,item,clicked,time", "'clicked' has y0, y1"),
+    ],
+)
+def test_columns_that_are_not_what_they_are_called_are_named(tmp_path, form, header, note):
+    shown, settings = started(written(tmp_path, lines_of(form, header)))
+    assert note in shown
+    assert "# " + note in (tmp_path / "my.toml").read_text()
+    assert "labels" not in settings["source"]
 
 
 def test_files_that_no_pattern_tells_apart_are_a_guess(tmp_path):

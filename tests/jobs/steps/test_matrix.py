@@ -268,6 +268,7 @@ def test_facts_and_column_sums_are_those_of_the_blocks(counted):
         "consumers_fitted": sum(len(block.ids) for block in fitted),
         "consumers_left_out": sum(len(block.ids) for block in rest),
         "pairs": sum(block.indptr[-1] for block in fitted),
+        "pairs_bounded": 0,
         "engagements": sum(block.engagements.sum() for block in [*fitted, *rest]),
     }
     sums = stack(fitted, 15).sum(axis=0).A1
@@ -307,6 +308,27 @@ def test_the_error_for_dropping_all_producers_names_the_setting(spark, three_day
     message = "beyond the 40 most popular producers .matrix.drop_top.: nothing to embed"
     with pytest.raises(EvergreenError, match=message):
         matrix.run(spark, three_days.model_copy(update={"matrix": chosen}), DAYS[2])
+
+
+def test_one_pair_of_huge_strength_is_bounded_and_nothing_else_changes(spark, settings):
+    """Whatever its kind, and in whichever bucket: fifty times what one pair of a hundred exceeds.
+
+    Validation compares values with the median of their kind: of the only row of a kind it says
+    nothing.
+    """
+    rows = [(f"c{n % 40}", f"p{n // 40}", "like") for n in range(400)]
+    weights = settings.matrix.weights | {"refund": 1e6}
+    chosen = settings.matrix.model_copy(update={"weights": weights})
+    settings = settings.model_copy(update={"matrix": chosen})
+    commit_day(settings, DAYS[0], rows)
+    commit_day(settings, DAYS[1], [("c7", "p3", "refund")])
+    matrix.run(spark, settings, DAYS[0])
+    matrix.run(spark, settings, DAYS[1])
+    before, after = content(settings, DAYS[0]), content(settings, DAYS[1])
+    assert before.strengths[b"c7"].pop(b"p3") == 1
+    assert after.strengths[b"c7"].pop(b"p3") == 50
+    assert after.strengths == before.strengths
+    assert settings.lake.get("matrix", DAYS[1]).facts["pairs_bounded"] == 1
 
 
 # --- the engagements of one file
