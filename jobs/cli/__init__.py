@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
+from jobs.cli import backups
+from jobs.cli.databases import app as databases
 from jobs.cli.experiments import app as experiment
 from jobs.cli.ranker import app as ranker
 from jobs.cli.tuning import app as tune
@@ -174,6 +176,7 @@ def demo(
     Example: evergreen demo --days 4
     """
     from jobs.local.demo import demo as run_demo
+    from jobs.local.services import database_server
     from jobs.settings import load_settings
 
     settings = load_settings()
@@ -181,8 +184,9 @@ def demo(
     if ok:
         from jobs.reports.decay.run import end_of_demo
 
-        for line in end_of_demo(settings):
-            typer.echo(line)
+        with database_server(settings):
+            for line in end_of_demo(settings):
+                typer.echo(line)
     raise typer.Exit(0 if ok else 1)
 
 
@@ -469,6 +473,9 @@ def decay(
         typer.echo(line)
 
 
+app.command()(backups.backup)
+app.command()(backups.restore)
+app.add_typer(databases, name="databases")
 app.add_typer(ranker, name="ranker")
 app.add_typer(tune, name="tune")
 app.add_typer(experiment, name="experiment")

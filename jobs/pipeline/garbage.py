@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from embeddings.durable import write_file
+from embeddings.durable import locked, write_file
 from embeddings.registry.client import Registry, Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
@@ -27,6 +27,7 @@ from jobs.sources import open_source
 from jobs.sources.base import Source
 from jobs.sources.file_log import FileLog
 
+REMOVALS = "removals.lock"  # below home: held while something is deleted, and by a backup
 KEPT_SINCE = "_kept_since"  # in the lake: the first day that has not been deleted
 ORPHAN_AGE_S = 24 * 3600.0  # a publisher records its files long before
 
@@ -166,7 +167,12 @@ def unread(source: Source) -> list[Path]:
 
 
 def delete(settings: Settings, garbage: Garbage) -> None:
-    """Delete it. A kill in between leaves nothing broken: the next call finds the rest."""
+    """Delete it; waits for a backup. A kill leaves nothing broken: the next call finds the rest."""
+    with locked(settings.home / REMOVALS):
+        delete_now(settings, garbage)
+
+
+def delete_now(settings: Settings, garbage: Garbage) -> None:
     # Never back: what an earlier call has deleted does not return when more days are to be kept.
     first = max(garbage.cutoff, kept_since(settings) or date.min)
     write_file(settings.lake.root / KEPT_SINCE, str(first).encode())

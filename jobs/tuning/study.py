@@ -27,7 +27,7 @@ from optuna.trial import TrialState
 from embeddings.durable import locked
 from jobs.errors import EvergreenError
 from jobs.pipeline.tracking.history import process_is_alive, this_process
-from jobs.settings import Settings, sqlite_address
+from jobs.settings import Settings
 from jobs.tuning.space import KINDS, Options
 
 if TYPE_CHECKING:
@@ -78,15 +78,17 @@ class Plan:
 
 
 def open_storage(settings: Settings) -> RDBStorage:
-    """The database of all studies of this home, created where it is missing."""
-    file = settings.home / "tuning" / "optuna.db"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """The database of all studies of this home; its tables are created where they are missing."""
+    given = settings.database_address("tuning")
+    if given.startswith("sqlite"):
+        options: dict[str, Any] = {"connect_args": {"timeout": PATIENCE_S}}
+    else:
+        options = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
     # Optuna takes the address for a template.
-    address = sqlite_address(file).replace("{", "{{").replace("}", "}}")
-    with locked(file.with_name("optuna.lock")):  # two processes that create it would break it
-        return optuna.storages.RDBStorage(
-            address, engine_kwargs={"connect_args": {"timeout": PATIENCE_S}}
-        )
+    address = given.replace("{", "{{").replace("}", "}}")
+    # Two processes that create the tables at once would break them.
+    with locked(settings.home / "tuning" / "optuna.lock"):
+        return optuna.storages.RDBStorage(address, engine_kwargs=options)
 
 
 def open_study(settings: Settings, plan: Plan) -> Study:
