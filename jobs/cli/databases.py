@@ -26,9 +26,11 @@ def create() -> None:
         created = create_missing(settings)
         found = databases(settings)
     for database in found:
-        state = database.fault or ("created" if database.name in created else "exists")
+        state = "created" if database.name in created else "exists"
+        if database.problem:
+            state = f"{database.problem}. {database.remedy}"
         typer.echo(f"{database.name:<24} {state}")
-    raise typer.Exit(1 if any(database.fault for database in found) else 0)
+    raise typer.Exit(1 if any(database.problem for database in found) else 0)
 
 
 @app.command()

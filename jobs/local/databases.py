@@ -27,11 +27,12 @@ class DatabaseError(EvergreenError):
 
 @dataclass(frozen=True)
 class Database:
-    """One of the databases. fault: what is wrong with it, and its remedy; "": nothing."""
+    """One of the databases. problem: what is wrong with it, "": nothing; remedy: what to do."""
 
     name: str
     exists: bool
-    fault: str = ""
+    problem: str = ""
+    remedy: str = ""
 
 
 def wanted(settings: Settings) -> list[str]:
@@ -55,7 +56,8 @@ def connected(settings: Settings, name: str = MAINTENANCE) -> Iterator[psycopg.C
         reason = str(error).partition("\n")[0]
         where = settings.database.url
         remedy = (
-            "It runs with the services: start them with `evergreen up`."
+            "It runs with the services: start them with `evergreen up`. Its password is in a file "
+            "below home; unset PGPASSWORD, which would be used instead."
             if settings.database.is_local
             else "Is the address right, is the server running, and does PGPASSWORD or ~/.pgpass "
             "have the password?"
@@ -84,7 +86,8 @@ def create_missing(settings: Settings) -> list[str]:
             except psycopg.errors.UniqueViolation:  # the same, at the same moment
                 continue
             except psycopg.errors.InsufficientPrivilege:
-                raise DatabaseError(refusal(connection, missing)) from None
+                problem, remedy = refusal(connection, missing)
+                raise DatabaseError(f"{problem}. {remedy}") from None
             created.append(name)
     return created
 
@@ -97,10 +100,12 @@ def statement(name: str, owner: str = "") -> sql.Composed:
     return text + sql.SQL(" OWNER {}").format(sql.Identifier(owner)) if owner else text
 
 
-def refusal(connection: psycopg.Connection, missing: list[str]) -> str:
+def refusal(connection: psycopg.Connection, missing: list[str]) -> tuple[str, str]:
+    """What is wrong, and the statements that somebody else has to run."""
     role = connection.info.user
     lines = [f"  {statement(name, role).as_string(connection)};" for name in missing]
-    return "\n".join([f"The role {role} may not create databases. Run as one that may:", *lines])
+    remedy = "\n".join(["Run as one who may:", *lines])
+    return f"{', '.join(missing)} does not exist, and {role} may not create databases", remedy
 
 
 def existing(connection: psycopg.Connection) -> set[str]:
@@ -123,16 +128,16 @@ def databases(settings: Settings) -> list[Database]:
         found = []
         for name in wanted(settings):
             if name in have:
-                found.append(Database(name, True, fault_of(settings, name)))
+                found.append(Database(name, True, *fault_of(settings, name)))
             elif may_create:
                 found.append(Database(name, False))
             else:
-                found.append(Database(name, False, refusal(connection, [name])))
+                found.append(Database(name, False, *refusal(connection, [name])))
     return found
 
 
-def fault_of(settings: Settings, name: str) -> str:
-    """What is wrong with a database that exists; "" where nothing is."""
+def fault_of(settings: Settings, name: str) -> tuple[str, str]:
+    """What is wrong with a database that exists, and the remedy; "" where nothing is."""
     try:
         with connected(settings, name) as connection:
             row = connection.execute(
@@ -142,14 +147,16 @@ def fault_of(settings: Settings, name: str) -> str:
             ).fetchone()
             role = connection.info.user
     except DatabaseError as error:
-        return str(error)
+        problem, _, remedy = str(error).partition(". ")
+        return problem, remedy
     assert row is not None, "the database that this is connected to exists"
     encoding, may_create = row
     if encoding != "UTF8":
-        return f"{name} has the encoding {encoding}; create it again with ENCODING 'UTF8'."
+        return f"{name} has the encoding {encoding}", "Create it again with ENCODING 'UTF8'."
     if not may_create:
-        return f"{role} may not create tables in {name}: ALTER DATABASE {name} OWNER TO {role};"
-    return ""
+        remedy = f'Run: ALTER DATABASE "{name}" OWNER TO "{role}";'
+        return f"{role} may not create tables in {name}", remedy
+    return "", ""
 
 
 def await_server(settings: Settings) -> None:

@@ -89,6 +89,7 @@ def evergreen(settings: Settings) -> Variables:
         "EVERGREEN_PROMOTION": settings.ranker.promotion,
         "EVERGREEN_WEEKLY": settings.words.name if settings.words is not None else "",
         "SERVICES_HOST": settings.services.host,
+        "DATABASE_PORT": str(settings.services.database_port),  # of the server below home
     }
     defaults = {
         "PYTHONUNBUFFERED": "1",  # a log shows a line when it is printed

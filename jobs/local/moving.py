@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 
 import optuna
 from mlflow.store.db.utils import _initialize_tables
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, select
+from sqlalchemy import Connection, Engine, MetaData, create_engine, delete, event, inspect, select
 
 from embeddings.registry.catalog import Catalog
 from embeddings.registry.copying import copy_catalog, copy_tables
@@ -55,7 +55,9 @@ def copy_registry(source: str, target: str) -> dict[str, int]:
 
 def copy_mlflow(source: str, target: str) -> dict[str, int]:
     with opened(target) as engine:
-        _initialize_tables(engine)  # as MLflow does for an empty database; its version is pinned
+        if not inspect(engine).get_table_names():
+            _initialize_tables(engine)  # as MLflow does for an empty database; it is pinned
+            delete_rows(engine)  # such as a default workspace, which the files have too
     return copy_database(source, target)
 
 
@@ -78,11 +80,19 @@ def copy_database(source: str, target: str) -> dict[str, int]:
         old.connect() as reading,
         new.begin() as writing,
     ):
-        metadata = tables_of(reading)
+        metadata = tables_of(writing)  # its types are the stricter ones
         for name in SCHEMAS:
             require_equal_schema(reading, writing, metadata, name)
         tables = [table for table in metadata.sorted_tables if table.name not in SCHEMAS]
         return copy_tables(reading, writing, tables)
+
+
+def delete_rows(engine: Engine) -> None:
+    """Empty every table, except for those that hold the version of the schema."""
+    with engine.begin() as connection:
+        for table in reversed(tables_of(connection).sorted_tables):
+            if table.name not in SCHEMAS:
+                connection.execute(delete(table))
 
 
 def require_equal_schema(

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from jobs.errors import EvergreenError
 from jobs.local.environment import create_private
-from jobs.settings import Settings, load_settings
 from jobs.settings.database import LOCAL_USER, passfile
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -70,15 +69,15 @@ def user() -> pwd.struct_passwd:
     )
 
 
-def data_folder(settings: Settings) -> Path:
-    return settings.home / "postgres" / "data"
+def data_folder(home: Path) -> Path:
+    return home / "postgres" / "data"
 
 
-def prepare(settings: Settings) -> None:
+def prepare(home: Path) -> None:
     """Create the server's files and its password where they are missing. Raises PostgresError."""
-    data = data_folder(settings)
+    data = data_folder(home)
     data.parent.mkdir(parents=True, exist_ok=True)
-    file = passfile(settings.home)
+    file = passfile(home)
     # Any host, port and database: the port may change, and there is only this server.
     create_private(file, f"*:*:*:{LOCAL_USER}:{secrets.token_urlsafe(32)}\n")
     if (data / "PG_VERSION").exists():
@@ -113,18 +112,18 @@ def prepare(settings: Settings) -> None:
         )
 
 
-def command(settings: Settings) -> list[str]:
+def command(home: Path, port: int) -> list[str]:
     """The server's command line."""
     options = {
         "listen_addresses": "127.0.0.1",
-        "port": settings.services.database_port,
+        "port": port,
         "unix_socket_directories": "",
         "max_connections": CONNECTIONS + RESERVED,
         "superuser_reserved_connections": RESERVED,
         "shared_buffers": "64MB",
         "jit": "off",  # compiling takes longer than the short queries do
     }
-    words = [str(programs() / "postgres"), "-D", str(data_folder(settings))]
+    words = [str(programs() / "postgres"), "-D", str(data_folder(home))]
     for name, value in options.items():
         words += ["-c", f"{name}={value}"]
     return words
@@ -132,9 +131,9 @@ def command(settings: Settings) -> list[str]:
 
 def main() -> None:
     """Become the server, so that signals and the exit code are its own."""
-    settings = load_settings()
-    prepare(settings)
-    words = command(settings)
+    home = Path(os.environ["EVERGREEN_HOME"])
+    prepare(home)
+    words = command(home, int(os.environ["DATABASE_PORT"]))
     owner = user()
     if os.getuid() == 0:
         os.chdir("/")

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from embeddings.durable import locked, write_file
-from embeddings.registry.client import Registry, Version
+from embeddings.registry.client import Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
@@ -107,14 +107,14 @@ def needed_keys(partition: Partition) -> set[str]:
 
 def old_versions(settings: Settings, keep: int, needed: set[Path]) -> list[Version]:
     """The versions that no alias, no kept day and no kept partition needs."""
-    registry = settings.open_registry()
     used = versions_used(settings, needed)
     found = []
-    for name in registry.names():
-        versions = registry.versions(name)
-        # Partitions name a version by its content, as in author/2022-04-25@0123456789ab.
-        ids = {version.id for version in versions if names_it(used, version)}
-        found += removable(versions, registry.aliases(name), keep, ids)
+    with settings.open_registry() as registry:
+        for name in registry.names():
+            versions = registry.versions(name)
+            # Partitions name a version by its content, as in author/2022-04-25@0123456789ab.
+            ids = {version.id for version in versions if names_it(used, version)}
+            found += removable(versions, registry.aliases(name), keep, ids)
     return found
 
 
@@ -178,10 +178,10 @@ def delete_now(settings: Settings, garbage: Garbage) -> None:
     write_file(settings.lake.root / KEPT_SINCE, str(first).encode())
     for partition in garbage.partitions:
         settings.lake.remove(partition)
-    registry: Registry = settings.open_registry()
-    for version in garbage.versions:
-        registry.remove(version)
-    registry.sweep_orphans(ORPHAN_AGE_S)
+    with settings.open_registry() as registry:
+        for version in garbage.versions:
+            registry.remove(version)
+        registry.sweep_orphans(ORPHAN_AGE_S)
     for folder in garbage.folders:
         shutil.rmtree(folder, ignore_errors=True)
     if garbage.runs:

@@ -51,7 +51,9 @@ class DatabaseSettings(Section):
             _ = parts.port  # raises where it is no number
         except ValueError:
             raise ValueError(expected) from None
-        if parts.scheme not in SCHEMES or not parts.username or not parts.hostname:
+        # A Unix socket is named as in postgresql://user@/?host=/var/run/postgresql
+        somewhere = parts.hostname or "host=" in parts.query
+        if parts.scheme not in SCHEMES or not parts.username or not somewhere:
             raise ValueError(expected)
         if parts.password is not None:
             raise ValueError(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.samplers import PartialFixedSampler, TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 
 from embeddings.durable import locked
 from jobs.errors import EvergreenError
@@ -83,7 +84,7 @@ def open_storage(settings: Settings) -> RDBStorage:
     if given.startswith("sqlite"):
         options: dict[str, Any] = {"connect_args": {"timeout": PATIENCE_S}}
     else:
-        options = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
+        options = {"poolclass": NullPool}  # a trial takes minutes, and asks a few times
     # Optuna takes the address for a template.
     address = given.replace("{", "{{").replace("}", "}}")
     # Two processes that create the tables at once would break them.
