@@ -30,10 +30,9 @@ def local_server(settings: Settings) -> Finding:
     except PostgresError as error:
         found, _, remedy = str(error).partition(". ")
         return Finding("databases", found, "missing", remedy)
-    version = subprocess.run(
-        [folder / "postgres", "--version"], capture_output=True, text=True
-    ).stdout.split()
-    found = f"PostgreSQL {version[-1] if version else '?'} of {folder}, as {owner.pw_name}"
+    asked = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True)
+    version = asked.stdout.removeprefix("postgres (PostgreSQL)").strip() or "?"
+    found = f"PostgreSQL {version} of {folder}, as {owner.pw_name}"
     if os.getuid() == 0:
         for parent in data_folder(settings.home).parents:
             if parent.exists() and not parent.stat().st_mode & 0o001:

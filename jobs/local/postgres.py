@@ -49,9 +49,17 @@ def programs() -> Path:
 
 
 def client(name: str) -> str:
-    """A program such as pg_dump; also where only the client is installed. Raises PostgresError."""
-    found = shutil.which(name)
-    return found or str(programs() / name)
+    """A program such as pg_dump, of the newest server here, or the one on the path.
+
+    One that is older than the server refuses to dump it. Raises PostgresError where there is none.
+    """
+    try:
+        return str(programs() / name)
+    except PostgresError:
+        found = shutil.which(name)
+        if found is None:
+            raise
+        return found
 
 
 def user() -> pwd.struct_passwd:

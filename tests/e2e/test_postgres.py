@@ -1,0 +1,78 @@
+"""The daily loop on a PostgreSQL server of its own, and a backup that is made while it runs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from small_home import running_home
+
+from jobs.local.backup import backup, restore
+from jobs.local.databases import connected
+from jobs.local.demo import follow
+from jobs.local.postgres import CONNECTIONS, PostgresError, programs
+from jobs.local.services import database_server
+from jobs.pipeline.loop import run_days
+from jobs.pipeline.verify import verify
+from jobs.settings import days_between
+from tests.digests import differences, digests
+from tests.ports import reserve_port
+from tests.small_logs import DAYS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+ZERO = DAYS[0] - timedelta(days=1)
+OPEN = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's folder, which only its owner may enter: root's server is another user's."""
+    try:
+        programs()
+    except PostgresError as error:
+        pytest.skip(str(error))
+    created = Path(tempfile.mkdtemp(prefix="evergreen-postgres-"))
+    created.chmod(0o711)
+    yield created
+    shutil.rmtree(created)
+
+
+def test_the_loop_publishes_what_it_does_on_sqlite_and_its_backup_is_whole(folder):
+    """A run without Airflow on SQLite publishes the same digests."""
+    port = reserve_port()
+    more = f'database_port = {port}\n[database]\nurl = "local"\n'
+    with running_home(folder, more) as (settings, airflow, supervisor):
+        assert follow(airflow, supervisor, days_between(ZERO, DAYS[0])).failures == []
+        backup(settings, folder / "backup", print)
+        at_backup = digests(settings.home)
+        assert follow(airflow, supervisor, [DAYS[1]]).failures == []
+        with connected(settings) as connection:
+            (n_connections,) = connection.execute(OPEN).fetchone()
+        assert n_connections < CONNECTIONS
+
+    other = settings.model_copy(
+        update={
+            "home": folder / "restored",
+            "services": settings.services.model_copy(update={"database_port": reserve_port()}),
+        }
+    )
+    restore(other, folder / "backup", print)
+    assert digests(other.home) == at_backup
+    with database_server(other):
+        assert verify(other) == []
+
+    plain = settings.model_copy(
+        update={
+            "home": folder / "sqlite",
+            "database": type(settings.database)(),
+            "mlflow": settings.mlflow.model_copy(update={"uri": "off"}),
+        }
+    )
+    board, _ = run_days(plain, ZERO, DAYS[1])
+    assert not board.failed()
+    assert differences(settings.home, plain.home) == []
+    assert len(digests(plain.home)) > len(at_backup)
