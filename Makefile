@@ -1,5 +1,6 @@
 # make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry
 #                      [SOURCE=simulated] with the settings of configs/simulated.toml
+#                      [DATABASE=postgres] on a PostgreSQL server of its own; also for make up
 # make up              start the services to browse the results; Ctrl-C stops them
 # make docs            build the documentation into site/
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
@@ -20,6 +21,9 @@ INSTALLED := $(VENV)/.installed
 # the order of their names, or files with few but long tests would come last, one after the other.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 EVERGREEN := $(BIN)/evergreen$(if $(SOURCE), --settings configs/$(SOURCE).toml)
+ifeq ($(DATABASE),postgres)
+export EVERGREEN_DATABASE__URL := local
+endif
 .DEFAULT_GOAL := help
 .PHONY: help install doctor demo up docs lint test test-all test-faults check clean
 

@@ -26,8 +26,8 @@ from pydantic_core import ErrorDetails
 from jobs.names import near
 
 LONGEST_INPUT = 120  # characters of a faulty value that are repeated in an error
-SECTIONS_WITH_SECRETS = ("mlflow", "registry", "services", "spark")
-SECRET = re.compile("password|token")  # options whose value is never repeated
+SECTIONS_WITH_SECRETS = ("database", "mlflow", "registry", "services", "spark")
+SECRET = re.compile(r"password|token|database\.url")  # options whose value is never repeated
 
 
 @cache

@@ -255,7 +255,8 @@ def _engine(url: URL) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True)  # survives a restart of the server
+    # Survives a restart of the server, and keeps few of its connections while it has nothing to do.
+    engine = create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
 
     @event.listens_for(engine, "begin")
     def begin(connection):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,15 +273,24 @@ class Registry:
 
     # Removing
 
+    @contextmanager
+    def nothing_removed(self) -> Iterator[None]:
+        """Let every process that removes a version wait while the block runs.
+
+        For a backup: the files of all versions that the catalog has can be copied meanwhile.
+        """
+        with files.locked_removals(self._files):
+            yield
+
     def remove(self, version: Version) -> None:
         """Remove a version from the catalog, and delete its files.
 
         The number of the removed revision is not used again for its day. A process that has loaded
-        the version can go on using it. If the process is killed, files may remain, which
-        `sweep_orphans` deletes. Raises PinnedVersion if an alias points at the version,
-        UnknownName, UnknownVersion.
+        the version can go on using it. Waits for a backup. If the process is killed, files may
+        remain, which `sweep_orphans` deletes. Raises PinnedVersion if an alias points at the
+        version, UnknownName, UnknownVersion.
         """
-        with files.locked_embedding(self._files, version.name):
+        with self.nothing_removed(), files.locked_embedding(self._files, version.name):
             # Row first: files without a row are only waste, but a row without files is a fault.
             with self.catalog.writing() as session:
                 home = self._version(versions.remove(session, version)).path
@@ -298,7 +307,7 @@ class Registry:
         for home in unrecorded:
             if _age_s(home) < older_than_s:
                 continue
-            with files.locked_embedding(self._files, home.parts[-3]):
+            with self.nothing_removed(), files.locked_embedding(self._files, home.parts[-3]):
                 # Read again: a publisher that held the lock may have recorded it meanwhile.
                 if home not in self._recorded():
                     files.discard(self._files, home)

@@ -12,7 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from embeddings.lookalike import SUMMARIES
-from embeddings.registry import comparison, feature_commands, filters, responses
+from embeddings.registry import (
+    catalog_commands,
+    comparison,
+    feature_commands,
+    filters,
+    responses,
+)
 from embeddings.registry.client import Registry
 from embeddings.registry.command_parts import (
     Alias,
@@ -54,6 +60,7 @@ app = typer.Typer(
 )
 app.command()(feature_commands.features)
 app.command("publish-features")(feature_commands.publish_features)
+app.command("copy-catalog")(catalog_commands.copy_catalog)
 
 
 @app.command("list")

@@ -234,6 +234,11 @@ def locked_embedding(root: Path, name: str) -> AbstractContextManager[None]:
     return locked(root / name / ".lock")
 
 
+def locked_removals(root: Path) -> AbstractContextManager[None]:
+    """The right to remove versions, or to have none removed, for one process at a time."""
+    return locked(root / ".removals.lock")
+
+
 def discard(root: Path, home: Path) -> None:
     """Delete the folder of a version, if it exists. Only under the embedding's lock.
 

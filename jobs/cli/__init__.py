@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
+from jobs.cli import backups
+from jobs.cli.databases import app as databases
 from jobs.cli.experiments import app as experiment
 from jobs.cli.ranker import app as ranker
 from jobs.cli.tuning import app as tune
@@ -184,14 +186,16 @@ def demo(
     Example: evergreen demo --days 4
     """
     from jobs.local.demo import demo as run_demo
+    from jobs.local.services import database_server
 
     settings = settings_with_warnings()
     ok = run_demo(settings, days).ok
     if ok:
         from jobs.reports.decay.run import end_of_demo
 
-        for line in end_of_demo(settings):
-            typer.echo(line)
+        with database_server(settings):
+            for line in end_of_demo(settings):
+                typer.echo(line)
     raise typer.Exit(0 if ok else 1)
 
 
@@ -475,6 +479,9 @@ def decay(
         typer.echo(line)
 
 
+app.command()(backups.backup)
+app.command()(backups.restore)
+app.add_typer(databases, name="databases")
 app.add_typer(ranker, name="ranker")
 app.add_typer(tune, name="tune")
 app.add_typer(experiment, name="experiment")

@@ -34,13 +34,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     now = signature(path)
     known = _parsed.get(path)
     if known is None or known[0] != now:
-        known = _parsed[path] = (now, parsed_manifest(path))
+        known = _parsed[path] = (now, parsed_manifest(path, path.read_bytes()))
     return known[1]
 
 
-def parsed_manifest(path: Path) -> dict[str, Any]:
+def parsed_manifest(path: Path, content: bytes) -> dict[str, Any]:
+    """The manifest in these bytes of a file. Raises DamagedPartition."""
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(content)
         seal = manifest.pop("seal")
     except (ValueError, LookupError, AttributeError, TypeError):
         raise DamagedPartition(f"{path} is not a manifest of this Evergreen: ignored.") from None

@@ -12,7 +12,7 @@ from jobs.errors import EvergreenError
 from jobs.local.airflow_client import Airflow
 from jobs.local.memory import PeakMemory
 from jobs.local.outcome import Outcome, TaskRun
-from jobs.local.services import addresses, running_services
+from jobs.local.services import addresses, database_server, running_services
 from jobs.local.summary import show_summary
 from jobs.local.supervisor import Supervisor
 from jobs.parts import STEPS
@@ -40,7 +40,8 @@ Tasks = dict[tuple[date, str], dict]  # (day, task) -> the task instance, likewi
 def demo(settings: Settings, n_days: int | None = None) -> Outcome:
     """Run the days of the log and print a summary. n_days: how many after the first; None: all."""
     outcome = run_demo(settings, n_days)
-    show_summary(settings, outcome)
+    with database_server(settings):
+        show_summary(settings, outcome)
     return outcome
 
 

@@ -9,10 +9,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +22,9 @@ from rich.table import Table
 
 from jobs.errors import SettingsError
 from jobs.local.access import check_access
+from jobs.local.database_checks import check_databases
 from jobs.local.environment import ROOT
+from jobs.local.finding import Finding
 from jobs.local.services import External, external_services, services
 from jobs.local.supervisor import taken_ports
 from jobs.settings import ServiceSettings, Settings, SparkSettings, cores_of
@@ -40,23 +40,6 @@ SHOWN_PACKAGES = 4  # of those that differ from the pinned set
 MARKS = {"good": "[green]✓[/]", "missing": "[bold red]✗[/]", "warning": "[yellow]![/]"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check.
-
-    state: "missing" if Evergreen cannot run, "warning" if it runs with a drawback.
-    """
-
-    subject: str
-    found: str
-    state: Literal["good", "missing", "warning"] = "good"
-    remedy: str = ""
-
-    @property
-    def missing(self) -> bool:
-        return self.state == "missing"
-
-
 def examine(settings: Settings) -> list[Finding]:
     """Check everything that the services and steps need from this machine."""
     findings = [python()]
@@ -70,6 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
         source_log(settings),
     ]
     findings += [external_service(service) for service in external_services(settings)]
+    findings += check_databases(settings)
     findings.append(access(settings.services))
     findings += ports(settings)
     return findings

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 from jobs.errors import EvergreenError, SettingsError
 from jobs.local.access import ALL_ADMINS, USER, check_access, page_addresses
 from jobs.local.pages import mlflow_page, registry_page
-from jobs.settings import DEFAULT_FILE, Settings, sqlite_address
+from jobs.settings import Settings, settings_file
 from jobs.sources import open_source
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 # simplest collector Spark takes a quarter less CPU (docs/decisions/0007).
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SECRETS = ("spark", "registry", "airflow", "fernet")  # the last one is Airflow's encryption key
+AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 CONNECT_OPTIONS = {"token", "user_id", "use_ssl"}  # those that an Airflow connection can hold
 
 
@@ -75,12 +76,11 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def evergreen(settings: Settings) -> Variables:
     """Where our code, its settings and its home are."""
-    file = Path(os.environ.get("EVERGREEN_SETTINGS") or DEFAULT_FILE).resolve()
     fixed = {
         # The commands of this installation first, whatever else is on the path.
         "PATH": prepended(Path(sys.executable).parent, "PATH"),
         "PYTHONPATH": prepended(ROOT / "infra" / "airflow", "PYTHONPATH"),
-        "EVERGREEN_SETTINGS": str(file),
+        "EVERGREEN_SETTINGS": str(settings_file()),
         "EVERGREEN_HOME": str(settings.home),
         # For the DAG files, which are parsed too often to load the settings.
         "EVERGREEN_TIMEZONE": open_source(settings).timezone,
@@ -89,6 +89,7 @@ def evergreen(settings: Settings) -> Variables:
         "EVERGREEN_PROMOTION": settings.ranker.promotion,
         "EVERGREEN_WEEKLY": settings.words.name if settings.words is not None else "",
         "SERVICES_HOST": settings.services.host,
+        "DATABASE_PORT": str(settings.services.database_port),  # of the server below home
     }
     defaults = {
         "PYTHONUNBUFFERED": "1",  # a log shows a line when it is printed
@@ -161,12 +162,14 @@ def mlflow(settings: Settings) -> Variables:
     own = settings.services.address(settings.services.mlflow_port)
     fixed = {
         "MLFLOW_PORT": str(settings.services.mlflow_port),
-        "MLFLOW_DATABASE": sqlite_address(settings.home / "mlflow" / "mlflow.db"),
+        "MLFLOW_DATABASE": settings.database_address("mlflow"),
         "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or own,
     }
     defaults = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # halves the memory of the server
         "GIT_PYTHON_REFRESH": "quiet",  # no warning where git is not installed
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "4",  # docs/operations.md counts all connections
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "4",
     }
     return Variables(fixed, defaults)
 
@@ -224,7 +227,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
     }
     defaults = {
         # A user's own database needs the key that its connections were encrypted with.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": sqlite_address(home / "airflow" / "airflow.db"),
+        **airflow_database(settings),
         "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
         # All DAGs in the folder are ours, and the schedule is to begin without a click.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
@@ -241,6 +244,21 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
     return Variables(fixed, defaults)
+
+
+def airflow_database(settings: Settings) -> dict[str, str]:
+    """Airflow's database, unless the user has named one of their own, and its connections."""
+    if AIRFLOW_DATABASE in os.environ:
+        return {}
+    address = settings.database_address("airflow")
+    variables = {AIRFLOW_DATABASE: address}
+    if not address.startswith("sqlite"):
+        # Airflow would look for asyncpg; psycopg does both.
+        variables[f"{AIRFLOW_DATABASE}_ASYNC"] = address
+        # Of each of its processes, and there again for asynchronous queries.
+        variables["AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE"] = "3"
+        variables["AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW"] = "3"
+    return variables
 
 
 def pages(settings: Settings) -> dict[str, str]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow
+from jobs.local.databases import await_server, create_missing
 from jobs.local.environment import ROOT, environment, store_login, without_secrets
 from jobs.local.single import sole_runner
-from jobs.local.supervisor import LOOPBACK, Service, Supervisor, read_procfile
+from jobs.local.supervisor import LOOPBACK, Service, Supervisor, is_open, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings
 
+DATABASE = "database"  # the server below home
 SPARK_POOL = "spark"  # as the tasks in dags/common.py name it
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
 
@@ -49,11 +51,13 @@ def external_services(settings: Settings) -> list[External]:
 
 def services(settings: Settings) -> list[Service]:
     """The services to start here, in the order of the process file."""
-    external = {service.name for service in external_services(settings)}
+    not_here = {service.name for service in external_services(settings)}
+    if not settings.database.is_local:
+        not_here.add(DATABASE)
     ours = []
     for service in read_procfile(ROOT / "infra" / "Procfile", known_services(settings)):
-        if service.name not in external:
-            started_here = tuple(name for name in service.after if name not in external)
+        if service.name not in not_here:
+            started_here = tuple(name for name in service.after if name not in not_here)
             ours.append(replace(service, after=started_here))
     return ours
 
@@ -83,10 +87,11 @@ def known_services(settings: Settings) -> dict[str, dict]:
         }
 
     return {
+        DATABASE: port("database_port") | {"scheme": "postgresql", "host": LOOPBACK},
         "spark": port("spark_port") | {"scheme": "sc", "host": LOOPBACK},
-        "mlflow": port("mlflow_port") | {"health": "/health"},
-        "registry": port("registry_port") | {"health": "/healthz"},
-        "airflow-api": port("airflow_port") | {"health": "/api/v2/version"},
+        "registry": port("registry_port") | {"health": "/healthz", "after": (DATABASE,)},
+        "mlflow": port("mlflow_port") | {"health": "/health", "after": (DATABASE,)},
+        "airflow-api": port("airflow_port") | {"health": "/api/v2/version", "after": (DATABASE,)},
         "airflow-dag-processor": {"after": ("airflow-api",)},
         # A task starts as soon as the scheduler does: what it needs must be ready by then.
         "airflow-scheduler": {"after": ("airflow-api", "spark", "mlflow")},
@@ -106,6 +111,25 @@ def running_services(
 
 
 @contextmanager
+def database_server(settings: Settings) -> Iterator[None]:
+    """The server below home while the block runs, where the settings name it and it does not run.
+
+    For a command that reads the databases while the services may be stopped.
+    """
+    if not settings.database.is_local or is_open(settings.services.database_port):
+        yield
+        return
+    only = [service for service in services(settings) if service.name == DATABASE]
+    supervisor = Supervisor(only, settings.home / "logs", environment(settings))
+    try:
+        supervisor.start(report=lambda line: None)
+        await_server(settings)
+        yield
+    finally:
+        supervisor.stop()
+
+
+@contextmanager
 def started_services(settings: Settings, report: Callable[[str], None]) -> Iterator[Supervisor]:
     """The services of a home that no other process runs."""
     env = environment(settings)  # raises SettingsError where a login is missing
@@ -115,10 +139,17 @@ def started_services(settings: Settings, report: Callable[[str], None]) -> Itera
         with Airflow(settings.services) as airflow:
             airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
 
+    def create_databases() -> None:
+        if settings.database.url:
+            await_server(settings)
+            create_missing(settings)
+
     store_login(settings)
+    # The registry is the first service that needs a database. Tasks start with the scheduler, and
+    # one that names a missing pool is never scheduled.
+    before_start = {"registry": create_databases, "airflow-scheduler": create_pool}
     try:
-        # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
-        supervisor.start(report, before_start={"airflow-scheduler": create_pool})
+        supervisor.start(report, before_start)
         for external in external_services(settings):
             report(f"{external.name:<22} {external}")
         if settings.services.password:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from embeddings.durable import write_file
-from embeddings.registry.client import Registry, Version
+from embeddings.durable import locked, write_file
+from embeddings.registry.client import Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
@@ -27,6 +27,7 @@ from jobs.sources import open_source
 from jobs.sources.base import Source
 from jobs.sources.file_log import FileLog
 
+REMOVALS = "removals.lock"  # below home: held while something is deleted, and by a backup
 KEPT_SINCE = "_kept_since"  # in the lake: the first day that has not been deleted
 ORPHAN_AGE_S = 24 * 3600.0  # a publisher records its files long before
 
@@ -106,14 +107,14 @@ def needed_keys(partition: Partition) -> set[str]:
 
 def old_versions(settings: Settings, keep: int, needed: set[Path]) -> list[Version]:
     """The versions that no alias, no kept day and no kept partition needs."""
-    registry = settings.open_registry()
     used = versions_used(settings, needed)
     found = []
-    for name in registry.names():
-        versions = registry.versions(name)
-        # Partitions name a version by its content, as in author/2022-04-25@0123456789ab.
-        ids = {version.id for version in versions if names_it(used, version)}
-        found += removable(versions, registry.aliases(name), keep, ids)
+    with settings.open_registry() as registry:
+        for name in registry.names():
+            versions = registry.versions(name)
+            # Partitions name a version by its content, as in author/2022-04-25@0123456789ab.
+            ids = {version.id for version in versions if names_it(used, version)}
+            found += removable(versions, registry.aliases(name), keep, ids)
     return found
 
 
@@ -166,16 +167,21 @@ def unread(source: Source) -> list[Path]:
 
 
 def delete(settings: Settings, garbage: Garbage) -> None:
-    """Delete it. A kill in between leaves nothing broken: the next call finds the rest."""
+    """Delete it; waits for a backup. A kill leaves nothing broken: the next call finds the rest."""
+    with locked(settings.home / REMOVALS):
+        delete_now(settings, garbage)
+
+
+def delete_now(settings: Settings, garbage: Garbage) -> None:
     # Never back: what an earlier call has deleted does not return when more days are to be kept.
     first = max(garbage.cutoff, kept_since(settings) or date.min)
     write_file(settings.lake.root / KEPT_SINCE, str(first).encode())
     for partition in garbage.partitions:
         settings.lake.remove(partition)
-    registry: Registry = settings.open_registry()
-    for version in garbage.versions:
-        registry.remove(version)
-    registry.sweep_orphans(ORPHAN_AGE_S)
+    with settings.open_registry() as registry:
+        for version in garbage.versions:
+            registry.remove(version)
+        registry.sweep_orphans(ORPHAN_AGE_S)
     for folder in garbage.folders:
         shutil.rmtree(folder, ignore_errors=True)
     if garbage.runs:

@@ -41,12 +41,12 @@ def verify(settings: Settings) -> list[Damaged]:
             # Else its unchanged size and times would vouch for it at its next use.
             seen_file(partition.path).unlink(missing_ok=True)
             damaged.append(damaged_partition(partition, faults))
-    registry = settings.open_registry()
-    n_versions = sum(len(registry.versions(name)) for name in registry.names())
-    checks = track(registry.verify_all(), "registry", total=n_versions, transient=True)
-    for version_id, faults in checks:
-        if faults:
-            damaged.append(damaged_version(settings, version_id, faults))
+    with settings.open_registry() as registry:
+        n_versions = sum(len(registry.versions(name)) for name in registry.names())
+        checks = track(registry.verify_all(), "registry", total=n_versions, transient=True)
+        for version_id, faults in checks:
+            if faults:
+                damaged.append(damaged_version(settings, version_id, faults))
     return damaged
 
 

@@ -22,6 +22,7 @@ from jobs.errors import SettingsError
 from jobs.names import require_names
 from jobs.plugins import PluginSection, faults
 from jobs.settings.addresses import anchored_sqlite, in_url, sqlite_address
+from jobs.settings.database import DatabaseSettings, server_address, sqlite_database
 from jobs.settings.embedding import EmbeddingSettings
 from jobs.settings.sections import (
     SHORTEST_PASSWORD,
@@ -49,6 +50,7 @@ __all__ = [
     "DEFAULT_FILE",
     "SHORTEST_PASSWORD",
     "BenchmarkSettings",
+    "DatabaseSettings",
     "EmbeddingSettings",
     "MLflowSettings",
     "MatrixSettings",
@@ -64,6 +66,7 @@ __all__ = [
     "days_between",
     "in_url",
     "load_settings",
+    "settings_file",
     "sqlite_address",
 ]
 
@@ -110,6 +113,7 @@ class Settings(BaseSettings):
     tuning: TuningSettings = TuningSettings()
     mlflow: MLflowSettings = MLflowSettings()
     registry: RegistrySettings = RegistrySettings()
+    database: DatabaseSettings = DatabaseSettings()
     services: ServiceSettings = ServiceSettings()
 
     words: WordsSettings | None = None
@@ -215,13 +219,23 @@ class Settings(BaseSettings):
     def registry_root(self) -> Path:
         return self.home / "registry"
 
+    def database_address(self, name: str) -> str:
+        """The SQLAlchemy address of a database: airflow, mlflow, registry or tuning."""
+        if self.database.url:
+            return self.on_server(self.database.named(name))
+        return sqlite_database(self.home, name)
+
+    def on_server(self, name: str) -> str:
+        """The SQLAlchemy address of any database on the server of `database.url`."""
+        return server_address(self.database, self.home, self.services.database_port, name)
+
     @property
     def registry_url(self) -> str:
-        return self.registry.url or sqlite_address(self.registry_root / "catalog.db")
+        return self.registry.url or self.database_address("registry")
 
     @property
     def mlflow_uri(self) -> str:
-        return self.mlflow.uri or sqlite_address(self.home / "mlflow" / "mlflow.db")
+        return self.mlflow.uri or self.database_address("mlflow")
 
     def report(self, step: str, day: date) -> Path:
         """Folder of what a person reads about a step and day; attached to its MLflow run."""
@@ -258,9 +272,14 @@ class Settings(BaseSettings):
         return Registry(self.registry_root, self.registry_url)
 
 
+def settings_file(path: Path | str | None = None) -> Path:
+    """The file named by the argument, by EVERGREEN_SETTINGS, or the project's own."""
+    return Path(path or os.environ.get("EVERGREEN_SETTINGS") or DEFAULT_FILE).resolve()
+
+
 def load_settings(path: Path | str | None = None) -> Settings:
-    """Read the settings file named by the argument, by EVERGREEN_SETTINGS, or the project's own."""
-    file = Path(path or os.environ.get("EVERGREEN_SETTINGS") or DEFAULT_FILE).resolve()
+    """Read the settings of `settings_file`."""
+    file = settings_file(path)
     try:
         raw = tomllib.loads(file.read_text())
     except FileNotFoundError:

@@ -36,3 +36,9 @@ def sqlite_address(file: Path) -> str:
 def in_address(path: str) -> str:
     """A path as SQLAlchemy has it in an address: with what it reads otherwise escaped."""
     return path.replace("%", "%25").replace("?", "%3F")
+
+
+def libpq_address(address: str) -> str:
+    """An SQLAlchemy address of PostgreSQL, as its own programs and its client library read it."""
+    scheme, separator, rest = address.partition("://")
+    return f"{scheme.partition('+')[0]}{separator}{rest}"

@@ -227,14 +227,14 @@ class MLflowSettings(Section):
     """Where runs and models are tracked."""
 
     uri: str = ""
-    """Address of a tracking server. Empty: a database under home; "off": no tracking."""
+    """Address of a tracking server. Empty: a database of this home; "off": no tracking."""
 
 
 class RegistrySettings(Section):
     """Where versions are listed."""
 
     url: str = ""
-    """SQLAlchemy address of the catalog. Empty: SQLite under home."""
+    """SQLAlchemy address of the catalog. Empty: that of `[database]`, or SQLite under home."""
 
     token: str = ""
     """Token that the service demands for writes. Empty: drawn once per home."""
@@ -253,6 +253,7 @@ class RegistrySettings(Section):
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+PORTS = ("airflow_port", "mlflow_port", "registry_port", "spark_port", "database_port")
 
 
 class ServiceSettings(Section):
@@ -281,6 +282,9 @@ class ServiceSettings(Section):
 
     spark_port: Port = 15002
     """Port of the Spark Connect server."""
+
+    database_port: Port = 15432
+    """Port of the PostgreSQL server below home, with `database.url = "local"`."""
 
     live: bool = True
     """Is the log still growing? Then every day runs when it has ended, and `lateness` is over."""
@@ -325,7 +329,7 @@ class ServiceSettings(Section):
     @model_validator(mode="after")
     def _validate_ports(self) -> ServiceSettings:
         services: dict[int, str] = {}
-        for option in ("airflow_port", "mlflow_port", "registry_port", "spark_port"):
+        for option in PORTS:
             port = getattr(self, option)
             if port in services:
                 raise ValueError(

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.samplers import PartialFixedSampler, TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 
 from embeddings.durable import locked
 from jobs.errors import EvergreenError
 from jobs.pipeline.tracking.history import process_is_alive, this_process
-from jobs.settings import Settings, sqlite_address
+from jobs.settings import Settings
 from jobs.tuning.space import KINDS, Options
 
 if TYPE_CHECKING:
@@ -78,15 +79,17 @@ class Plan:
 
 
 def open_storage(settings: Settings) -> RDBStorage:
-    """The database of all studies of this home, created where it is missing."""
-    file = settings.home / "tuning" / "optuna.db"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """The database of all studies of this home; its tables are created where they are missing."""
+    given = settings.database_address("tuning")
+    if given.startswith("sqlite"):
+        options: dict[str, Any] = {"connect_args": {"timeout": PATIENCE_S}}
+    else:
+        options = {"poolclass": NullPool}  # a trial takes minutes, and asks a few times
     # Optuna takes the address for a template.
-    address = sqlite_address(file).replace("{", "{{").replace("}", "}}")
-    with locked(file.with_name("optuna.lock")):  # two processes that create it would break it
-        return optuna.storages.RDBStorage(
-            address, engine_kwargs={"connect_args": {"timeout": PATIENCE_S}}
-        )
+    address = given.replace("{", "{{").replace("}", "}}")
+    # Two processes that create the tables at once would break them.
+    with locked(settings.home / "tuning" / "optuna.lock"):
+        return optuna.storages.RDBStorage(address, engine_kwargs=options)
 
 
 def open_study(settings: Settings, plan: Plan) -> Study:

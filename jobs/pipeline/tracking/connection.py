@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from embeddings.durable import locked
 from jobs.errors import EvergreenError
+from jobs.settings.addresses import libpq_address
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -25,6 +26,7 @@ DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds, of one request
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+CONNECT_S = 10
 LONGEST_REASON = 400  # characters of MLflow's own message; some hold a whole page of HTML
 
 
@@ -32,22 +34,44 @@ class TrackingError(EvergreenError):
     """MLflow that does not answer or refuses a call; names its address and what was being done."""
 
 
-def open_client(uri: str) -> MlflowClient:
-    """A client of the server or database at this address. A SQLite database is created."""
+def open_client(uri: str, home: Path) -> MlflowClient:
+    """A client of the server or database at this address. The tables of a database are created.
+
+    home: where our server keeps artifacts, if the database is not a file beside them. Raises
+    TrackingError where PostgreSQL does not answer, which MLflow would ask for minutes.
+    """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     from mlflow.tracking import MlflowClient
 
-    if not uri.startswith("sqlite:///"):
+    if uri.startswith("postgresql"):
+        require_answer(uri)
+        database = home / "mlflow" / "mlflow.db"
+    elif uri.startswith("sqlite:///"):
+        database = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    else:
         return MlflowClient(uri)
     # MLflow creates and migrates its database at the first use, and two processes that do so at the
     # same time break it for good.
-    database = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
     with locked(database.with_name(f"{database.name}.lock")):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     serve_artifacts_from(database.parent / "artifacts")
     return client
+
+
+def require_answer(uri: str) -> None:
+    """Raise TrackingError where a PostgreSQL database cannot be connected to."""
+    import psycopg
+
+    try:
+        psycopg.connect(libpq_address(uri), connect_timeout=CONNECT_S).close()
+    except psycopg.OperationalError as error:
+        reason = str(error).partition("\n")[0]
+        raise TrackingError(
+            f"MLflow's database {without_user(uri)} cannot be opened: {reason}. Is its server "
+            'running? With database.url = "local" it runs with the services: evergreen up.'
+        ) from None
 
 
 def serve_artifacts_from(folder: Path) -> None:
@@ -62,7 +86,7 @@ def serve_artifacts_from(folder: Path) -> None:
     from mlflow.tracking import get_tracking_uri
 
     def repository(artifact_uri, tracking_uri=None, registry_uri=None):
-        if (tracking_uri or get_tracking_uri()).startswith("sqlite:"):
+        if (tracking_uri or get_tracking_uri()).startswith(("sqlite:", "postgresql")):
             below = unquote(urlsplit(artifact_uri).path).lstrip("/")
             return LocalArtifactRepository(str(folder / below))
         return MlflowArtifactsRepository(artifact_uri, tracking_uri, registry_uri)

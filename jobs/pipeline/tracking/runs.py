@@ -53,7 +53,7 @@ class Tracker:
 
     @cached_property
     def client(self) -> MlflowClient:
-        return open_client(self.settings.mlflow_uri)
+        return open_client(self.settings.mlflow_uri, self.settings.home)
 
     def explained(self, action: str) -> AbstractContextManager[None]:
         """Turn a failing call to MLflow in the block into a TrackingError that names the action."""

@@ -61,19 +61,30 @@ def postgres_url(socket_folder: Path, **options: str) -> str:
     return f"postgresql://evergreen@/postgres?{query}"
 
 
+def fresh_schema(socket_folder: Path) -> str:
+    """The address of an empty schema: a database per test would cost 7 MB and a second."""
+    import psycopg
+
+    schema = f"catalog_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url(socket_folder), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    return postgres_url(socket_folder, options=f"-csearch_path={schema}")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path) -> str:
     """The address of a catalog that does not exist yet."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'registry' / 'catalog.db'}"
-    import psycopg
+    return fresh_schema(request.getfixturevalue("postgres"))
 
-    server = request.getfixturevalue("postgres")
-    schema = f"catalog_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url(server), autocommit=True) as connection:
-        # A schema per test: a database per test would cost 7 MB and a second.
-        connection.execute(f"CREATE SCHEMA {schema}")
-    return postgres_url(server, options=f"-csearch_path={schema}")
+
+@pytest.fixture
+def other_url(request, url, tmp_path) -> str:
+    """The same in the other kind of database than `url`."""
+    if url.startswith("postgresql"):
+        return f"sqlite:///{tmp_path / 'other.db'}"
+    return fresh_schema(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from jobs.local.environment import (
 from jobs.local.services import addresses, external_services, known_services, services
 from jobs.local.supervisor import read_procfile
 from jobs.settings import (
+    DatabaseSettings,
     MLflowSettings,
     ServiceSettings,
     Settings,
@@ -274,11 +275,18 @@ def test_tasks_use_our_servers_by_default(settings, monkeypatch):
 
 
 def test_every_service_runs_here_by_default(settings):
-    """The process file and jobs/local/services.py name the same services, each with its port."""
+    """The process file and jobs/local/services.py name the same services, each with its port.
+
+    The database is a server only where the settings say so.
+    """
     procfile = read_procfile(ROOT / "infra" / "Procfile", {})
     assert {service.name for service in procfile} == known_services(settings).keys()
     started = services(settings)
-    assert [service.name for service in started] == [service.name for service in procfile]
+    expected = [service.name for service in procfile]
+    assert expected[0] == "database"
+    assert [service.name for service in started] == expected[1:]
+    with_server = settings.model_copy(update={"database": DatabaseSettings(url="local")})
+    assert [service.name for service in services(with_server)] == expected
     ports = [service.port for service in started if service.port]
     assert sorted(ports) == sorted(getattr(settings.services, option) for option in PORTS)
     assert all(service.port_option for service in started if service.port)
@@ -286,7 +294,8 @@ def test_every_service_runs_here_by_default(settings):
 
 def test_every_service_starts_after_what_it_depends_on(settings):
     """In the order of the process file, also where the user has placed one of them elsewhere."""
-    for chosen in (settings, with_spark(settings), with_mlflow(settings)):
+    with_server = settings.model_copy(update={"database": DatabaseSettings(url="local")})
+    for chosen in (settings, with_server, with_spark(settings), with_mlflow(settings)):
         ready: set[str] = set()
         for service in services(chosen):
             assert set(service.after) <= ready, service

@@ -156,7 +156,7 @@ def test_a_server_that_goes_away_costs_no_result(tracked_settings, client):
 def test_artifacts_of_the_server_are_reached_without_it(tmp_path):
     """Its experiments name them `mlflow-artifacts:/…`; it keeps them beside its database."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = open_client(uri)
+    client = open_client(uri, tmp_path)
     experiment = client.create_experiment("served", artifact_location="mlflow-artifacts:/7")
     run = client.create_run(experiment).info.run_id
     client.log_text(run, "a plot", "report/plot of the day.txt")
@@ -164,3 +164,11 @@ def test_artifacts_of_the_server_are_reached_without_it(tmp_path):
     assert [file.path for file in client.list_artifacts(run, "report")] == [
         "report/plot of the day.txt"
     ]
+
+
+def test_a_database_that_does_not_answer_is_named_at_once(tmp_path):
+    """MLflow itself would ask for minutes."""
+    uri = "postgresql+psycopg://somebody@127.0.0.1:1/evergreen_mlflow"
+    with pytest.raises(TrackingError, match="127.0.0.1:1/evergreen_mlflow cannot be opened") as no:
+        open_client(uri, tmp_path)
+    assert "somebody" not in str(no.value)

@@ -1,0 +1,242 @@
+"""A backup of a home at one moment, while its services and runs go on; and a home restored from it.
+
+    FOLDER/backup.json             when it was made, and of which kind each database is
+    FOLDER/databases/registry.db   a copy of the SQLite file, or registry.dump of pg_dump
+    FOLDER/home/...                lake, published versions, artifacts, reports, secrets
+    FOLDER/settings.toml           the settings file, to read: `restore` takes the current settings
+
+What refers to something else is read before it. First the manifests of the lake, all at one moment;
+then the databases, which have every version that a manifest names, because a version is recorded
+before the partition that names it is committed; then the files, which were written before either
+and never change. Nothing may be deleted meanwhile: `evergreen gc`, and whoever removes a version,
+wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from embeddings.durable import locked, signature, sync_tree
+from embeddings.registry.files import content_folders
+from jobs.errors import DamagedPartition, EvergreenError
+from jobs.lake.manifest import MANIFEST, parsed_manifest
+from jobs.local.dumps import dump, require_empty, undump
+from jobs.local.services import database_server
+from jobs.local.single import sole_runner
+from jobs.pipeline.garbage import REMOVALS
+from jobs.settings import Settings, settings_file
+from jobs.settings.database import FILES
+
+FORMAT = 1
+FACTS = "backup.json"
+TRIES = 100  # readings of the lake's manifests until nothing was committed during one
+# Their files are named by their content, or belong to a row that was written before. Left out are
+# `intake`, which is read from the log again, `logs`, and the databases, which are dumped.
+CHANGING = ("mlflow/artifacts", "reports", "tuning")
+SECRETS = "secrets.json"
+Report = Callable[[str], None]
+
+
+class BackupError(EvergreenError):
+    """A backup that cannot be made or restored; nothing of it was."""
+
+
+def backup(settings: Settings, folder: Path, report: Report) -> None:
+    """Write a backup of the home to a folder that does not exist yet, completely or not at all.
+
+    report: receives a line for each part. Raises BackupError.
+    """
+    if folder.exists():
+        raise BackupError(f"{folder} exists already. Name a folder that does not: its parent must.")
+    staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        # Private, because it has the secrets and every id of the log.
+        staging.mkdir(mode=0o700)
+        with database_server(settings), nothing_removed(settings):
+            kinds = write_backup(settings, staging, report)
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {"format": FORMAT, "made": made, "databases": kinds}
+        (staging / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        sync_tree(staging)
+        os.rename(staging, folder)
+    except OSError as error:
+        raise BackupError(
+            f"The backup cannot be written to {folder}: {error.strerror or error}"
+            f"{f' ({error.filename})' if error.filename else ''}. Nothing of it is left."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_backup(settings: Settings, staging: Path, report: Report) -> dict[str, str]:
+    """All parts, in the order that the top of this file explains. Returns kind by database."""
+    home = staging / "home"
+    manifests = manifests_at_one_moment(settings.home / "lake")
+    kinds = {}
+    (staging / "databases").mkdir()
+    for name, address in addresses(settings).items():
+        kind = dump(address, staging / "databases" / name)
+        report(f"{name:<10} {kind or 'has no database yet'}")
+        if kind:
+            kinds[name] = kind
+    copy_lake(settings.home / "lake", home / "lake", manifests)
+    report(f"{'lake':<10} {len(manifests)} partitions")
+    versions = settings.registry_root / "versions"
+    contents = sorted(content_folders(versions))
+    for content in contents:
+        shutil.copytree(content, home / "registry" / "versions" / content.relative_to(versions))
+    report(f"{'versions':<10} {len(contents)} published versions")
+    for name in CHANGING:
+        n_files = copy_changing(settings.home / name, home / name)
+        report(f"{name:<10} {n_files} files")
+    copy_private(settings.home / SECRETS, home / SECRETS)
+    copy_private(settings_file(), staging / "settings.toml")
+    return kinds
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """The databases that are this home's own: an MLflow server elsewhere has its own backup."""
+    found = {name: settings.database_address(name) for name in FILES}
+    found["registry"] = settings.registry_url
+    if settings.mlflow.uri:
+        del found["mlflow"]
+    return found
+
+
+@contextmanager
+def nothing_removed(settings: Settings) -> Iterator[None]:
+    """Let `evergreen gc`, and whoever removes a version, wait while the block runs."""
+    with (
+        locked(settings.home / REMOVALS),
+        settings.open_registry() as registry,
+        registry.nothing_removed(),
+    ):
+        yield
+
+
+def manifests_at_one_moment(lake: Path) -> dict[Path, bytes]:
+    """Every manifest of the lake, as all of them were at one moment.
+
+    Two readings that agree enclose a moment at which the lake was so. Raises BackupError where a
+    step commits during every one.
+    """
+    for _ in range(TRIES):
+        before = signatures(lake)
+        try:
+            contents = {path: path.read_bytes() for path in before}
+        except FileNotFoundError:
+            continue
+        if signatures(lake) == before:
+            return contents
+    raise BackupError(f"Steps commit to {lake} without a pause. Run the backup again later.")
+
+
+def signatures(lake: Path) -> dict[Path, list[int]]:
+    found = {}
+    for path in sorted(lake.glob(f"[!._]*/day=*/{MANIFEST}")):
+        try:
+            found[path] = signature(path)
+        except FileNotFoundError:  # removed between the two calls
+            continue
+    return found
+
+
+def copy_lake(lake: Path, to: Path, manifests: dict[Path, bytes]) -> None:
+    """The content that the manifests name: it stays for a day where another has replaced it since.
+
+    A damaged manifest is left out: as for every reader, there is no partition.
+    """
+    to.mkdir(parents=True)
+    for path, content in manifests.items():
+        try:
+            digest = parsed_manifest(path, content)["digest"]
+        except DamagedPartition:
+            continue
+        home = to / path.parent.relative_to(lake)
+        shutil.copytree(path.parent / digest, home / digest)
+        (home / MANIFEST).write_bytes(content)
+    for path in sorted(lake.glob("_*")):
+        if path.is_file():
+            shutil.copy2(path, to / path.name)
+
+
+def copy_changing(folder: Path, to: Path) -> int:
+    """Copy what may be written to meanwhile, without databases and locks; returns the files."""
+    copied = 0
+    for path in sorted(folder.rglob("*")) if folder.exists() else ():
+        if path.is_file() and path.suffix not in (".lock", ".db", ".db-wal", ".db-shm"):
+            place = to / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copy2(path, place)
+            except FileNotFoundError:  # such as a draft that was renamed
+                continue
+            copied += 1
+    return copied
+
+
+def copy_private(file: Path, to: Path) -> None:
+    """A file that may hold a secret, if there is one."""
+    if file.exists():
+        shutil.copyfile(file, to)
+        to.chmod(0o600)
+
+
+def restore(settings: Settings, folder: Path, report: Report) -> None:
+    """Make the home of the settings from a backup. It must not have a lake or a registry yet.
+
+    Raises BackupError, ServiceError where services of this home run.
+    """
+    facts = read_facts(folder)
+    have = addresses(settings)
+    restored = {name: kind for name, kind in facts["databases"].items() if name in have}
+    with sole_runner(settings.home), database_server(settings):
+        parts = sorted(path for path in (folder / "home").iterdir())
+        for part in parts:
+            require_missing(settings.home / part.name)
+        for name, kind in restored.items():
+            require_empty(settings, name, have[name], kind)
+        staging = settings.home / f".restoring-{uuid.uuid4().hex[:8]}"
+        try:
+            shutil.copytree(folder / "home", staging)
+            sync_tree(staging)
+            for part in parts:
+                os.rename(staging / part.name, settings.home / part.name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        report(f"{'files':<10} {', '.join(part.name for part in parts)}")
+        for name, kind in restored.items():
+            undump(have[name], folder / "databases" / name, kind)
+            report(f"{name:<10} {kind}")
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The facts of a backup. Raises BackupError where it is none, or of a newer Evergreen."""
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+        written = facts["format"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise BackupError(
+            f"{folder} is no backup: it has no {FACTS}. Name a folder that `evergreen backup` made."
+        ) from None
+    if written != FORMAT:
+        raise BackupError(
+            f"{folder} has the format {written}, expected {FORMAT}. Upgrade Evergreen."
+        )
+    return facts
+
+
+def require_missing(path: Path) -> None:
+    if path.exists():
+        raise BackupError(
+            f"{path} exists already. Restore into a home of its own (EVERGREEN_HOME), or move this "
+            "one away first."
+        )
