@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from jobs import tracing
 from jobs.errors import EvergreenError, SettingsError
 from jobs.local.access import ALL_ADMINS, USER, check_access, page_addresses
 from jobs.local.pages import mlflow_page, registry_page
@@ -66,6 +67,7 @@ def environment(settings: Settings) -> dict[str, str]:
         registry(settings, keys),
         airflow(settings, keys),
         airflow_login(settings, keys),
+        airflow_observed(settings),
     ]
     env = dict(os.environ)
     for part in parts:
@@ -241,6 +243,21 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
     return Variables(fixed, defaults)
+
+
+def airflow_observed(settings: Settings) -> Variables:
+    """How Airflow logs, and where it sends the traces of runs and tasks: as our steps do."""
+    defaults = {}
+    if settings.services.log_format == "json":
+        defaults["AIRFLOW__LOGGING__JSON_LOGS"] = "true"
+    if tracing.enabled():
+        defaults |= {
+            "AIRFLOW__TRACES__OTEL_ON": "true",
+            # With the default, gRPC, it would expect another port than our steps.
+            "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+            "OTEL_SERVICE_NAME": tracing.SERVICE,
+        }
+    return Variables(defaults=defaults)
 
 
 def pages(settings: Settings) -> dict[str, str]:
