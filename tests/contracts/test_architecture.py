@@ -105,6 +105,7 @@ MAY_IMPORT = {
     },
     "jobs.lake": {"embeddings.durable", "jobs.errors"},
     "jobs.local": {
+        "embeddings.facts",
         "embeddings.registry",
         "jobs.errors",
         "jobs.lake",
