@@ -1,7 +1,7 @@
 """The loop for Prometheus: how fresh everything is, what was decided, and how the steps ended.
 
-`families` reads the home, `LoopCollector` keeps what was read, so that a scrape waits for nothing. A
-moment is a unix time: the age of a day is `time() - …` in a query, and grows without a new look.
+`families` reads the home, `LoopCollector` keeps what was read, so that a scrape waits for nothing.
+A moment is a unix time: the age of a day is `time() - …` in a query, and grows without a new look.
 """
 
 from __future__ import annotations
