@@ -16,7 +16,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 OURS = ("dags", "embeddings", "jobs", "models")  # whose progress is logged, not only warnings
-UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access")
+UVICORN = ("uvicorn", "uvicorn.access")
 
 
 @contextmanager
@@ -49,8 +49,9 @@ def configure(log_format: str) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     for name in UVICORN:
         logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
+        if logger.handlers:  # uvicorn gives none to a log that is off
+            logger.handlers.clear()
+            logger.propagate = True
 
 
 def is_json() -> bool:

@@ -6,18 +6,22 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import promql_parser
 import pytest
 import yaml
-from measured_home import build
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import VectorSelector
 
 from jobs.local.registry_app import app
 from tests.http_server import serving
+from tests.jobs.measured_home import build
+from tests.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "monitoring"
@@ -62,8 +66,8 @@ def selectors(expression: str) -> list[VectorSelector]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> dict[str, set[str]]:
-    """Every metric that the service exports -> the names of its labels."""
+def service(tmp_path_factory) -> Iterator[str]:
+    """The address of the service of a home that has everything, and was asked for something."""
     settings = build(tmp_path_factory.mktemp("monitored"))
     with settings.open_registry() as registry:
         assert dict(registry.verify_all())
@@ -72,7 +76,13 @@ def exported(tmp_path_factory) -> dict[str, set[str]]:
         patch.setenv("EVERGREEN_REGISTRY_ROOT", str(settings.registry_root))
         with serving(app()) as address:
             assert httpx.get(f"{address}/v1/embeddings").status_code == 200
-            text = httpx.get(f"{address}/metrics").text
+            yield address
+
+
+@pytest.fixture(scope="module")
+def exported(service) -> dict[str, set[str]]:
+    """Every metric that the service exports -> the names of its labels."""
+    text = httpx.get(f"{service}/metrics", timeout=60).text
     found = dict(OF_PROMETHEUS)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -145,3 +155,46 @@ def test_promtool_accepts_the_rules_and_passes_their_tests(arguments):
         pytest.skip("promtool is not installed: run `apt-get install prometheus`")
     result = subprocess.run([promtool, *arguments], cwd=FOLDER, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture
+def prometheus(service, tmp_path) -> Iterator[str]:
+    """The address of a Prometheus with our file, which scrapes the service every second."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("Prometheus is not installed: run `apt-get install prometheus`")
+    text = (FOLDER / "prometheus.yml").read_text()
+    text = text.replace("15s", "1s").replace("127.0.0.1:8090", service.removeprefix("http://"))
+    (tmp_path / "prometheus.yml").write_text(text)
+    shutil.copy(FOLDER / "alerts.yaml", tmp_path)
+    address = f"127.0.0.1:{reserve_port()}"
+    command = [program, "--config.file", "prometheus.yml", "--web.listen-address", address]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        yield f"http://{address}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def asked(prometheus: str, expression: str) -> list[dict]:
+    """The series that a query returns now."""
+    response = httpx.get(f"{prometheus}/api/v1/query", params={"query": expression})
+    return response.raise_for_status().json()["data"]["result"]
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_has_numbers_for_every_panel(prometheus):
+    """And the alert about the failed step of the home is waiting for its time to be over."""
+    deadline = time.monotonic() + 60
+    missing = [query(target["expr"]) for panel in panels() for target in panel["targets"]]
+    alarms: set[str] = set()
+    while (missing or "EvergreenStepFailed" not in alarms) and time.monotonic() < deadline:
+        time.sleep(1)
+        with suppress(httpx.TransportError):  # it has not started yet
+            missing = [one for one in missing if not asked(prometheus, one)]
+            found = httpx.get(f"{prometheus}/api/v1/alerts").json()["data"]["alerts"]
+            alarms = {alert["labels"]["alertname"] for alert in found}
+    assert missing == []
+    assert "EvergreenStepFailed" in alarms

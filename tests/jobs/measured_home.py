@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import date, timedelta
 from pathlib import Path
 
-from prepared import complete, validated
-
 from jobs.pipeline.attempts import Attempt, remember
 from jobs.pipeline.plan import recipe
 from jobs.settings import Settings, load_settings
+from tests.jobs.prepared import complete, validated
 
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
 SETTINGS = """
@@ -46,6 +45,8 @@ def build(folder: Path) -> Settings:
         staging.facts |= tested
     with settings.lake.writing("drift", DAYS[1], recipe="") as staging:
         staging.facts |= {"alarms": 3, "why": "clicks", "largest_divergence": 0.5}
+    with settings.lake.writing("benchmark", DAYS[1], recipe="") as staging:
+        staging.facts |= {"retrieval_ndcg20": 0.125}
     with validated(settings, DAYS[2]) as staging:
         staging.facts |= {"trusted": True, "bad_engagements": 4}
     with settings.lake.writing("land", DAYS[2], recipe=recipe(settings, "land")) as staging:
