@@ -38,6 +38,15 @@ class Receiver:
     def named(self, name: str) -> list[Received]:
         return [span for span in self.spans if span.name == name]
 
+    def path(self, span: Received) -> list[str]:
+        """The names of a span and of all above it, up to the root."""
+        by_id = {one.id: one for one in self.spans}
+        names = [span.name]
+        while span.parent in by_id:
+            span = by_id[span.parent]
+            names.append(span.name)
+        return names
+
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
