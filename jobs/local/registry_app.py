@@ -7,8 +7,8 @@
     /recommend    what the champion recommends to a consumer, and why: jobs.serving.pages
 
 The registry itself knows neither days that have not been published nor rankers, so these pages are
-added here, and the metrics of the loop to those of the service. Torch is imported by the first
-recommendation.
+added here, and the metrics of the loop to those of the service. Torch is imported by the first look
+at the home, for the page or the metrics, or by the first recommendation.
 """
 
 from __future__ import annotations
