@@ -128,7 +128,7 @@ def create_app(root: Path, url: str, token: str = "") -> FastAPI:
         redoc_url=None,
     )
     failures.handle(app)
-    metrics = Metrics(registry.verified)
+    metrics = app.state.metrics = Metrics(registry.verified)
     app.add_middleware(Limited)
     app.add_middleware(Measured, metrics=metrics)
     finder = Finder(registry)

@@ -6,7 +6,9 @@ A command imports what it needs when it runs, so that every other command starts
 from __future__ import annotations
 
 import json
+import logging
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +22,10 @@ from jobs.cli.databases import app as databases
 from jobs.cli.experiments import app as experiment
 from jobs.cli.ranker import app as ranker
 from jobs.cli.tuning import app as tune
-from jobs.errors import EvergreenError, Skip
+from jobs.errors import EvergreenError, SettingsError, Skip
 
 DAY = ["%Y-%m-%d"]
+log = logging.getLogger(__name__)
 
 
 class Commands(TyperGroup):
@@ -44,8 +47,12 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (EvergreenError, RegistryError, Skip) as error:
+            from jobs import logs
             from jobs.terminal import visible
 
+            if logs.is_json():
+                log.error("%s", error)
+                raise typer.Exit(1) from None
             # The line breaks are ours; what else cannot be seen is the log's.
             lines = [visible(line) for line in str(error).split("\n")]
             typer.secho("\n".join(lines), fg="red", err=True)
@@ -65,6 +72,7 @@ def main(
     """Evergreen keeps a recommender fresh: daily embeddings, their registry, a tested ranker."""
     if settings:
         os.environ["EVERGREEN_SETTINGS"] = str(settings.resolve())
+    configure_logs()
     ctx.obj = open_registry  # `evergreen registry …` calls it
 
 
@@ -78,6 +86,15 @@ def settings_with_warnings():
     for sentence in without_effect(settings):
         typer.secho(visible(sentence), fg="yellow", err=True)
     return settings
+
+
+def configure_logs() -> None:
+    """Log as `services.log_format` says. Where the settings cannot be read, the command says so."""
+    from jobs import logs
+    from jobs.settings import load_settings
+
+    with suppress(SettingsError):
+        logs.configure(load_settings().services.log_format)
 
 
 def open_registry():

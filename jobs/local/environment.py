@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from jobs import tracing
 from jobs.errors import EvergreenError, SettingsError
 from jobs.local.access import ALL_ADMINS, USER, check_access, page_addresses
 from jobs.local.pages import mlflow_page, registry_page
@@ -67,6 +68,7 @@ def environment(settings: Settings) -> dict[str, str]:
         registry(settings, keys),
         airflow(settings, keys),
         airflow_login(settings, keys),
+        airflow_observed(settings),
     ]
     env = dict(os.environ)
     for part in parts:
@@ -259,6 +261,21 @@ def airflow_database(settings: Settings) -> dict[str, str]:
         variables["AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE"] = "3"
         variables["AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW"] = "3"
     return variables
+
+
+def airflow_observed(settings: Settings) -> Variables:
+    """How Airflow logs, and where it sends the traces of runs and tasks: as our steps do."""
+    defaults = {}
+    if settings.services.log_format == "json":
+        defaults["AIRFLOW__LOGGING__JSON_LOGS"] = "true"
+    if tracing.enabled():
+        defaults |= {
+            "AIRFLOW__TRACES__OTEL_ON": "true",
+            # With the default, gRPC, it would expect another port than our steps.
+            "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+            "OTEL_SERVICE_NAME": tracing.SERVICE,
+        }
+    return Variables(defaults=defaults)
 
 
 def pages(settings: Settings) -> dict[str, str]:

@@ -7,7 +7,8 @@
     /recommend    what the champion recommends to a consumer, and why: jobs.serving.pages
 
 The registry itself knows neither days that have not been published nor rankers, so these pages are
-added here. Torch is imported by the first recommendation.
+added here, and the metrics of the loop to those of the service. Torch is imported by the first look
+at the home, for the page or the metrics, or by the first recommendation.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from jinja2 import FileSystemLoader
+from prometheus_client.metrics_core import Metric
 
 from embeddings.registry import failures, pages
 from embeddings.registry.service import app_from_environment
+from jobs import logs
 from jobs.errors import EvergreenError
 from jobs.local import decisions
 from jobs.local.environment import without_login
+from jobs.local.loop_metrics import LoopCollector, families
 from jobs.pipeline.status import grouped, status, versions_summary
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.serving import pages as recommendations
@@ -55,9 +59,16 @@ def lineage_link(request: Request, field: str, value: object) -> str:
     return ""
 
 
+def now() -> list[Metric]:
+    """The metrics of the loop, of the home that the settings name at this moment."""
+    return families(load_settings(), datetime.now(UTC))
+
+
 def app() -> FastAPI:
     """The service of the home that the settings name, configured by the environment."""
+    logs.configure(load_settings().services.log_format)
     service = app_from_environment()
+    service.state.metrics.registry.register(LoopCollector(now))
     rendering = pages.templates.env
     ours = Path(__file__).parent / "templates"
     rendering.loader = FileSystemLoader([pages.TEMPLATES, ours, recommendations.TEMPLATES])

@@ -10,6 +10,7 @@ from datetime import date
 import typer
 
 from embeddings.registry.errors import RegistryError
+from jobs import tracing
 from jobs.errors import EvergreenError, Skip
 from jobs.parts import (
     DATA_STEPS,
@@ -38,12 +39,13 @@ def run_days(settings: Settings, first: date, last: date) -> tuple[Board, Reason
     """
     board = Board(days_between(first, last), (*STEPS, *settings.further))
     reasons: Reasons = {}
-    with live(board, "evergreen run") as show:
+    with tracing.span("evergreen run"), live(board, "evergreen run") as show:
         for day in board.days:
-            for steps in (EMBEDDING_STEPS, RANKER_STEPS):
-                run_half(settings, day, steps, board, reasons, show)
-            for name in settings.further:
-                run_further(settings.of_embedding(name), name, day, board, reasons, show)
+            with tracing.span("day", day=str(day)):
+                for steps in (EMBEDDING_STEPS, RANKER_STEPS):
+                    run_half(settings, day, steps, board, reasons, show)
+                for name in settings.further:
+                    run_further(settings.of_embedding(name), name, day, board, reasons, show)
     return board, reasons
 
 
@@ -54,9 +56,10 @@ def run_weeks(settings: Settings, weeks: list[date]) -> tuple[Board, Reasons]:
     """
     board = Board(weeks, WORD_STEPS)
     reasons: Reasons = {}
-    with live(board, "evergreen words") as show:
+    with tracing.span("evergreen words"), live(board, "evergreen words") as show:
         for week in weeks:
-            run_half(settings, week, WORD_STEPS, board, reasons, show)
+            with tracing.span("week", day=str(week)):
+                run_half(settings, week, WORD_STEPS, board, reasons, show)
     return board, reasons
 
 

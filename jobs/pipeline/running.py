@@ -19,11 +19,13 @@ from jobs.parts import LEAVES, part_of
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
 from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
+from jobs.pipeline.observing import observed
 from jobs.pipeline.plan import current, freshness, module, needs, tracked
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings, cores_of
 from jobs.sources import open_source, reopen_sources
 from jobs.sources.file_log import FileLog
+from jobs.spark.job_spans import traced_jobs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -240,10 +242,16 @@ def compute(
             if verdict.current and not again:
                 return verdict.partition
             say_why(verdict)
-        with tracker.step_run(tracked(settings, step), day) as run:
+        with (
+            observed(settings, step, day) as attempt,
+            tracker.step_run(tracked(settings, step), day) as run,
+        ):
+            if run:
+                attempt.name_run(run.run_id)
             spark = make_spark() if job.SPARK else None
             try:
-                job.run(spark, settings, day)
+                with traced_jobs(spark):
+                    job.run(spark, settings, day)
             except UntrustedDay:
                 # `validate` commits its refusal, whose figures explain it. Any other step that
                 # meets a refused day commits nothing: what it has is from before.
@@ -252,6 +260,7 @@ def compute(
                     run.record(found)
                 raise
             partition = settings.lake.get(step, day)
+            attempt.count_rows(partition)
             if run:
                 run.record(partition)
                 if hasattr(job, "track"):

@@ -289,6 +289,10 @@ class ServiceSettings(Section):
     live: bool = True
     """Is the log still growing? Then every day runs when it has ended, and `lateness` is over."""
 
+    log_format: Literal["text", "json"] = "text"
+    """json: one JSON object a line from commands, the registry and Airflow, with the day and the
+    step that a line is about."""
+
     lateness: float = Field(default=0.0, ge=0.0, lt=24.0)
     """Hours after the end of a day by which its rows are expected; the day runs then."""
 

@@ -12,7 +12,9 @@ import signal
 import sys
 import threading
 
+from jobs import tracing
 from jobs.settings import load_settings
+from jobs.spark.job_spans import FinishedJobs
 from jobs.spark.session import spark_session
 
 PLUGIN = "org.apache.spark.sql.connect.SparkConnectPlugin"
@@ -35,10 +37,13 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     # The server runs in the JVM, which may die while this process lives on.
     jvm = session.sparkContext._gateway.proc  # type: ignore[union-attr]
+    finished = FinishedJobs(session) if tracing.enabled() else None
     while not stopped.wait(1.0):
         if jvm.poll() is not None:
             print(f"The JVM ended by itself with exit code {jvm.returncode}.", file=sys.stderr)
             return 1
+        if finished:
+            finished.report()
     session.stop()
     return 0
 

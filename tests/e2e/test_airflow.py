@@ -1,11 +1,13 @@
 """The daily loop under the real Airflow, Spark Connect, MLflow and registry, in a temporary home.
 
-A small log of day zero and two days goes through both DAGs; then the last day runs again.
+A small log of day zero and two days goes through both DAGs; then the last day runs again. Traces of
+all of it are received, and logs are JSON.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ from jobs.local.outcome import Outcome
 from jobs.local.supervisor import Supervisor
 from jobs.parts import EMBEDDING_STEPS, RANKER_STEPS
 from jobs.settings import Settings, days_between
+from tests.otlp_receiver import Receiver, receiving
 from tests.small_logs import DAYS
 
 pytestmark = pytest.mark.timeout(900)  # a minute and a half on two idle cores
@@ -36,10 +39,13 @@ LAST = DAYS[1]
 class Loop:
     """The running services after both passes of the log, and the state after the first pass."""
 
-    def __init__(self, settings: Settings, airflow: Airflow, supervisor: Supervisor) -> None:
+    def __init__(
+        self, settings: Settings, airflow: Airflow, supervisor: Supervisor, receiver: Receiver
+    ) -> None:
         self.settings = settings
         self.airflow = airflow
         self.supervisor = supervisor
+        self.receiver = receiver
         self.first = follow(airflow, supervisor, days_between(ZERO, LAST))
         self.lake_after_first = lake_bytes(settings)
         self.runs_after_first = mlflow_runs(settings)
@@ -48,8 +54,11 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory):
-    with running_home(tmp_path_factory.mktemp("loop")) as (settings, airflow, supervisor):
-        yield Loop(settings, airflow, supervisor)
+    with receiving() as receiver, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.address)
+        home = running_home(tmp_path_factory.mktemp("loop"), 'log_format = "json"\n')
+        with home as (settings, airflow, supervisor):
+            yield Loop(settings, airflow, supervisor, receiver)
 
 
 def lake_bytes(settings: Settings) -> dict[str, bytes]:
@@ -189,6 +198,34 @@ def test_airflows_own_command_would_run_the_same_days(loop):
     for day in (ZERO, DAYS[0], LAST):
         assert str(day) in result.stdout
     assert str(DAYS[2]) not in result.stdout
+
+
+def test_a_trace_leads_from_the_run_to_the_step_to_its_spark_jobs(loop):
+    """Every step that was computed, in either DAG; Airflow's tasks are above them."""
+    for dag_id, steps in zip(DAGS, (EMBEDDING_STEPS, RANKER_STEPS), strict=True):
+        for step in steps:
+            spans = loop.receiver.named(step)
+            of_last = [span for span in spans if span.attributes["evergreen.day"] == str(LAST)]
+            assert len(of_last) == 1, f"{step}: it was computed once, and reused once"
+            above = [step, f"worker.{step}", f"task_run.{step}", f"dag_run.{dag_id}"]
+            assert loop.receiver.path(of_last[0]) == above
+            assert of_last[0].attributes["evergreen.run"]
+    jobs = loop.receiver.named("spark job")
+    assert {loop.receiver.path(job)[-1] for job in jobs} == {f"dag_run.{dag_id}" for dag_id in DAGS}
+    assert {loop.receiver.path(job)[1] for job in jobs} >= {"land", "validate", "matrix", "embed"}
+
+
+def test_logs_are_json_and_name_the_step(loop):
+    """Of the registry, of Airflow's services, and of a task."""
+    logs = loop.settings.home / "logs"
+    for service in ("registry", "airflow-scheduler"):
+        lines = (logs / f"{service}.log").read_text().splitlines()
+        assert lines
+        assert all(json.loads(line)["level"] for line in lines)
+    (task, *_) = (logs / "tasks").glob("**/task_id=embed/*.log")
+    done = [json.loads(line) for line in task.read_text().splitlines() if " done after " in line]
+    assert [(line["step"], line["embedding"]) for line in done] == [("embed", "author")]
+    assert done[0]["event"].startswith(f"embed/{done[0]['day']} done after ")
 
 
 def test_no_run_is_scheduled_after_the_last_day_of_the_log(loop):

@@ -237,6 +237,24 @@ def test_airflow_gets_the_clock_of_the_log(settings):
     assert (env["EVERGREEN_TIMEZONE"], env["EVERGREEN_LATENESS"]) == ("Asia/Shanghai", "3.5")
 
 
+def test_airflow_logs_as_the_settings_say(settings):
+    as_json = settings.services.model_copy(update={"log_format": "json"})
+    chosen = settings.model_copy(update={"services": as_json})
+    assert environment(chosen)["AIRFLOW__LOGGING__JSON_LOGS"] == "true"
+    assert "AIRFLOW__LOGGING__JSON_LOGS" not in environment(settings)
+
+
+def test_airflow_sends_traces_where_the_steps_send_theirs(settings, monkeypatch):
+    """Over HTTP like them, and only where there is an endpoint; the user may turn it off."""
+    assert "AIRFLOW__TRACES__OTEL_ON" not in environment(settings)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    traced = environment(settings)
+    assert traced["AIRFLOW__TRACES__OTEL_ON"] == "true"
+    assert traced["OTEL_TRACES_EXPORTER"] == "otlp_proto_http"
+    monkeypatch.setenv("AIRFLOW__TRACES__OTEL_ON", "false")
+    assert environment(settings)["AIRFLOW__TRACES__OTEL_ON"] == "false"
+
+
 def test_two_homes_share_no_port_folder_or_secret(settings, tmp_path):
     other_ports = {option: 9000 + number for number, option in enumerate(PORTS)}
     other = settings.model_copy(
