@@ -103,13 +103,7 @@ def prepare(home: Path) -> None:
         options += [f"--username={LOCAL_USER}", "--auth-host=scram-sha-256"]
         command = [str(programs() / "initdb"), "-D", str(data), *options]
         created = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            user=user().pw_uid,
-            group=user().pw_gid,
-            extra_groups=[],
+            command, capture_output=True, text=True, cwd="/", preexec_fn=become_user
         )
     if created.returncode != 0:
         reason = created.stderr.strip() or created.stdout.strip()
@@ -142,13 +136,18 @@ def main() -> None:
     home = Path(os.environ["EVERGREEN_HOME"])
     prepare(home)
     words = command(home, int(os.environ["DATABASE_PORT"]))
+    os.chdir("/")  # the folder of the logs may be closed to the user
+    become_user()
+    os.execv(words[0], words)
+
+
+def become_user() -> None:
+    """Give up the rights of root, if this process has them."""
     owner = user()
     if os.getuid() == 0:
-        os.chdir("/")
         os.setgroups([])
         os.setgid(owner.pw_gid)
         os.setuid(owner.pw_uid)
-    os.execv(words[0], words)
 
 
 if __name__ == "__main__":
