@@ -198,10 +198,11 @@ def restore(settings: Settings, folder: Path, report: Report) -> None:
     facts = read_facts(folder)
     have = addresses(settings)
     restored = {name: kind for name, kind in facts["databases"].items() if name in have}
+    parts = sorted(path for path in (folder / "home").iterdir())
+    # Before a server starts, which draws secrets and makes folders of its own.
+    for part in parts:
+        require_missing(settings.home / part.name)
     with sole_runner(settings.home), database_server(settings):
-        parts = sorted(path for path in (folder / "home").iterdir())
-        for part in parts:
-            require_missing(settings.home / part.name)
         for name, kind in restored.items():
             require_empty(settings, name, have[name], kind)
         staging = settings.home / f".restoring-{uuid.uuid4().hex[:8]}"

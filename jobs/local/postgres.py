@@ -88,34 +88,38 @@ def prepare(home: Path) -> None:
     file = passfile(home)
     # Any host, port and database: the port may change, and there is only this server.
     create_private(file, f"*:*:*:{LOCAL_USER}:{secrets.token_urlsafe(32)}\n")
-    if (data / "PG_VERSION").exists():
+    if data.exists():
         return
-    shutil.rmtree(data, ignore_errors=True)  # of an initdb that was killed
-    data.mkdir(mode=0o700)
-    os.chown(data, user().pw_uid, user().pw_gid)
+    # Under another name until it is complete: a start may be killed.
+    draft = data.with_name("draft")
+    shutil.rmtree(draft, ignore_errors=True)
     password = file.read_text().strip().rpartition(":")[2]
+    try:
+        initialise(draft, password)
+        os.rename(draft, data)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def initialise(data: Path, password: str) -> None:
+    """Run initdb as the user of the server. Raises PostgresError."""
+    owner = user()
+    data.mkdir(mode=0o700)
     with tempfile.TemporaryDirectory() as folder:
-        os.chown(folder, user().pw_uid, user().pw_gid)
         given = Path(folder) / "password"
         create_private(given, password)
-        os.chown(given, user().pw_uid, user().pw_gid)
-        options = [f"--pwfile={given}", "--encoding=UTF8", "--locale=C", "--auth-local=reject"]
-        options += [f"--username={LOCAL_USER}", "--auth-host=scram-sha-256"]
-        command = [str(programs() / "initdb"), "-D", str(data), *options]
+        for path in (data, Path(folder), given):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+        options = [f"--username={LOCAL_USER}", f"--pwfile={given}", "--auth-host=scram-sha-256"]
+        options += ["--auth-local=reject", "--encoding=UTF8", "--locale=C"]
+        words = [str(programs() / "initdb"), "-D", str(data), *options]
         created = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            user=user().pw_uid,
-            group=user().pw_gid,
-            extra_groups=[],
+            words, capture_output=True, text=True, cwd="/", preexec_fn=become_user
         )
     if created.returncode != 0:
         reason = created.stderr.strip() or created.stdout.strip()
-        shutil.rmtree(data, ignore_errors=True)
         raise PostgresError(
-            f"PostgreSQL's files cannot be created at {data} as the user {user().pw_name}: "
+            f"PostgreSQL's files cannot be created at {data} as the user {owner.pw_name}: "
             f"{reason}. Choose a home that this user may enter, or run as another user than root."
         )
 
@@ -142,13 +146,18 @@ def main() -> None:
     home = Path(os.environ["EVERGREEN_HOME"])
     prepare(home)
     words = command(home, int(os.environ["DATABASE_PORT"]))
+    os.chdir("/")  # the folder of the logs may be closed to the user
+    become_user()
+    os.execv(words[0], words)
+
+
+def become_user() -> None:
+    """Give up the rights of root, if this process has them."""
     owner = user()
     if os.getuid() == 0:
-        os.chdir("/")
         os.setgroups([])
         os.setgid(owner.pw_gid)
         os.setuid(owner.pw_uid)
-    os.execv(words[0], words)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psycopg
 import pytest
 from typer.testing import CliRunner
@@ -84,6 +86,16 @@ def test_a_server_that_does_not_run_is_found_by_the_doctor(tmp_path):
     assert finding.missing
     assert "127.0.0.1" in finding.found
     assert "is the server running" in finding.remedy
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's server runs as another user")
+def test_a_home_that_the_servers_user_may_not_enter_is_found_by_the_doctor(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    settings = home_settings(closed / "home", database=DatabaseSettings(url="local"))
+    (finding,) = check_databases(settings)
+    assert finding.missing
+    assert f"chmod o+x {closed}" in finding.remedy
 
 
 def test_the_local_server_listens_on_loopback_and_keeps_its_password_private(local_server):
