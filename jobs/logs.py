@@ -19,6 +19,26 @@ OURS = ("dags", "embeddings", "jobs", "models")  # whose progress is logged, not
 UVICORN = ("uvicorn", "uvicorn.access")
 
 
+class JsonFormatter(ProcessorFormatter):
+    """time, level, logger and message of a line, then what is bound, and a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            foreign_pre_chain=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.contextvars.merge_contextvars,
+            ],
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.EventRenamer("message"),
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+
+
 @contextmanager
 def bound(**names: Any) -> Iterator[None]:
     """Add these names to every line that is logged in the block."""
@@ -42,7 +62,7 @@ def configure(log_format: str) -> None:
     if log_format == "text":
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(json_formatter())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     for name in OURS:
@@ -55,24 +75,5 @@ def configure(log_format: str) -> None:
 
 
 def is_json() -> bool:
-    """Are log lines JSON in this process?"""
-    formatters = [handler.formatter for handler in logging.getLogger().handlers]
-    return any(isinstance(formatter, ProcessorFormatter) for formatter in formatters)
-
-
-def json_formatter() -> ProcessorFormatter:
-    """time, level, logger and message of a line, then what is bound, and a traceback."""
-    return ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.contextvars.merge_contextvars,
-        ],
-        processors=[
-            ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-    )
+    """Has `configure` made the log lines of this process JSON?"""
+    return any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers)

@@ -20,7 +20,7 @@ def written():
     """A logger whose lines are JSON, and what it has written."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logs.json_formatter())
+    handler.setFormatter(logs.JsonFormatter())
     logger = logging.getLogger("jobs.for.a.test")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
