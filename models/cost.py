@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from models.features import Batch
 from models.rankers.base import Ranker
@@ -18,16 +19,38 @@ from models.training import reproducible, tensors
 REPEATS = 5  # of a measured time, of which the shortest counts
 
 
+class Counter(TorchDispatchMode):
+    """Counts the operations of matrix products.
+
+    As `torch.utils.flop_counter.FlopCounterMode`, which would import torch's compiler for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and to say so would import the compiler
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        packet = function._overloadpacket
+        if packet in flop_registry:
+            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=found)
+        return found
+
+
 def operations(model: Ranker, batch: Batch) -> float:
     """Multiplications and additions of the matrix products for one row; 0 without any.
 
     Of a batch, so that what is computed once for all rows counts as little as in serving.
     """
     inputs, _ = tensors(batch)
-    counter = FlopCounterMode(display=False)
+    counter = Counter()
     with counter, torch.no_grad():
         model(*inputs)
-    return counter.get_total_flops() / len(batch.labels)
+    return counter.total / len(batch.labels)
 
 
 def seconds(model: Ranker, batch: Batch, threads: int = 1) -> float:

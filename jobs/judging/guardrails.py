@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from models.rankers.base import Ranker
 
 ENTITIES = ("consumer", "producer")
-LEAST = 200  # ids in both versions, from which on neighbours are compared
+LEAST = 500  # ids in both versions, from which on neighbours are compared
 DIGITS = 6  # after the point: the same on every machine
 COST_ROWS = 256  # rows at once, of which the cost is counted and measured
 
@@ -103,8 +103,8 @@ def covered_shares(version: Loaded, rows: pa.Table) -> dict[str, float]:
 def neighbour_overlaps(before: Loaded, after: Loaded) -> dict[str, float]:
     """By entity, the share of the ten nearest neighbours in one version that the other has too.
 
-    An entity of which fewer than LEAST ids are in both is left out: among 100, a tenth of the
-    neighbours is shared by chance.
+    An entity of which fewer than LEAST ids are in both is left out: of 500, vectors that mean
+    nothing share one neighbour in fifty.
     """
     found = diff(before, after, [], []).entities
     overlaps = {}

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from embeddings.facts import Fact
-from jobs.settings import Settings
 from jobs.settings.guardrails import GuardrailSettings
 
 FACTS = (
@@ -51,6 +50,17 @@ FACTS = (
         better="lower",
     ),
 )
+BROKEN = FACTS[0].name
+# How a person reads them: fact -> title and format.
+SHOWN = {
+    "auc_loss_at_most": ("AUC lost at most", "+.4f"),
+    "coverage_loss_consumers": ("coverage of consumers lost", "+.1%"),
+    "coverage_loss_producers": ("coverage of producers lost", "+.1%"),
+    "missing_change": ("change of missing values", ".1%"),
+    "neighbour_overlap_consumers": ("neighbours of consumers kept", ".1%"),
+    "neighbour_overlap_producers": ("neighbours of producers kept", ".1%"),
+    "operations_ratio": ("operations, times", ".2f"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,13 +88,14 @@ class Guardrail:
         return f"{self.sentence} (guardrails.{self.option} is {self.bound:g})"
 
 
-def guardrails(settings: Settings, test: Mapping[str, Any], auc_low: float) -> list[Guardrail]:
+def guardrails(
+    limits: GuardrailSettings, test: Mapping[str, Any], auc_low: float
+) -> list[Guardrail]:
     """Every guardrail that can be judged.
 
     test: the facts of `evaluate`. auc_low: the lower end of the interval of the difference in AUC;
     NaN where it is undefined.
     """
-    limits = settings.guardrails
     return [
         *auc_loss(auc_low, limits),
         *coverage_loss(test, "consumers", limits),
@@ -94,6 +105,21 @@ def guardrails(settings: Settings, test: Mapping[str, Any], auc_low: float) -> l
         *neighbour_overlap(test, "producers", limits),
         *operations_ratio(test, limits),
     ]
+
+
+def shown(decision: Mapping[str, Any]) -> dict[str, str]:
+    """The judged numbers of a decision as texts, by title. decision: the facts of `gate`."""
+    texts = {}
+    for name, (title, form) in SHOWN.items():
+        if name in decision:
+            texts[title] = format(decision[name], form).replace("%", " %")
+    return texts
+
+
+def broken(decision: Mapping[str, Any]) -> list[str]:
+    """The titles of the guardrails that were broken. decision: the facts of `gate`."""
+    names = decision.get(BROKEN, "")
+    return [SHOWN[name][0] for name in names.split(", ") if name in SHOWN]
 
 
 def auc_loss(low: float, limits: GuardrailSettings) -> list[Guardrail]:

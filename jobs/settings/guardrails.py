@@ -27,7 +27,7 @@ class GuardrailSettings(Section):
     """By how much the share of rows without a value in any one feature may differ between the
     tested day and the newest day that the challenger was trained on."""
 
-    min_neighbour_overlap: float = Field(default=0.1, ge=0, le=1)
+    min_neighbour_overlap: float = Field(default=0.05, ge=0, le=1)
     """Share of the ten nearest neighbours in the champion's version of the embedding that at least
     are among those in the challenger's, of consumers and of producers."""
 

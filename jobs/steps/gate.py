@@ -170,7 +170,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     judged: list[Guardrail] = []
     if contest.champion and contest.challenger:
         compared = compare(settings, test)
-        judged = guardrails.guardrails(settings, test.facts, compared.auc.low)
+        judged = guardrails.guardrails(settings.guardrails, test.facts, compared.auc.low)
     decision = decide(contest, compared, settings.ranker, judged)
     ruling = read.get((RULING, day))
     if ruling is not None:
@@ -190,9 +190,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             staging.facts |= interval_facts("difference", compared.auc)
             staging.facts |= interval_facts("log_loss_rise", compared.log_loss_rise)
         staging.facts |= {each.name: each.value for each in judged}
-        staging.facts["broken_guardrails"] = ", ".join(
-            each.name for each in judged if not each.holds
-        )
+        broken = [each.name for each in judged if not each.holds]
+        staging.facts[guardrails.BROKEN] = ", ".join(broken)
     # Where every resample has one outcome only, there is no value to draw.
     if compared and len(compared.auc.resamples):
         draw(settings.report("gate", day) / "bootstrap.png", compared.auc, decision, day)
