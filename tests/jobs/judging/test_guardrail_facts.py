@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +15,10 @@ import torch
 from small_spec import SPEC
 from torch import nn
 
-from embeddings.fold_in.svd import SVDFoldIn
-from embeddings.registry.client import Registry, Vectors
+from embeddings.registry.client import Vectors
 from embeddings.registry.loaded import Loaded
-from embeddings.registry.vectors import encode_ids
+from embeddings.registry.vectors import Entity, encode_ids
+from embeddings.registry.versions import Version
 from jobs.judging import guardrails
 from jobs.reports.daily_versions import fit_window
 from jobs.reports.decay.coverage import FIRST, Ids, log_of
@@ -36,13 +38,12 @@ LIMITS = GuardrailSettings()
 
 
 class WorldVersions:
-    """The versions of the days of a simulated world, as a registry loads them."""
+    """The vectors of the days of a simulated world."""
 
-    def __init__(self, root, seed: int, drift: float, days: int) -> None:
+    def __init__(self, seed: int, drift: float, days: int) -> None:
         world = World(1000, 600, 8, 6.0, seed, Drift().scaled(drift))
         self.log = log_of(world, days)
         self.ids = Ids.of(world, days)
-        self.registry = Registry(root, f"sqlite:///{root}/catalog.db")
 
     def entities(self, last: int) -> dict[str, Vectors]:
         """Everyone with an engagement in the window up to a day."""
@@ -54,18 +55,20 @@ class WorldVersions:
             "producer": vectors(self.ids.producers[fit.columns], fit.model.producers),
         }
 
-    def publish(self, last: int, entities: dict[str, Vectors]) -> Loaded:
-        fold_in = SVDFoldIn(entities["producer"].vectors, np.ones(len(entities["producer"].ids)))
-        day = FIRST + timedelta(days=last)
-        version = self.registry.publish("author", day, "space", entities, fold_in, lineage={})
-        return self.registry.load(version)
-
     def rows(self, day: int) -> pa.Table:
         """The clicks of a day."""
         clicks = self.log.days[day].strengths.tocoo()
         consumers = self.ids.consumers[clicks.row].astype(str)
         producers = self.ids.producers[clicks.col].astype(str)
         return pa.table({"consumer_id": consumers, "producer_id": producers})
+
+
+def loaded(entities: dict[str, Vectors]) -> Loaded:
+    """As a registry loads a published version, without its files."""
+    when = datetime(2024, 1, 1)
+    version = Version("author", FIRST, 1, "space", "", 16, Path("v"), {}, {}, when)
+    files = SimpleNamespace(entities={side: Entity([each]) for side, each in entities.items()})
+    return Loaded(version, files)
 
 
 def vectors(ids: np.ndarray, rows: np.ndarray) -> Vectors:
@@ -106,36 +109,33 @@ def overlaps(facts: dict[str, float]) -> list[float]:
 
 
 @pytest.mark.parametrize("worlds", [2, pytest.param(100, marks=pytest.mark.slow)])
-def test_versions_of_healthy_worlds_hold_and_faulty_ones_do_not(worlds, tmp_path):
+def test_versions_of_healthy_worlds_hold_and_faulty_ones_do_not(worlds):
     """None of the healthy ones is refused: drift of 0 to 2, champions of one and of seven days."""
     for seed in range(worlds):
         drift = 2.0 * (seed % 5) / 4
-        world = WorldVersions(tmp_path / str(seed), seed, drift, WINDOW + 9)
+        world = WorldVersions(seed, drift, WINDOW + 9)
         newest = WINDOW + 7
         entities = world.entities(newest)
-        challenger = world.publish(newest, entities)
+        challenger = loaded(entities)
         rows = world.rows(newest + 1)
-        champions = [world.publish(day, world.entities(day)) for day in (newest - 1, newest - 7)]
+        champions = [loaded(world.entities(day)) for day in (newest - 1, newest - 7)]
         for champion in champions:
             facts = judged(champion, challenger, rows)
             assert max(lost(facts).values()) < LIMITS.max_coverage_loss
             assert min(overlaps(facts)) > LIMITS.min_neighbour_overlap
         for side in ("consumer", "producer"):
-            fewer = world.publish(newest, entities | {side: half(entities[side])})
+            fewer = loaded(entities | {side: half(entities[side])})
             facts = judged(champions[0], fewer, rows)
             assert lost(facts)[f"{side}s"] > LIMITS.max_coverage_loss
-            mixed = world.publish(newest, entities | {side: shuffled(entities[side])})
+            mixed = loaded(entities | {side: shuffled(entities[side])})
             facts = judged(champions[0], mixed, rows)
             assert facts[f"neighbour_overlap_{side}s"] < LIMITS.min_neighbour_overlap
 
 
-def test_coverage_is_that_of_the_rows(tmp_path):
+def test_coverage_is_that_of_the_rows():
     """Whoever has many rows counts as often; by hand."""
-    registry = Registry(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
     known = vectors(np.array([1, 2]), np.eye(2, dtype=np.float32))
-    fold_in = SVDFoldIn(known.vectors, np.ones(2))
-    both = {"consumer": known, "producer": known}
-    version = registry.load(registry.publish("author", FIRST, "space", both, fold_in, lineage={}))
+    version = loaded({"consumer": known, "producer": known})
     rows = pa.table({"consumer_id": ["1", "1", "2", "9"], "producer_id": ["9", "8", "2", "7"]})
     assert guardrails.covered_shares(version, rows) == {"consumer": 0.75, "producer": 0.25}
     facts = judged(version, version, rows)
