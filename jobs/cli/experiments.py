@@ -177,6 +177,9 @@ def hours(
     days: Annotated[
         int, typer.Option(help="How many of the last days have tested hours.", min=1)
     ] = 4,
+    window: Annotated[
+        int, typer.Option(help="Hours of clicks that vectors are learned from.", min=1)
+    ] = 24,
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -184,7 +187,7 @@ def hours(
 
     Example: evergreen experiment hours --data ~/data --out /tmp/hours
     """
-    run("hours.run", data, log, days, seed, out)
+    run("hours.run", data, log, days, window, seed, out)
 
 
 @app.command()

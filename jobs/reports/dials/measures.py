@@ -4,7 +4,7 @@
     tastes       NDCG@20 that vectors lose in a week by ageing
     subjects     the same
     consumers    share of a day's consumers that were not there in the four weeks before
-    producers    the same of producers
+    producers    share of a day's producers that were not there up to a week before
     words        share of the most frequent hashtags of a week that were so the week before
     meanings     share of the ambiguous words that are used otherwise than four weeks before
 
@@ -82,24 +82,26 @@ def retrieval(settings: Settings, world: World) -> Pair:
 
 
 def new_consumers(settings: Settings, world: World) -> Pair:
-    found = newcomers(world, "consumers")
+    """True: of those who are expected to come, who is expected not to have come before."""
     crowd = consumers(world, DAY)
     rates = world.impressions * crowd.activity()  # impressions of a day are Poisson distributed
     shown = -np.expm1(-rates)
     days = np.where(crowd.born > 0, np.minimum(DAY - crowd.born, MONTH), MONTH)
     never_before = np.exp(-rates * days)
+    found = newcomers(world, "consumers", range(DAY - MONTH, DAY))
     return Pair(found, float(shown @ never_before / shown.sum()))
 
 
 def new_producers(settings: Settings, world: World) -> Pair:
-    """True: of all producers, whether they have posted or not."""
-    came = producer_ids(world, DAY) != producer_ids(world, DAY - MONTH)
-    return Pair(newcomers(world, "producers"), float(came.mean()))
+    """True: of all producers, whether they are shown or not."""
+    came = producer_ids(world, DAY) != producer_ids(world, DAY - WEEK)
+    found = newcomers(world, "producers", range(DAY - MONTH, DAY - WEEK + 1))
+    return Pair(found, float(came.mean()))
 
 
-def newcomers(world: World, side: str) -> float:
-    """Share of the day's distinct ids that no impression of the month before has."""
-    known = [np.unique(getattr(impressions(world, day), side)) for day in range(DAY - MONTH, DAY)]
+def newcomers(world: World, side: str, before: range) -> float:
+    """Share of the day's distinct ids that no impression of these days has."""
+    known = [np.unique(getattr(impressions(world, day), side)) for day in before]
     now = np.unique(getattr(impressions(world, DAY), side))
     return new_share(now, np.unique(np.concatenate(known)))
 
@@ -152,8 +154,8 @@ DIALS = (
     Dial("topics", "divergence of the topics in a week, bits", topics, PEOPLE),
     Dial("tastes", "NDCG@20 lost in a week by ageing", retrieval, PEOPLE),
     Dial("subjects", "NDCG@20 lost in a week by ageing", retrieval, PEOPLE),
-    Dial("consumers", "share of new consumers", new_consumers, PEOPLE),
-    Dial("producers", "share of new producers", new_producers, PEOPLE),
+    Dial("consumers", "consumers unknown before", new_consumers, PEOPLE),
+    Dial("producers", "producers unknown a week before", new_producers, PEOPLE),
     Dial("words", "hashtags that were frequent a week ago", hashtags, TEXTS),
     Dial("meanings", "ambiguous words used otherwise", moved_words, TEXTS),
 )

@@ -25,7 +25,6 @@ NAME = "hours"
 GLOBO, LOG = SETS = ("globo", "log")
 AGES = (0, 1, 2, 4, 8, 24)  # hours
 TOP = 20  # articles that are shown
-WINDOW = 24  # hours that vectors are learned from
 EVERY = 4  # hours between two that are tested
 MOST = 2000  # next clicks of a tested hour
 RESAMPLES = 200
@@ -41,18 +40,19 @@ def run(
     data: Path | None,
     name: str,
     days: int,
+    window: int,
     seed: int,
     folder: Path | None = None,
 ) -> Report:
     """Measure every way at every age in hours of the last `days` days, and write the report.
 
-    name: one of SETS. Raises BadInput for another one, for a log that is not there, and for one
-    that is too short.
+    name: one of SETS. window: hours that vectors are learned from. Raises BadInput for another
+    set, for a log that is not there, and for one that is too short.
     """
     report = Report(settings, NAME, seed, folder)
     clicks = clicks_of(settings, data, name)
-    hours = tested_hours(clicks, days)
-    found: dict[Key, list[np.ndarray]] = {(way, age): [] for way in WAYS for age in AGES}
+    hours = tested_hours(clicks, days, window)
+    values: dict[Key, list[np.ndarray]] = {(way, age): [] for way in WAYS for age in AGES}
     users: list[np.ndarray] = []
     current_share: list[np.ndarray] = []
     with progress_bar("next clicks", len(hours)) as progress:
@@ -60,19 +60,20 @@ def run(
             progress(f"hour {hour}")
             wanted = clicks.next_clicks(hour, MOST, seed)
             if len(wanted.articles):
-                measure(found, clicks, hour, wanted, settings.embedding.dim, seed)
+                measure(values, clicks, hour, wanted, window, settings.embedding.dim, seed)
                 users.append(wanted.consumers)
                 current_share.append(np.isin(wanted.articles, current_at(clicks, hour)))
     if not users:
         raise BadInput(f"{name}: no session has two clicks on different items in the tested hours.")
-    estimates = estimates_of(found, np.concatenate(users), seed)
-    report.table("ages", age_rows(estimates))
+    estimates = estimates_of(values, np.concatenate(users), seed)
+    rows = age_rows(estimates)
+    report.table("ages", rows)
     reachable = np.concatenate(current_share)
     counts: Row = {"hours": len(hours), "next clicks": len(reachable)}
     counts["users"] = len(np.unique(np.concatenate(users)))
     report.table("counts", [counts | {"of current articles": float(reachable.mean())}])
-    draw(age_rows(estimates), report.picture("ages"))
-    for row in age_rows(estimates):
+    draw(rows, report.picture("ages"))
+    for row in rows:
         report.add_figures(f"{row['way']}_{row['age']}h", row)
     report.track()
     return report
@@ -91,18 +92,18 @@ def clicks_of(settings: Settings, data: Path | None, name: str) -> Clicks:
     return clicks
 
 
-def tested_hours(clicks: Clicks, days: int) -> list[int]:
+def tested_hours(clicks: Clicks, days: int, window: int) -> list[int]:
     """Every EVERY-th hour of the last days, each with a window before the oldest age.
 
     Raises BadInput where there is none.
     """
     last = int(clicks.hours.max())
-    earliest = max(last - days * DAY_HOURS + 1, WINDOW + max(AGES))
+    earliest = max(last - days * DAY_HOURS + 1, window + max(AGES))
     hours = list(range(last, earliest - 1, -EVERY))
     if not hours:
         raise BadInput(
-            f"The log has {last + 1} hours; expected more than {WINDOW + max(AGES)}, for a window "
-            f"of {WINDOW} hours before the oldest age, which is {max(AGES)}."
+            f"The log has {last + 1} hours; expected more than {window + max(AGES)}, for a window "
+            f"of {window} hours before the oldest age, which is {max(AGES)}."
         )
     return hours[::-1]
 
@@ -117,15 +118,16 @@ def measure(
     clicks: Clicks,
     hour: int,
     wanted: NextClicks,
+    window: int,
     dim: int,
     seed: int,
 ) -> None:
     """Add which next clicks of an hour every way finds at every age."""
     current = current_at(clicks, hour)
-    newest = clicks.window(hour, WINDOW)
+    newest = clicks.window(hour, window)
     for age in AGES:
         known = hour - age
-        articles = learned(clicks.window(known, WINDOW), dim, seed)
+        articles = learned(clicks.window(known, window), dim, seed)
         values[STALE, age].append(found(articles, wanted, current, TOP))
         renewed = with_new_articles(articles, newest) if age else articles
         values[FOLDED, age].append(found(renewed, wanted, current, TOP))
