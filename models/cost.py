@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 from models.features import Batch
 from models.rankers.base import Ranker
-from models.training import reproducible, tensors
+from models.training import device, reproducible, tensors
 
 REPEATS = 5  # of a measured time, of which the shortest counts
 
@@ -47,6 +47,7 @@ def operations(model: Ranker, batch: Batch) -> float:
     Of a batch, so that what is computed once for all rows counts as little as in serving.
     """
     inputs, _ = tensors(batch)
+    model = model.to(device()).eval()
     counter = Counter()
     with counter, torch.no_grad():
         model(*inputs)
@@ -54,12 +55,21 @@ def operations(model: Ranker, batch: Batch) -> float:
 
 
 def seconds(model: Ranker, batch: Batch, threads: int = 1) -> float:
-    """CPU seconds of this process for a batch, the least of several times."""
+    """Seconds for a batch, the least of several times: of this process's CPU, or of a GPU."""
     inputs, _ = tensors(batch)
+    model = model.to(device()).eval()
     taken = []
     with reproducible(seed=0, threads=threads), torch.inference_mode():
         for _ in range(REPEATS):
-            started = time.process_time()
+            started = clock()
             model(*inputs)
-            taken.append(time.process_time() - started)
+            taken.append(clock() - started)
     return min(taken)
+
+
+def clock() -> float:
+    """CPU seconds of this process; where there is a GPU, the time when it has done its work."""
+    if device().type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()

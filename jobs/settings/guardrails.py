@@ -35,5 +35,5 @@ class GuardrailSettings(Section):
     """Multiplications and additions of the challenger for one row, over those of the champion."""
 
     max_seconds_ratio: float = Field(default=3.0, ge=1)
-    """CPU time of the challenger for the same rows, over that of the champion. Above it, the step
+    """Time of the challenger for the same rows, over that of the champion. Above it, the step
     `evaluate` logs a warning; it refuses nothing, because a time is another one each time."""

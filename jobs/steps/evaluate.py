@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
 from embeddings.registry.client import Version
+from embeddings.registry.errors import DamagedVersion
 from jobs.errors import SettingsError
 from jobs.judging import guardrails
 from jobs.lake.store import Partition
@@ -368,15 +369,18 @@ def guardrail_facts(
 ) -> dict[str, float | str]:
     """What promoting the challenger would change besides the scores; see jobs.judging.guardrails.
 
-    Where the registry has a version no longer, or the examples of the training are gone, what
-    needs them is left out.
+    Where the registry has a version no longer, or a damaged one, or the examples of the training
+    are gone, what needs them is left out.
     """
     facts: dict[str, float | str] = {}
     registry = settings.open_registry()
     versions = {}
     for role, entrant in tested.items():
         if version := own_version(settings, entrant.partition):
-            versions[role] = registry.load(version)
+            try:
+                versions[role] = registry.load(version)
+            except DamagedVersion as error:  # it must not keep the day from being tested
+                log.warning("Coverage and neighbours are not compared: %s", error)
     if len(versions) == len(tested):
         ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
         facts |= guardrails.version_facts(versions, ids)

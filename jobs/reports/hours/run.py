@@ -16,6 +16,7 @@ import numpy as np
 from embeddings.benchmarks.intervals import Estimate, user_bootstrap, weighted_mean
 from jobs.errors import BadInput
 from jobs.plots import figure
+from jobs.reports.daily_log import days_of
 from jobs.reports.hours.clicks import DAY_HOURS, Clicks, NextClicks, globo, of_log
 from jobs.reports.hours.vectors import found, found_by_popularity, learned, with_new_articles
 from jobs.reports.report import Report, Row, column_of, progress_bar, select
@@ -82,7 +83,7 @@ def run(
 def clicks_of(settings: Settings, data: Path | None, name: str) -> Clicks:
     """The clicks of one of SETS."""
     if name == LOG:
-        with progress_bar("hours, reading", 1) as progress:
+        with progress_bar("hours, reading", len(days_of(settings))) as progress:
             return of_log(settings, progress)
     if name != GLOBO:
         raise BadInput(f"There is no set '{name}'; expected one of {list(SETS)}.")

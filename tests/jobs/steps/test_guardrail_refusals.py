@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 
 import pytest
-from ranker_lake import DAYS, commit_days, commit_examples, ranker_settings
+from ranker_lake import DAYS, commit_days, commit_examples, copied, ranker_settings
 
+from jobs.pipeline.published import published_version
 from jobs.settings import Settings
 from jobs.steps import evaluate, gate, train
 
@@ -54,3 +56,19 @@ def test_a_slow_challenger_is_logged(settings, caplog, monkeypatch):
         evaluate.run(None, settings, LAST)
     assert "takes 10.0 times as long as the champion" in caplog.text
     assert settings.lake.get("evaluate", LAST).digest == before
+
+
+def test_a_damaged_version_keeps_no_day_from_being_tested(settings, caplog, tmp_path):
+    """What needs it is not judged, and the log says so."""
+    settings = copied(settings, tmp_path / "home")
+    challenger = settings.lake.get("evaluate", LAST).facts["challenger"]
+    trained = settings.lake.get("train", date.fromisoformat(challenger))
+    version = published_version(settings, trained.facts["embedding"])
+    for file in version.path.rglob("*.npy"):
+        file.unlink()
+    with caplog.at_level(logging.WARNING, logger=evaluate.__name__):
+        evaluate.run(None, settings, LAST)
+    assert "Coverage and neighbours are not compared" in caplog.text
+    facts = settings.lake.get("evaluate", LAST).facts
+    assert "challenger_covers_consumers" not in facts
+    assert facts["challenger_operations"] > 0
