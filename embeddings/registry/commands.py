@@ -308,6 +308,9 @@ def _print_entities(entities: dict[str, Any]) -> None:
             if one[change]:
                 more = " …" if one[change] > len(one[f"{change}_ids"]) else ""
                 notes[f"{change} {entity}: {', '.join(one[f'{change}_ids'])}{more}"] = None
+        if drift:
+            moved_most = [f"{each['id']} ({each['cosine']:.3f})" for each in drift["moved"]]
+            notes[f"moved most, {entity}: {', '.join(moved_most)}"] = None
         if one["drift_reason"]:
             notes[f"no cosine: {one['drift_reason']}"] = None
     columns = ("entity", "common", "gained", "lost", "cosine", "10th percentile", "overlap@10")

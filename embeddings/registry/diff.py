@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -18,7 +18,7 @@ from embeddings.sampling import smallest_hashes
 from embeddings.spaces.reference import shared_rows
 from embeddings.spaces.similarity import neighbour_overlap, unit_rows
 
-EXAMPLES = 5  # ids named of those gained, and of those lost
+EXAMPLES = 5  # ids named of those gained, of those lost, and of those that have moved most
 SAMPLE = 20_000  # common ids whose vectors are compared; bounds time and memory
 QUERIES = 1000  # of the sample, whose neighbours within the sample are compared
 NEIGHBOURS = 10
@@ -26,11 +26,24 @@ ByMetric = dict[tuple[str, str], ByDay]
 
 
 @dataclass(frozen=True)
+class Moved:
+    """An id, and the cosine of its vectors in both versions."""
+
+    id: str
+    cosine: float
+
+
+@dataclass(frozen=True)
 class Drift:
-    """Cosines of the vectors that ids have in both versions: their mean and 10th percentile."""
+    """Cosines of the vectors that ids have in both versions: their mean and 10th percentile.
+
+    moved: the ids with the smallest cosines, smallest first, of the half with most engagements:
+    vectors of few engagements turn by chance.
+    """
 
     mean: float
     p10: float
+    moved: list[Moved] = field(default_factory=list)  # an older service does not say
 
 
 @dataclass(frozen=True)
@@ -129,13 +142,13 @@ def deltas(a: ByMetric, b: ByMetric) -> list[Delta]:
 def lineage_diff(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields that differ, as in `Diff`."""
     found: dict[str, tuple[Any, Any]] = {}
-    for field in sorted(a.keys() | b.keys()):
-        before, after = a.get(field), b.get(field)
+    for name in sorted(a.keys() | b.keys()):
+        before, after = a.get(name), b.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             for part, values in lineage_diff(before, after).items():
-                found[f"{field}.{part}"] = values
+                found[f"{name}.{part}"] = values
         elif before != after:
-            found[field] = (before, after)
+            found[name] = (before, after)
     return found
 
 
@@ -158,7 +171,8 @@ def _entity_diff(a: Entity | None, b: Entity | None, reason: str) -> EntityDiff:
     if a is not None and b is not None:
         vectors_a = a.vectors[_rows(a.index, common_a[sample])]
         vectors_b = b.vectors[_rows(b.index, common_b[sample])]
-        drift = None if reason else _drift(vectors_a, vectors_b)
+        counts = b.counts[_rows(b.index, common_b[sample])]
+        drift = None if reason else _drift(vectors_a, vectors_b, ids_a[common_a[sample]], counts)
         overlap = _overlap(vectors_a, vectors_b)
     if drift is None and not reason:
         reason = "no id has a vector other than zero in both versions"
@@ -192,13 +206,20 @@ def _others(ids: np.ndarray, common: np.ndarray) -> tuple[int, list[str]]:
     return len(others), texts(ids, others[:EXAMPLES])
 
 
-def _drift(a: np.ndarray, b: np.ndarray) -> Drift | None:
-    """The cosines of paired rows, without pairs that have a row of zeros. a, b: (n, k)."""
-    nonzero = a.any(axis=1) & b.any(axis=1)
-    if not nonzero.any():
+def _drift(a: np.ndarray, b: np.ndarray, ids: np.ndarray, counts: np.ndarray) -> Drift | None:
+    """The cosines of paired rows, without pairs that have a row of zeros.
+
+    a, b: (n, k); ids: (n,) of the rows; counts: (n,) engagements in the second version.
+    """
+    nonzero = np.flatnonzero(a.any(axis=1) & b.any(axis=1))
+    if not len(nonzero):
         return None
     cosines = np.vecdot(unit_rows(a[nonzero]), unit_rows(b[nonzero]))
-    return Drift(mean=float(cosines.mean()), p10=float(np.percentile(cosines, 10)))
+    busy = np.flatnonzero(counts[nonzero] >= np.median(counts[nonzero]))
+    order = busy[np.argsort(cosines[busy], kind="stable")[:EXAMPLES]]
+    names = texts(ids, nonzero[order])
+    moved = [Moved(*each) for each in zip(names, cosines[order].tolist(), strict=True)]
+    return Drift(float(cosines.mean()), float(np.percentile(cosines, 10)), moved)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> float | None:

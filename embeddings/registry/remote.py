@@ -299,12 +299,15 @@ class RemoteRegistry:
     def diff(self, a: Version, b: Version) -> Diff:
         """See `Registry.diff`."""
         # Imported here: only this verb needs the mathematics of spaces.
-        from embeddings.registry.diff import Delta, Diff, Drift, EntityDiff
+        from embeddings.registry.diff import Delta, Diff, Drift, EntityDiff, Moved
 
         found = self._get("/v1/diff", {"a": a.id, "b": b.id})
         entities = {}
         for entity, one in found["entities"].items():
-            drift = None if one["drift"] is None else Drift(**one["drift"])
+            drift = None
+            if one["drift"] is not None:
+                moved = [Moved(**each) for each in one["drift"].get("moved", [])]
+                drift = Drift(**{**one["drift"], "moved": moved})
             entities[entity] = EntityDiff(**{**one, "drift": drift})
         lineage = {field: (both["a"], both["b"]) for field, both in found["lineage"].items()}
         deltas = [Delta(_result(one["a"]), _result(one["b"])) for one in found["benchmarks"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -337,7 +337,7 @@ def diff(found: Diff) -> dict[str, Any]:
     """What differs between two versions."""
     entities = {}
     for entity, one in found.entities.items():
-        drift = None if one.drift is None else vars(one.drift)
+        drift = None if one.drift is None else asdict(one.drift)
         entities[entity] = {**vars(one), "drift": drift}
     return {
         "a": found.a.id,

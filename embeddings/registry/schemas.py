@@ -244,11 +244,21 @@ class Comparison(Answer):
     rows: list[ComparedMetric]
 
 
+class Moved(Answer):
+    """An id, and the cosine of its vectors in both versions."""
+
+    id: str
+    cosine: float
+
+
 class Drift(Answer):
     """Cosines of the vectors that ids have in both versions."""
 
     mean: float
     p10: float = Field(description="10th percentile")
+    moved: list[Moved] = Field(
+        description="of the half with most engagements, the smallest cosines, smallest first"
+    )
 
 
 class EntityDiff(Answer):

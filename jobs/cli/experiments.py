@@ -169,6 +169,40 @@ def decay_coverage(
 
 
 @app.command()
+def hours(
+    data: Data = None,
+    log: Annotated[
+        str, typer.Option(help='"globo", or "log": the engagements of the settings\' log.')
+    ] = "globo",
+    days: Annotated[
+        int, typer.Option(help="How many of the last days have tested hours.", min=1)
+    ] = 4,
+    window: Annotated[
+        int, typer.Option(help="Hours of clicks that vectors are learned from.", min=1)
+    ] = 24,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Measure what vectors of news articles lose in hours, and what popularity does.
+
+    Example: evergreen experiment hours --data ~/data --out /tmp/hours
+    """
+    run("hours.run", data, log, days, window, seed, out)
+
+
+@app.command()
+def dials(
+    worlds: Annotated[int, typer.Option(help="At each level of each dial.", min=1)] = 5,
+    out: Out = None,
+) -> None:
+    """Turn every dial of the simulated world, and compare what the loop measures with the truth.
+
+    Example: evergreen experiment dials --worlds 3 --out /tmp/dials
+    """
+    run("dials.run", worlds, out)
+
+
+@app.command()
 def email(seeds: Fits = 3, out: Out = None) -> None:
     """Measure what a consumer's embedding adds to a ranker of e-mails, by the users' activity.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.lake.store import Partition
+from jobs.pipeline import guardrails
 from jobs.pipeline.rulings import decisions
 from jobs.settings import Settings
 
@@ -26,19 +27,25 @@ class Interval:
 @dataclass(frozen=True)
 class Row:
     """A decision. facts: as the step `gate` declares them. picture: of the difference in AUC; None
-    where no two models were compared.
+    where no two models were compared. guardrails: the judged numbers, by title; broken: titles.
     """
 
     day: str
     facts: dict[str, Any]
     picture: Interval | None
+    guardrails: dict[str, str]
+    broken: list[str]
 
 
 def rows(settings: Settings) -> list[Row]:
     """All decided days, the newest first."""
     made = decisions(settings)
     widest = max((reach(decision) for decision in made), default=0.0) or 1.0
-    return [Row(str(one.day), one.facts, picture(one, widest)) for one in reversed(made)]
+    found = []
+    for one in reversed(made):
+        judged, broken = guardrails.shown(one.facts), guardrails.broken(one.facts)
+        found.append(Row(str(one.day), one.facts, picture(one, widest), judged, broken))
+    return found
 
 
 def reach(decision: Partition) -> float:

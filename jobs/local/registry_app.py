@@ -30,6 +30,7 @@ from jobs.errors import EvergreenError
 from jobs.local import decisions
 from jobs.local.environment import without_login
 from jobs.local.loop_metrics import LoopCollector, families
+from jobs.pipeline import guardrails
 from jobs.pipeline.status import grouped, status, versions_summary
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.serving import pages as recommendations
@@ -93,8 +94,14 @@ def app() -> FastAPI:
         settings = load_settings()
         label = settings.ranker.primary_label
         found = decisions.rows(settings)
+        titles = [title for title, _ in guardrails.SHOWN.values()]
         return pages.page(
-            request, "decisions.html", found=found, label=label, width=decisions.WIDTH
+            request,
+            "decisions.html",
+            found=found,
+            label=label,
+            width=decisions.WIDTH,
+            titles=titles,
         )
 
     @service.get("/v1/decisions", tags=["service"], summary="Which ranker served from each day on")

@@ -12,7 +12,7 @@ from datetime import date
 
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.pipeline import running
+from jobs.pipeline import guardrails, running
 from jobs.pipeline.rulings import GATE, newest_decision, rule
 from jobs.settings import Settings
 
@@ -72,6 +72,8 @@ def comparison(decision: Partition) -> str:
         if name in facts:
             ends = [format(facts[f"{name}_{end}"], form) for end in ("low", "high")]
             lines.append(f"| {meaning} | {format(facts[name], form)} | {' to '.join(ends)} |")
+    for title, figure in guardrails.shown(facts).items():
+        lines.append(f"| {title} | {figure} | |")
     return "\n".join([*lines, "", facts["why"]])
 
 

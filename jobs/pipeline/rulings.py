@@ -17,7 +17,7 @@ from embeddings.registry.aliases import Why
 from embeddings.registry.errors import BadRequest
 from jobs.errors import EvergreenError
 from jobs.lake.store import Partition
-from jobs.pipeline import chain
+from jobs.pipeline import chain, guardrails
 from jobs.pipeline.plan import RULING, RULING_RECIPE, module
 from jobs.settings import Settings
 from jobs.terminal import visible
@@ -51,7 +51,7 @@ def table(made: list[Partition]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table("day", "serves", "challenger", "its AUC less the champion's", "why")
+    shown = Table("day", "serves", "challenger", "its AUC less the champion's", "guardrails", "why")
     for decision in made:
         facts = decision.facts
         difference = "–"
@@ -59,7 +59,9 @@ def table(made: list[Partition]) -> Table:
             interval = f"[{facts['difference_low']:+.4f}, {facts['difference_high']:+.4f}]"
             difference = rf"{facts['difference']:+.4f} \{interval}"
         names = [facts["champion_after"] or "–", facts["challenger"] or "–"]
-        shown.add_row(str(decision.day), *names, difference, escape(visible(facts["why"])))
+        judged = "hold" if guardrails.shown(facts) else "–"
+        judged = ", ".join(guardrails.broken(facts)) or judged
+        shown.add_row(str(decision.day), *names, difference, judged, escape(visible(facts["why"])))
     return shown
 
 

@@ -24,6 +24,7 @@ from jobs.plugins import PluginSection, faults
 from jobs.settings.addresses import anchored_sqlite, in_url, sqlite_address
 from jobs.settings.database import DatabaseSettings, server_address, sqlite_database
 from jobs.settings.embedding import EmbeddingSettings
+from jobs.settings.guardrails import GuardrailSettings
 from jobs.settings.sections import (
     SHORTEST_PASSWORD,
     BenchmarkSettings,
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
 
     benchmark: BenchmarkSettings = BenchmarkSettings()
     ranker: RankerSettings = RankerSettings()
+    guardrails: GuardrailSettings = GuardrailSettings()
     tuning: TuningSettings = TuningSettings()
     mlflow: MLflowSettings = MLflowSettings()
     registry: RegistrySettings = RegistrySettings()

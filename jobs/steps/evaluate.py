@@ -2,7 +2,8 @@
 
 A model that reads vectors of another space than the day's is tested with the newest version that it
 was trained on, which the registry's alias `champion` names once it is the champion. Where the
-registry has that version no longer, every vector is masked as unknown.
+registry has that version no longer, every vector is masked as unknown. Where both models are
+tested, what the gate's guardrails look at is measured too (jobs.judging.guardrails).
 
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
@@ -13,6 +14,7 @@ calibration_<role>.json
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -25,10 +27,12 @@ import pyarrow.parquet as pq
 
 from embeddings.facts import Fact
 from embeddings.registry.client import Version
+from embeddings.registry.errors import DamagedVersion
 from jobs.errors import SettingsError
+from jobs.judging import guardrails
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.needs import Needs, optional
+from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.published import own_version
 from jobs.plots import figure
@@ -48,8 +52,10 @@ PREDICTIONS = "predictions.parquet"
 BINS = 20  # of the calibration curve and error, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
+log = logging.getLogger(__name__)
+
 SETTINGS = chain.SETTINGS
-FORMAT = 3
+FORMAT = 4
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
@@ -100,16 +106,23 @@ FACTS = (
         "probability",
         better="lower",
     ),
+    *guardrails.FACTS,
 )
 
 
 def needs(settings: Settings, day: date) -> Needs[None]:
-    """The day's examples; the previous day's challenger and decision, and the champion's model."""
+    """The day's examples; the previous day's challenger and decision, and the champion's model.
+
+    Also the newest examples that the challenger was trained on.
+    """
     yield ("validate", day)
     yield ("examples", day)
     decision = yield from chain.needs_of_previous(settings, day)
-    for trained in contestants(decision).values():
+    models = contestants(decision)
+    for trained in models.values():
         yield optional("train", trained)
+    if CHALLENGER in models:
+        yield if_there("examples", models[CHALLENGER])
 
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
@@ -142,6 +155,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             calibration = fit(str(day), names, rows.labels, scores)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
             primary_scores[role] = scores[:, column]
+        if len(tested) > 1:
+            staging.facts |= guardrail_facts(settings, read, tested, examples)
+            staging.facts |= cost_facts(settings, tested, rows)
         write_predictions(staging.path / PREDICTIONS, consumers, labels, primary_scores)
     folder = settings.report("evaluate", day)
     draw(folder, labels, primary_scores, settings.ranker.primary_label, day)
@@ -163,6 +179,12 @@ class Entrant:
     obstacle: str
     other_space: str = ""
     own: Version | None = None
+
+    @property
+    def partition(self) -> Partition:
+        """The model of one that can be tested."""
+        assert self.model is not None, "a model that is missing has an obstacle"
+        return self.model
 
 
 def contestants(decision: Partition | None) -> dict[str, date]:
@@ -262,8 +284,7 @@ def entry_facts(entrants: dict[str, Entrant], day: date, untrained: str = "") ->
 
 def with_which(entrant: Entrant) -> str:
     """With which vectors a model that cannot read those of the day is tested."""
-    assert entrant.model is not None, "a model that is missing has an obstacle"
-    content_id = entrant.model.facts["embedding"]
+    content_id = entrant.partition.facts["embedding"]
     if entrant.own:
         return f"with the vectors of {content_id}"
     if content_id:
@@ -279,8 +300,7 @@ def score(settings: Settings, entrant: Entrant, rows: Day, examples: Partition) 
     from models.store import load
     from models.training import predict
 
-    assert entrant.model is not None, "a model that is missing has an obstacle"
-    saved = load(entrant.model.path)
+    saved = load(entrant.partition.path)
     readable = rows
     if entrant.other_space:
         readable = with_vectors_of(settings, entrant.own, rows, examples)
@@ -339,6 +359,60 @@ def write_predictions(
     """The columns that the gate reads, in the order of the examples."""
     columns = {"consumer_id": consumers, "label": labels.astype(np.int8), **scores}
     pq.write_table(pa.table(columns), path)
+
+
+# What the guardrails look at
+
+
+def guardrail_facts(
+    settings: Settings, read: Reads, tested: dict[str, Entrant], examples: Partition
+) -> dict[str, float | str]:
+    """What promoting the challenger would change besides the scores; see jobs.judging.guardrails.
+
+    Where the registry has a version no longer, or a damaged one, or the examples of the training
+    are gone, what needs them is left out.
+    """
+    facts: dict[str, float | str] = {}
+    registry = settings.open_registry()
+    versions = {}
+    for role, entrant in tested.items():
+        if version := own_version(settings, entrant.partition):
+            try:
+                versions[role] = registry.load(version)
+            except DamagedVersion as error:  # it must not keep the day from being tested
+                log.warning("Coverage and neighbours are not compared: %s", error)
+    if len(versions) == len(tested):
+        ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
+        facts |= guardrails.version_facts(versions, ids)
+    learned = read.get(("examples", tested[CHALLENGER].trained))
+    if learned is not None and spec_of(learned) == spec_of(examples):
+        before = [Path(part.path) for part in learned.parts(EXAMPLES)]
+        now = [Path(part.path) for part in examples.parts(EXAMPLES)]
+        facts |= guardrails.missing_facts(before, now, spec_of(examples))
+    return facts
+
+
+def cost_facts(settings: Settings, tested: dict[str, Entrant], rows: Day) -> dict[str, float]:
+    """The operations of both models for one row. A challenger that takes long is logged."""
+    from models.store import load
+
+    batch = next(rows.masked().batches(guardrails.COST_ROWS), None)
+    if batch is None:
+        return {}
+    models = {role: load(entrant.partition.path).model for role, entrant in tested.items()}
+    facts = guardrails.cost_facts(models, batch)
+    # A time is another one each time, so that it is no fact and decides nothing.
+    ratio = guardrails.seconds_ratio(models, batch, settings.ranker.threads)
+    if ratio > settings.guardrails.max_seconds_ratio:
+        log.warning(
+            "The challenger of %s takes %.1f times as long as the champion of %s for the same "
+            "rows (guardrails.max_seconds_ratio is %g).",
+            tested[CHALLENGER].trained,
+            ratio,
+            tested[CHAMPION].trained,
+            settings.guardrails.max_seconds_ratio,
+        )
+    return facts
 
 
 # How it is calibrated

@@ -17,15 +17,17 @@ newest vectors of its own space, as it would be served:
     tested       tested                 the challenger, unless it is significantly worse; also
                                         where AUC is undefined, without both outcomes on the day
 
-Two rules stand above the table. A challenger whose log loss is significantly more than
+Three rules stand above the table. A challenger whose log loss is significantly more than
 `ranker.max_log_loss_rise` above the champion's is worse as well, whatever its AUC: its
-probabilities are wrong. And with `ranker.promotion = "by hand"`, a champion that was tested stays
-until a person promotes another model. A person's ruling on the day (jobs.pipeline.rulings) is the
+probabilities are wrong. One that breaks a guardrail (jobs.pipeline.guardrails) is not promoted over
+a tested champion. And with `ranker.promotion = "by hand"`, a champion that was tested stays until a
+person promotes another model. A person's ruling on the day (jobs.pipeline.rulings) is the
 decision; what the gate itself would have decided stays in the reason.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -45,7 +47,8 @@ from embeddings.benchmarks.intervals import (
 )
 from embeddings.facts import Fact
 from jobs.lake.store import Partition
-from jobs.pipeline import chain
+from jobs.pipeline import chain, guardrails
+from jobs.pipeline.guardrails import Guardrail
 from jobs.pipeline.needs import Need, if_there
 from jobs.pipeline.plan import RULING, reads, recording
 from jobs.plots import figure
@@ -58,8 +61,8 @@ if TYPE_CHECKING:
 
 NO_CHAMPION = "There is no champion yet."
 
-SETTINGS = chain.SETTINGS
-FORMAT = 3
+SETTINGS = (*chain.SETTINGS, "guardrails")
+FORMAT = 4
 SPARK = False
 FACTS = (
     Fact("champion_before", "training day of the champion that was tested; empty for none"),
@@ -100,6 +103,7 @@ FACTS = (
     ),
     Fact("log_loss_rise_low", "lower end of its 95 % interval", "share", better="lower"),
     Fact("log_loss_rise_high", "upper end of its 95 % interval", "share", better="lower"),
+    *guardrails.FACTS,
 )
 
 
@@ -163,9 +167,11 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     test = read["evaluate", day]
     contest = Contest.of(test, settings.ranker.primary_label)
     compared = None
+    judged: list[Guardrail] = []
     if contest.champion and contest.challenger:
         compared = compare(settings, test)
-    decision = decide(contest, compared, settings.ranker)
+        judged = guardrails.guardrails(settings.guardrails, test.facts, compared.auc.low)
+    decision = decide(contest, compared, settings.ranker, judged)
     ruling = read.get((RULING, day))
     if ruling is not None:
         decision = decide_by_person(decision, ruling)
@@ -183,6 +189,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         if compared:
             staging.facts |= interval_facts("difference", compared.auc)
             staging.facts |= interval_facts("log_loss_rise", compared.log_loss_rise)
+        staging.facts |= {each.name: each.value for each in judged}
+        broken = [each.name for each in judged if not each.holds]
+        staging.facts[guardrails.BROKEN] = ", ".join(broken)
     # Where every resample has one outcome only, there is no value to draw.
     if compared and len(compared.auc.resamples):
         draw(settings.report("gate", day) / "bootstrap.png", compared.auc, decision, day)
@@ -215,12 +224,17 @@ def comparison(predictions: pa.Table, resamples: int, seed: int) -> Comparison:
     )
 
 
-def decide(contest: Contest, compared: Comparison | None, ranker: RankerSettings) -> Decision:
+def decide(
+    contest: Contest,
+    compared: Comparison | None,
+    ranker: RankerSettings,
+    judged: Sequence[Guardrail] = (),
+) -> Decision:
     """The champion after the day, with the reason and who read an older version.
 
-    compared: where champion and challenger were tested.
+    compared, judged: the figures and the guardrails, where champion and challenger were tested.
     """
-    decision = decide_by_table(contest, compared, ranker)
+    decision = decide_by_table(contest, compared, ranker, judged)
     if contest.older_vectors:
         return replace(decision, why=f"{decision.why} {contest.older_vectors}")
     return decision
@@ -235,11 +249,17 @@ def decide_by_person(own: Decision, ruling: Partition) -> Decision:
 
 
 def decide_by_table(
-    contest: Contest, compared: Comparison | None, ranker: RankerSettings
+    contest: Contest,
+    compared: Comparison | None,
+    ranker: RankerSettings,
+    judged: Sequence[Guardrail] = (),
 ) -> Decision:
-    """The champion after the day: the table at the top of this file, and the two rules above it."""
+    """The champion after the day: the table at the top of this file, and the rules above it."""
     if contest.champion and contest.challenger and compared is not None:
         decision = decide_by_comparison(contest, compared, ranker.max_log_loss_rise)
+        broken = [each for each in judged if not each.holds]
+        if broken and decision.champion == contest.challenger:
+            decision = kept_by_guardrails(contest, decision, broken)
         if ranker.promotion == "by hand" and decision.champion == contest.challenger:
             return left_to_a_person(contest, decision)
         return decision
@@ -251,6 +271,19 @@ def decide_by_table(
         stays = f"The model of {champion} stays: no challenger was tested."
         return Decision(champion, f"{stays} {contest.why}")
     return Decision("", f"{NO_CHAMPION} {contest.why}")
+
+
+def kept_by_guardrails(contest: Contest, decision: Decision, broken: list[Guardrail]) -> Decision:
+    """The champion stays, and a person reads which guardrails the challenger has broken."""
+    stays = (
+        f"The model of {contest.champion} stays: that of {contest.challenger} breaks a guardrail"
+    )
+    reasons = "; ".join(each.refusal for each in broken)
+    return Decision(
+        contest.champion,
+        f"{stays}: {reasons}. Without guardrails, the gate decides: {decision.why} "
+        f"To promote it: evergreen ranker promote {contest.challenger}",
+    )
 
 
 def left_to_a_person(contest: Contest, decision: Decision) -> Decision:

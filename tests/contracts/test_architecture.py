@@ -100,8 +100,10 @@ MAY_IMPORT = {
         "embeddings.lengths",
         "embeddings.monitors",
         "embeddings.registry",
+        "embeddings.facts",
         "embeddings.sampling",
         "jobs.lake",
+        "models",
     },
     "jobs.lake": {"embeddings.durable", "jobs.errors"},
     "jobs.local": {

@@ -19,6 +19,7 @@ from jobs.lake.store import Partition
 from jobs.pipeline.plan import writing
 from jobs.pipeline.published import content_id, published_version
 from jobs.settings import EmbeddingSettings, MLflowSettings, RankerSettings, Settings, SparkSettings
+from jobs.settings.guardrails import GuardrailSettings
 from jobs.sources.edgelist import EdgelistSettings
 from jobs.steps.examples import facts_of
 from models.features import Categorical, FeatureSpec
@@ -47,6 +48,8 @@ def ranker_settings(home: Path, mlflow_uri: str = "off", **ranker) -> Settings:
         source=EdgelistSettings(kind="edgelist", path=log),
         embedding=EmbeddingSettings(name="author", dim=DIM),
         ranker=RankerSettings(**options),
+        # The versions of different days have different consumers and producers, drawn at random.
+        guardrails=GuardrailSettings(max_coverage_loss=1.0),
         mlflow=MLflowSettings(uri=mlflow_uri),
         spark=SparkSettings(partitions=2),
     )
@@ -165,10 +168,11 @@ def copied(settings: Settings, home: Path) -> Settings:
     return settings.model_copy(update={"home": home})
 
 
-def commit_examples(settings: Settings, day: date) -> Partition:
+def commit_examples(settings: Settings, day: date, missing: bool = False) -> Partition:
     """Small examples of a committed day, as the step `examples` lays them out, without Spark.
 
     They point into the version of the day before, which is published; the first day has none.
+    missing: is their number unknown in every row?
     """
     shown = pq.read_table(settings.lake.get("validate", day).path / "impressions").sort_by(
         "time_ms"
@@ -186,7 +190,9 @@ def commit_examples(settings: Settings, day: date) -> Partition:
     items = [int(item[1:]) for item in shown["item_id"].to_pylist()]
     columns = {name: shown[name] for name in ("consumer_id", "producer_id", "item_id", "time_ms")}
     columns |= {name: shown[name] for name in LABELS}
-    columns |= {"hash_item": items, "num_odd": [float(item % 2) for item in items]}
+    columns |= {"hash_item": items, "num_odd": pa.array([float(item % 2) for item in items])}
+    if missing:
+        columns["num_odd"] = pa.nulls(shown.num_rows, pa.float64())
     columns |= {f"{entity}_row": of_entity for entity, of_entity in rows.items()}
     spec = FeatureSpec((Categorical("hash_item", 24, "item"),), ("num_odd",), LABELS, DIM)
     with writing(settings, "examples", day) as staging:

@@ -58,6 +58,21 @@ def test_drift_is_the_mean_and_a_low_percentile_of_the_cosines(plain):
     assert drift.p10 == pytest.approx(np.cos(np.radians(90)), abs=1e-6)  # 1 of 10 is lower
 
 
+def test_the_busy_ids_that_have_moved_most_are_named(plain):
+    """One with few engagements turns by chance: it is not."""
+    ids = [f"p{i:02d}" for i in range(10)]
+    counts = np.array([9, 1, 9, 9, 1, 9, 9, 1, 1, 1], np.int32)
+    angles = np.radians([10, 90, 50, 20, 80, 0, 40, 0, 0, 0])
+    before = vectors(ids, dim=2)
+    before = replace(before, vectors=np.tile(np.float32([1, 0]), (10, 1)), counts=counts)
+    turned = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    old = publish_producers(plain, DAY, before)
+    new = publish_producers(plain, NEXT, replace(before, vectors=turned))
+    moved = plain.diff(old, new).entities["producer"].drift.moved
+    assert [each.id for each in moved] == ["p02", "p06", "p03", "p00", "p05"]
+    assert moved[0].cosine == pytest.approx(np.cos(np.radians(50)), abs=1e-6)
+
+
 def test_two_spaces_have_no_drift_but_neighbours(plain):
     """A rotation changes every cosine between the versions, and no neighbour."""
     before = vectors([f"p{i}" for i in range(40)])

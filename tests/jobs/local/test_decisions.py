@@ -23,6 +23,9 @@ REFUSED = {
     "difference_low": -0.04,
     "difference_high": -0.01,
     "log_loss_rise": 0.031,
+    "neighbour_overlap_producers": 0.002,
+    "operations_ratio": 1.0,
+    "broken_guardrails": "neighbour_overlap_producers",
 }
 RULED = {"champion_after": "2024-03-02", "challenger": "", "promoted": 0, "ruled_by": "ada"}
 
@@ -80,6 +83,16 @@ def test_the_page_and_the_json_say_who_serves_and_why(settings):
     assert 'href="/decisions"' in get("/").text
     answer = get("/v1/decisions").json()
     assert [row["champion_after"] for row in answer] == ["2024-03-02", "2024-03-01", "2024-03-01"]
+
+
+def test_the_guardrails_have_their_numbers_and_the_broken_one_is_marked(settings):
+    decide(settings)
+    row = decisions.rows(settings)[1]
+    kept = "neighbours of producers kept"
+    assert row.guardrails == {kept: "0.2 %", "operations, times": "1.00"}
+    assert row.broken == [kept]
+    page = get("/decisions").text
+    assert page.count("0.2 %") == page.count(">broken<") == 1
 
 
 def test_a_home_without_a_decision_says_so(settings: Settings):

@@ -213,7 +213,9 @@ def test_every_fact_is_declared_by_its_step(spark, opened, tmp_path):
                 used.add((step, fact))
     assert undeclared == []
     declared = {(step, fact) for step in RANKER_STEPS for fact in module(step).FACTS}
-    assert declared - used == set()
+    # So few ids have no neighbours to compare: tests/jobs/judging/test_guardrails.py does that.
+    unused = {fact.name for _, fact in declared - used}
+    assert unused == {"neighbour_overlap_consumers", "neighbour_overlap_producers"}
 
 
 def test_headlines_are_the_figures_of_the_decision():

@@ -128,7 +128,7 @@ def test_rollback_on_the_command_line(settings, tmp_path, monkeypatch):
         f'home = "{settings.home}"\n[source]\nkind = "edgelist"\npath = "{settings.source.path}"\n'
         '[embedding]\nname = "author"\ndim = 4\n[ranker]\nstart_day = 2024-01-01\n'
         'window_days = 4\nbatch_size = 32\nlearning_rate = 0.005\n[mlflow]\nuri = "off"\n'
-        "[spark]\npartitions = 2\n"
+        "[spark]\npartitions = 2\n[guardrails]\nmax_coverage_loss = 1.0\n"
     )
     monkeypatch.setenv("EVERGREEN_SETTINGS", str(file))
     rule(settings, DAYS[1])

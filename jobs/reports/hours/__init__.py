@@ -1,0 +1,1 @@
+"""Decay within a day: the next click of a session by vectors that are some hours old."""
