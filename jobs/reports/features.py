@@ -20,7 +20,7 @@ from jobs.features.columns import profile_numbers
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import module
 from jobs.plots import panels
-from jobs.reports.ctr import Scored, mean_aucs
+from jobs.reports.scored import Scored, mean_aucs
 from jobs.reports.daily_log import ID_FIELDS
 from jobs.reports.methods import ALS, SVD
 from jobs.reports.next_day import NextDay, candidates, next_day_trials
