@@ -17,6 +17,7 @@ from jobs.errors import EvergreenError
 from jobs.plots import panels
 from jobs.reports import frappe
 from jobs.reports.next_day import candidates, next_day_trials
+from jobs.reports.public_trials import public_trials
 from jobs.reports.report import (
     Report,
     ReportProgress,
@@ -47,7 +48,7 @@ def run(
     """
     kinds = kinds_of(chosen)
     report = Report(settings, "ctr", 0, folder)
-    public, left_out = frappe_trial(settings, data)
+    public, left_out = public_trials(settings, data, [frappe.Frappe])
     report.warn(left_out)
     runs: list[Row] = []
     differences: list[Row] = []
@@ -91,21 +92,6 @@ def kinds_of(chosen: list[str]) -> list[str]:
             f"There is no ranker {', '.join(unknown)}. The kinds are: {', '.join(kinds())}."
         )
     return chosen or kinds()
-
-
-def frappe_trial(settings: Settings, data: Path | None) -> tuple[list[Trial], list[str]]:
-    """The trial on Frappe, or why it is left out."""
-    files = (frappe.POSITIVES, frappe.VALIDATION, frappe.TEST)
-    if data is None:
-        problem = "no data folder is set"
-    elif missing := [str(file) for file in files if not (data / file).exists()]:
-        problem = f"{data} has no {', '.join(missing)}"
-    else:
-        return [frappe.Frappe(data, settings.ranker)], []
-    return [], [
-        f"frappe left out: {problem}. Name the folder that contains {files[0].parts[0]}/ with "
-        "--data or EVERGREEN_DATA."
-    ]
 
 
 def run_trial(

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from jobs.reports.recipe import RecipeTrial, day_of
-from jobs.settings import RankerSettings
 from models.features import Categorical, Day, FeatureSpec
 
 POSITIVES = Path("frappe/derived/frappe.train.positives.libfm.gz")
@@ -55,13 +54,14 @@ class Frappe(RecipeTrial):
     """The trial; see above. Every seed draws its own negatives."""
 
     data = "frappe"
+    files = (POSITIVES, VALIDATION, TEST)
     spec = SPEC
 
-    def __init__(self, folder: Path, ranker: RankerSettings) -> None:
+    def read(self, folder: Path) -> tuple[Day, Day]:
         self.positives, _ = read_libfm(folder / POSITIVES)
         self.kept = len(self.positives)
         validation = day_of("validation", *read_libfm(folder / VALIDATION))
-        super().__init__(ranker, validation, day_of("test", *read_libfm(folder / TEST)))
+        return validation, day_of("test", *read_libfm(folder / TEST))
 
     def keep(self, rows: int) -> None:
         self.kept = max(1, rows // (1 + NEGATIVES))

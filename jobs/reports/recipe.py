@@ -11,6 +11,7 @@ import copy
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,16 +38,22 @@ class RecipeTrial(ABC):
     """A trial whose rankers learn by the recipe. Of a row they read categories alone."""
 
     data: str
+    files: tuple[Path, ...]  # below the folder of public data sets
     test = "test"
     label = 0  # the only one
     spec: FeatureSpec
 
-    def __init__(self, ranker: RankerSettings, validation: Day, tested: Day) -> None:
+    def __init__(self, folder: Path, ranker: RankerSettings) -> None:
         self.ranker = ranker
+        validation, tested = self.read(folder)
         self.validation = validation
         self.tested = tested
         self.labels = tested.labels[:, 0]
         self.users = tested.categories[:, 0]  # the first column of every data set
+
+    @abstractmethod
+    def read(self, folder: Path) -> tuple[Day, Day]:
+        """Keep the rows to train on; return those to validate and to test on."""
 
     @abstractmethod
     def training_rows(self, rng: np.random.Generator) -> Day:

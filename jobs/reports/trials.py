@@ -46,6 +46,10 @@ class Trial(Protocol):
         """The n rows to test on, as a ranker reads them."""
         ...
 
+    def keep(self, rows: int) -> None:
+        """Train on no more than so many rows, the newest ones where rows have an order."""
+        ...
+
     def options(self, kind: str) -> RankerOptions:
         """The options that a kind has in this trial."""
         ...

@@ -16,6 +16,7 @@ from embeddings.benchmarks.auc import auc
 from jobs.cli import app
 from jobs.errors import EvergreenError
 from jobs.reports import ctr, frappe, recipe
+from jobs.reports.public_trials import public_trials
 from jobs.reports.scored import FIGURES, Scored, difference_rows, mean_aucs, summarised
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.train import training_config
@@ -256,9 +257,9 @@ def test_embeddings_decay_also_where_they_are_not_read():
 
 def test_a_missing_file_leaves_frappe_out(folder, tmp_path):
     settings = ranker_settings(tmp_path / "home")
-    (trial,), messages = ctr.frappe_trial(settings, folder)
+    (trial,), messages = public_trials(settings, folder, [frappe.Frappe])
     assert (len(trial.labels), messages) == (200, [])
-    trials, (message,) = ctr.frappe_trial(settings, tmp_path)
+    trials, (message,) = public_trials(settings, tmp_path, [frappe.Frappe])
     assert trials == []
     assert f"{tmp_path} has no {frappe.POSITIVES}" in message
     assert "--data or EVERGREEN_DATA" in message
