@@ -72,7 +72,8 @@ class RecipeTrial(ABC):
 
     def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
         from models.rankers.base import build
-        from models.training import predict, reproducible, statistics_of
+        from models.row_statistics import statistics_of
+        from models.training import predict, reproducible
 
         # Threads, precision and compilation are the user's, the rest is the recipe's.
         own = module("train").training_config(self.ranker, seed)

@@ -216,6 +216,14 @@ MAY_IMPORT = {
         "jobs.settings",
     },
     "jobs.terminal": set(),
+    "jobs.training": {
+        "jobs.errors",
+        "jobs.lake",
+        "jobs.pipeline",
+        "jobs.plots",
+        "jobs.settings",
+        "models",
+    },
     "jobs.tuning": {
         "embeddings.benchmarks",
         "embeddings.blocks",
