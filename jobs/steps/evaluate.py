@@ -6,6 +6,8 @@ registry has that version no longer, every vector is masked as unknown.
 
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
+metrics.parquet        one row per model, label and bucket of consumers by their impressions of the
+                       day: models.device_metrics, and rela_impr of the challenger over the champion
 calibration_<role>.json
                        what makes the probabilities of that model rates of this day, by label:
                        models.calibration
@@ -16,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -36,7 +38,13 @@ from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import load_day
 from models.calibration import Calibration, ece, fit
-from models.metrics import both_classes, calibration_curve, metrics_by_label, roc_curve
+from models.metrics import (
+    both_classes,
+    calibration_curve,
+    metrics_by_label,
+    relative_improvement,
+    roc_curve,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -45,11 +53,12 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # the roles
 PREDICTIONS = "predictions.parquet"
+METRICS = "metrics.parquet"
 BINS = 20  # of the calibration curve and error, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
 SETTINGS = chain.SETTINGS
-FORMAT = 3
+FORMAT = 4
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
@@ -117,6 +126,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
     What cannot be tested on the day is named in the facts, with the reason.
     """
+    from models.device_metrics import rows_of_metrics
+
     read = reads(settings, "evaluate", day)
     clean_impressions(read, day)
     examples = read["examples", day]
@@ -135,14 +146,18 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         names = spec_of(examples).labels
         consumers = consumers_of(examples)
         primary_scores = {}
+        measured = []
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
             staging.facts |= role_metrics(role, rows.labels, names, scores)
+            for row in rows_of_metrics(consumers.to_numpy(), rows.labels, scores, names):
+                measured.append({"role": role} | row)
             staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
             calibration = fit(str(day), names, rows.labels, scores)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
             primary_scores[role] = scores[:, column]
         write_predictions(staging.path / PREDICTIONS, consumers, labels, primary_scores)
+        write_metrics(staging.path / METRICS, measured)
     folder = settings.report("evaluate", day)
     draw(folder, labels, primary_scores, settings.ranker.primary_label, day)
 
@@ -339,6 +354,24 @@ def write_predictions(
     """The columns that the gate reads, in the order of the examples."""
     columns = {"consumer_id": consumers, "label": labels.astype(np.int8), **scores}
     pq.write_table(pa.table(columns), path)
+
+
+def write_metrics(path: Path, measured: list[dict[str, Any]]) -> None:
+    """What was measured, with the challenger's relative improvement beside its AUC."""
+    from models.device_metrics import METRICS as MEASURED
+
+    champion = {}
+    for row in measured:
+        if row["role"] == CHAMPION and "auc" in row:
+            champion[row["users"], row["label"]] = row["auc"]
+    for row in measured:
+        base = champion.get((row["users"], row["label"]))
+        if row["role"] == CHALLENGER and base is not None:
+            row["rela_impr"] = relative_improvement(row["auc"], base)
+    columns = ["role", "users", "label", "rows", *MEASURED, "rela_impr"]
+    kinds = [pa.string()] * 3 + [pa.int64()] + [pa.float64()] * (len(columns) - 4)
+    schema = pa.schema(list(zip(columns, kinds, strict=True)))
+    pq.write_table(pa.Table.from_pylist(measured, schema), path)
 
 
 # How it is calibrated

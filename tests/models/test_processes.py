@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import socket
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from process_group import together
 
 from models import checkpoint, processes
 from models.checkpoint import Checkpoint
@@ -67,35 +63,6 @@ def fit(kind: str, saved: Checkpoint | None = None, until: int = ROWS) -> Traine
         return train([day()], SPEC, kind, options, cfg, progress, saved)
     except Killed:
         return None
-
-
-def together(count: int, work: Callable[[], None]) -> None:
-    """Run this in so many processes, connected as torchrun's are."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    started = []
-    for rank in range(count):
-        process = context.Process(target=member, args=(rank, count, port, work))
-        process.start()
-        started.append(process)
-    for process in started:
-        process.join(60)
-    assert [process.exitcode for process in started] == [0] * count
-
-
-def member(rank: int, count: int, port: int, work: Callable[[], None]) -> None:
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    os.environ |= {name: str(number) for name, number in place.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    try:
-        with processes.connected():
-            work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)  # without what belongs to the parent, such as its fixtures
 
 
 def saving(kind: str, folder: Path, saved: Checkpoint | None = None, until: int = ROWS):
