@@ -1,8 +1,8 @@
 """The columns that every step agrees on. Ids are strings: one source's numbers are another's names.
 
 The prefix of a name is the column's role in the ranker: `label_*` 0/1 outcomes, `at_*` their times,
-`ctx_*` categories known when the item is shown, `cat_*` categories and `num_*` numbers of a consumer
-or an item.
+`ctx_*` categories known when the item is shown, `cat_*` categories and `num_*` numbers of a
+consumer or an item.
 """
 
 from __future__ import annotations

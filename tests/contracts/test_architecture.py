@@ -83,7 +83,7 @@ MAY_IMPORT = {
         "embeddings.sampling",
         "embeddings.spaces",
     },
-    "jobs.checks": {"jobs.lake", "jobs.settings", "jobs.sources"},
+    "jobs.checks": {"jobs.errors", "jobs.lake", "jobs.settings", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {
         "embeddings.features",
