@@ -77,6 +77,12 @@ class Batch:
     vectors: np.ndarray  # (B, 2, V) float32 vectors of consumer and producer, zeros where unknown
     labels: np.ndarray  # (B, L) float32 0/1
 
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows, without a copy."""
+        return Batch(
+            self.categories[rows], self.numbers[rows], self.vectors[rows], self.labels[rows]
+        )
+
 
 class Examples(Protocol):
     """The examples of one day in time order, in memory or in files."""
@@ -196,15 +202,25 @@ class Day:
     def pieces(self, size: int) -> Iterator[Day]:
         """Consecutive rows, in order, without a copy; the last piece may have fewer."""
         for start in range(0, len(self), size):
-            rows = slice(start, start + size)
-            yield replace(
-                self,
-                categories=self.categories[rows],
-                numbers=self.numbers[rows],
-                labels=self.labels[rows],
-                consumer_rows=self.consumer_rows[rows],
-                producer_rows=self.producer_rows[rows],
-            )
+            yield self._part(slice(start, start + size))
+
+    def last(self, rows: int) -> Day:
+        """The last of the rows, at most so many; rows >= 1."""
+        return self._part(slice(-rows, None))
+
+    def reordered(self, order: np.ndarray) -> Day:
+        """The rows in another order: (n,) int64."""
+        return self._part(order)
+
+    def _part(self, rows: slice | np.ndarray) -> Day:
+        return replace(
+            self,
+            categories=self.categories[rows],
+            numbers=self.numbers[rows],
+            labels=self.labels[rows],
+            consumer_rows=self.consumer_rows[rows],
+            producer_rows=self.producer_rows[rows],
+        )
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive rows, in order; the last batch may be shorter."""

@@ -39,16 +39,23 @@ class Masks:
     """The masks of some rows.
 
     names: of the groups; all numeric columns are one. effects: log odds, (B, G, L). logits: (B, L),
-    with all masks; control: (B, L), without any in the first blocks. layer, unmasked_layer: what
-    the first blocks read of every field with and without the mask, (n, B, F, K) each.
+    with all masks; control: (B, L), without any in the first blocks. values: the masks of every
+    field in the first blocks, unmasked_layer: what they multiply, (n, B, F, K) each.
+    groups: the fields of each group.
     """
 
     names: tuple[str, ...]
     effects: np.ndarray
     logits: np.ndarray
     control: np.ndarray
-    layer: np.ndarray
+    values: np.ndarray
     unmasked_layer: np.ndarray
+    groups: tuple[list[int], ...]
+
+    @property
+    def layer(self) -> np.ndarray:
+        """What the first blocks read of every field: (n, B, F, K)."""
+        return self.unmasked_layer * self.values
 
 
 def has_masks(model: Ranker) -> bool:
@@ -78,8 +85,9 @@ def masks_of(model: Ranker, batch: Batch) -> Masks:
         effects=torch.stack(effects, dim=1).numpy(),
         logits=logits_BL.numpy(),
         control=control_BL.numpy(),
-        layer=(normed_BFK * masks_nBFK).numpy(),
+        values=masks_nBFK.numpy(),
         unmasked_layer=normed_BFK.expand_as(masks_nBFK).numpy(),
+        groups=tuple(groups.values()),
     )
 
 

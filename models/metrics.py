@@ -6,6 +6,7 @@ What is defined depends on the day's labels:
     auc                      value           NaN          NaN
     log_loss                 value           value        NaN
     relative_cross_entropy   value           NaN          NaN
+    normalised_rce           value           NaN          NaN
     metrics_by_label         all three       log loss     {}
     gauc, ndcg               value *         NaN          NaN
     calibration_curve        points          points       no points
@@ -48,6 +49,25 @@ def relative_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> flo
     rate = float(np.mean(labels > 0))
     constant = np.full(len(labels), rate)
     return 100 * (1 - log_loss(labels, probabilities) / log_loss(labels, constant))
+
+
+def normalised_rce(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """RCE of probabilities that are scaled to the labels' own rate: what calibration cannot gain.
+
+    Scaled ones above 1 are clipped. Source: NRCE of Twitter's the-algorithm-ml.
+    """
+    if not both_classes(labels):
+        return float("nan")
+    p = probabilities.astype(np.float64)
+    return relative_cross_entropy(labels, p * np.mean(labels > 0) / np.mean(p))
+
+
+def relative_improvement(auc: float, base: float) -> float:
+    """RelaImp: 100 · ((AUC − ½) / (AUC of the base − ½) − 1), in %; NaN where the base is chance.
+
+    Source: Yan et al.: Coupled Group Lasso for Web-Scale CTR Prediction, ICML 2014.
+    """
+    return 100 * ((auc - 0.5) / (base - 0.5) - 1) if base != 0.5 else float("nan")
 
 
 def metrics_by_label(

@@ -1,5 +1,9 @@
 """The ranker as MLflow serves it: features and vectors in, one probability per label out.
 
+The probabilities are calibrated as everywhere else once the ranker has met a day that it had not
+seen: `calibration.json` is then added to the logged model. A server that runs already reads it when
+it loads the model again.
+
 MLflow runs this file by itself ("models from code"), so it cannot have relative imports.
 """
 
@@ -15,6 +19,7 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 
+from models.calibration import FILE, UNCALIBRATED, Calibration
 from models.features import Day, FeatureSpec
 from models.store import describe, load
 from models.training import predict
@@ -30,7 +35,11 @@ class ServedRanker(PythonModel):
     """A saved ranker of any kind. `predict` reads the columns of `signature`."""
 
     def load_context(self, context: Any) -> None:
-        self.saved = load(Path(context.artifacts[ARTIFACT]))
+        home = Path(context.artifacts[ARTIFACT])
+        self.saved = load(home)
+        self.calibration = UNCALIBRATED
+        if (home / FILE).exists():
+            self.calibration = Calibration.from_json((home / FILE).read_text())
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -39,6 +48,8 @@ class ServedRanker(PythonModel):
         model = self.saved.model
         rows = as_day(model_input, model.spec, self.saved.space)
         scores = predict(model, rows, self.saved.space)
+        if self.calibration.maps:
+            scores = self.calibration(model.spec.labels, scores).astype(np.float32)
         return pd.DataFrame(scores, columns=list(model.spec.labels), index=model_input.index)
 
 

@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models import processes
 from models.checkpoint import Checkpoint
 from models.features import Batch, Day, Examples, FeatureSpec, InvalidExamples, one_space
 from models.losses import label_losses
-from models.rankers.base import Ranker, RankerOptions, Statistics, build
+from models.rankers.base import Ranker, RankerOptions, build
 from models.row_adam import RowAdam
+from models.row_statistics import statistics_of
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
 SMOOTHED_STEPS = 50  # that the running loss is averaged over
 Precision = Literal["float32", "bfloat16"]
-BLOCK = 65_536  # rows whose statistics are computed together; another number rounds differently
-CONSTANT = 1e-6  # a column with a smaller standard deviation carries no information
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,11 @@ def train(
 
     The same rows, options, config and machine give the same weights, to the bit, whether the days
     are in memory or in files, and whether the training goes on from a checkpoint or not. Rows are
-    not shuffled, so of the days with vectors the newest is learned last. Raises SpaceMismatch when
-    the vectors of the days are in two spaces, RankerError when the kind cannot be built,
-    InvalidExamples when there are no rows or a row cannot be read.
+    not shuffled, so of the days with vectors the newest is learned last. Within
+    `processes.connected()`, all processes call this alike and learn one model.
+
+    Raises SpaceMismatch when the vectors of the days are in two spaces, RankerError when the kind
+    cannot be built, InvalidExamples when there are no rows or a row cannot be read.
     """
     space = one_space({day.name: day.space for day in days})
     if not any(len(day) for day in days):
@@ -82,8 +84,12 @@ def train(
         )
     with reproducible(cfg.seed, cfg.threads):
         model = build(kind, spec, options)
-        model.initialise(statistics_of(days, spec))
+        if processes.rank() == 0:
+            model.initialise(statistics_of(days, spec))
+        else:
+            torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
         model.to(device())
+        processes.copy_from_first(model.state_dict().values())
         losses = one_pass(Trainer(model, cfg), days, progress, checkpoint)
     return Trained(model.to(torch.device("cpu")).eval(), space, losses)
 
@@ -102,14 +108,20 @@ def one_pass(
     losses = np.zeros((steps, len(trainer.model.spec.labels)), dtype=np.float32)
     done = checkpoint.restore(trainer) if checkpoint else None
     resumed = 0 if done is None else len(done)
+    if not processes.agreed(resumed):
+        raise RuntimeError(
+            f"Process {processes.rank()} goes on from step {resumed}, others from another one: "
+            "they read different checkpoints. The lake must be the same folder on all machines."
+        )
     losses[:resumed] = 0 if done is None else done
     rows_done = 0
     for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
         rows_done += len(batch.labels)
         if step < resumed:  # read and passed over, which is quick
             continue
-        inputs, labels_BL = tensors(batch)
-        losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share))
+        whole = len(batch.labels)
+        inputs, labels_BL = tensors(batch.part(processes.share(whole)))
+        losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share), whole)
         if progress:
             recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
             progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
@@ -136,21 +148,32 @@ class Trainer:
         if tables:
             self.optimizers.append(RowAdam(tables, lr=lr))
 
-    def step(self, inputs: tuple[Tensor, Tensor, Tensor], labels_BL: Tensor, rate: float) -> Tensor:
+    def step(
+        self,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        labels_BL: Tensor,
+        rate: float,
+        rows: int | None = None,
+    ) -> Tensor:
         """Learn from one batch; returns the loss of every label before it: (L,), on the CPU.
 
-        rate: share of the peak learning rate.
+        rate: share of the peak learning rate. rows: of the whole batch, where these are the share
+        of one process.
         """
+        rows = len(labels_BL) if rows is None else rows
         # The last batch of a day is shorter: compiling for its length as well would not pay.
-        whole = len(labels_BL) == self.cfg.batch_size
-        network = self.compiled if whole else self.model
+        network = self.compiled if rows == self.cfg.batch_size else self.model
+        alone = processes.size() == 1
         reduced = self.cfg.precision == "bfloat16"
         with torch.autocast(labels_BL.device.type, torch.bfloat16, enabled=reduced):
             logits_BL = network(*inputs)
-        losses_L = label_losses(logits_BL.float(), labels_BL)
+        logits_BL = logits_BL.float()
+        losses_L = label_losses(logits_BL, labels_BL, None if alone else rows)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         losses_L.sum().backward()
+        if not alone:
+            losses_L = processes.sum_gradients(list(self.model.parameters()), losses_L.detach())
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.cfg.learning_rate
@@ -249,75 +272,6 @@ def rate(step: int, steps: int, warmup_share: float) -> float:
     """Share of the peak learning rate at a step: up linearly, then down linearly."""
     warmup = max(1, int(warmup_share * steps))
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
-
-
-def statistics_of(days: Sequence[Examples], spec: FeatureSpec | None = None) -> Statistics:
-    """Scales of the numeric columns and log odds of the labels, over all rows of the days.
-
-    NaN is left out. One positive and one negative are added to every label, so that a label that
-    never occurs has finite odds. spec: to check every row against; raises InvalidExamples.
-    """
-    plain, logs = Moments(), Moments()
-    rows = 0
-    positives = 0
-    for day in days:
-        for piece in day.pieces(BLOCK):
-            if spec is not None:
-                piece.check(spec)
-            rows += len(piece)
-            positives = positives + piece.labels.sum(axis=0, dtype=np.float64)
-            plain.add(piece.numbers)
-            logs.add(signed_log(piece.numbers))
-    std = plain.std
-    return Statistics(
-        mean_N=plain.mean,
-        std_N=np.where(std > CONSTANT, std, np.inf),
-        log_mean_N=logs.mean,
-        log_std_N=logs.std,
-        log_odds_L=np.log((positives + 1) / (rows - positives + 1)),
-    )
-
-
-class Moments:
-    """Mean and standard deviation of columns, without NaN, over blocks of rows: (N,) float64.
-
-    Of every block, the squares of the distances from its own mean are summed; blocks are joined as
-    in Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm", Eq. 1.4. A
-    difference of two large sums would lose the small variances. The same blocks in the same order
-    give the same bits. A column without any value has the mean 0 and the deviation 0.
-    """
-
-    def __init__(self) -> None:
-        self.counts: np.ndarray | int = 0
-        self.totals: np.ndarray | float = 0.0
-        self.squares: np.ndarray | float = 0.0  # Σ (x - mean)²
-
-    def add(self, block: np.ndarray) -> None:
-        """block: (n, N)."""
-        known = ~np.isnan(block)
-        counts = known.sum(axis=0)
-        totals = np.sum(block, axis=0, dtype=np.float64, where=known)
-        mean = totals / np.maximum(counts, 1)
-        distances = np.subtract(block, mean, dtype=np.float64)
-        squares = np.sum(np.square(distances, out=distances), axis=0, where=known)
-        both = self.counts + counts
-        weights = self.counts * (counts / np.maximum(both, 1))
-        self.squares = self.squares + squares + weights * (mean - self.mean) ** 2
-        self.counts = both
-        self.totals = self.totals + totals
-
-    @property
-    def mean(self) -> np.ndarray:
-        return self.totals / np.maximum(self.counts, 1)
-
-    @property
-    def std(self) -> np.ndarray:
-        return np.sqrt(self.squares / np.maximum(self.counts, 1))
-
-
-def signed_log(x: np.ndarray) -> np.ndarray:
-    """sign(x)·log(1 + |x|), element by element."""
-    return np.sign(x) * np.log1p(np.abs(x))
 
 
 @contextmanager

@@ -292,8 +292,8 @@ def with_reason(
 
     keys: of the rows without a fault that are equal in these columns the first is good: in the
     order of the log where it is known, or else of all columns. merge: it has the maximum of their
-    labels and of dwell_ms, and the reason of the others is MERGED. known_items: one column item_id,
-    without repeats; for the rule `item_unknown`.
+    labels and of dwell_ms and the earliest time of each label, and the reason of the others is
+    MERGED. known_items: one column item_id, without repeats; for the rule `item_unknown`.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.window import Window
@@ -316,7 +316,9 @@ def with_reason(
         reason = F.when(is_later, later).otherwise(reason)
         if merge:
             for column in outcomes(rows.columns):
-                most = F.max(quoted(column)).over(alike)
+                # A label became 1 with the first row that says so.
+                best = F.min if column.startswith("at_") else F.max
+                most = best(quoted(column)).over(alike)
                 landed = F.col(quoted(column))
                 rows = rows.withColumn(column, F.when(F.col(FAULTS) == "", most).otherwise(landed))
     return rows.withColumn("reason", reason).select(*columns, "reason")
@@ -330,7 +332,9 @@ def order_of(names: list[str], columns: list[str]) -> list[str]:
 
 def outcomes(columns: list[str]) -> list[str]:
     """The columns of an impression that a later row of it may add to."""
-    return [column for column in columns if column == "dwell_ms" or column.startswith("label_")]
+    return [
+        column for column in columns if column == "dwell_ms" or column.startswith(("label_", "at_"))
+    ]
 
 
 def faults_of(rules: list[Rule], columns: list[str]) -> Column:

@@ -37,6 +37,11 @@ def run(module: str, *arguments: Any) -> None:
     typer.echo(f"Tables and pictures are in {report.folder}.")
 
 
+def listed(text: str) -> list[str]:
+    """The names in a text, which commas separate."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @app.command("fold-in")
 def fold_in(
     data: Data = None,
@@ -89,8 +94,34 @@ def ctr(
 
     Example: evergreen experiment ctr --kinds masknet,dnn --seeds 2 --days 2 --out /tmp/ctr
     """
-    chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    run("ctr", data, chosen, seeds, days, out)
+    run("ctr", data, listed(kinds), seeds, days, out)
+
+
+@app.command("masknet-studies")
+def masknet_studies(
+    data: Data = None,
+    studies: Annotated[
+        str,
+        typer.Option(help="Of ablation, size, blocks, ratio, masks, by commas; default: all."),
+    ] = "",
+    structures: Annotated[
+        str, typer.Option(help="parallel, serial or both, separated by a comma; default: both.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="How often each network is trained.", min=1)] = 3,
+    days: Annotated[
+        int,
+        typer.Option(help="How many of the log's last days are tested; 0: public data.", min=0),
+    ] = 1,
+    rows: Annotated[
+        int | None, typer.Option(help="Train on no more than so many rows; default: all.", min=1)
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Repeat the studies of MaskNet's paper: its parts, sizes, blocks, ratios, and its masks.
+
+    Example: evergreen experiment masknet-studies --studies ablation,masks --rows 50000
+    """
+    run("masknet.run", data, listed(studies), listed(structures), seeds, days, rows, out)
 
 
 @app.command()
@@ -122,8 +153,7 @@ def words(
 
     Example: evergreen experiment words --sets simulated --seeds 2 --out /tmp/words
     """
-    chosen = [name.strip() for name in sets.split(",") if name.strip()]
-    run("words.run", data, seed, seeds, chosen, out)
+    run("words.run", data, seed, seeds, listed(sets), out)
 
 
 Fits = Annotated[int, typer.Option(help="How often each method is fitted.", min=1)]

@@ -68,6 +68,27 @@ def rollback(reason: Reason = "") -> None:
 
 
 @app.command()
+def train(
+    day: Annotated[
+        datetime,
+        typer.Option(formats=["%Y-%m-%d"], help="The day up to which the ranker is trained."),
+    ],
+) -> None:
+    """Train the ranker of a day on all processes that torchrun starts; without it on one.
+
+    Example: torchrun --nproc-per-node 2 -m jobs.cli ranker train --day 2022-05-03
+    """
+    from jobs.settings import load_settings
+    from jobs.spark.session import spark_session
+    from jobs.training.together import train_together
+
+    settings = load_settings()
+    partition = train_together(settings, day.date(), lambda: spark_session(settings))
+    if partition is not None:  # in the first process
+        typer.echo(f"{partition.key} {partition.digest}")
+
+
+@app.command()
 def export(
     out: Annotated[
         Path, typer.Argument(help="The folder to write; it may exist.", file_okay=False)

@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from jobs.errors import BadInput
@@ -39,7 +40,7 @@ class Field:
 
     name: str
     column: str
-    kind: Literal["text", "number", "whole", "label"] = "text"
+    kind: Literal["text", "number", "whole", "label", "time"] = "text"
     constant: str | float | None = None
 
 
@@ -203,11 +204,11 @@ def rows_of(piece: Piece, wanted: Wanted) -> Rows:
         if not want.column:
             columns[want.name] = pa.array([want.constant] * count, values.TYPES[want.kind])
             continue
-        read, failed = values.READERS[want.kind](piece.columns[want.column], wanted.dialect)
+        read, failed = value_of(want, piece.columns[want.column], wanted)
         columns[want.name] = read if want.constant is None else read.fill_null(want.constant)
         for reason, rows in failed.items():
             odd_R |= rows
-            if want.kind in ("text", "whole"):  # validation judges numbers and labels
+            if want.kind in ("text", "whole", "time"):  # validation judges numbers and labels
                 fault_R[rows & (fault_R == None)] = fault_name(want, reason)  # noqa: E711
     ms = times.to_ms(as_times(piece.columns[wanted.time]), wanted.unit, wanted.zone)
     timed_R = ms.is_valid().to_numpy(zero_copy_only=False)
@@ -225,6 +226,18 @@ def rows_of(piece: Piece, wanted: Wanted) -> Rows:
     if piece.faults:
         table = pa.concat_tables([table, faults_table(piece.faults, wanted)])
     return in_file_order(table, day_R, piece)
+
+
+def value_of(want: Field, column: pa.Array, wanted: Wanted) -> values.Read:
+    """The values of a field, and the rows that failed by reason. Times become milliseconds."""
+    if want.kind != "time":
+        return values.READERS[want.kind](column, wanted.dialect)
+    failed: dict[str, np.ndarray] = {}
+    if values.is_text(column.type):
+        column, failed = values.text(column, wanted.dialect)
+    ms = times.to_ms(column, wanted.unit, wanted.zone)
+    unreadable_R = pc.and_(column.is_valid(), ms.is_null()).to_numpy(zero_copy_only=False)
+    return ms, failed | {values.UNREADABLE: unreadable_R}
 
 
 def fault_name(field: Field, reason: str) -> str:

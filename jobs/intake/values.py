@@ -184,4 +184,10 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 READERS = {"text": text, "number": number, "whole": whole, "label": label}
-TYPES = {"text": pa.string(), "number": pa.float64(), "whole": pa.int64(), "label": pa.int32()}
+TYPES = {
+    "text": pa.string(),
+    "number": pa.float64(),
+    "whole": pa.int64(),
+    "label": pa.int32(),
+    "time": pa.int64(),
+}

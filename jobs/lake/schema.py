@@ -1,7 +1,8 @@
 """The columns that every step agrees on. Ids are strings: one source's numbers are another's names.
 
-The prefix of a name is the column's role in the ranker: `label_*` 0/1 outcomes, `ctx_*` categories
-known when the item is shown, `cat_*` categories and `num_*` numbers of a consumer or an item.
+The prefix of a name is the column's role in the ranker: `label_*` 0/1 outcomes, `at_*` their times,
+`ctx_*` categories known when the item is shown, `cat_*` categories and `num_*` numbers of a
+consumer or an item.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 # One row per engagement. time_ms: UTC milliseconds, null where the source has no times.
 # value: how much (1, seconds).
 ENGAGEMENTS = ("consumer_id", "producer_id", "item_id", "kind", "value", "time_ms")
-# One row per item shown, engaged with or not, then label_* and ctx_* columns. dwell_ms may be null.
+# One row per item shown, engaged with or not, then label_*, at_* (UTC milliseconds at which the
+# label became 1, where the source knows) and ctx_* columns. dwell_ms may be null.
 IMPRESSIONS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
 # One row per consumer or item as known on that day, then cat_* and num_* columns.
 CONSUMERS = ("consumer_id",)
@@ -33,7 +35,7 @@ PROVENANCE = ("source_file", "source_line", "raw", "fault")
 # Table -> the columns that it must have, and the prefixes of those that it may have.
 TABLES = {
     ENGAGEMENT_TABLE: (ENGAGEMENTS, ()),
-    IMPRESSION_TABLE: (IMPRESSIONS, ("label_", "ctx_")),
+    IMPRESSION_TABLE: (IMPRESSIONS, ("label_", "at_", "ctx_")),
     CONSUMER_TABLE: (CONSUMERS, ("cat_", "num_")),
     ITEM_TABLE: (ITEMS, ("cat_", "num_")),
 }
@@ -51,7 +53,13 @@ FEATURE_TABLES = (
 
 # Spark types. The required columns that are not named here are strings.
 TYPES = {"value": "double", "time_ms": "bigint", "dwell_ms": "bigint", "source_line": "bigint"}
-PREFIX_TYPES = {"label_": "int", "ctx_": "string", "cat_": "string", "num_": "double"}
+PREFIX_TYPES = {
+    "label_": "int",
+    "at_": "bigint",
+    "ctx_": "string",
+    "cat_": "string",
+    "num_": "double",
+}
 
 
 def quoted(name: str) -> str:

@@ -20,7 +20,6 @@ from jobs.features.columns import profile_numbers
 from jobs.lake.store import Partition
 from jobs.pipeline.plan import module
 from jobs.plots import panels
-from jobs.reports.ctr import Scored, mean_aucs
 from jobs.reports.daily_log import ID_FIELDS
 from jobs.reports.methods import ALS, SVD
 from jobs.reports.next_day import NextDay, candidates, next_day_trials
@@ -33,6 +32,7 @@ from jobs.reports.pair_features import (
     recent_features,
 )
 from jobs.reports.report import Report, ReportProgress, Row, column_of, progress_bar
+from jobs.reports.scored import Scored, mean_aucs
 from jobs.settings import Settings
 from models.features import Day, FeatureSpec
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import date
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -26,6 +27,9 @@ from jobs.settings import Settings
 from jobs.sources import open_source
 from jobs.spark.session import spark_session
 from models.features import Day, FeatureSpec
+
+if TYPE_CHECKING:
+    from models.rankers.base import RankerOptions
 
 
 class NextDay:
@@ -50,14 +54,32 @@ class NextDay:
         self.users = pq.read_table(path, columns=["consumer_id"])["consumer_id"].to_numpy()
         self.labels = self.days[-1].labels[:, self.label]
 
-    def fit(self, kind: str, seed: int) -> Outcome:
-        return self.fit_on(self.days, self.spec, kind, seed)
+    def tested_rows(self) -> Day:
+        return self.days[-1]
+
+    def options(self, kind: str) -> RankerOptions:
+        return self.settings.ranker.model_copy(update={"kind": kind}).options
+
+    def keep(self, rows: int) -> None:
+        """Train on no more than the newest rows."""
+        *days, tested = self.days
+        self.days = [*newest_rows(days, rows), tested]
+
+    def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
+        return self.fit_on(self.days, self.spec, kind, seed, options)
 
     def dated_days(self) -> Iterator[tuple[Partition, Day]]:
         """The examples of every day, and the partition that they are read from."""
         yield from zip(self.partitions, self.days, strict=True)
 
-    def fit_on(self, read: list[Day], spec: FeatureSpec, kind: str, seed: int) -> Outcome:
+    def fit_on(
+        self,
+        read: list[Day],
+        spec: FeatureSpec,
+        kind: str,
+        seed: int,
+        options: RankerOptions | None = None,
+    ) -> Outcome:
         """The same on other columns. read: the days of the trial as `spec` describes them."""
         from models.training import predict, train
 
@@ -65,14 +87,26 @@ class NextDay:
         ranker = self.settings.ranker.model_copy(update={"kind": kind})
         cfg = module("train").training_config(ranker, seed)
         started = time.process_time()
-        trained = train(days, spec, kind, ranker.options, cfg)
+        trained = train(days, spec, kind, options or ranker.options, cfg)
         seconds = time.process_time() - started
         scores = predict(trained.model, tested, trained.space, threads=ranker.threads)
         return Outcome(
             scores=scores[:, self.label],
             rows_s=sum(len(day) for day in days) / seconds,
-            parameters=sum(weights.numel() for weights in trained.model.parameters()),
+            model=trained.model,
         )
+
+
+def newest_rows(days: list[Day], rows: int) -> list[Day]:
+    """The newest of these rows, at most so many: whole days, and the end of an older one."""
+    kept: list[Day] = []
+    missing = rows
+    for day in reversed(days):
+        if not missing:
+            break
+        kept.insert(0, day.last(missing))
+        missing -= len(kept[0])
+    return kept
 
 
 def next_day_trials(settings: Settings, count: int, progress: ReportProgress) -> Iterator[Trial]:

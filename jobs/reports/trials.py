@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from embeddings.benchmarks.auc import auc
 from jobs.reports.report import Row
+from models.features import Day
 from models.metrics import gauc, log_loss, ndcg, relative_cross_entropy
+
+if TYPE_CHECKING:
+    from models.rankers.base import Ranker, RankerOptions
 
 # Of labels and scores, (n,), with weights (..., n) or None: (...).
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
@@ -26,7 +30,7 @@ class Outcome:
 
     scores: np.ndarray
     rows_s: float
-    parameters: int
+    model: Ranker
 
 
 class Trial(Protocol):
@@ -35,10 +39,23 @@ class Trial(Protocol):
     data: str  # name of the data set
     test: str  # name of the test rows: a day, where there are several
     users: np.ndarray  # (n,) ids, for figures by user and intervals
-    labels: np.ndarray  # (n,) 0/1
+    labels: np.ndarray  # (n,) 0/1, the tested label
+    label: int  # its column among the labels that rankers learn
 
-    def fit(self, kind: str, seed: int) -> Outcome:
-        """Train a ranker of this kind, and score the test rows."""
+    def tested_rows(self) -> Day:
+        """The n rows to test on, as a ranker reads them."""
+        ...
+
+    def keep(self, rows: int) -> None:
+        """Train on no more than so many rows, the newest ones where rows have an order."""
+        ...
+
+    def options(self, kind: str) -> RankerOptions:
+        """The options that a kind has in this trial."""
+        ...
+
+    def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
+        """Train a ranker of this kind, by default with its `options`, and score the test rows."""
         ...
 
 
@@ -52,7 +69,7 @@ def figures_of(trial: Trial, outcome: Outcome) -> Row:
         "gauc": gauc(trial.users, trial.labels, scores),
         f"ndcg_{TOP}": ndcg(trial.users, trial.labels, scores, TOP),
         "rows_s": outcome.rows_s,
-        "parameters": float(outcome.parameters),
+        "parameters": float(sum(weights.numel() for weights in outcome.model.parameters())),
     }
 
 

@@ -259,7 +259,12 @@ class Settings(BaseSettings):
         if isinstance(section, dict):
             return {key: table.effective() for key, table in section.items()}
         shapeless: frozenset[str] = getattr(section, "shapeless", frozenset())
-        return section.model_dump(mode="json", exclude={"path", *shapeless})
+        unused = {
+            name
+            for name in getattr(section, "younger", ())
+            if getattr(section, name) == type(section).model_fields[name].default
+        }
+        return section.model_dump(mode="json", exclude={"path", *shapeless, *unused})
 
     def digest(self, *sections: str) -> str:
         """Digest of the named sections: the settings that shape a step's result."""

@@ -72,6 +72,9 @@ class SparkSettings(Section):
 class ValidationSettings(Section):
     """When a day is trusted."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"label_window_hours"})
+    """Options that change no result at their defaults: lakes are older than these."""
+
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Share of bad rows in a table above which the day is not trusted."""
 
@@ -98,6 +101,11 @@ class ValidationSettings(Section):
     merge_labels: bool = False
     """Make one row of all impressions with the same ids and time, with the maximum of each label,
     for a log in which a click is a second row of its impression."""
+
+    label_window_hours: float | None = Field(default=None, gt=0)
+    """A label that became 1 later than so many hours after its impression counts as 0, so that the
+    ranker predicts what happens within this time. Needs a log with the times of its labels
+    (`source.label_times`); a label without a time counts. Default: all count."""
 
 
 class MatrixSettings(Section):

@@ -7,7 +7,7 @@ without them an engagement.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -37,6 +37,9 @@ KIND = "engagement"  # of a row of a log without kinds
 class TableSettings(SourceSettings):
     """Any log in CSV or Parquet, described by settings alone."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"label_times"})
+    """Options that change no result at their defaults: lakes are older than these."""
+
     path: Path
     """A file, a folder, or a glob. Text may be compressed with gzip, bzip2, xz or Zstandard; what a
     file is, is seen from its content."""
@@ -47,6 +50,10 @@ class TableSettings(SourceSettings):
 
     labels: dict[str, str] = Field(default={})
     """Label and the log's 0/1 column. With labels a row is an impression, without an engagement."""
+
+    label_times: dict[str, str] = Field(default={})
+    """Label and the log's column that says when it became 1, in `time_unit`; empty where it did
+    not. See `validation.label_window_hours`."""
 
     context: list[str] = Field(default=[])
     """Further columns known when the item is shown, as categories; only with labels."""
@@ -142,6 +149,10 @@ class TableSettings(SourceSettings):
                 f"columns has {unknown}, which {self.table} ({given}) do not have; "
                 f"they may have {sorted(self.known_columns)}"
             )
+        if unknown := sorted(self.label_times.keys() - self.labels.keys()):
+            raise ValueError(
+                f"label_times has {unknown}, which labels does not have; it has {[*self.labels]}"
+            )
         if self.context and not self.labels:
             raise ValueError("context applies to impressions: give labels too, or leave it out")
         if self.kinds and self.labels:
@@ -206,6 +217,8 @@ class Table(FileLog):
         fields.append(Field("dwell_ms", column("dwell_ms", ""), "whole"))
         for label, name in self.settings.labels.items():
             fields.append(Field(f"label_{label}", name, "label"))
+        for label, name in self.settings.label_times.items():
+            fields.append(Field(f"at_{label}", name, "time"))
         for name in self.settings.context:
             fields.append(Field(f"ctx_{name}", name))
         return fields
@@ -217,6 +230,8 @@ class Table(FileLog):
             named.setdefault(column, f"source.columns.{name}")
         for label, column in self.settings.labels.items():
             named.setdefault(column, f"source.labels.{label}")
+        for label, column in self.settings.label_times.items():
+            named.setdefault(column, f"source.label_times.{label}")
         for column in self.settings.context:
             named.setdefault(column, "source.context")
         return {column: f"Change {setting}, which names it." for column, setting in named.items()}

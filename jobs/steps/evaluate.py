@@ -7,6 +7,8 @@ tested, what the gate's guardrails look at is measured too (jobs.judging.guardra
 
 predictions.parquet    consumer_id, the primary label, and the probability by each model that was
                        tested: champion, challenger
+metrics.parquet        one row per model, label and bucket of consumers by their impressions of the
+                       day: models.device_metrics, and rela_impr of the challenger over the champion
 calibration_<role>.json
                        what makes the probabilities of that model rates of this day, by label:
                        models.calibration
@@ -18,7 +20,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -40,7 +42,13 @@ from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import load_day
 from models.calibration import Calibration, ece, fit
-from models.metrics import both_classes, calibration_curve, metrics_by_label, roc_curve
+from models.metrics import (
+    both_classes,
+    calibration_curve,
+    metrics_by_label,
+    relative_improvement,
+    roc_curve,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # the roles
 PREDICTIONS = "predictions.parquet"
+METRICS = "metrics.parquet"
 BINS = 20  # of the calibration curve and error, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
@@ -130,6 +139,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
     What cannot be tested on the day is named in the facts, with the reason.
     """
+    from models.device_metrics import rows_of_metrics
+
     read = reads(settings, "evaluate", day)
     clean_impressions(read, day)
     examples = read["examples", day]
@@ -148,9 +159,12 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         names = spec_of(examples).labels
         consumers = consumers_of(examples)
         primary_scores = {}
+        measured = []
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
             staging.facts |= role_metrics(role, rows.labels, names, scores)
+            for row in rows_of_metrics(consumers.to_numpy(), rows.labels, scores, names):
+                measured.append({"role": role} | row)
             staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
             calibration = fit(str(day), names, rows.labels, scores)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
@@ -159,6 +173,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             staging.facts |= guardrail_facts(settings, read, tested, examples)
             staging.facts |= cost_facts(settings, tested, rows)
         write_predictions(staging.path / PREDICTIONS, consumers, labels, primary_scores)
+        write_metrics(staging.path / METRICS, measured)
     folder = settings.report("evaluate", day)
     draw(folder, labels, primary_scores, settings.ranker.primary_label, day)
 
@@ -359,6 +374,24 @@ def write_predictions(
     """The columns that the gate reads, in the order of the examples."""
     columns = {"consumer_id": consumers, "label": labels.astype(np.int8), **scores}
     pq.write_table(pa.table(columns), path)
+
+
+def write_metrics(path: Path, measured: list[dict[str, Any]]) -> None:
+    """What was measured, with the challenger's relative improvement beside its AUC."""
+    from models.device_metrics import METRICS as MEASURED
+
+    champion = {}
+    for row in measured:
+        if row["role"] == CHAMPION and "auc" in row:
+            champion[row["users"], row["label"]] = row["auc"]
+    for row in measured:
+        base = champion.get((row["users"], row["label"]))
+        if row["role"] == CHALLENGER and base is not None:
+            row["rela_impr"] = relative_improvement(row["auc"], base)
+    columns = ["role", "users", "label", "rows", *MEASURED, "rela_impr"]
+    kinds = [pa.string()] * 3 + [pa.int64()] + [pa.float64()] * (len(columns) - 4)
+    schema = pa.schema(list(zip(columns, kinds, strict=True)))
+    pq.write_table(pa.Table.from_pylist(measured, schema), path)
 
 
 # What the guardrails look at

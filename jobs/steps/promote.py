@@ -47,13 +47,22 @@ FACTS = (
 
 
 def needs(settings: Settings, day: date) -> Needs[None]:
-    """The day's model, test and decision, and the champion's model."""
+    """The day's model, test and decision, and the champion's model.
+
+    Where the champion could not be tested on the day, also the promotion before: it has the
+    calibration.
+    """
     yield ("train", day)
     yield ("evaluate", day)
     yield ("gate", day)
-    champion = champion_after(settings.lake.get("gate", day))
+    gate = settings.lake.get("gate", day)
+    champion = champion_after(gate)
     if champion:
         yield optional("train", champion)
+        if not tested_as(settings.lake.get("evaluate", day), champion):
+            decision = yield from chain.needs_of_previous(settings, day)
+            if decision is not None:
+                yield optional("promote", decision.day)
     yield if_there(RULING, day)
 
 
@@ -113,7 +122,7 @@ def choice_of(settings: Settings, read: Reads, day: date) -> Choice:
         champion=champion,
         challenger=read["train", day] if chain.has_model(read["train", day]) else None,
         embedding=champion.facts["embedding"] if champion else "",
-        calibration=champions_calibration(read["evaluate", day], gate, ruling),
+        calibration=champions_calibration(read, day),
         why=gate.facts["why"],
         by=ruling.facts["by"] if ruling else "promote",
         by_person=ruling is not None,
@@ -144,17 +153,28 @@ def set_aliases(settings: Settings, choice: Choice) -> str:
     return held_back
 
 
-def champions_calibration(
-    test: Partition, gate: Partition, ruling: Partition | None
-) -> Calibration:
-    """The calibration of the champion from now on, by the newest test of it; none without one."""
-    champion = gate.facts["champion_after"]
-    for role in (CHALLENGER, CHAMPION):
-        if champion and test.facts.get(role) == champion:
-            return calibration_of(test, role)
-    if ruling is not None and (ruling.path / FILE).exists():
-        return Calibration.from_json((ruling.path / FILE).read_text())
+def champions_calibration(read: Reads, day: date) -> Calibration:
+    """The calibration of the champion from now on: by its test on the day, a person, or before."""
+    test, gate, ruling = read["evaluate", day], read["gate", day], read.get((RULING, day))
+    champion = champion_after(gate)
+    if champion is None:
+        return UNCALIBRATED
+    if role := tested_as(test, champion):
+        return calibration_of(test, role)
+    earlier = [partition for (step, _), partition in read.items() if step == "promote"]
+    same = [receipt for receipt in earlier if receipt.facts["champion"] == str(champion)]
+    for partition in [ruling] if ruling is not None else same:
+        if (partition.path / FILE).exists():
+            return Calibration.from_json((partition.path / FILE).read_text())
     return UNCALIBRATED
+
+
+def tested_as(test: Partition, trained: date) -> str:
+    """The role in which a model was tested on a day; '' where it was not."""
+    for role in (CHALLENGER, CHAMPION):
+        if test.facts.get(role) == str(trained):
+            return role
+    return ""
 
 
 def champion_after(gate: Partition) -> date | None:

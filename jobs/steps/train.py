@@ -35,9 +35,9 @@ from jobs.pipeline.plan import Reads, reads, recipe, recording
 from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
-from jobs.plots import figure
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.examples import EXAMPLES, spec_of
+from jobs.training.pictures import draw_losses, draw_masks
 from models.features import Day, Examples
 from models.stored import StoredDay
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_SHARE = 0.1  # of the steps, over which the final loss is averaged
-INSPECTED = 500  # rows over which the effects of masks are averaged
 
 SETTINGS = chain.SETTINGS
 FORMAT = 2
@@ -103,8 +102,8 @@ def needs(settings: Settings, day: date) -> Needs[None]:
 
 def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     """Train on the days up to `day`, if that pays. Raises Skip where the day has no examples."""
+    from models.processes import announce
     from models.store import save
-    from models.training import train
 
     read = reads(settings, "train", day)
     examples, missing = window_examples(read, training_window(settings, day), day)
@@ -115,15 +114,10 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             outlook.record(staging)
         return
     use = usable(examples)
-    days = []
-    for partition in use.kept:
-        days.append(open_day(settings, partition, masked=str(partition.day) in use.masked))
-    spec = spec_of(use.kept[-1])
-    ranker = settings.ranker
-    cfg = training_config(ranker, chain.seed(settings, "train", day))
-    printer = ProgressPrinter(f"train {day}")
+    days = opened(settings, use)
     checkpoint = checkpoint_of(settings, day, read)
-    trained = train(days, spec, ranker.kind, ranker.options, cfg, printer, checkpoint)
+    announce(go_on=True)  # to the processes that train with this one
+    trained = train_on(settings, day, use, days, checkpoint, ProgressPrinter(f"train {day}"))
     with recording(settings, "train", day, read.values()) as staging:
         save(staging.path, trained.model, trained.space)
         staging.facts |= facts_of(trained, days)
@@ -135,6 +129,39 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     folder = settings.report("train", day)
     draw_losses(folder / "loss.png", trained, day)
     draw_masks(folder, trained, days[-1])
+
+
+def join(settings: Settings, day: date) -> None:
+    """Train in a further process what `run` trains in the first one, which writes the result."""
+    read = reads(settings, "train", day)
+    examples, _ = window_examples(read, training_window(settings, day), day)
+    use = usable(examples)
+    train_on(settings, day, use, opened(settings, use), checkpoint_of(settings, day, read))
+
+
+def opened(settings: Settings, use: Usable) -> list[StoredDay]:
+    """The days that are trained on, oldest first."""
+    days = []
+    for partition in use.kept:
+        days.append(open_day(settings, partition, masked=str(partition.day) in use.masked))
+    return days
+
+
+def train_on(
+    settings: Settings,
+    day: date,
+    use: Usable,
+    days: list[StoredDay],
+    checkpoint: Checkpoint,
+    progress: ProgressPrinter | None = None,
+) -> Trained:
+    """The ranker of the settings, trained on these days."""
+    from models.training import train
+
+    ranker = settings.ranker
+    cfg = training_config(ranker, chain.seed(settings, "train", day))
+    spec = spec_of(use.kept[-1])
+    return train(days, spec, ranker.kind, ranker.options, cfg, progress, checkpoint)
 
 
 def track(tracker: Tracker, partition: Partition) -> None:
@@ -324,46 +351,3 @@ def with_reasons(days: dict[str, str]) -> str:
     """The days in order, each with its reason; "none" without any."""
     reasons = [f"{day}: {reason}" for day, reason in sorted(days.items())]
     return "; ".join(reasons) or "none"
-
-
-def draw_losses(path: Path, trained: Trained, day: date) -> None:
-    """The loss of each label while training, smoothed over a fiftieth of the steps."""
-    width = max(1, len(trained.losses) // 50)
-    kernel = np.ones(width) / width
-    with figure(path, f"Training up to {day}: loss by label") as axes:
-        for column, label in enumerate(trained.model.spec.labels):
-            # Only full windows ("valid"): the others would bend the curve towards zero.
-            smooth = np.convolve(trained.losses[:, column], kernel, mode="valid")
-            axes.plot(np.arange(len(smooth)) + width, smooth, label=label.removeprefix("label_"))
-        axes.set(xlabel="step", ylabel="binary cross-entropy", yscale="log")
-        axes.legend(fontsize=7, ncols=2)
-
-
-def draw_masks(folder: Path, trained: Trained, rows: Examples) -> None:
-    """masks.png: what the mask of every field changes. mask-control.png: what the blocks read.
-
-    Over the first rows of a day, for a ranker that has masks. Both compare it with its control, the
-    same layer without masking.
-    """
-    from models.inspection import has_masks, masks_of
-
-    batch = next(iter(rows.batches(INSPECTED)), None)
-    if batch is None or not has_masks(trained.model):
-        return
-    found = masks_of(trained.model, batch)
-    labels = [label.removeprefix("label_") for label in trained.model.spec.labels]
-    size = (3 + 0.7 * len(labels), 1.8 + 0.3 * len(found.names))
-    title = f"Log odds that the mask of a field changes, {rows.name}"
-    with figure(folder / "masks.png", title, size) as axes:
-        sizes = axes.imshow(np.abs(found.effects).mean(axis=0), cmap="Greens", aspect="auto")
-        axes.set_xticks(np.arange(len(labels)), labels, rotation=30, ha="right")
-        axes.set_yticks(np.arange(len(found.names)), found.names)
-        axes.grid(visible=False)
-        axes.figure.colorbar(sizes, label=f"absolute, mean over {len(found.logits):,} rows")
-    layers = {"with masks": found.layer, "without (control)": found.unmasked_layer}
-    with figure(folder / "mask-control.png", f"What the first blocks read, {rows.name}") as axes:
-        for name, values in layers.items():
-            counts, edges = np.histogram(values.clip(-4, 4), np.linspace(-4, 4, 81), density=True)
-            axes.stairs(counts, edges, label=name)
-        axes.set(xlabel="value (beyond ±4 at the edges)", ylabel="density")
-        axes.legend()

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
-from jobs.checks import counting
+from jobs.checks import counting, label_window
 from jobs.checks.row_rules import (
     MERGED,
     Evidence,
@@ -84,6 +84,11 @@ FACTS = (
     Fact("bad_engagements", "engagements with a fault", "rows", "lower", headline=True),
     Fact("bad_consumers", "rows of consumers with a fault", "rows", "lower"),
     Fact("bad_items", "rows of items with a fault", "rows", "lower"),
+    Fact(
+        "late_<label>",
+        "impressions whose label became 1 after validation.label_window_hours, and counts as 0",
+        "rows",
+    ),
     Fact("merged_impressions", "impressions whose labels another row of theirs has", "rows"),
     # In the quarantine. A row with two faults counts for both.
     Fact("bad_<table/fault>", "rows of the table with this fault", "rows", "lower"),
@@ -113,6 +118,9 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     limits = settings.validation
     read = reads(settings, "validate", day)
     land, *before = read.values()
+    if limits.label_window_hours is not None and land.has(IMPRESSION_TABLE):
+        # Before anything is written: it raises for a log without the times of labels.
+        label_window.timed_labels(land.read(spark, IMPRESSION_TABLE).columns)
     with judged_tables(spark, settings, day, land) as tables:
         evidence = [with_usual(table.evidence, limits, land, before) for table in tables]
         importing.result()  # waits, and raises what the import raised
@@ -135,7 +143,8 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
                 if table.evidence.merged:
                     staging.facts[f"merged_{table.name}"] = table.evidence.merged
             if not reason:
-                write_clean(staging, land, tables, settings.spark.partitions)
+                hours = limits.label_window_hours
+                write_clean(staging, land, tables, settings.spark.partitions, hours)
     data_docs.write_report(settings.report("validate", day), day, reason, results)
     if reason:
         raise UntrustedDay(refusal(settings, day, reason))
@@ -305,10 +314,17 @@ def write_bad(staging: Staging, tables: list[Judged]) -> None:
             staging.write(table.bad, table.name, keys=table.bad.columns)
 
 
-def write_clean(staging: Staging, land: Partition, tables: list[Judged], partitions: int) -> None:
+def write_clean(
+    staging: Staging,
+    land: Partition,
+    tables: list[Judged],
+    partitions: int,
+    label_window_hours: float | None = None,
+) -> None:
     """Write the good rows of every table.
 
-    The engagements are those of the source, and one for every positive label of an impression.
+    The engagements are those of the source, and one for every positive label of an impression; one
+    after the window is none.
     """
     clean: dict[str, DataFrame] = {}
     unchanged: set[str] = set()  # tables whose files can be copied
@@ -317,6 +333,12 @@ def write_clean(staging: Staging, land: Partition, tables: list[Judged], partiti
         if table.unchanged:
             unchanged.add(table.name)
     impressions = clean.get(IMPRESSION_TABLE)
+    if impressions is not None and label_window_hours is not None:
+        late = label_window.count_late(impressions, label_window_hours)
+        staging.facts |= {f"late_{label}": count for label, count in late.items()}
+        impressions = label_window.within_window(impressions, label_window_hours)
+        clean[IMPRESSION_TABLE] = impressions
+        unchanged.discard(IMPRESSION_TABLE)
     labels = [] if impressions is None else with_prefix(impressions.columns, "label_")
     if impressions is not None and labels:
         engagements = [engagements_of(impressions, labels)]

@@ -83,7 +83,7 @@ MAY_IMPORT = {
         "embeddings.sampling",
         "embeddings.spaces",
     },
-    "jobs.checks": {"jobs.intake", "jobs.lake", "jobs.settings", "jobs.sources"},
+    "jobs.checks": {"jobs.errors", "jobs.intake", "jobs.lake", "jobs.settings", "jobs.sources"},
     "jobs.errors": set(),
     "jobs.features": {
         "embeddings.features",
@@ -227,6 +227,14 @@ MAY_IMPORT = {
     },
     "jobs.terminal": set(),
     "jobs.tracing": {"jobs.errors"},
+    "jobs.training": {
+        "jobs.errors",
+        "jobs.lake",
+        "jobs.pipeline",
+        "jobs.plots",
+        "jobs.settings",
+        "models",
+    },
     "jobs.tuning": {
         "embeddings.benchmarks",
         "embeddings.blocks",

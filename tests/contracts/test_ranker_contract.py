@@ -16,7 +16,7 @@ import torch
 from small_spec import SPEC
 
 from models import rankers, serving
-from models.features import Day, FeatureSpec, gather
+from models.features import Day, FeatureSpec, InvalidExamples, gather
 from models.metrics import log_loss
 from models.packaging import logging_arguments
 from models.rankers.base import (
@@ -206,13 +206,74 @@ def test_a_label_that_never_occurs_is_improbable(kind):
     assert probabilities.mean() < 0.02
 
 
-def test_a_column_without_information_gives_finite_scores(kind):
-    """A constant column and a column without any value, seen in training and with values later."""
-    numbers = SEEN.numbers.copy()
-    numbers[:, 0] = 7
-    numbers[:, 1] = np.nan
-    model = fit(kind, [dataclasses.replace(SEEN, numbers=numbers)]).model
-    assert np.isfinite(predict(model, UNSEEN, "s")).all()
+def changed(rows: Day, **columns: np.ndarray) -> Day:
+    return dataclasses.replace(rows, **columns)
+
+
+def all_equal(rows: Day) -> Day:
+    """Every row is the first one."""
+    return rows.reordered(np.zeros(len(rows), dtype=np.int64))
+
+
+def with_highest_buckets(rows: Day) -> Day:
+    """Ids that no other row has."""
+    highest = np.array([column.buckets - 1 for column in SPEC.categorical])
+    return changed(rows, categories=np.tile(highest, (len(rows), 1)))
+
+
+def without_highest_buckets(rows: Day) -> Day:
+    highest = np.array([column.buckets - 1 for column in SPEC.categorical])
+    return changed(rows, categories=np.minimum(rows.categories, highest - 1))
+
+
+FEW = SEEN.reordered(np.arange(257))  # the last batch has one row
+# What the rows trained on and those scored may be: (days, rows) that give probabilities.
+ODD = {
+    "no number is known": ([changed(FEW, numbers=np.full((257, 2), np.nan, np.float32))], FEW),
+    "every number is constant": ([changed(FEW, numbers=np.full((257, 2), 7, np.float32))], FEW),
+    "all rows are equal": ([all_equal(FEW)], all_equal(FEW)),
+    "a label never occurs": ([changed(FEW, labels=FEW.labels * 0)], FEW),
+    "a label always occurs": ([changed(FEW, labels=FEW.labels * 0 + 1)], FEW),
+    "an id was never seen": ([without_highest_buckets(FEW)], with_highest_buckets(FEW)),
+    "nobody has a vector": ([FEW.masked()], FEW.masked()),
+    "a day is empty": ([FEW.reordered(np.arange(0)), FEW], FEW),
+    "there is one row": ([FEW.last(1)], FEW.last(1)),
+}
+# What is refused: the change, and what the message says.
+REFUSED = {
+    "a number is infinite": ("numbers", np.inf, "'num_x' has an infinite value"),
+    "a label is unknown": ("labels", np.nan, "'label_click' has a value other than 0 and 1"),
+    "a bucket does not exist": ("categories", 10**6, "has a bucket outside of 0 to"),
+}
+
+
+def test_odd_rows_give_probabilities(kind):
+    for name, (days, rows) in ODD.items():
+        trained = fit(kind, days)
+        scores = predict(trained.model, rows, trained.space)
+        assert np.isfinite(scores).all(), name
+        assert ((scores >= 0) & (scores <= 1)).all(), name
+        assert np.isfinite(trained.losses).all(), name
+
+
+def test_rows_that_cannot_be_read_are_refused_by_name(kind):
+    """In training and in scoring: no weight and no score is made of them."""
+    model = fit(kind, [FEW]).model
+    for name, (column, value, message) in REFUSED.items():
+        values = getattr(FEW, column).copy()
+        values[5, 0] = value
+        bad = changed(FEW, **{column: values})
+        with pytest.raises(InvalidExamples, match=message):
+            fit(kind, [bad])
+            pytest.fail(name)
+        with pytest.raises(InvalidExamples, match=message):
+            predict(model, bad, "s")
+            pytest.fail(name)
+
+
+def test_no_rows_at_all_are_refused(kind):
+    with pytest.raises(InvalidExamples, match="no row to train a ranker on"):
+        fit(kind, [FEW.reordered(np.arange(0))])
 
 
 # Scoring

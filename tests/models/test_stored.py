@@ -13,8 +13,9 @@ import pytest
 from models import stored
 from models.features import Categorical, Day, FeatureSpec, InvalidExamples
 from models.rankers.base import kinds, read_options
+from models.row_statistics import statistics_of
 from models.stored import StoredDay
-from models.training import TrainingConfig, statistics_of, train
+from models.training import TrainingConfig, train
 
 SPEC = FeatureSpec(
     categorical=(Categorical("hash_item", 20, "item"), Categorical("hash_hour", 5, "hour")),
@@ -85,7 +86,7 @@ def test_batches_and_pieces_do_not_depend_on_the_files(tmp_path, monkeypatch, le
 def test_training_from_files_gives_the_weights_of_training_in_memory(tmp_path, monkeypatch):
     """To the bit, with a day that is masked, whatever the size of the pieces."""
     monkeypatch.setattr(stored, "PIECE", 64)
-    monkeypatch.setattr("models.training.BLOCK", 100)
+    monkeypatch.setattr("models.row_statistics.BLOCK", 100)
     tables = [rows(1), rows(2)]
     days = [on_disk(tmp_path / f"{n}", table, [40, 99], str(n)) for n, table in enumerate(tables)]
     loaded = [in_memory(table, day) for table, day in zip(tables, days, strict=True)]
@@ -102,7 +103,7 @@ def test_training_from_files_gives_the_weights_of_training_in_memory(tmp_path, m
 
 def test_statistics_over_blocks_are_those_of_all_rows(tmp_path, monkeypatch):
     """Also of a column whose deviation is a hundred-thousandth of its mean."""
-    monkeypatch.setattr("models.training.BLOCK", 37)
+    monkeypatch.setattr("models.row_statistics.BLOCK", 37)
     table = rows(3)
     found = statistics_of([on_disk(tmp_path / "day", table, [200])])
     numbers = np.stack([table[name].to_numpy() for name in SPEC.numeric], axis=1)

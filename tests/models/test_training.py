@@ -13,6 +13,7 @@ from embeddings.registry.errors import SpaceMismatch
 from models.features import Categorical, Day, FeatureSpec, InvalidExamples, gather
 from models.losses import label_losses
 from models.rankers.base import kinds, read_options
+from models.row_statistics import statistics_of
 from models.store import save
 from models.training import (
     Trained,
@@ -20,7 +21,6 @@ from models.training import (
     in_order,
     predict,
     rate,
-    statistics_of,
     train,
 )
 
@@ -94,9 +94,9 @@ def test_every_row_is_seen_once_and_in_order(monkeypatch):
     """One pass: the labels that reach the loss, concatenated, are the days' labels."""
     seen = []
 
-    def recording(logits, labels):
+    def recording(logits, labels, rows):
         seen.append(labels.clone())
-        return label_losses(logits, labels)
+        return label_losses(logits, labels, rows)
 
     monkeypatch.setattr("models.training.label_losses", recording)
     result = fit(DAYS)

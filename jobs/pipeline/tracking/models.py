@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from jobs.lake.store import Partition
 from jobs.pipeline.tracking.runs import TAG, Tracker, active_run_id
+from models.calibration import FILE, Calibration
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models.model import ModelInfo
-
-    from models.calibration import Calibration
 
 EXPERIMENT = "ranker"
 
@@ -62,9 +61,10 @@ class ModelRegistry:
                 self.tracker.client.set_registered_model_alias(self.name, alias, version.version)
 
     def set_calibration(self, trained: Partition, calibration: Calibration) -> None:
-        """Tag a model's version with what makes its probabilities rates, as JSON.
+        """Give a model what makes its probabilities rates: what loads it from then on applies it.
 
-        The newest day's is kept: a backfill of an old day never replaces it.
+        It is also a tag of the version, as JSON. The newest day's is kept: a backfill of an old day
+        never replaces it.
         """
         tag = f"{TAG}calibration"
         with self.tracker.explained(f"set the calibration of the model of {trained.key}"):
@@ -72,7 +72,23 @@ class ModelRegistry:
             known = json.loads(version.tags.get(tag, "{}")).get("day", "")
             if calibration.maps and calibration.day >= known:
                 text = calibration.to_json()
+                self._add(trained, FILE, text)
+                # Last: without the tag, a retry writes the file again.
                 self.tracker.client.set_model_version_tag(self.name, version.version, tag, text)
+
+    def _add(self, trained: Partition, name: str, text: str) -> None:
+        """Write a file beside the weights of a logged model."""
+        from mlflow.models import get_model_info
+
+        from models.serving import ARTIFACT
+
+        for model in self._models(trained):
+            flavor = get_model_info(f"models:/{model.model_id}").flavors["python_function"]
+            with TemporaryDirectory() as folder:
+                (Path(folder) / name).write_text(text + "\n")
+                self.tracker.client.log_model_artifacts(
+                    model.model_id, folder, flavor["artifacts"][ARTIFACT]["path"]
+                )
 
     def alias_day(self, alias: str) -> date | None:
         """The day of the version that an alias points at; None where it is not set."""

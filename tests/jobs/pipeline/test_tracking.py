@@ -188,7 +188,10 @@ def test_a_version_keeps_the_calibration_of_the_newest_day(settings, client):
 
 
 def test_the_registered_model_scores_like_the_stored_one(settings, client):
-    """Loaded by its alias it gives the same probabilities; there is no pickle in it."""
+    """Loaded by its alias it gives the same probabilities; there is no pickle in it.
+
+    From its first calibration on, these are calibrated.
+    """
     trained = commit_model(settings, DAYS[1])
     with step_run(settings, "train", DAYS[1]):
         version = ModelRegistry(Tracker(settings)).register(trained)
@@ -205,6 +208,11 @@ def test_the_registered_model_scores_like_the_stored_one(settings, client):
     saved = load(trained.path)
     expected = serving.predict(saved.model, serving.as_day(table, SPEC, saved.space), saved.space)
     np.testing.assert_array_equal(loaded.predict(table).to_numpy(), expected)
+    calibration = Calibration(str(DAYS[2]), {SPEC.labels[0]: Platt(1.5, -1.0)})
+    ModelRegistry(Tracker(settings)).set_calibration(trained, calibration)
+    calibrated = mlflow.pyfunc.load_model("models:/ranker@probe").predict(table).to_numpy()
+    np.testing.assert_allclose(calibrated, calibration(SPEC.labels, expected), rtol=1e-6)
+    assert np.abs(calibrated - expected)[:, 0].min() > 0.01
     assert loaded.metadata.get_input_schema().input_names() == [
         "hash_item",
         "num_x",

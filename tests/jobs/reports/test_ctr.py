@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from embeddings.benchmarks.auc import auc
 from jobs.cli import app
 from jobs.errors import EvergreenError
-from jobs.reports import ctr, frappe
-from jobs.reports.ctr import Scored, difference_rows, mean_aucs, summarised
+from jobs.reports import ctr, frappe, recipe
+from jobs.reports.public_trials import public_trials
+from jobs.reports.scored import FIGURES, Scored, difference_rows, mean_aucs, summarised
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.train import training_config
 from models.rankers.base import build
@@ -137,7 +138,7 @@ def test_the_spread_is_that_of_the_seeds_and_not_of_the_days():
     runs = []
     for day, level in (("1", 0.6), ("2", 0.8)):
         for seed in range(2):
-            figures = dict.fromkeys(ctr.FIGURES, level + 0.02 * seed)
+            figures = dict.fromkeys(FIGURES, level + 0.02 * seed)
             runs.append({"data": "log", "test": day, "kind": "dnn", "seed": seed, **figures})
     (row,) = summarised(runs)
     assert row["auc"] == pytest.approx(0.71)
@@ -211,24 +212,24 @@ def test_a_negative_keeps_all_but_an_app_that_the_user_never_used(folder):
 
 def test_the_weights_of_the_best_epoch_are_tested(folder, monkeypatch):
     """Selected on the validation rows: their AUC is the best one, and it stopped two after it."""
-    monkeypatch.setattr(frappe, "BATCH", 64)
-    monkeypatch.setattr(frappe, "LEARNING_RATE", 1e-2)
+    monkeypatch.setattr(recipe, "BATCH", 64)
+    monkeypatch.setattr(recipe, "LEARNING_RATE", 1e-2)
     trial = frappe.Frappe(folder, RankerSettings())
-    rows = frappe.with_negatives(trial.positives, trial.used(), np.random.default_rng(0))
-    cfg = TrainingConfig(frappe.BATCH, frappe.LEARNING_RATE)
     rng = np.random.default_rng(0)
+    rows = trial.training_rows(rng)
     with reproducible(seed=0, threads=1):
-        model = build("fm", frappe.SPEC, frappe.network("fm"))
-        course = frappe.train_with_validation(model, rows, trial.validation, cfg, rng)
-    scores = predict(model, frappe.day_of(*trial.validation), space="")
-    assert float(auc(trial.validation[1], scores[:, 0])) == max(course.aucs) > 0.8
-    assert len(course.aucs) == int(np.argmax(course.aucs)) + 1 + frappe.PATIENCE
+        model = build("fm", frappe.SPEC, recipe.network("fm"))
+        cfg = TrainingConfig(recipe.BATCH, recipe.LEARNING_RATE)
+        course = recipe.train_with_validation(model, rows, trial.validation, cfg, rng)
+    scores = predict(model, trial.validation, space="")
+    assert float(auc(trial.validation.labels[:, 0], scores[:, 0])) == max(course.aucs) > 0.8
+    assert len(course.aucs) == int(np.argmax(course.aucs)) + 1 + recipe.PATIENCE
 
 
 def test_frappe_alone_is_measured_without_a_day_of_the_log(folder, monkeypatch, tmp_path):
     """Nothing of the log is read; the ranker that needs numbers is left out."""
-    monkeypatch.setattr(frappe, "BATCH", 64)
-    monkeypatch.setattr(frappe, "LEARNING_RATE", 1e-2)
+    monkeypatch.setattr(recipe, "BATCH", 64)
+    monkeypatch.setattr(recipe, "LEARNING_RATE", 1e-2)
     settings = ranker_settings(tmp_path / "home")
     report = ctr.run(settings, folder, ["heavy_ranker", "logistic"], 1, 0, tmp_path / "out")
     (row,) = rows_of(report.folder / "ctr-kinds.csv")
@@ -244,21 +245,21 @@ def test_frappe_alone_is_measured_without_a_day_of_the_log(folder, monkeypatch, 
 def test_embeddings_decay_also_where_they_are_not_read():
     """The gradient has L2 of the embedding itself: a row of ones that no example reads shrinks."""
     torch.manual_seed(0)
-    model = build("dnn", frappe.SPEC, frappe.network("dnn"))
+    model = build("dnn", frappe.SPEC, recipe.network("dnn"))
     with torch.no_grad():
         model.fields.table.weight[-1] = 1
-    trainer = frappe.decaying_trainer(model, TrainingConfig(32, 1e-3))
-    rows = frappe.day_of(random_rows(32, 0), np.ones(32, np.float32))
-    frappe.one_epoch(trainer, rows, rate=1.0)
+    trainer = recipe.decaying_trainer(model, TrainingConfig(32, 1e-3))
+    rows = recipe.day_of("rows", random_rows(32, 0), np.ones(32, np.float32))
+    recipe.one_epoch(trainer, rows, rate=1.0)
     # Adam's first step has the size of the learning rate, whatever that of the gradient.
     torch.testing.assert_close(model.fields.table.weight[-1].detach(), torch.full((10,), 0.999))
 
 
 def test_a_missing_file_leaves_frappe_out(folder, tmp_path):
     settings = ranker_settings(tmp_path / "home")
-    (trial,), messages = ctr.frappe_trial(settings, folder)
+    (trial,), messages = public_trials(settings, folder, [frappe.Frappe])
     assert (len(trial.labels), messages) == (200, [])
-    trials, (message,) = ctr.frappe_trial(settings, tmp_path)
+    trials, (message,) = public_trials(settings, tmp_path, [frappe.Frappe])
     assert trials == []
     assert f"{tmp_path} has no {frappe.POSITIVES}" in message
     assert "--data or EVERGREEN_DATA" in message

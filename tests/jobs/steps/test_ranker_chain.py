@@ -32,6 +32,7 @@ from jobs.steps import evaluate, examples, gate, promote, train
 from jobs.steps.evaluate import entrant_of, entry_facts
 from jobs.steps.examples import SPEC
 from jobs.steps.gate import Contest, comparison, decide
+from models.calibration import FILE
 from models.features import Categorical, FeatureSpec
 from models.rankers.base import build, read_options
 from models.store import save
@@ -301,6 +302,17 @@ def test_a_champion_that_is_missing_stays_until_a_model_has_been_tested(settings
     gate.run(None, settings, DAYS[3])
     assert settings.lake.get("evaluate", DAYS[3]).facts["untested_champion"] == str(champion)
     assert settings.lake.get("gate", DAYS[3]).facts["champion_after"] == str(DAYS[2])
+
+
+def test_a_champion_that_cannot_be_tested_keeps_its_calibration(settings, monkeypatch):
+    """That of the promotion before; also where the day is computed again."""
+    before = settings.lake.get("promote", DAYS[2])
+    monkeypatch.setattr(evaluate, "obstacle", lambda *_: "its features are others")
+    after = promoted(settings, DAYS[3]).partition
+    assert after.facts["champion"] == before.facts["champion"] != ""
+    assert after.facts["calibrated"] == before.facts["calibrated"] != "none"
+    assert (after.path / FILE).read_text() == (before.path / FILE).read_text()
+    assert promoted(settings, DAYS[3]).reused
 
 
 def test_without_the_version_of_the_day_before_an_older_one_is_used(spark, settings):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from datetime import date
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,14 +14,17 @@ import pytest
 from small_logs import DAYS, LABELS, ROWS, kuairand_log, write_kuairand
 
 from embeddings.facts import declaration
-from jobs.errors import BadInput, UntrustedDay
+from jobs.errors import BadInput, SettingsError, UntrustedDay
+from jobs.intake.reading import Field, Piece, Wanted, rows_of
 from jobs.pipeline.plan import current
 from jobs.pipeline.running import ensure
-from jobs.settings import Settings, SparkSettings
+from jobs.settings import Settings, SparkSettings, ValidationSettings
 from jobs.sources.kuairand import KuaiRandSettings
+from jobs.sources.table import TableSettings
 from jobs.steps import land, validate
 
 DAY = DAYS[0]
+NEW_YEAR = date(2024, 1, 1)
 
 
 @pytest.fixture
@@ -224,6 +229,91 @@ def test_the_clean_engagements_are_the_labels_of_the_clean_impressions(spark, da
     engagements = [tuple(row.values()) for row in table_of(clean, "engagements").to_pylist()]
     assert expected
     assert sorted(engagements) == sorted(expected)
+
+
+# Late labels
+
+
+SHOWN = """user,author,item,at,clicked,click_at,liked
+a,p,i1,2024-01-01 10:00:00,1,2024-01-01 10:59:59,0
+b,p,i1,2024-01-01 10:00:00,1,2024-01-01 11:00:01,1
+c,p,i2,2024-01-01 10:00:00,0,,1
+d,q,i2,2024-01-01 23:00:00,1,2024-01-03 00:00:00,1
+e,q,i3,2024-01-01 10:00:00,1,,0
+"""
+
+
+def landed_table(spark, folder, hours: float | None, **source) -> Settings:
+    """SHOWN as a log of one day, landed. hours: the window."""
+    folder.mkdir(exist_ok=True)
+    (folder / "log.csv").write_text(SHOWN)
+    columns = {"consumer_id": "user", "producer_id": "author", "item_id": "item", "time": "at"}
+    settings = Settings(
+        home=folder / "home",
+        source=TableSettings(
+            kind="table",
+            path=folder / "log.csv",
+            columns=columns,
+            labels={"click": "clicked", "like": "liked"},
+            time_unit="iso",
+            **source,
+        ),
+        validation=ValidationSettings(label_window_hours=hours),
+        spark=SparkSettings(partitions=1),
+    )
+    land.run(spark, settings, NEW_YEAR)
+    return settings
+
+
+def test_a_label_after_the_window_counts_as_0_and_is_told(spark, tmp_path):
+    """Not for its own impression alone: nobody engaged, either. The other label has no times."""
+    settings = landed_table(spark, tmp_path, 1, label_times={"click": "click_at"})
+    validate.run(spark, settings, NEW_YEAR)
+    clean = settings.lake.get("validate", NEW_YEAR)
+    shown = table_of(clean, "impressions").sort_by("consumer_id").to_pydict()
+    assert shown["label_click"] == [1, 0, 0, 0, 1]
+    assert shown["label_like"] == [0, 1, 1, 1, 0]
+    assert (clean.facts["late_click"], clean.facts.get("late_like")) == (2, None)
+    engaged = table_of(clean, "engagements").to_pylist()
+    clicks = sorted(row["consumer_id"] for row in engaged if row["kind"] == "click")
+    assert clicks == ["a", "e"]
+    assert clean.facts["rows_engagements"] == 5
+
+
+def test_a_window_without_times_of_labels_is_refused_by_name(spark, tmp_path):
+    settings = landed_table(spark, tmp_path, 1)
+    with pytest.raises(SettingsError, match="label_window_hours is set, .*source.label_times"):
+        validate.run(spark, settings, NEW_YEAR)
+    assert settings.lake.find("validate", NEW_YEAR) is None
+    assert settings.lake.find("quarantine", NEW_YEAR) is None
+    assert not half_written(settings)
+
+
+def test_a_time_of_a_label_that_cannot_be_read_is_a_fault(tmp_path):
+    """Also of one whose label is 0; an empty one is no fault."""
+    wanted = Wanted(
+        (Field("label_click", "clicked", "label"), Field("at_click", "click_at", "time")),
+        time="at",
+        unit="iso",
+        zone="UTC",
+    )
+    columns = {
+        "clicked": pa.array([b"1", b"0", b"0"]),
+        "click_at": pa.array([b"2024-01-01 00:00:01", b"", b"soon"]),
+        "at": pa.array([b"2024-01-01"] * 3),
+    }
+    piece = Piece(columns, np.arange(1, 4), lambda row: b"its text", lines=3)
+    read = rows_of(piece, wanted).table.to_pydict()
+    assert read["at_click"] == [1_704_067_201_000, None, None]
+    assert read["fault"] == [None, None, "at_click_unreadable"]
+
+
+def test_without_a_window_and_without_times_the_settings_have_their_old_digest():
+    """What older lakes hold stays current."""
+    old = Settings(source=KuaiRandSettings(kind="kuairand", path="log"))
+    new = old.model_copy(update={"validation": ValidationSettings(label_window_hours=1)})
+    assert "label_window_hours" not in old.section("validation")
+    assert old.digest("validation") != new.digest("validation")
 
 
 def test_the_same_day_gives_the_same_bytes_twice(spark, day_of):

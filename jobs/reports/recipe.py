@@ -1,0 +1,181 @@
+"""FuxiCTR's recipe for MaskNet on Frappe, for rankers of any kind on rows that are split in three.
+
+After every epoch, the AUC on the validation rows decides: without a gain the learning rate falls to
+a tenth, and after two such epochs in a row training ends; the weights of the best epoch are tested.
+The test rows are read once.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embeddings.benchmarks.auc import auc
+from jobs.pipeline.plan import module
+from jobs.reports.trials import Outcome
+from jobs.settings import RankerSettings
+from models.features import Day, FeatureSpec
+
+if TYPE_CHECKING:
+    from models.rankers.base import RankerOptions
+    from models.training import Trainer, TrainingConfig
+
+# The options of a kind that has them.
+NETWORK = {"field_width": 10, "hidden": (400, 400, 400), "dropout": 0.1, "block_width": 50}
+BATCH, LEARNING_RATE = 4096, 1e-3
+L2 = 0.1  # the gradient of an embedding has so much of the embedding itself
+PATIENCE, DECAY = 2, 0.1
+EPOCHS = 100  # at most
+
+
+class RecipeTrial(ABC):
+    """A trial whose rankers learn by the recipe. Of a row they read categories alone."""
+
+    data: str
+    files: tuple[Path, ...]  # below the folder of public data sets
+    test = "test"
+    label = 0  # the only one
+    spec: FeatureSpec
+
+    def __init__(self, folder: Path, ranker: RankerSettings) -> None:
+        self.ranker = ranker
+        validation, tested = self.read(folder)
+        self.validation = validation
+        self.tested = tested
+        self.labels = tested.labels[:, 0]
+        self.users = tested.categories[:, 0]  # the first column of every data set
+
+    @abstractmethod
+    def read(self, folder: Path) -> tuple[Day, Day]:
+        """Keep the rows to train on; return those to validate and to test on."""
+
+    @abstractmethod
+    def training_rows(self, rng: np.random.Generator) -> Day:
+        """The rows to train on, in any order. rng: of the seed."""
+
+    @abstractmethod
+    def keep(self, rows: int) -> None:
+        """Train on no more than so many rows."""
+
+    def tested_rows(self) -> Day:
+        return self.tested
+
+    def options(self, kind: str) -> RankerOptions:
+        """The recipe's options of a kind, and its defaults for what the recipe does not name."""
+        return network(kind)
+
+    def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
+        from models.rankers.base import build
+        from models.row_statistics import statistics_of
+        from models.training import predict, reproducible
+
+        # Threads, precision and compilation are the user's, the rest is the recipe's.
+        own = module("train").training_config(self.ranker, seed)
+        cfg = replace(own, batch_size=BATCH, learning_rate=LEARNING_RATE)
+        rng = np.random.default_rng(seed)
+        rows = self.training_rows(rng)
+        with reproducible(seed, cfg.threads):
+            model = build(kind, self.spec, options or self.options(kind))
+            model.initialise(statistics_of([rows]))
+            course = train_with_validation(model, rows, self.validation, cfg, rng)
+        scores = predict(model, self.tested, space="", threads=cfg.threads)
+        return Outcome(scores[:, 0], course.rows_s, model)
+
+
+def network(kind: str) -> RankerOptions:
+    """The recipe's options of a kind, and its defaults for what the recipe does not name."""
+    from models.rankers.base import read_options
+
+    known = type(read_options(kind, {})).model_fields
+    return read_options(kind, {name: value for name, value in NETWORK.items() if name in known})
+
+
+def day_of(name: str, categories: np.ndarray, labels: np.ndarray) -> Day:
+    """Rows as a ranker reads them, without numbers and vectors.
+
+    categories: (n, C) int64; labels: (n,) float32.
+    """
+    nothing = np.zeros((0, 0), dtype=np.float32)
+    unknown = np.full(len(labels), -1)
+    return Day(
+        name=name,
+        space="",
+        categories=categories,
+        numbers=np.zeros((len(labels), 0), dtype=np.float32),
+        labels=labels[:, None],
+        consumer_rows=unknown,
+        producer_rows=unknown,
+        consumer_vectors=nothing,
+        producer_vectors=nothing,
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training that has ended.
+
+    aucs: on the validation rows after every epoch. rows_s: rows trained on per second of CPU,
+    without the time of validation.
+    """
+
+    aucs: list[float]
+    rows_s: float
+
+
+def train_with_validation(
+    model: Any, rows: Day, validation: Day, cfg: TrainingConfig, rng: np.random.Generator
+) -> Course:
+    """Train until the AUC on the validation rows no longer gains; leaves the best weights."""
+    from models.training import predict
+
+    trainer = decaying_trainer(model, cfg)
+    aucs: list[float] = []
+    best_weights: dict[str, Any] = {}
+    rate, failures, seconds = 1.0, 0, 0.0
+    while failures < PATIENCE and len(aucs) < EPOCHS:
+        seconds += one_epoch(trainer, rows.reordered(rng.permutation(len(rows))), rate)
+        scores = predict(model, validation, space="", threads=cfg.threads)
+        value = float(auc(validation.labels[:, 0], scores[:, 0]))
+        if value > max(aucs, default=-np.inf):
+            best_weights, failures = copy.deepcopy(model.state_dict()), 0
+        else:
+            rate, failures = rate * DECAY, failures + 1
+        aucs.append(value)
+    model.load_state_dict(best_weights)
+    return Course(aucs, len(aucs) * len(rows) / seconds)
+
+
+def one_epoch(trainer: Trainer, rows: Day, rate: float) -> float:
+    """One pass over the rows. rate: share of the first learning rate. Returns seconds of CPU."""
+    from models.training import tensors
+
+    started = time.process_time()
+    model: Any = trainer.model
+    model.train()  # predictions left it without dropout
+    for batch in rows.batches(trainer.cfg.batch_size):
+        trainer.step(*tensors(batch), rate)
+    return time.process_time() - started
+
+
+def decaying_trainer(model: Any, cfg: TrainingConfig) -> Trainer:
+    """A trainer whose embeddings decay in every step, also those of rows that were not read."""
+    import torch
+
+    from models.training import Trainer, device, sparse_tables
+
+    tables = sparse_tables(model)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Embedding):
+            layer.sparse = False
+    trainer = Trainer(model.to(device()), cfg)
+    known = {id(table) for table in tables}
+    others = [weights for weights in model.parameters() if id(weights) not in known]
+    groups: list[dict[str, Any]] = [{"params": tables, "weight_decay": L2}, {"params": others}]
+    trainer.optimizers = [torch.optim.Adam(groups, lr=cfg.learning_rate, fused=True)]
+    return trainer
