@@ -138,4 +138,5 @@ def rows_of_metrics(
         for column, name in enumerate(names):
             parts = (code_n[at], labels_nL[at, column], scores_nL[at, column])
             row: dict[str, str | float] = {"users": bucket, "label": name, "rows": len(chosen)}
-            yield row | metrics_of(*parts)
+            row.update(metrics_of(*parts))
+            yield row
