@@ -137,4 +137,6 @@ def rows_of_metrics(
         at = torch.from_numpy(chosen).to(to)
         for column, name in enumerate(names):
             parts = (code_n[at], labels_nL[at, column], scores_nL[at, column])
-            yield {"users": bucket, "label": name, "rows": len(chosen)} | metrics_of(*parts)
+            row: dict[str, str | float] = {"users": bucket, "label": name, "rows": len(chosen)}
+            row.update(metrics_of(*parts))
+            yield row

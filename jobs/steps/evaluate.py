@@ -159,12 +159,12 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         names = spec_of(examples).labels
         consumers = consumers_of(examples)
         primary_scores = {}
-        measured = []
+        measured: list[dict[str, Any]] = []
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
             staging.facts |= role_metrics(role, rows.labels, names, scores)
             for row in rows_of_metrics(consumers.to_numpy(), rows.labels, scores, names):
-                measured.append({"role": role} | row)
+                measured.append({"role": role, **row})
             staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
             calibration = fit(str(day), names, rows.labels, scores)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")

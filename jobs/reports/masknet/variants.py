@@ -1,7 +1,7 @@
 """The networks of the studies, each as what it changes of the network of a trial.
 
-Source: Wang, She, Zhang 2021, arXiv:2102.07619: ablation (Table 3), embedding size (Table 4),
-number of blocks (Table 5), reduction ratio (Table 6), for the serial and the parallel network.
+Source: Wang, She, Zhang 2021, arXiv:2102.07619: ablation (Table 3), embedding size, number of
+blocks and reduction ratio, for the serial and the parallel network.
 """
 
 from __future__ import annotations
