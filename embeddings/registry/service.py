@@ -70,6 +70,7 @@ from embeddings.registry.parameters import (
     VersionId,
 )
 from embeddings.registry.versions import EMBEDDING, LATEST
+from embeddings.storage.place import Place
 
 EMBEDDINGS = "/v1/embeddings"
 TAGS = [
@@ -90,8 +91,10 @@ AT_ONCE = 100  # the most ids that are looked up while other requests wait
 BEARER = HTTPBearer(auto_error=False, description="The service's token; only writes need it.")
 
 
-def app_from_environment() -> FastAPI:
+def app_from_environment(place: Place | None = None) -> FastAPI:
     """The service, configured by environment variables. Raises RegistryError.
+
+    place: where the files of versions are; by default below the root.
 
     EVERGREEN_REGISTRY_ROOT: the folder of the registry, required.
     EVERGREEN_REGISTRY_CATALOG_URL: by default SQLite below the root.
@@ -106,18 +109,18 @@ def app_from_environment() -> FastAPI:
     file = str(Path(root) / "catalog.db").replace("%", "%25").replace("?", "%3F")
     default_url = f"sqlite:///{file}"
     url = os.environ.get("EVERGREEN_REGISTRY_CATALOG_URL") or default_url
-    return create_app(Path(root), url, os.environ.get("EVERGREEN_REGISTRY_TOKEN", ""))
+    return create_app(Path(root), url, os.environ.get("EVERGREEN_REGISTRY_TOKEN", ""), place)
 
 
-def create_app(root: Path, url: str, token: str = "") -> FastAPI:
+def create_app(root: Path, url: str, token: str = "", place: Place | None = None) -> FastAPI:
     """The service for one registry. Raises CatalogError.
 
-    token: the bearer token of writes; if empty, every write is refused.
+    token: the bearer token of writes; if empty, every write is refused. place: as in `Registry`.
 
     Routes return a Response, else FastAPI would validate every number of an answer. Their names
     are their summaries in OpenAPI.
     """
-    registry = Registry(root, url)
+    registry = Registry(root, url, place)
     # No interactive API docs: their pages load scripts from another host.
     app = FastAPI(
         title="Evergreen registry",

@@ -57,7 +57,7 @@ def lineage_link(request: Request, field: str, value: object) -> str:
 
 def app() -> FastAPI:
     """The service of the home that the settings name, configured by the environment."""
-    service = app_from_environment()
+    service = app_from_environment(load_settings().registry_place)
     rendering = pages.templates.env
     ours = Path(__file__).parent / "templates"
     rendering.loader = FileSystemLoader([pages.TEMPLATES, ours, recommendations.TEMPLATES])

@@ -143,10 +143,9 @@ def champion(settings: Settings, outcome: Outcome) -> str:
 
 def registry_line(settings: Settings) -> str:
     """How many versions the embedding has, the first and the last."""
-    from embeddings.registry.client import Registry
     from embeddings.registry.errors import RegistryError
 
-    registry = Registry(settings.registry_root, settings.registry_url)
+    registry = settings.open_registry()
     try:
         versions = registry.versions(settings.embedding.name)
     except RegistryError as error:

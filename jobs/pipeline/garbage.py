@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from embeddings.durable import write_file
 from embeddings.registry.client import Registry, Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
@@ -58,7 +57,7 @@ def find(settings: Settings, keep: int) -> Garbage:
     tracker = Tracker(settings)
     return Garbage(
         cutoff=cutoff,
-        partitions=[partition for partition in old if partition.path.parent not in needed],
+        partitions=[partition for partition in old if partition.home not in needed],
         versions=old_versions(settings, keep, needed),
         folders=[*old_reports(settings, cutoff), *old_logs(settings, keep), *unread(source)],
         runs=old_runs(tracker, cutoff) if tracker.enabled else [],
@@ -121,7 +120,7 @@ def versions_used(settings: Settings, needed: set[Path]) -> set[str]:
     """The versions that the needed partitions point into, by their contents."""
     used = set()
     for partition in partitions(settings):
-        if partition.path.parent in needed:
+        if partition.home in needed:
             used |= {partition.facts.get("version", ""), partition.facts.get("embedding", "")}
     return used - {""}
 
@@ -169,9 +168,10 @@ def delete(settings: Settings, garbage: Garbage) -> None:
     """Delete it. A kill in between leaves nothing broken: the next call finds the rest."""
     # Never back: what an earlier call has deleted does not return when more days are to be kept.
     first = max(garbage.cutoff, kept_since(settings) or date.min)
-    write_file(settings.lake.root / KEPT_SINCE, str(first).encode())
+    lake = settings.lake
+    lake.place.write(lake.root / KEPT_SINCE, str(first).encode())
     for partition in garbage.partitions:
-        settings.lake.remove(partition)
+        lake.remove(partition)
     registry: Registry = settings.open_registry()
     for version in garbage.versions:
         registry.remove(version)
@@ -184,14 +184,18 @@ def delete(settings: Settings, garbage: Garbage) -> None:
 
 def kept_since(settings: Settings) -> date | None:
     """The first day that `delete` has kept; None where nothing was deleted."""
-    file = settings.lake.root / KEPT_SINCE
-    return date.fromisoformat(file.read_text()) if file.exists() else None
+    lake = settings.lake
+    try:
+        text, _ = lake.place.read(lake.root / KEPT_SINCE)
+    except FileNotFoundError:
+        return None
+    return date.fromisoformat(text.decode())
 
 
 def lines(garbage: Garbage) -> Iterator[str]:
     """The garbage for a terminal, a line per kind."""
-    size = sum(size_of(partition.path) for partition in garbage.partitions)
-    size += sum(size_of(version.path) for version in garbage.versions)
+    size = sum(each.place.size_bytes(each.folder) for each in garbage.partitions)
+    size += sum(each.place.size_bytes(each.folder) for each in garbage.versions)
     size += sum(size_of(folder) for folder in garbage.folders)
     yield f"Kept: {garbage.cutoff} and later, and what these days were computed from."
     yield f"  {len(garbage.partitions):>6} partitions of the lake"

@@ -66,9 +66,11 @@ MAY_IMPORT = {
         "embeddings.lookalike",
         "embeddings.sampling",
         "embeddings.spaces",
+        "embeddings.storage",
     },
     "embeddings.sampling": set(),
     "embeddings.spaces": {"embeddings.sampling"},
+    "embeddings.storage": {"embeddings.durable"},
     "embeddings.torch_threads": set(),
     "embeddings.towers": {
         "embeddings.kernels",
@@ -103,7 +105,7 @@ MAY_IMPORT = {
         "embeddings.sampling",
         "jobs.lake",
     },
-    "jobs.lake": {"embeddings.durable", "jobs.errors"},
+    "jobs.lake": {"embeddings.durable", "embeddings.storage", "jobs.errors"},
     "jobs.local": {
         "embeddings.registry",
         "jobs.errors",
@@ -188,6 +190,7 @@ MAY_IMPORT = {
     },
     "jobs.settings": {
         "embeddings.registry",
+        "embeddings.storage",
         "jobs.errors",
         "jobs.lake",
         "jobs.machine",
