@@ -1,5 +1,6 @@
 # make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry
 #                      [SOURCE=simulated] with the settings of configs/simulated.toml
+#                      [STORAGE=s3] with lake and registry in a bucket of a real S3 server
 # make up              start the services to browse the results; Ctrl-C stops them
 # make docs            build the documentation into site/
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
@@ -20,6 +21,12 @@ INSTALLED := $(VENV)/.installed
 # the order of their names, or files with few but long tests would come last, one after the other.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 EVERGREEN := $(BIN)/evergreen$(if $(SOURCE), --settings configs/$(SOURCE).toml)
+# A bucket by settings alone; `make up STORAGE=s3` shows what the demo has left in it.
+ifeq ($(STORAGE),s3)
+export EVERGREEN_STORAGE__URL ?= s3://evergreen/demo
+export EVERGREEN_STORAGE__ENDPOINT ?= http://127.0.0.1:8333
+export EVERGREEN_STORAGE__SERVE ?= true
+endif
 .DEFAULT_GOAL := help
 .PHONY: help install doctor demo up docs lint test test-all test-faults check clean
 

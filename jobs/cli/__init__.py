@@ -177,13 +177,13 @@ def demo(
     from jobs.settings import load_settings
 
     settings = load_settings()
-    ok = run_demo(settings, days).ok
-    if ok:
+
+    def decay() -> list[str]:
         from jobs.reports.decay.run import end_of_demo
 
-        for line in end_of_demo(settings):
-            typer.echo(line)
-    raise typer.Exit(0 if ok else 1)
+        return end_of_demo(settings)
+
+    raise typer.Exit(0 if run_demo(settings, days, decay).ok else 1)
 
 
 @app.command()

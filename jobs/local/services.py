@@ -49,11 +49,13 @@ def external_services(settings: Settings) -> list[External]:
 
 def services(settings: Settings) -> list[Service]:
     """The services to start here, in the order of the process file."""
-    external = {service.name for service in external_services(settings)}
+    left_out = {service.name for service in external_services(settings)}
+    if not settings.storage.serve:
+        left_out.add("storage")
     ours = []
     for service in read_procfile(ROOT / "infra" / "Procfile", known_services(settings)):
-        if service.name not in external:
-            started_here = tuple(name for name in service.after if name not in external)
+        if service.name not in left_out:
+            started_here = tuple(name for name in service.after if name not in left_out)
             ours.append(replace(service, after=started_here))
     return ours
 
@@ -83,13 +85,18 @@ def known_services(settings: Settings) -> dict[str, dict]:
         }
 
     return {
+        "storage": {
+            "port": settings.storage.serve_port,
+            "health": "/healthz",
+            "port_option": "EVERGREEN_STORAGE__ENDPOINT, or endpoint under [storage]",
+        },
         "spark": port("spark_port") | {"scheme": "sc", "host": LOOPBACK},
         "mlflow": port("mlflow_port") | {"health": "/health"},
-        "registry": port("registry_port") | {"health": "/healthz"},
+        "registry": port("registry_port") | {"health": "/healthz", "after": ("storage",)},
         "airflow-api": port("airflow_port") | {"health": "/api/v2/version"},
         "airflow-dag-processor": {"after": ("airflow-api",)},
         # A task starts as soon as the scheduler does: what it needs must be ready by then.
-        "airflow-scheduler": {"after": ("airflow-api", "spark", "mlflow")},
+        "airflow-scheduler": {"after": ("airflow-api", "storage", "spark", "mlflow")},
     }
 
 

@@ -108,6 +108,7 @@ MAY_IMPORT = {
     "jobs.lake": {"embeddings.durable", "embeddings.storage", "jobs.errors"},
     "jobs.local": {
         "embeddings.registry",
+        "embeddings.storage",
         "jobs.errors",
         "jobs.lake",
         "jobs.parts",
@@ -135,6 +136,7 @@ MAY_IMPORT = {
         "embeddings.facts",
         "embeddings.registry",
         "embeddings.spaces",
+        "embeddings.storage",
         "jobs.errors",
         "jobs.lake",
         "jobs.names",
