@@ -13,7 +13,10 @@ from pathlib import Path
 
 import httpx
 
+from embeddings.storage.bucket import Bucket
 from embeddings.storage.objects import Objects
+from embeddings.storage.opening import bucket
+from embeddings.storage.place import Place
 from tests.ports import reserve_port
 
 PATIENCE_S = 60.0
@@ -77,3 +80,19 @@ def serving(kind: str, folder: Path) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+def place_of(server: Server, home: Path, name: str = "lake", cache_gb: float = 1.0) -> Bucket:
+    """A place in a bucket, under a prefix of its own, as a machine with this home sees it."""
+    return bucket(server.objects(home.parent.name), home / "copy", cache_gb, name)
+
+
+def harm(place: Place, home: Path, name: str, data: bytes | None) -> None:
+    """Overwrite a file of a content where it is kept, or delete it."""
+    if isinstance(place, Bucket):
+        key = place.content_key(home / name)
+        place.objects.delete([key]) if data is None else place.objects.put(key, data)
+    elif data is None:
+        (home / name).unlink()
+    else:
+        (home / name).write_bytes(data)

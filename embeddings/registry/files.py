@@ -54,6 +54,7 @@ from embeddings.registry.shards import (
 )
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
 from embeddings.storage.folder import STAGING
+from embeddings.storage.objects import StoreError
 from embeddings.storage.place import DamagedContent, Place
 
 MANIFEST = "manifest.json"
@@ -214,6 +215,8 @@ def _index(
 
 
 def _not_written(root: Path, what: str, error: OSError) -> NotWritten:
+    if isinstance(error, StoreError):
+        return NotWritten(None, f"{what} is not published. {error}")
     # NumPy reports fewer bytes written than requested, but not why: the disk is full.
     number = error.errno or errno.ENOSPC
     cause = error.strerror or f"{os.strerror(number)}: {error}"

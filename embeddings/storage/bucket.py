@@ -149,7 +149,10 @@ class Bucket:
         return self.objects.get(self.content_key(home / name))[0].decode()
 
     def contents(self, folder: Path) -> list[str]:
-        return self.objects.folders(self.content_key(folder))
+        # Of objects, not of folders: a server may go on to list one that has become empty.
+        start = len(self.content_key(folder)) + 1
+        keys = [key for key, _, _ in self.objects.listed(self.content_key(folder))]
+        return sorted({key[start:].partition("/")[0] for key in keys})
 
     def size_bytes(self, home: Path) -> int:
         return sum(tag[0] for tag in self._listed(home).values())

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http.client import CONFLICT
+from urllib.parse import urlsplit
+
+import httpx
 
 from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow
@@ -16,7 +20,7 @@ from jobs.local.environment import ROOT, environment, store_login, without_secre
 from jobs.local.single import sole_runner
 from jobs.local.supervisor import LOOPBACK, Service, Supervisor, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
-from jobs.settings import Settings
+from jobs.settings import Settings, StorageSettings
 
 SPARK_POOL = "spark"  # as the tasks in dags/common.py name it
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
@@ -100,6 +104,14 @@ def known_services(settings: Settings) -> dict[str, dict]:
     }
 
 
+def create_bucket(storage: StorageSettings) -> None:
+    """Create the bucket in our own server, unless it exists."""
+    bucket = urlsplit(storage.url).netloc
+    answer = httpx.put(f"{storage.endpoint}/{bucket}", timeout=30)
+    if answer.status_code != CONFLICT:
+        answer.raise_for_status()
+
+
 @contextmanager
 def running_services(
     settings: Settings, report: Callable[[str], None] = print
@@ -125,7 +137,10 @@ def started_services(settings: Settings, report: Callable[[str], None]) -> Itera
     store_login(settings)
     try:
         # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
-        supervisor.start(report, before_start={"airflow-scheduler": create_pool})
+        hooks = {"airflow-scheduler": create_pool}
+        if settings.storage.serve:
+            hooks["registry"] = lambda: create_bucket(settings.storage)
+        supervisor.start(report, before_start=hooks)
         for external in external_services(settings):
             report(f"{external.name:<22} {external}")
         if settings.services.password:

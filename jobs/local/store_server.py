@@ -35,13 +35,14 @@ def command(folder: Path, port: int) -> list[str]:
         "s3": "true",
         "s3.port": port,
         "s3.iam": "false",
-        "s3.port.iceberg": 0,
+        "s3.port.iceberg": 0,  # none
+        "s3.port.lance": 0,
         "master.telemetry": "false",
         "master.volumeSizeLimitMB": VOLUME_MB,
         "volume.max": 0,  # as many as the disk has room for
     }
     names = [f"{name}{grpc}" for name in INTERNAL_PORTS for grpc in ("", ".grpc")]
-    internal = [*names, "s3.port.grpc", "s3.port.lance"]
+    internal = [*names, "s3.port.grpc"]
     options |= dict(zip(internal, free_ports(len(internal)), strict=True))
     return [program, "-logtostderr=true", "server", *(f"-{k}={v}" for k, v in options.items())]
 
