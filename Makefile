@@ -6,7 +6,8 @@
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
 # make test            run the tests, without the slow ones
 # make test-all        run the slow tests as well
-# make test-faults     a storm of kills and damage [KILLS=200] [SEED=0]; takes about half an hour
+# make test-faults     a storm of kills and damage [KILLS=200] [SEED=0] [STORAGE=s3]; takes about
+#                      half an hour
 # make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
 # make install         create .venv with the pinned packages
 # make doctor          check whether this machine can run Evergreen
@@ -69,7 +70,7 @@ test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(TWO) -m "" --hypothesis-profile=search
 
 test-faults: $(INSTALLED)
-	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0)
+	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0) $(if $(STORAGE),--storage $(STORAGE))
 
 check: lint test
 

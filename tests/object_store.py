@@ -75,8 +75,8 @@ COMMANDS = {
 def serving(kind: str, folder: Path) -> Iterator[Server]:
     """A running server; killed afterwards."""
     server = Server(kind, folder)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()
