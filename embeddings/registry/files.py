@@ -286,6 +286,8 @@ def read_manifest(place: Place, home: Path) -> dict[str, Any]:
         manifest = json.loads(place.text(home, MANIFEST))
         # Compared with the folder's name too: a manifest from another version is intact in itself.
         intact = manifest["digest"] == home.name == content_digest(manifest["content"])
+    except StoreError:
+        raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {REMEDY}") from None
     if not intact:
@@ -330,7 +332,8 @@ def local(place: Place, home: Path) -> Path:
 def identity(place: Place, home: Path) -> tuple[int, int]:
     """Tells a version's folder from another that was at the same path. Raises DamagedVersion."""
     if place.shared and not home.exists():
-        local(place, home)
+        with opening(place, home):
+            pass  # it is copied
     try:
         status = home.stat()
     except OSError as error:
@@ -434,8 +437,10 @@ def faults(place: Place, home: Path) -> list[str]:
                 found.append(f"{name} (changed)")
         except (FileNotFoundError, NotADirectoryError):
             found.append(f"{name} (missing)")
+        except StoreError:  # a server that is gone says nothing about the file
+            raise
         except OSError as error:
-            found.append(f"{name} (cannot be read: {error.strerror or error})")
+            found.append(f"{name} (cannot be read: {error.strerror})")
     return found
 
 

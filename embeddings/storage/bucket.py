@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -98,6 +99,7 @@ class Bucket:
         for name in names:
             adopt(staging / name, home / name)
         copies.remember(home, names)
+        self.copies.leave(home)
         shutil.rmtree(staging, ignore_errors=True)
         self.copies.make_room()
 
@@ -144,6 +146,9 @@ class Bucket:
             raise DamagedContent(f"{name} is missing in {self.objects}") from None
         finally:
             draft.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        self.copies.release()
 
     def text(self, home: Path, name: str) -> str:
         return self.objects.get(self.content_key(home / name))[0].decode()
@@ -196,13 +201,13 @@ class Bucket:
                 yield lease
 
     def _holder(self) -> str:
-        """The name of this home, drawn once."""
+        """The name of this home, drawn once, and of the machine: a copied home is another one."""
         file = self.copies.root / HOME
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked(file.with_name(f".{HOME}.lock")):
             if not file.exists():
                 file.write_text(uuid.uuid4().hex)
-            return file.read_text()
+            return f"{file.read_text()}@{socket.gethostname()}"
 
     # Keys
 

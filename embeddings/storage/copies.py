@@ -37,7 +37,7 @@ class Copies:
     most_bytes: int
 
     def use(self, home: Path) -> None:
-        """Keep a copy until this process ends, or calls `leave` as often."""
+        """Keep a copy until this process ends, calls `leave` as often, or `release`."""
         with _threads:
             lock, uses = _used.get(home) or (self._locked(home), 0)
             _used[home] = lock, uses + 1
@@ -52,17 +52,23 @@ class Copies:
     def leave(self, home: Path) -> None:
         """This process does not need the files of a copy any more, or has them open."""
         with _threads:
-            lock, uses = _used.pop(home)
-            if uses > 1:
+            lock, uses = _used.pop(home, (None, 0))
+            if lock is not None and uses > 1:
                 _used[home] = lock, uses - 1
-            else:
+            elif lock is not None:
                 lock.close()
 
     def forget(self, home: Path) -> None:
-        """As `leave` for all uses: what was copied does not exist any more."""
+        """As `leave` for all uses of a copy."""
         with _threads:
             if home in _used:
                 _used.pop(home)[0].close()
+
+    def release(self) -> None:
+        """This process needs none of these copies any more."""
+        for home in list(_used):
+            if home.is_relative_to(self.root):
+                self.forget(home)
 
     def make_room(self) -> None:
         """Delete copies that no process uses until the rest is small enough."""

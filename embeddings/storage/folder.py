@@ -104,6 +104,9 @@ class Folder:
     def using(self, home: Path, files: Mapping[str, str]) -> AbstractContextManager[Path]:
         return nullcontext(home)
 
+    def release(self) -> None:
+        return
+
     def text(self, home: Path, name: str) -> str:
         return (home / name).read_text()
 

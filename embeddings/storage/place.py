@@ -106,7 +106,7 @@ class Place(Protocol):
         ...
 
     def fetched(self, home: Path, files: Mapping[str, str]) -> Path:
-        """The local folder with these files of a content, whole; it stays while the process runs.
+        """The local folder with these files of a content, whole; it stays until `release`.
 
         files: name -> digest. Raises DamagedContent.
         """
@@ -114,6 +114,10 @@ class Place(Protocol):
 
     def using(self, home: Path, files: Mapping[str, str]) -> AbstractContextManager[Path]:
         """As `fetched`, but only while the block runs."""
+        ...
+
+    def release(self) -> None:
+        """This process uses no path any more that `fetched` has returned."""
         ...
 
     def text(self, home: Path, name: str) -> str:

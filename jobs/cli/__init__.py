@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
+from embeddings.storage.objects import StoreError
 from jobs.cli.experiments import app as experiment
 from jobs.cli.ranker import app as ranker
 from jobs.cli.tuning import app as tune
@@ -41,7 +42,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (EvergreenError, RegistryError, Skip) as error:
+        except (EvergreenError, RegistryError, StoreError, Skip) as error:
             from jobs.terminal import visible
 
             # The line breaks are ours; what else cannot be seen is the log's.

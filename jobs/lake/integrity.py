@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from embeddings.durable import file_digest, replace_text
-from embeddings.storage.objects import Tag
+from embeddings.storage.objects import StoreError, Tag
 from embeddings.storage.place import Place
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def damage_at(
                 faults.append(f"{name} has changed")
         except FileNotFoundError:
             faults.append(f"{name} is missing")
+        except StoreError:  # a server that is gone says nothing about the file
+            raise
         except OSError as error:
             faults.append(f"{name} cannot be read ({error.strerror})")
     if not faults and now != seen:

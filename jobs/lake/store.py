@@ -265,8 +265,11 @@ class Lake:
         Raises Superseded from a commit of a runner whose claim another one has taken over.
         """
         home = self.home(step, day)
-        with claims.claimed(self.place, home, home / LOCK):
-            yield
+        try:
+            with claims.claimed(self.place, home, home / LOCK):
+                yield
+        finally:
+            self.place.release()  # its inputs are read
 
     @contextmanager
     def writing(

@@ -75,9 +75,10 @@ def partitions(settings: Settings) -> Iterator[Partition]:
 
 def partitions_of(settings: Settings) -> Iterator[Partition]:
     """Those that one embedding has or shares with others."""
-    for step in settings.lake.steps():
-        for day in settings.lake.days(step):
-            found = settings.lake.find(step, day)
+    lake = settings.looking().lake
+    for step in lake.steps():
+        for day in lake.days(step):
+            found = lake.find(step, day)
             if found is not None:
                 yield found
 
