@@ -22,6 +22,7 @@ from jobs.local.supervisor import LOOPBACK, Service, Supervisor, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
 from jobs.settings import Settings, StorageSettings
 
+STORAGE = "storage"  # our own S3 server
 SPARK_POOL = "spark"  # as the tasks in dags/common.py name it
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
 
@@ -55,7 +56,7 @@ def services(settings: Settings) -> list[Service]:
     """The services to start here, in the order of the process file."""
     left_out = {service.name for service in external_services(settings)}
     if not settings.storage.serve:
-        left_out.add("storage")
+        left_out.add(STORAGE)
     ours = []
     for service in read_procfile(ROOT / "infra" / "Procfile", known_services(settings)):
         if service.name not in left_out:
@@ -71,7 +72,8 @@ def addresses(settings: Settings) -> list[str]:
         if external.address.startswith("http"):
             pages[external.name] = without_secrets(external.address)
     for service in services(settings):
-        if service.health:  # Spark's port has no page, and two of Airflow's services have no port
+        # Spark's port and that of a bucket have no page, and two of Airflow's services no port.
+        if service.health and service.name != STORAGE:
             pages[service.name] = service.address
     if "mlflow" in pages:
         pages["mlflow"] += f"/#/experiments{VIEW}"
@@ -89,18 +91,18 @@ def known_services(settings: Settings) -> dict[str, dict]:
         }
 
     return {
-        "storage": {
+        STORAGE: {
             "port": settings.storage.serve_port,
             "health": "/healthz",
             "port_option": "EVERGREEN_STORAGE__ENDPOINT, or endpoint under [storage]",
         },
         "spark": port("spark_port") | {"scheme": "sc", "host": LOOPBACK},
         "mlflow": port("mlflow_port") | {"health": "/health"},
-        "registry": port("registry_port") | {"health": "/healthz", "after": ("storage",)},
+        "registry": port("registry_port") | {"health": "/healthz", "after": (STORAGE,)},
         "airflow-api": port("airflow_port") | {"health": "/api/v2/version"},
         "airflow-dag-processor": {"after": ("airflow-api",)},
         # A task starts as soon as the scheduler does: what it needs must be ready by then.
-        "airflow-scheduler": {"after": ("airflow-api", "storage", "spark", "mlflow")},
+        "airflow-scheduler": {"after": ("airflow-api", STORAGE, "spark", "mlflow")},
     }
 
 
