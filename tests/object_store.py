@@ -19,7 +19,7 @@ from embeddings.storage.opening import bucket
 from embeddings.storage.place import Place
 from tests.ports import reserve_port
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Server:

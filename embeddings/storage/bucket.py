@@ -225,6 +225,10 @@ class Look(Bucket):
 
     listed: dict[str, dict[str, Tag]] = field(default_factory=dict, compare=False)
 
+    def read(self, file: Path) -> tuple[bytes, Tag]:
+        self.tag(file)  # most are missing, and that is known
+        return self.objects.get(self.key(file))
+
     def tag(self, file: Path) -> Tag:
         step = file.relative_to(self.root).parts[0]
         if step not in self.listed:

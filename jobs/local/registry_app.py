@@ -57,7 +57,8 @@ def lineage_link(request: Request, field: str, value: object) -> str:
 
 def app() -> FastAPI:
     """The service of the home that the settings name, configured by the environment."""
-    service = app_from_environment(load_settings().registry_place)
+    settings = load_settings()
+    service = app_from_environment(settings.registry_place if settings.storage.url else None)
     rendering = pages.templates.env
     ours = Path(__file__).parent / "templates"
     rendering.loader = FileSystemLoader([pages.TEMPLATES, ours, recommendations.TEMPLATES])
