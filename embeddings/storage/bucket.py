@@ -81,9 +81,10 @@ class Bucket:
         return Look(self.root, self.objects, self.prefix, self.copies)
 
     def clear(self, folder: Path) -> None:
+        # Files first: nothing may point at contents that are half deleted.
+        self.objects.delete([key for key, _, _ in self.objects.listed(self.key(folder))])
         for name in self.contents(folder):
             self.discard(folder / name)
-        self.objects.delete([key for key, _, _ in self.objects.listed(self.key(folder))])
 
     # Contents
 
