@@ -1,12 +1,14 @@
 # make demo [DAYS=4]   run twelve real days through Airflow, Spark, MLflow and the registry
 #                      [SOURCE=simulated] with the settings of configs/simulated.toml
 #                      [DATABASE=postgres] on a PostgreSQL server of its own; also for make up
+#                      [STORAGE=s3] with lake and registry in a bucket of a real S3 server
 # make up              start the services to browse the results; Ctrl-C stops them
 # make docs            build the documentation into site/
 # make check           make lint (format, lint, types, documentation) and make test; the same as CI
 # make test            run the tests, without the slow ones
 # make test-all        run the slow tests as well
-# make test-faults     a storm of kills and damage [KILLS=200] [SEED=0]; takes about half an hour
+# make test-faults     a storm of kills and damage [KILLS=200] [SEED=0] [STORAGE=s3]; takes about
+#                      half an hour
 # make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
 # make install         create .venv with the pinned packages
 # make doctor          check whether this machine can run Evergreen
@@ -23,6 +25,12 @@ TWO := -n 2 --dist loadfile --no-loadscope-reorder
 EVERGREEN := $(BIN)/evergreen$(if $(SOURCE), --settings configs/$(SOURCE).toml)
 ifeq ($(DATABASE),postgres)
 export EVERGREEN_DATABASE__URL := local
+endif
+# A bucket by settings alone; `make up STORAGE=s3` shows what the demo has left in it.
+ifeq ($(STORAGE),s3)
+export EVERGREEN_STORAGE__URL ?= s3://evergreen/demo
+export EVERGREEN_STORAGE__ENDPOINT ?= http://127.0.0.1:8333
+export EVERGREEN_STORAGE__SERVE ?= true
 endif
 .DEFAULT_GOAL := help
 .PHONY: help install doctor demo up docs lint test test-all test-faults check clean
@@ -66,7 +74,7 @@ test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(TWO) -m "" --hypothesis-profile=search
 
 test-faults: $(INSTALLED)
-	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0)
+	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0) $(if $(STORAGE),--storage $(STORAGE))
 
 check: lint test
 

@@ -53,6 +53,24 @@ def spark():
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def store_servers(tmp_path_factory):
+    """kind -> a running S3 server of that kind, started at its first use, for all tests."""
+    from tests.object_store import Server
+
+    servers = {}
+
+    def running(kind):
+        if kind not in servers:
+            servers[kind] = Server(kind, tmp_path_factory.mktemp("stores") / kind)
+            servers[kind].start()
+        return servers[kind]
+
+    yield running
+    for server in servers.values():
+        server.kill()
+
+
 @pytest.fixture
 def settings(tmp_path):
     """KuaiRand settings below a fresh home."""

@@ -11,7 +11,6 @@ loaded.entities["consumer"].rows(ids)
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
@@ -57,6 +56,8 @@ from embeddings.registry.search import Recall
 from embeddings.registry.vectors import Entity, Vectors, text_list
 from embeddings.registry.verifications import Verification, Verified
 from embeddings.registry.versions import EMBEDDING, FEATURES, LATEST, NAME, Version
+from embeddings.storage.folder import Folder
+from embeddings.storage.place import Place
 
 if TYPE_CHECKING:
     from embeddings.registry.diff import Diff
@@ -90,11 +91,13 @@ SPACE_LENGTH = 200  # the catalog's column
 class Registry:
     """Versions of embeddings. Their files are below `root`, their catalog is at `url`.
 
-    Raises CatalogError if the catalog cannot be opened.
+    place: where the files are instead, such as a bucket. Raises CatalogError if the catalog cannot
+    be opened.
     """
 
-    def __init__(self, root: Path, url: str) -> None:
+    def __init__(self, root: Path, url: str, place: Place | None = None) -> None:
         self.root = Path(root)
+        self.place: Place = place or Folder(self.root / "versions")
         self.catalog = Catalog(url)
 
     def __enter__(self) -> Registry:
@@ -147,7 +150,7 @@ class Registry:
         self._require_kind(name, EMBEDDING)
         # Files first: the catalog must never refer to files that do not exist yet.
         writing = files.publishing_files(
-            self._files, name, day, space, entities, fold_in, lineage, index, encoder
+            self.place, name, day, space, entities, fold_in, lineage, index, encoder
         )
         return self._recorded_version(writing, day, why, results)
 
@@ -174,7 +177,7 @@ class Registry:
             _check_name("column", column)
         why = Why.of("", by)
         self._require_kind(name, FEATURES)
-        writing = features.publishing_table(self._files, name, day, entity, ids, columns, lineage)
+        writing = features.publishing_table(self.place, name, day, entity, ids, columns, lineage)
         return self._recorded_version(writing, day, why)
 
     def _require_kind(self, name: str, kind: str) -> None:
@@ -193,7 +196,7 @@ class Registry:
         with writing as manifest, self.catalog.writing() as session:
             row = versions.record(session, manifest, day)
             # What was there was compared with its digests, and replaced where it was damaged.
-            row.size_bytes = files.size_bytes(self._version(row).path)
+            row.size_bytes = self.place.size_bytes(self._version(row).folder)
             verifications.forget_faults(session, row)
             benchmarks.add(session, row, results)
             aliases.point(session, LATEST, row, why, only_forward=True)
@@ -290,11 +293,11 @@ class Registry:
         remain, which `sweep_orphans` deletes. Raises PinnedVersion if an alias points at the
         version, UnknownName, UnknownVersion.
         """
-        with self.nothing_removed(), files.locked_embedding(self._files, version.name):
+        with self.nothing_removed(), files.locked_embedding(self.place, version.name):
             # Row first: files without a row are only waste, but a row without files is a fault.
             with self.catalog.writing() as session:
-                home = self._version(versions.remove(session, version)).path
-            files.discard(self._files, home)
+                home = self._version(versions.remove(session, version)).folder
+            self.place.discard(home)
 
     def sweep_orphans(self, older_than_s: float) -> list[Path]:
         """Delete folders of content that no version refers to, and return what they were.
@@ -302,22 +305,22 @@ class Registry:
         They remain after a publication or a removal was killed. older_than_s: age in seconds below
         which a folder is kept, because its publisher may be about to record it.
         """
-        unrecorded = sorted(files.content_folders(self._files) - self._recorded())
+        unrecorded = sorted(files.content_folders(self.place) - self._recorded())
         swept = []
         for home in unrecorded:
-            if _age_s(home) < older_than_s:
+            if self.place.content_age_s(home) < older_than_s:
                 continue
-            with self.nothing_removed(), files.locked_embedding(self._files, home.parts[-3]):
+            with self.nothing_removed(), files.locked_embedding(self.place, home.parts[-3]):
                 # Read again: a publisher that held the lock may have recorded it meanwhile.
                 if home not in self._recorded():
-                    files.discard(self._files, home)
+                    self.place.discard(home)
                     swept.append(home)
         return swept
 
     def _recorded(self) -> set[Path]:
         """The folders of all versions."""
         with self.catalog.reading() as session:
-            return versions.folders(session, self._files)
+            return versions.folders(session, self.place.root)
 
     # Finding
 
@@ -408,9 +411,10 @@ class Registry:
         DamagedVersion.
         """
         found = self._faults(version)
-        manifest = files.read_manifest(version.path)  # raises by itself if it is what is damaged
+        # Raises by itself if it is what is damaged.
+        manifest = files.read_manifest(self.place, version.folder)
         if found:
-            raise DamagedVersion(f"{version.path}: {', '.join(found)}. {files.REMEDY}")
+            raise DamagedVersion(f"{version.folder}: {', '.join(found)}. {files.REMEDY}")
         return manifest["content"]["files"]
 
     def verify_all(self) -> Iterator[tuple[str, list[str]]]:
@@ -432,7 +436,7 @@ class Registry:
             due = [self._version(row) for row in verifications.due(session)]
         read = 0
         for version in due:
-            size = files.size_bytes(version.path)
+            size = self.place.size_bytes(version.folder)
             if read and read + size > most_bytes:
                 return
             read += size
@@ -455,8 +459,8 @@ class Registry:
 
     def _faults(self, version: Version) -> list[str] | None:
         """What is wrong with a version's files, recorded; None if it was removed meanwhile."""
-        found = files.faults(version.path)
-        size = files.size_bytes(version.path)
+        found = files.faults(self.place, version.folder)
+        size = self.place.size_bytes(version.folder)
         opened = self.catalog.reading if self.catalog.read_only else self.catalog.writing
         with opened() as session:
             try:
@@ -642,12 +646,8 @@ class Registry:
     ) -> Loaded:
         return self.load(self.version(name, day, revision), space)
 
-    @property
-    def _files(self) -> Path:
-        return self.root / "versions"
-
     def _version(self, row: VersionRow) -> Version:
-        return versions.as_version(row, self._files)
+        return versions.as_version(row, self.place)
 
 
 def open_version(version: Version, space: str | None = None) -> Loaded:
@@ -667,15 +667,7 @@ def open_version(version: Version, space: str | None = None) -> Loaded:
             f"Use a version in '{space}', or rebuild the consumer of these vectors "
             f"in '{version.space}'."
         )
-    return Loaded(version, files.open_files(version.path))
-
-
-def _age_s(folder: Path) -> float:
-    """Seconds since a folder was filled; 0 if it does not exist any more."""
-    try:
-        return time.time() - folder.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+    return Loaded(version, files.open_files(version.place, version.folder))
 
 
 def _check_published(name: str, entities: list[str], lineage: dict[str, Any]) -> None:

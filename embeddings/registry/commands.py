@@ -103,7 +103,7 @@ def show(ctx: typer.Context, name: Name, day: Day = LATEST, as_json: Json = Fals
     registry = registry_of(ctx)
     version = registry.find(name, day)
     described = responses.detail(registry, version)
-    described["path"] = str(version.path)
+    described["path"] = str(version.folder)
     if as_json:
         return print_json(described)
     return print_table(("fact", "value"), _flat(described), header=False)

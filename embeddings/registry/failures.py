@@ -25,6 +25,7 @@ from embeddings.registry.errors import (
     TooLarge,
     Unauthorized,
 )
+from embeddings.storage.objects import StoreError
 
 STATUS: dict[type[RegistryError], int] = {
     Unauthorized: 401,
@@ -47,7 +48,7 @@ MEANING = {
     414: "The address is too long.",
     422: "The request is invalid.",
     500: "The version's files are damaged.",
-    503: "The catalog cannot be read.",
+    503: "The catalog, or the bucket with the files, cannot be read.",
     507: "The disk is full or read-only; nothing was changed.",
 }
 # Answered in JSON; all other paths are pages.
@@ -92,6 +93,10 @@ def handle(app: FastAPI) -> None:
         cause = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
         detail = f"The catalog does not respond: {cause}. Is its server running?"
         return answer(request, 503, "CatalogError", detail)
+
+    @app.exception_handler(StoreError)
+    def no_store(request: Request, error: StoreError) -> Response:
+        return answer(request, 503, "StoreError", str(error))
 
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> Response:

@@ -33,6 +33,7 @@ from embeddings.registry.errors import (
 from embeddings.registry.loaded import Loaded, find_rows
 from embeddings.registry.vectors import Index
 from embeddings.registry.versions import FEATURES, REFERENCE, Version
+from embeddings.storage.place import Place
 
 # author, author@champion, profile.register_days, profile.register_days@2022-05-01
 FEATURE = re.compile(r"([^.@]+)(?:\.([^.@]+))?(?:@(.+))?", re.DOTALL)
@@ -216,7 +217,7 @@ def from_embedding(loaded: Loaded, reference: Reference, entity: str, rows: np.n
 
 
 def publishing_table(
-    root: Path,
+    place: Place,
     name: str,
     day: date,
     entity: str,
@@ -235,7 +236,7 @@ def publishing_table(
         counts = {"rows": len(stored_ids), "folded": 0, "engagements": 0}
         return {"kind": FEATURES, "entities": {entity: counts}, "columns": list(stored)}
 
-    return files.publishing_content(root, name, day, write, lineage)
+    return files.publishing_content(place, name, day, write, lineage)
 
 
 def as_of_day(given: date | str | None) -> date | None:
@@ -251,18 +252,21 @@ def open_table(version: Version) -> Table:
     """Map a table's arrays, once per process. Raises BadRequest, DamagedVersion."""
     if version.kind != FEATURES:
         raise BadRequest(f"{version.id} is an {version.kind}, not a table of features.")
-    home = version.path
-    entity, ids, columns = _open(home, files.identity(home))
+    place, home = version.place, version.folder
+    entity, ids, columns = _open(place, home, files.identity(place, home))
     return Table(version, entity, ids, columns)
 
 
 @lru_cache(maxsize=64)  # as many as versions of embeddings
-def _open(home: Path, identity: tuple[int, int]) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+def _open(
+    place: Place, home: Path, identity: tuple[int, int]
+) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
     """The entity, the ids and the columns. identity: that of the folder."""
-    content = files.read_manifest(home)["content"]
-    (entity,) = content["entities"]
-    ids = files.mapped(home / "ids.npy")
-    columns = {}
-    for column in content["columns"]:
-        columns[column] = files.mapped(home / "columns" / f"{column}.npy")
+    with files.opening(place, home) as manifest:
+        content = manifest["content"]
+        (entity,) = content["entities"]
+        ids = files.mapped(home / "ids.npy")
+        columns = {}
+        for column in content["columns"]:
+            columns[column] = files.mapped(home / "columns" / f"{column}.npy")
     return entity, ids, columns

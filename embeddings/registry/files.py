@@ -13,6 +13,9 @@ folder, whichever process writes it and however often.
 
 Folders appear and disappear only under the lock of their embedding. A publisher holds it until the
 version is in the catalog, so no other process takes a folder away that is about to be recorded.
+
+Where they are kept is decided by a place of `embeddings.storage`: in a folder, or in a bucket, of
+which what is opened is copied first.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
@@ -34,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.durable import file_digest, locked, place, sweep, sync_tree, write_file
+from embeddings.durable import file_digest, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
 from embeddings.lengths.encoder import Encoder
 from embeddings.lengths.encoder import restore as restored_encoder
@@ -50,9 +53,11 @@ from embeddings.registry.shards import (
     shorter_name,
 )
 from embeddings.registry.vectors import FIELDS, Entity, Index, Vectors
+from embeddings.storage.folder import STAGING
+from embeddings.storage.objects import StoreError
+from embeddings.storage.place import DamagedContent, Place
 
 MANIFEST = "manifest.json"
-STAGING = "_staging"
 DIGEST = re.compile(r"[0-9a-f]{64}")  # the name of a version's folder
 REMEDY = "Publish the day again, which replaces damaged files, or restore them from a backup."
 
@@ -108,7 +113,7 @@ class Files:
 
 @contextmanager
 def publishing_files(
-    root: Path,
+    place: Place,
     name: str,
     day: date,
     space: str,
@@ -118,7 +123,7 @@ def publishing_files(
     index: IndexRule = NO_INDEX,
     encoder: Encoder | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Write a version's files below `root`; the block gets its manifest, and should record it.
+    """Write a version's files to a place; the block gets its manifest, and should record it.
 
     If the same content is already published, its files are replaced if they are damaged, and the
     block gets the manifest that is there. No other process can remove the files while the block
@@ -143,13 +148,13 @@ def publishing_files(
             _write_lengths(staging, stored_entities, facts, encoder)
         return content
 
-    with publishing_content(root, name, day, write, lineage) as manifest:
+    with publishing_content(place, name, day, write, lineage) as manifest:
         yield manifest
 
 
 @contextmanager
 def publishing_content(
-    root: Path,
+    place: Place,
     name: str,
     day: date,
     write: Callable[[Path], dict[str, Any]],
@@ -161,7 +166,7 @@ def publishing_content(
     content, as JSON values. Raises NotWritten.
     """
     # A folder per writer, next to its destination: a rename cannot cross file systems.
-    staging = root / STAGING / uuid.uuid4().hex
+    staging = place.root / STAGING / uuid.uuid4().hex
     try:
         staging.mkdir(parents=True)
         content = {"name": name, "day": str(day), **write(staging)}
@@ -170,15 +175,17 @@ def publishing_content(
         manifest = {"digest": digest, "content": content, "lineage": lineage}
         write_file(staging / MANIFEST, _json(manifest).encode())
         sync_tree(staging)
-        home = folder(root, name, day, digest)
-        with locked_embedding(root, name):
-            _place_intact(root, staging, home)
-            yield read_manifest(home)
+        home = folder(place.root, name, day, digest)
+        with locked_embedding(place, name):
+            # The same content that is there and intact stays, with its lineage.
+            if not place.holds(home) or faults(place, home):
+                place.put(staging, home)
+            yield read_manifest(place, home)
     except OSError as error:
-        raise _not_written(root, f"{name}/{day}", error) from error
+        raise _not_written(place.root, f"{name}/{day}", error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        sweep(root / STAGING)
+        sweep(place.root / STAGING)
 
 
 def _write_lengths(
@@ -208,6 +215,8 @@ def _index(
 
 
 def _not_written(root: Path, what: str, error: OSError) -> NotWritten:
+    if isinstance(error, StoreError):
+        return NotWritten(None, f"{what} is not published. {error}")
     # NumPy reports fewer bytes written than requested, but not why: the disk is full.
     number = error.errno or errno.ENOSPC
     cause = error.strerror or f"{os.strerror(number)}: {error}"
@@ -218,48 +227,24 @@ def _not_written(root: Path, what: str, error: OSError) -> NotWritten:
     return NotWritten(number, message, error.filename)
 
 
-def _place_intact(root: Path, staging: Path, home: Path) -> None:
-    """Place new content, or leave the same content that is there and intact.
-
-    A kill between taking damaged content away and placing the new one leaves a version without
-    files. It was damaged before, and the next publication completes it.
-    """
-    if not place(staging, home) and faults(home):
-        discard(root, home)
-        place(staging, home)
+def locked_embedding(place: Place, name: str) -> AbstractContextManager[None]:
+    """The right to put and to discard versions of one embedding, for one process at a time."""
+    return place.locked(place.root / name / ".lock")
 
 
-def locked_embedding(root: Path, name: str) -> AbstractContextManager[None]:
-    """The right to place and to remove folders of one embedding, for one process at a time."""
-    return locked(root / name / ".lock")
-
-
-def locked_removals(root: Path) -> AbstractContextManager[None]:
+def locked_removals(place: Place) -> AbstractContextManager[None]:
     """The right to remove versions, or to have none removed, for one process at a time."""
-    return locked(root / ".removals.lock")
+    return place.locked(place.root / ".removals.lock")
 
 
-def discard(root: Path, home: Path) -> None:
-    """Delete the folder of a version, if it exists. Only under the embedding's lock.
-
-    It is renamed first, so a reader finds all of its files or none. One that has opened it keeps
-    its memory maps, which survive the deletion of their files.
-    """
-    aside = root / STAGING / uuid.uuid4().hex
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(home, aside)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(aside, ignore_errors=True)  # a kill leaves the rest to `sweep`
-    with suppress(OSError):  # other versions of the day
-        home.parent.rmdir()
-
-
-def content_folders(root: Path) -> set[Path]:
-    """The folders below `root` with the content of a version, in the catalog or not."""
-    folders = root.glob("*/day=*/*")
-    return {home for home in folders if DIGEST.fullmatch(home.name) and home.is_dir()}
+def content_folders(place: Place) -> set[Path]:
+    """The addresses of the contents of versions, in the catalog or not."""
+    found = set()
+    for name in place.contents(place.root):
+        for day in place.contents(place.root / name) if name != STAGING else ():
+            home = place.root / name / day
+            found |= {home / one for one in place.contents(home) if DIGEST.fullmatch(one)}
+    return found
 
 
 def checked(
@@ -300,12 +285,14 @@ def folder(root: Path, name: str, day: date, digest: str) -> Path:
     return root / name / f"day={day}" / digest
 
 
-def read_manifest(home: Path) -> dict[str, Any]:
+def read_manifest(place: Place, home: Path) -> dict[str, Any]:
     """The manifest of a version. Raises DamagedVersion if it is missing or was changed."""
     try:
-        manifest = json.loads((home / MANIFEST).read_text())
+        manifest = json.loads(place.text(home, MANIFEST))
         # Compared with the folder's name too: a manifest from another version is intact in itself.
         intact = manifest["digest"] == home.name == content_digest(manifest["content"])
+    except StoreError:
+        raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DamagedVersion(f"{home / MANIFEST} cannot be read: {error}. {REMEDY}") from None
     if not intact:
@@ -315,17 +302,43 @@ def read_manifest(home: Path) -> dict[str, Any]:
     return manifest
 
 
-def open_files(home: Path) -> Files:
+def open_files(place: Place, home: Path) -> Files:
     """Map a version's arrays. Raises DamagedVersion.
 
     Cached: files never change, so the same folder gives the same object. A folder that replaced a
     damaged one is opened afresh.
     """
-    return _open_folder(home, identity(home))
+    return _open_folder(place, home, identity(place, home))
 
 
-def identity(home: Path) -> tuple[int, int]:
+@contextmanager
+def opening(place: Place, home: Path) -> Iterator[dict[str, Any]]:
+    """The manifest of a version whose files are below `home` while the block runs.
+
+    Maps survive the deletion of their files. Raises DamagedVersion.
+    """
+    manifest = read_manifest(place, home)
+    try:
+        with place.using(home, manifest["content"]["files"]):
+            yield manifest
+    except DamagedContent as fault:
+        raise DamagedVersion(f"{home}: {fault}. {REMEDY}") from None
+
+
+def local(place: Place, home: Path) -> Path:
+    """The local folder of a version; what a bucket has of it is copied, and stays while the process
+    runs. Raises DamagedVersion."""
+    if place.shared:
+        with opening(place, home) as manifest:
+            place.fetched(home, manifest["content"]["files"])
+    return home
+
+
+def identity(place: Place, home: Path) -> tuple[int, int]:
     """Tells a version's folder from another that was at the same path. Raises DamagedVersion."""
+    if place.shared and not home.exists():
+        with opening(place, home):
+            pass  # it is copied
     try:
         status = home.stat()
     except OSError as error:
@@ -336,19 +349,19 @@ def identity(home: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)  # versions; a map costs address space and open files, not memory
-def _open_folder(home: Path, identity: tuple[int, int]) -> Files:
+def _open_folder(place: Place, home: Path, identity: tuple[int, int]) -> Files:
     """As `open_files`. identity: that of the folder."""
-    manifest = read_manifest(home)
-    content = manifest["content"]
-    entities = {}
-    for entity in content["entities"]:
-        entities[entity] = _open_entity(home, content["files"], entity)
-    arrays = _arrays(home, content["files"], "fold_in")
-    files = Files(home, manifest, entities, arrays, _open_indexes(home, content))
-    if "encoder" in content:
-        # Mapped now: the maps of an opened version survive its deletion.
-        _ = files.shorter, files.encoder
-    return files
+    with opening(place, home) as manifest:
+        content = manifest["content"]
+        entities = {}
+        for entity in content["entities"]:
+            entities[entity] = _open_entity(home, content["files"], entity)
+        arrays = _arrays(home, content["files"], "fold_in")
+        files = Files(home, manifest, entities, arrays, _open_indexes(home, content))
+        if "encoder" in content:
+            # Mapped now: the maps of an opened version survive its deletion.
+            _ = files.shorter, files.encoder
+        return files
 
 
 def open_versions() -> int:
@@ -416,36 +429,24 @@ def mapped(path: Path) -> np.ndarray:
         raise DamagedVersion(f"{path} cannot be read: {error}. {REMEDY}") from None
 
 
-def faults(home: Path) -> list[str]:
+def faults(place: Place, home: Path) -> list[str]:
     """What is wrong with the files of a version; empty if they are as they were published."""
     try:
-        expected = read_manifest(home)["content"]["files"]
+        expected = read_manifest(place, home)["content"]["files"]
     except DamagedVersion as error:
         return [str(error)]
-    return _faults(home, expected)
-
-
-def _faults(home: Path, expected: Mapping[str, str]) -> list[str]:
-    """The files that are missing or changed. expected: file -> its published digest."""
     found = []
     for name in sorted(expected):
         try:
-            if file_digest(home / name) != expected[name]:
+            if place.digest(home, name) != expected[name]:
                 found.append(f"{name} (changed)")
         except (FileNotFoundError, NotADirectoryError):
             found.append(f"{name} (missing)")
+        except StoreError:  # a server that is gone says nothing about the file
+            raise
         except OSError as error:
             found.append(f"{name} (cannot be read: {error.strerror})")
     return found
-
-
-def size_bytes(home: Path) -> int:
-    """The size of all files of a version."""
-    total = 0
-    for file in home.rglob("*"):
-        with suppress(FileNotFoundError):  # the version may be removed meanwhile
-            total += file.stat().st_size if file.is_file() else 0
-    return total
 
 
 def _counts(entity: Entity) -> dict[str, int]:

@@ -72,7 +72,7 @@ def rows_where(
 @lru_cache(maxsize=16)  # pairs of a version and a table; ids are searched once, not per request
 def _joined_rows(version: Version, entity: str, table: Version) -> np.ndarray:
     """The row of an entity that each row of a table belongs to, (n,) int32, -1 for none."""
-    stored = files.open_files(version.path).entities[entity]
+    stored = files.open_files(version.place, version.folder).entities[entity]
     return stored.rows(features.open_table(table).ids).astype(np.int32)
 
 

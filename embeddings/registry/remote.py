@@ -462,7 +462,7 @@ def _version(body: Mapping[str, Any]) -> Version:
         space=body["space"],
         digest=body["digest"],
         dim=body["dim"],
-        path=folder(Path(), body["name"], day, body["digest"]),
+        folder=folder(Path(), body["name"], day, body["digest"]),
         entities=body["entities"],
         lineage=body["lineage"],
         published_at=datetime.fromisoformat(body["published_at"]),

@@ -20,7 +20,9 @@ from embeddings.registry.errors import (
     UnknownVersion,
     missing,
 )
-from embeddings.registry.files import folder
+from embeddings.registry.files import folder, local
+from embeddings.storage.folder import Folder
+from embeddings.storage.place import Place
 
 Row = TypeVar("Row", VersionRow, AliasRow)
 # The kinds of versions. A table of features has neither a space nor vectors.
@@ -41,7 +43,8 @@ class Version:
     "index" and of its learned "lengths" if it has any. lineage: what the version was computed from.
     published_at: UTC, for people only: no decision depends on it. kind: "embedding", or "features"
     for a table of features, whose space is empty and dim 0. size_bytes: of all its files; None
-    where it was published by an older Evergreen and not verified since.
+    where it was published by an older Evergreen and not verified since. folder: the address of its
+    files in a place.
     """
 
     name: str
@@ -50,12 +53,18 @@ class Version:
     space: str
     digest: str
     dim: int
-    path: Path
+    folder: Path
     entities: dict[str, dict[str, Any]] = field(hash=False)
     lineage: dict[str, Any] = field(hash=False)
     published_at: datetime
     kind: str = EMBEDDING
     size_bytes: int | None = field(default=None, compare=False)
+    place: Place = field(default=Folder(Path()), compare=False, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The local folder with its files; those of a bucket are copied. Raises DamagedVersion."""
+        return local(self.place, self.folder)
 
     @property
     def id(self) -> str:
@@ -85,8 +94,8 @@ def version_id(name: str, day: date, revision: int) -> str:
     return f"{name}/{day}.r{revision}"
 
 
-def as_version(row: VersionRow, root: Path) -> Version:
-    """A catalog row as a version whose files are below `root`."""
+def as_version(row: VersionRow, place: Place) -> Version:
+    """A catalog row as a version whose files are in a place."""
     return Version(
         name=row.name,
         day=row.day,
@@ -94,7 +103,8 @@ def as_version(row: VersionRow, root: Path) -> Version:
         space=row.space,
         digest=row.digest,
         dim=row.dim,
-        path=folder(root, row.name, row.day, row.digest),
+        folder=folder(place.root, row.name, row.day, row.digest),
+        place=place,
         entities=row.entities,
         lineage=row.lineage,
         published_at=row.published_at.replace(tzinfo=UTC),

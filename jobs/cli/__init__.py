@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from embeddings.registry.errors import RegistryError
+from embeddings.storage.objects import StoreError
 from jobs.cli import backups
 from jobs.cli.databases import app as databases
 from jobs.cli.experiments import app as experiment
@@ -46,7 +47,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (EvergreenError, RegistryError, Skip) as error:
+        except (EvergreenError, RegistryError, StoreError, Skip) as error:
             from jobs import logs
             from jobs.terminal import visible
 
@@ -203,17 +204,15 @@ def demo(
     Example: evergreen demo --days 4
     """
     from jobs.local.demo import demo as run_demo
-    from jobs.local.services import database_server
 
     settings = settings_with_warnings()
-    ok = run_demo(settings, days).ok
-    if ok:
+
+    def decay() -> list[str]:
         from jobs.reports.decay.run import end_of_demo
 
-        with database_server(settings):
-            for line in end_of_demo(settings):
-                typer.echo(line)
-    raise typer.Exit(0 if ok else 1)
+        return end_of_demo(settings)
+
+    raise typer.Exit(0 if run_demo(settings, days, decay).ok else 1)
 
 
 @app.command()

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from embeddings.durable import signature
+from embeddings.storage.objects import Tag
+from embeddings.storage.place import Place
 from jobs.errors import DamagedPartition
 
 MANIFEST = "_manifest.json"
 
-_parsed: dict[Path, tuple[list[int], dict[str, Any]]] = {}
+_parsed: dict[Path, tuple[Tag, dict[str, Any]]] = {}
 
 
 def content_digest(content: dict[str, Any]) -> str:
@@ -26,22 +27,30 @@ def sealed(manifest: dict[str, Any]) -> bytes:
     return to_json({**manifest, "seal": seal}).encode()
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(place: Place, path: Path) -> dict[str, Any]:
     """The manifest in a file; nobody may change it. Raises DamagedPartition, FileNotFoundError.
 
     Parsed once per process and content: judging a day reads the manifests of all days before it.
     """
-    now = signature(path)
     known = _parsed.get(path)
-    if known is None or known[0] != now:
-        known = _parsed[path] = (now, parsed_manifest(path, path.read_bytes()))
+    if known is None or known[0] != place.tag(path):
+        data, tag = place.read(path)
+        known = _parsed[path] = (tag, parsed_manifest(path, data))
     return known[1]
 
 
-def parsed_manifest(path: Path, content: bytes) -> dict[str, Any]:
+def tag_or_none(place: Place, path: Path) -> Tag | None:
+    """The tag of a file; None where it is missing."""
+    try:
+        return place.tag(path)
+    except FileNotFoundError:
+        return None
+
+
+def parsed_manifest(path: Path, data: bytes) -> dict[str, Any]:
     """The manifest in these bytes of a file. Raises DamagedPartition."""
     try:
-        manifest = json.loads(content)
+        manifest = json.loads(data)
         seal = manifest.pop("seal")
     except (ValueError, LookupError, AttributeError, TypeError):
         raise DamagedPartition(f"{path} is not a manifest of this Evergreen: ignored.") from None

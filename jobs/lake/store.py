@@ -8,22 +8,21 @@
 A partition is written to a staging folder, moved to a folder named by the digest of its content,
 and becomes visible when its manifest is replaced (`embeddings.durable`). A reader sees the old
 partition or the new one, and a kill at any moment leaves only staging files, of which nothing is
-read but what a step has put into its `Lake.scratch` to go on with.
+read but what a step has put into its `Lake.scratch` to go on with. In a bucket the folders are
+objects, and the manifest is replaced by a conditional write (`embeddings.storage`).
 Content that another one has replaced stays for a day: a reader may have found it just before.
 
 The digest is that of the content, which is the files and the facts. Settings and inputs are not
 part of it: a step that runs again and finds the same leaves everything computed from it current.
 
 Steps write files below `Staging.path` and read files below `Partition.path`, in any format. Where
-these folders are, and how files get there, is decided in this module only.
+these folders are is decided in this module only, and how files get there by the lake's place.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,19 +31,20 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from embeddings.durable import locked, place, signature, sweep, sync_tree, write_file
+from embeddings.durable import sweep, sync_tree
+from embeddings.storage.folder import STAGING, Folder
+from embeddings.storage.place import DamagedContent, Place
 from jobs.errors import DamagedPartition, NotCommitted
 from jobs.lake import claims
 from jobs.lake.buckets import Part, part_name, spread
 from jobs.lake.integrity import damage, damage_at, digests_below, remember, seen_file
-from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed
+from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed, tag_or_none
 from jobs.lake.parquet_footer import sort_encodings
 from jobs.lake.schema import quoted
 
 # Spark would take the brackets in a name for a pattern, and with a colon beside them there is no
 # way to escape one. This option is what its own table scans use.
 NO_PATTERNS = {"__globPaths__": "false"}
-STAGING = "_staging"
 LOCK = ".lock"  # in a partition's folder: held while it is committed
 REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
 GRACE_S = 24 * 3600.0  # readers of replaced content have ended by then: no step takes a day
@@ -55,15 +55,16 @@ logger = logging.getLogger(__name__)
 class Partition:
     """A committed partition: its content, and how it came about.
 
-    files: each file's path below `path` -> its digest. facts: small results (counts, metrics).
-    recipe: settings and code that shaped it. inputs: "step/day" -> the digest of each partition
-    that it was computed from. sources: each file of the log that it was read from -> its digest;
-    log: where that log was. Both are empty for a partition that was not read from the log.
+    folder: the address of its files. files: each file's path below `path` -> its digest. facts:
+    small results (counts, metrics). recipe: settings and code that shaped it. inputs: "step/day" ->
+    the digest of each partition that it was computed from. sources: each file of the log that it
+    was read from -> its digest; log: where that log was. Both are empty for a partition that was
+    not read from the log. stored: in a bucket, the tag of every file when it was committed.
     """
 
     step: str
     day: date
-    path: Path
+    folder: Path
     digest: str
     facts: dict[str, Any]
     files: dict[str, str]
@@ -71,6 +72,26 @@ class Partition:
     inputs: dict[str, str]
     log: str = ""
     sources: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    place: Place = field(default=Folder(Path()), compare=False, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The local folder with its files; those of a bucket are fetched, and compared then.
+
+        Raises DamagedPartition for a file that the bucket has lost or changed.
+        """
+        try:
+            return self.place.fetched(self.folder, self.files)
+        except DamagedContent as fault:
+            raise DamagedPartition(
+                f"{self.key} is damaged: {fault}. `evergreen verify --repair` computes it again."
+            ) from None
+
+    @property
+    def home(self) -> Path:
+        """The folder of its step and day."""
+        return self.folder.parent
 
     @property
     def key(self) -> str:
@@ -99,11 +120,12 @@ class Partition:
 class Staging:
     """A partition being written: files go below `path`, small results into `facts`.
 
-    home: the folder of its step and day.
+    home: the folder of its step and day, in `place`.
     """
 
     path: Path
     home: Path
+    place: Place
     facts: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
@@ -112,7 +134,7 @@ class Staging:
 
         For what a step writes elsewhere than in the lake. Raises Superseded where one has.
         """
-        with locked(self.home / LOCK):
+        with self.place.locked(self.home / LOCK):
             claims.require(self.home)
             yield
 
@@ -150,14 +172,15 @@ def read_parquet(spark, folders: Sequence[Path]):
 
 
 class Lake:
-    """All partitions below one folder, on a local disk or a file system that the cluster shares.
+    """All partitions in one place: a folder, on a local disk or a shared file system, or a bucket.
 
     own: the further embedding whose partitions of `own_steps` these are; "": the first one. The
     partitions of other steps are the same for all embeddings.
     """
 
-    def __init__(self, root: Path, own: str = "", own_steps: Sequence[str] = ()) -> None:
-        self.root = root
+    def __init__(self, place: Place | Path, own: str = "", own_steps: Sequence[str] = ()) -> None:
+        self.place: Place = Folder(place) if isinstance(place, Path) else place
+        self.root = self.place.root
         self.own = own
         self.own_steps = own_steps
 
@@ -168,17 +191,16 @@ class Lake:
     def steps(self) -> list[str]:
         """The steps that have a folder, sorted."""
         found = []
-        for folder in self.root.iterdir() if self.root.exists() else ():
-            step = folder.name.partition("@")[0]
-            if step[0] not in "._" and folder.name == self.folder(step):
+        for name in self.place.folders(self.root):
+            step = name.partition("@")[0]
+            if step[0] not in "._" and name == self.folder(step):
                 found.append(step)
         return sorted(found)
 
     def days(self, step: str) -> list[date]:
         """The committed days of a step, ascending."""
-        manifests = (self.root / self.folder(step)).glob(f"day=*/{MANIFEST}")
-        names = [manifest.parent.name.removeprefix("day=") for manifest in manifests]
-        return sorted(map(date.fromisoformat, names))
+        names = self.place.holders(self.root / self.folder(step), MANIFEST)
+        return [date.fromisoformat(name.removeprefix("day=")) for name in names]
 
     def days_before(self, step: str, day: date) -> Iterator[date]:
         """The committed days of a step before a day, ascending.
@@ -186,12 +208,11 @@ class Lake:
         Lazily, because this is asked about every partition of a home, and mostly there are none.
         """
         folder = self.root / self.folder(step)
-        names = sorted(os.listdir(folder)) if folder.exists() else []
-        for name in names:
+        for name in self.place.folders(folder):
             text = name.removeprefix("day=")
             if text >= str(day):
                 return
-            if (folder / name / MANIFEST).exists():
+            if tag_or_none(self.place, folder / name / MANIFEST) is not None:
                 yield date.fromisoformat(text)
 
     def find(self, step: str, day: date) -> Partition | None:
@@ -201,13 +222,14 @@ class Lake:
         """
         home = self.home(step, day)
         try:
-            manifest = read_manifest(home / MANIFEST)
+            manifest = read_manifest(self.place, home / MANIFEST)
         except FileNotFoundError:
             return None
         except DamagedPartition as fault:
             logger.warning("%s", fault)
             return None
-        return Partition(step=step, day=day, path=home / manifest["digest"], **manifest)
+        folder = home / manifest["digest"]
+        return Partition(step=step, day=day, folder=folder, place=self.place, **manifest)
 
     def get(self, step: str, day: date) -> Partition:
         """The committed partition of a step and day, whole.
@@ -224,7 +246,7 @@ class Lake:
             )
         if faults := damage(partition):
             raise DamagedPartition(
-                f"{partition.key} is damaged: {', '.join(faults)} below {partition.path}. "
+                f"{partition.key} is damaged: {', '.join(faults)} below {partition.folder}. "
                 f"Compute it again: {self.command(step, day)}"
             )
         return partition
@@ -243,8 +265,11 @@ class Lake:
         Raises Superseded from a commit of a runner whose claim another one has taken over.
         """
         home = self.home(step, day)
-        with claims.claimed(home, home / LOCK):
-            yield
+        try:
+            with claims.claimed(self.place, home, home / LOCK):
+                yield
+        finally:
+            self.place.release()  # its inputs are read
 
     @contextmanager
     def writing(
@@ -265,7 +290,7 @@ class Lake:
         # Inside the lake, because a rename works only within one file system.
         path = self.root / STAGING / f"{self.folder(step)}-{day}-{uuid.uuid4().hex[:8]}"
         home = self.home(step, day)
-        staging = Staging(path, home)
+        staging = Staging(path, home, self.place)
         sweep(self.root / STAGING)
         path.mkdir(parents=True)
         try:
@@ -282,11 +307,10 @@ class Lake:
 
     def remove(self, partition: Partition) -> None:
         """Delete a partition. A reader that has its files open can go on."""
-        home = partition.path.parent
-        with locked(home / LOCK):
+        with self.place.locked(partition.home / LOCK):
             # First: without a manifest nothing points at files that are half deleted.
-            (home / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(home, ignore_errors=True)
+            self.place.remove(partition.home / MANIFEST)
+        self.place.clear(partition.home)
 
     def home(self, step: str, day: date) -> Path:
         """The folder of a step and day. Raises TypeError for a moment instead of a day."""
@@ -303,46 +327,55 @@ class Lake:
         files = digests_below(staging.path)
         content = {"facts": staging.facts, "files": files}
         digest = content_digest(content)
-        manifest = sealed({"digest": digest, **content, **origin})
+        manifest = {"digest": digest, **content, **origin}
         sync_tree(staging.path)
         # One writer of a partition at a time, from the moment it relies on a folder until its
         # manifest names it: else another one could delete the folder as replaced content.
         with staging.fenced():
-            place_whole(staging.path, home / digest, files, self.root / STAGING)
-            write_file(home / MANIFEST, manifest)
-            delete_replaced(home, digest, self.root / STAGING)
+            keep_whole(self.place, staging.path, home / digest, files)
+            self._point(home, manifest)
+            delete_replaced(self.place, home, digest)
+
+    def _point(self, home: Path, manifest: dict[str, Any]) -> None:
+        """Replace the manifest: the commit."""
+        file = home / MANIFEST
+        if self.place.shared:
+            tags = self.place.tags(home / manifest["digest"], manifest["files"])
+            # Random, so that no two commits are the same object: see `Objects.replace`.
+            manifest = {**manifest, "stored": {"commit": uuid.uuid4().hex, "tags": tags}}
+        while True:
+            seen = tag_or_none(self.place, file)
+            # After that look: a runner that takes over from now on has its commit still before it,
+            # and a manifest that is replaced after its commit is not as it was seen.
+            claims.require(home)
+            if self.place.replace(file, sealed(manifest), seen):
+                return
 
 
-def place_whole(staging: Path, home: Path, files: dict[str, str], trash: Path) -> None:
+def keep_whole(place: Place, staging: Path, home: Path, files: dict[str, str]) -> None:
     """Put the staged content at its address; what lies there already stays only if it is whole."""
-    if not place(staging, home):
-        if not damage_at(home, files):
-            return
-        # Renamed first: a reader of the undamaged files among them keeps what it has open.
-        os.rename(home, trash / f"damaged-{uuid.uuid4().hex}")
-        place(staging, home)
-    # They were digested when they were staged; moving their folder changed nothing of them.
-    remember(home, {name: signature(home / name) for name in files})
+    if place.holds(home) and not damage_at(place, home, files):
+        return
+    place.put(staging, home)
+    # They were digested when they were staged; moving them changed nothing of them.
+    remember(home, place.tags(home, files))
 
 
-def delete_replaced(home: Path, current: str, trash: Path) -> None:
+def delete_replaced(place: Place, home: Path, current: str) -> None:
     """Delete the content of a partition that was replaced more than GRACE_S ago.
 
     A marker beside a folder remembers when it was replaced. current: digest of the content that the
-    manifest names. trash: a folder of the same file system, which is swept.
+    manifest names.
     """
-    (home / f"{current}{REPLACED}").unlink(missing_ok=True)  # an earlier content may return
-    for folder in home.iterdir():
-        if not folder.is_dir() or folder.name == current:
+    place.remove(home / f"{current}{REPLACED}")  # an earlier content may return
+    for name in place.contents(home):
+        if name == current:
             continue
-        marker = home / f"{folder.name}{REPLACED}"
-        if not marker.exists():
-            marker.touch()
-        elif time.time() - marker.stat().st_mtime > GRACE_S:
-            # Renamed first: a kill while files are deleted must not leave half of a folder under
-            # the digest of the whole.
-            doomed = trash / f"replaced-{uuid.uuid4().hex}"
-            os.rename(folder, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-            marker.unlink()
-            seen_file(folder).unlink(missing_ok=True)
+        marker = home / f"{name}{REPLACED}"
+        age_s = place.age_s(marker)
+        if age_s is None:
+            place.write(marker, b"")
+        elif age_s > GRACE_S:
+            place.discard(home / name)
+            place.remove(marker)
+            seen_file(home / name).unlink(missing_ok=True)

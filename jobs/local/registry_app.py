@@ -67,8 +67,9 @@ def now() -> list[Metric]:
 
 def app() -> FastAPI:
     """The service of the home that the settings name, configured by the environment."""
-    logs.configure(load_settings().services.log_format)
-    service = app_from_environment()
+    settings = load_settings()
+    logs.configure(settings.services.log_format)
+    service = app_from_environment(settings.registry_place if settings.storage.url else None)
     service.state.metrics.registry.register(LoopCollector(now))
     rendering = pages.templates.env
     ours = Path(__file__).parent / "templates"

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http.client import CONFLICT
+from urllib.parse import urlsplit
+
+import httpx
 
 from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow
@@ -17,9 +21,10 @@ from jobs.local.environment import ROOT, environment, store_login, without_secre
 from jobs.local.single import sole_runner
 from jobs.local.supervisor import LOOPBACK, Service, Supervisor, is_open, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
-from jobs.settings import Settings
+from jobs.settings import Settings, StorageSettings
 
 DATABASE = "database"  # the server below home
+STORAGE = "storage"  # our own S3 server
 SPARK_POOL = "spark"  # as the tasks in dags/common.py name it
 SPARK_POOL_SLOTS = 2  # steps that may use the Spark server at once
 
@@ -51,13 +56,15 @@ def external_services(settings: Settings) -> list[External]:
 
 def services(settings: Settings) -> list[Service]:
     """The services to start here, in the order of the process file."""
-    not_here = {service.name for service in external_services(settings)}
+    left_out = {service.name for service in external_services(settings)}
     if not settings.database.is_local:
-        not_here.add(DATABASE)
+        left_out.add(DATABASE)
+    if not settings.storage.serve:
+        left_out.add(STORAGE)
     ours = []
     for service in read_procfile(ROOT / "infra" / "Procfile", known_services(settings)):
-        if service.name not in not_here:
-            started_here = tuple(name for name in service.after if name not in not_here)
+        if service.name not in left_out:
+            started_here = tuple(name for name in service.after if name not in left_out)
             ours.append(replace(service, after=started_here))
     return ours
 
@@ -69,7 +76,8 @@ def addresses(settings: Settings) -> list[str]:
         if external.address.startswith("http"):
             pages[external.name] = without_secrets(external.address)
     for service in services(settings):
-        if service.health:  # Spark's port has no page, and two of Airflow's services have no port
+        # Spark's port and that of a bucket have no page, and two of Airflow's services no port.
+        if service.health and service.name != STORAGE:
             pages[service.name] = service.address
     if "mlflow" in pages:
         pages["mlflow"] += f"/#/experiments{VIEW}"
@@ -88,14 +96,27 @@ def known_services(settings: Settings) -> dict[str, dict]:
 
     return {
         DATABASE: port("database_port") | {"scheme": "postgresql", "host": LOOPBACK},
+        STORAGE: {
+            "port": settings.storage.serve_port,
+            "health": "/healthz",
+            "port_option": "EVERGREEN_STORAGE__ENDPOINT, or endpoint under [storage]",
+        },
         "spark": port("spark_port") | {"scheme": "sc", "host": LOOPBACK},
-        "registry": port("registry_port") | {"health": "/healthz", "after": (DATABASE,)},
+        "registry": port("registry_port") | {"health": "/healthz", "after": (DATABASE, STORAGE)},
         "mlflow": port("mlflow_port") | {"health": "/health", "after": (DATABASE,)},
         "airflow-api": port("airflow_port") | {"health": "/api/v2/version", "after": (DATABASE,)},
         "airflow-dag-processor": {"after": ("airflow-api",)},
         # A task starts as soon as the scheduler does: what it needs must be ready by then.
-        "airflow-scheduler": {"after": ("airflow-api", "spark", "mlflow")},
+        "airflow-scheduler": {"after": ("airflow-api", STORAGE, "spark", "mlflow")},
     }
+
+
+def create_bucket(storage: StorageSettings) -> None:
+    """Create the bucket in our own server, unless it exists."""
+    bucket = urlsplit(storage.url).netloc
+    answer = httpx.put(f"{storage.endpoint}/{bucket}", timeout=30)
+    if answer.status_code != CONFLICT:
+        answer.raise_for_status()
 
 
 @contextmanager
@@ -139,15 +160,17 @@ def started_services(settings: Settings, report: Callable[[str], None]) -> Itera
         with Airflow(settings.services) as airflow:
             airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
 
-    def create_databases() -> None:
+    def create_stores() -> None:
         if settings.database.url:
             await_server(settings)
             create_missing(settings)
+        if settings.storage.serve:
+            create_bucket(settings.storage)
 
     store_login(settings)
-    # The registry is the first service that needs a database. Tasks start with the scheduler, and
-    # one that names a missing pool is never scheduled.
-    before_start = {"registry": create_databases, "airflow-scheduler": create_pool}
+    # The registry is the first service that needs a database or a bucket. Tasks start with the
+    # scheduler, and one that names a missing pool is never scheduled.
+    before_start = {"registry": create_stores, "airflow-scheduler": create_pool}
     try:
         supervisor.start(report, before_start)
         for external in external_services(settings):

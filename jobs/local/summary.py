@@ -124,6 +124,7 @@ def closing(settings: Settings, outcome: Outcome) -> list[str]:
     return [
         champion(settings, outcome),
         *(f"Registry: {registry_line(each)}" for each in settings.of_each_embedding()),
+        *stored(settings),
         f"{len(outcome.days)} days in {outcome.seconds:.0f} s, after {outcome.startup_s:.0f} s "
         "to start the services.",
         f"Peak memory of all processes together: {outcome.peak_bytes / 2**30:.1f} GiB.",
@@ -141,12 +142,24 @@ def champion(settings: Settings, outcome: Outcome) -> str:
     return "There is no champion yet."
 
 
+def stored(settings: Settings) -> list[str]:
+    """What is in the bucket, if there is one."""
+    if not settings.storage.url:
+        return []
+    sizes: dict[str, list[int]] = {}
+    for key, (size, _), _ in settings.storage.objects.listed(""):
+        sizes.setdefault(key.partition("/")[0], []).append(size)
+    found = [
+        f"{name} {len(of)} objects, {sum(of) / 1e6:,.1f} MB" for name, of in sorted(sizes.items())
+    ]
+    return [f"In {settings.storage.objects}: {'; '.join(found)}."]
+
+
 def registry_line(settings: Settings) -> str:
     """How many versions the embedding has, the first and the last."""
-    from embeddings.registry.client import Registry
     from embeddings.registry.errors import RegistryError
 
-    registry = Registry(settings.registry_root, settings.registry_url)
+    registry = settings.open_registry()
     try:
         versions = registry.versions(settings.embedding.name)
     except RegistryError as error:

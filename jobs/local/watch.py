@@ -145,11 +145,12 @@ def state_of(settings: Settings, airflow: Airflow, day: date) -> DayState:
     if state.verdict() != "lost":
         return state
     # The folder of a partition is written once: its age is that of the content.
-    written = datetime.fromtimestamp(version.path.stat().st_mtime, UTC)
+    now = datetime.now(UTC)
+    written = now - timedelta(seconds=lake.place.content_age_s(version.folder))
     return replace(
         state,
         run=newest_run(airflow, RANKER, day, written),
-        young=datetime.now(UTC) - written < GRACE,
+        young=now - written < GRACE,
         paused=airflow.call("GET", f"/dags/{RANKER}")["is_paused"],
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embeddings.storage.objects import StoreError
 from jobs import errors
 from jobs.errors import EvergreenError, Skip, StorageError, TaskError
 from jobs.settings import Settings
@@ -55,6 +56,8 @@ def explanation(error: Exception, home: Path) -> EvergreenError | None:
 
 def of_disk(error: OSError, home: Path) -> EvergreenError | None:
     """The failure of the disk behind an OSError; None where it is something else."""
+    if isinstance(error, StoreError):
+        return StorageError(str(error))
     where = Path(error.filename) if isinstance(error.filename, str | Path) else home
     if error.errno in FULL:
         return full(where, home, FULL[error.errno])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from embeddings.durable import locked, write_file
+from embeddings.durable import locked
 from embeddings.registry.client import Version
 from embeddings.registry.versions import removable
 from jobs.errors import EvergreenError
@@ -59,7 +59,7 @@ def find(settings: Settings, keep: int) -> Garbage:
     tracker = Tracker(settings)
     return Garbage(
         cutoff=cutoff,
-        partitions=[partition for partition in old if partition.path.parent not in needed],
+        partitions=[partition for partition in old if partition.home not in needed],
         versions=old_versions(settings, keep, needed),
         folders=[*old_reports(settings, cutoff), *old_logs(settings, keep), *unread(source)],
         runs=old_runs(tracker, cutoff) if tracker.enabled else [],
@@ -77,9 +77,10 @@ def partitions(settings: Settings) -> Iterator[Partition]:
 
 def partitions_of(settings: Settings) -> Iterator[Partition]:
     """Those that one embedding has or shares with others."""
-    for step in settings.lake.steps():
-        for day in settings.lake.days(step):
-            found = settings.lake.find(step, day)
+    lake = settings.looking().lake
+    for step in lake.steps():
+        for day in lake.days(step):
+            found = lake.find(step, day)
             if found is not None:
                 yield found
 
@@ -122,7 +123,7 @@ def versions_used(settings: Settings, needed: set[Path]) -> set[str]:
     """The versions that the needed partitions point into, by their contents."""
     used = set()
     for partition in partitions(settings):
-        if partition.path.parent in needed:
+        if partition.home in needed:
             used |= {partition.facts.get("version", ""), partition.facts.get("embedding", "")}
     return used - {""}
 
@@ -175,9 +176,10 @@ def delete(settings: Settings, garbage: Garbage) -> None:
 def delete_now(settings: Settings, garbage: Garbage) -> None:
     # Never back: what an earlier call has deleted does not return when more days are to be kept.
     first = max(garbage.cutoff, kept_since(settings) or date.min)
-    write_file(settings.lake.root / KEPT_SINCE, str(first).encode())
+    lake = settings.lake
+    lake.place.write(lake.root / KEPT_SINCE, str(first).encode())
     for partition in garbage.partitions:
-        settings.lake.remove(partition)
+        lake.remove(partition)
     with settings.open_registry() as registry:
         for version in garbage.versions:
             registry.remove(version)
@@ -190,14 +192,18 @@ def delete_now(settings: Settings, garbage: Garbage) -> None:
 
 def kept_since(settings: Settings) -> date | None:
     """The first day that `delete` has kept; None where nothing was deleted."""
-    file = settings.lake.root / KEPT_SINCE
-    return date.fromisoformat(file.read_text()) if file.exists() else None
+    lake = settings.lake
+    try:
+        text, _ = lake.place.read(lake.root / KEPT_SINCE)
+    except FileNotFoundError:
+        return None
+    return date.fromisoformat(text.decode())
 
 
 def lines(garbage: Garbage) -> Iterator[str]:
     """The garbage for a terminal, a line per kind."""
-    size = sum(size_of(partition.path) for partition in garbage.partitions)
-    size += sum(size_of(version.path) for version in garbage.versions)
+    size = sum(each.place.size_bytes(each.folder) for each in garbage.partitions)
+    size += sum(each.place.size_bytes(each.folder) for each in garbage.versions)
     size += sum(size_of(folder) for folder in garbage.folders)
     yield f"Kept: {garbage.cutoff} and later, and what these days were computed from."
     yield f"  {len(garbage.partitions):>6} partitions of the lake"

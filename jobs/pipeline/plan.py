@@ -142,6 +142,7 @@ def beside(step: str) -> tuple[str, ...]:
 
 def freshness(settings: Settings) -> Freshness:
     """A look at the lake with the current settings; take a new one after a step has run."""
+    settings = settings.looking()
 
     def contradicted(found: Partition) -> str:
         if found.step == COLLECTING:

@@ -39,7 +39,7 @@ def verify(settings: Settings) -> list[Damaged]:
     for partition in track(list(partitions(settings)), "lake", transient=True):
         if faults := damage(partition, thorough=True):
             # Else its unchanged size and times would vouch for it at its next use.
-            seen_file(partition.path).unlink(missing_ok=True)
+            seen_file(partition.folder).unlink(missing_ok=True)
             damaged.append(damaged_partition(partition, faults))
     with settings.open_registry() as registry:
         n_versions = sum(len(registry.versions(name)) for name in registry.names())
@@ -78,7 +78,7 @@ def damaged_version(settings: Settings, version_id: str, faults: list[str]) -> D
 
 def damaged_partition(partition: Partition, faults: list[str]) -> Damaged:
     """What `verify` says of it. Its folder names the embedding, unless that is the first one."""
-    folder = partition.path.parent.parent.name
+    folder = partition.home.parent.name
     name = f"{folder}/{partition.day}"
     return Damaged(name, faults, partition.step, partition.day, folder.partition("@")[2])
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embeddings.storage.place import Place
 from jobs.errors import SettingsError
 from jobs.names import require_names
 from jobs.plugins import PluginSection, faults
@@ -37,6 +38,7 @@ from jobs.settings.sections import (
     ValidationSettings,
     cores_of,
 )
+from jobs.settings.storage import StorageSettings
 from jobs.settings.tuning import TuningSettings
 from jobs.settings.variables import refuse_misspelt_variables
 from jobs.settings.words import WordsSettings
@@ -60,6 +62,7 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SparkSettings",
+    "StorageSettings",
     "ValidationSettings",
     "WordsSettings",
     "anchored",
@@ -92,7 +95,8 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".evergreen")
-    """Folder of all state: lake, registry, reports, logs, MLflow and Airflow databases."""
+    """Folder of all state: lake, registry, reports, logs, MLflow and Airflow databases. Lake and
+    registry may be in a bucket instead, see `[storage]`."""
 
     source: AnySource
     """The log; its other options depend on its kind."""
@@ -114,6 +118,7 @@ class Settings(BaseSettings):
     guardrails: GuardrailSettings = GuardrailSettings()
     tuning: TuningSettings = TuningSettings()
     mlflow: MLflowSettings = MLflowSettings()
+    storage: StorageSettings = StorageSettings()
     registry: RegistrySettings = RegistrySettings()
     database: DatabaseSettings = DatabaseSettings()
     services: ServiceSettings = ServiceSettings()
@@ -123,6 +128,8 @@ class Settings(BaseSettings):
 
     # The further embedding that these settings are of; "": the first. See `of_embedding`.
     _further: str = PrivateAttr(default="")
+    # What `lake` is instead of a new look; see `looking`.
+    _look: Place | None = PrivateAttr(default=None)
 
     @field_validator("home")
     @classmethod
@@ -210,7 +217,15 @@ class Settings(BaseSettings):
         from jobs.lake.store import Lake
         from jobs.parts import LEARNING_STEPS
 
-        return Lake(self.home / "lake", self._further, LEARNING_STEPS)
+        place = self._look or self.storage.place(self.home, "lake", self.home / "lake")
+        return Lake(place, self._further, LEARNING_STEPS)
+
+    def looking(self) -> Settings:
+        """The same settings, whose `lake` is as it is now: to judge much of it without asking a
+        bucket for the same manifests again and again."""
+        chosen = self.model_copy()
+        chosen._look = self.lake.place.looking()
+        return chosen
 
     @property
     def intake(self) -> Path:
@@ -230,6 +245,11 @@ class Settings(BaseSettings):
     def on_server(self, name: str) -> str:
         """The SQLAlchemy address of any database on the server of `database.url`."""
         return server_address(self.database, self.home, self.services.database_port, name)
+
+    @property
+    def registry_place(self) -> Place:
+        """Where the files of versions are."""
+        return self.storage.place(self.home, "registry", self.registry_root / "versions")
 
     @property
     def registry_url(self) -> str:
@@ -276,7 +296,7 @@ class Settings(BaseSettings):
         """The registry that the settings name."""
         from embeddings.registry.client import Registry
 
-        return Registry(self.registry_root, self.registry_url)
+        return Registry(self.registry_root, self.registry_url, self.registry_place)
 
 
 def settings_file(path: Path | str | None = None) -> Path:

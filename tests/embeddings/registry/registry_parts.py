@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from embeddings.fold_in.svd import SVDFoldIn
-from embeddings.registry import files
 from embeddings.registry.client import Registry, Vectors, Version
+from embeddings.storage.folder import Folder
 
 DAY = date(2022, 4, 25)
 SPACE = "author/2022-04-25"
@@ -91,7 +91,7 @@ def open_and_publish(root: Path, url: str, barrier, seeds: list[int]) -> None:
 def remove_and_die(root: Path, url: str, version: Version) -> None:
     """A removal that is killed when the row is gone and the files are not."""
     with Registry(root, url) as registry:
-        files.discard = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        Folder.discard = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         registry.remove(version)
 
 

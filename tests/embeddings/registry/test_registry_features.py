@@ -187,7 +187,7 @@ def test_a_name_has_one_kind(registry):
     with pytest.raises(BadRequest, match="'profile' cannot be published as embedding"):
         publish(registry, name="profile", seed=3)
     recorded = {author.path, profile.path}
-    assert files.content_folders(registry.root / "versions") == recorded
+    assert files.content_folders(registry.place) == recorded
     with registry.catalog.reading() as session:
         assert session.execute(text("SELECT count(*) FROM versions")).scalar() == 2
 
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_the_tables_as_they_were(plain, monkeypatch):
     monkeypatch.setattr(files, "write_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         publish_profile(plain, seed=1)
-    assert files.content_folders(plain.root / "versions") == {version.path}
+    assert files.content_folders(plain.place) == {version.path}
     assert plain.versions("profile") == [version]
     assert list((plain.root / "versions" / "_staging").iterdir()) == []
 

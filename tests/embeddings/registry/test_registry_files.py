@@ -18,13 +18,14 @@ from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry import files
 from embeddings.registry.errors import BadVersion, DamagedVersion
 from embeddings.registry.vectors import FIELDS, Index, Vectors
+from embeddings.storage.folder import Folder
 
 ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
 
 def published_folder(root: Path, entities: dict[str, Vectors], fold_in: SVDFoldIn) -> Path:
     """The folder of a version that is written, but not recorded in a catalog."""
-    writing = files.publishing_files(root, "author", DAY, SPACE, entities, fold_in, {})
+    writing = files.publishing_files(Folder(root), "author", DAY, SPACE, entities, fold_in, {})
     with writing as manifest:
         return files.folder(root, "author", DAY, manifest["digest"])
 
@@ -37,7 +38,7 @@ def test_published_arrays_are_mapped_unchanged(ids, dim, seed):
     fold_in = SVDFoldIn(producer.vectors * 2, np.linspace(0, 1, len(ids)))
     with tempfile.TemporaryDirectory() as folder:
         home = published_folder(Path(folder), {"producer": producer}, fold_in)
-        mapped = files.open_files(home)
+        mapped = files.open_files(Folder(home.parents[2]), home)
         stored = mapped.entities["producer"]
         for field in FIELDS:
             np.testing.assert_array_equal(getattr(stored, field), getattr(producer, field))

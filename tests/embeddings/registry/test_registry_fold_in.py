@@ -167,7 +167,7 @@ def test_a_version_with_a_newer_kind_of_fold_in_can_still_be_read(plain):
     manifest["content"]["fold_in"] = {"kind": "transformer"}
     manifest["digest"] = files.content_digest(manifest["content"])
     (home / "manifest.json").write_text(json.dumps(manifest))
-    newer = files.open_files(home.rename(home.with_name(manifest["digest"])))
+    newer = files.open_files(plain.place, home.rename(home.with_name(manifest["digest"])))
     expected = parts()[0]["consumer"].vectors
     np.testing.assert_array_equal(newer.entities["consumer"].vectors, expected)
     message = (

@@ -17,6 +17,7 @@ from registry_parts import DAY, SPACE, parts, publish, publish_large
 from embeddings.registry import files, responses
 from embeddings.registry.client import Registry
 from embeddings.registry.errors import BadRequest, NotWritten, UnknownName, UnknownVersion
+from embeddings.storage.folder import Folder
 
 NEXT = DAY + timedelta(days=1)
 
@@ -217,7 +218,7 @@ def test_a_full_disk_is_named_and_the_registry_is_as_it_was(processes, plain, ro
     assert "No space left on device" in message
     assert number == errno.ENOSPC
     assert plain.versions("author") == [version]
-    assert files.content_folders(root / "versions") == {version.path}
+    assert files.content_folders(Folder(root / "versions")) == {version.path}
     assert contents(version.path) == before
     assert list((root / "versions" / "_staging").iterdir()) == []
 

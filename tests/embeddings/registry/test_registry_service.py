@@ -14,6 +14,7 @@ from string import Template
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,8 +24,11 @@ from sqlalchemy import text
 
 from embeddings.registry import responses
 from embeddings.registry.arrow import ARROW
+from embeddings.registry.client import Registry
 from embeddings.registry.errors import RegistryError
 from embeddings.registry.service import app_from_environment
+from tests.http_server import serving
+from tests.object_store import place_of
 
 PROCESS_FILE = Path(__file__).parents[3] / "infra" / "Procfile"
 
@@ -322,6 +326,23 @@ def test_started_as_the_process_file_starts_it(plain, root):
         finally:
             process.terminate()
             process.wait(30)
+
+
+def test_a_service_of_its_own_reads_a_bucket(tmp_path, store_servers, monkeypatch):
+    """With a folder of its own, and the catalog of the home that has published."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "tests")
+    server = store_servers("seaweedfs")
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    with Registry(tmp_path, url, place_of(server, tmp_path / "home", "registry")) as registry:
+        vectors = publish(registry) and registry.get("author", "producer", ["p1"]).vectors
+    monkeypatch.setenv("EVERGREEN_REGISTRY_ROOT", str(tmp_path / "service"))
+    monkeypatch.setenv("EVERGREEN_REGISTRY_CATALOG_URL", url)
+    monkeypatch.setenv("EVERGREEN_REGISTRY_BUCKET", server.objects(tmp_path.name).url)
+    monkeypatch.setenv("EVERGREEN_REGISTRY_ENDPOINT", server.endpoint)
+    with serving(app_from_environment()) as address:
+        found = httpx.get(f"{address}/v1/embeddings/author/vectors?id=producer:p1").json()
+    np.testing.assert_allclose(found["vectors"], vectors, rtol=1e-6)
 
 
 def process_file_command(name: str, **variables: str | int) -> list[str]:

@@ -136,7 +136,7 @@ KILLED = """
 import os, shutil, signal, sys
 from datetime import date
 from pathlib import Path
-import embeddings.durable as durable
+import embeddings.storage.folder as folder
 import jobs.lake.store as store
 
 def die(*args, **kwargs):
@@ -152,10 +152,10 @@ with lake.writing("land", date(2024, 3, 1), recipe="s") as staging:
 """
 MOMENTS = {
     "sync_tree": "store",  # before anything is published
-    "place": "store",  # content staged, not at its place
-    "write_file": "store",  # content at its place, no manifest
+    "place": "folder",  # content staged, not at its place
+    "write_file": "folder",  # content at its place, no manifest
     "delete_replaced": "store",  # manifest written
-    "rmtree": "store.shutil",  # while replaced content is deleted
+    "rmtree": "folder.shutil",  # while replaced content is deleted
 }
 
 

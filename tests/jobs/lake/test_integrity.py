@@ -91,15 +91,15 @@ def test_committing_the_same_content_heals(lake, harm):
 def test_whole_files_are_read_once(lake, monkeypatch):
     """A commit has digested them; a copy with other times is digested at its first use."""
     reads = []
-    from jobs.lake import integrity
+    from embeddings.storage import folder
 
-    digest = integrity.file_digest
+    digest = folder.file_digest
 
     def counted(path):
         reads.append(path.name)
         return digest(path)
 
-    monkeypatch.setattr(integrity, "file_digest", counted)
+    monkeypatch.setattr(folder, "file_digest", counted)
     for _ in range(3):
         lake.get("matrix", DAY)
     assert reads == []
@@ -153,11 +153,11 @@ def test_a_lake_that_may_not_be_written_is_read(lake, monkeypatch):
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_not_vouched_for(lake, monkeypatch):
-    from jobs.lake import integrity
+    from embeddings.storage import folder
 
     partition = lake.get("matrix", DAY)
     seen_file(partition.path).unlink()
-    digest = integrity.file_digest
+    digest = folder.file_digest
 
     def then_harmed(path):
         found = digest(path)
@@ -165,6 +165,6 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_vouched_for(lake, mon
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(integrity, "file_digest", then_harmed)
+        patched.setattr(folder, "file_digest", then_harmed)
         assert damage(partition) == []
     assert damage(partition) == ["rows/one has changed", "rows/two has changed"]

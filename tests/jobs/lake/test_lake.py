@@ -71,6 +71,7 @@ WRITE_AND_DIE = """
 import os, signal, sys
 from datetime import date, datetime
 from pathlib import Path
+import embeddings.storage.folder as folder
 import jobs.lake.store as store
 
 def die(*args):
@@ -78,9 +79,9 @@ def die(*args):
 
 root, moment = sys.argv[1:]
 if moment == "before the move":
-    store.place = die
+    folder.place = die
 else:
-    store.write_file = die
+    folder.write_file = die
 with store.Lake(Path(root)).writing("matrix", date(2022, 4, 25), recipe="s") as staging:
     (staging.path / "table").mkdir()
     (staging.path / "table" / "part-00000.txt").write_text("rows")

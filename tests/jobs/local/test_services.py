@@ -300,11 +300,11 @@ def test_every_service_runs_here_by_default(settings):
     procfile = read_procfile(ROOT / "infra" / "Procfile", {})
     assert {service.name for service in procfile} == known_services(settings).keys()
     started = services(settings)
-    expected = [service.name for service in procfile]
-    assert expected[0] == "database"
-    assert [service.name for service in started] == expected[1:]
+    names = [service.name for service in procfile]
+    assert names[:2] == ["database", "storage"]
+    assert [service.name for service in started] == names[2:]
     with_server = settings.model_copy(update={"database": DatabaseSettings(url="local")})
-    assert [service.name for service in services(with_server)] == expected
+    assert [service.name for service in services(with_server)] == ["database", *names[2:]]
     ports = [service.port for service in started if service.port]
     assert sorted(ports) == sorted(getattr(settings.services, option) for option in PORTS)
     assert all(service.port_option for service in started if service.port)
