@@ -144,6 +144,22 @@ def up() -> None:
     serve(load_settings())
 
 
+@app.command()
+def service(
+    name: Annotated[
+        str, typer.Argument(help="Such as registry; an unknown one is answered with the list.")
+    ],
+) -> None:
+    """Run one service in the foreground, as a container does.  Example: evergreen service registry
+
+    What it needs must run already, and no other process may run it on this home.
+    """
+    from jobs.local.one_service import run_service
+    from jobs.settings import load_settings
+
+    run_service(load_settings(), name)
+
+
 # Every argument, --help included, is passed on to Airflow.
 @app.command(
     context_settings={

@@ -218,7 +218,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW_PORT": str(settings.services.airflow_port),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.services.airflow_at}/execution/",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
         "EVERGREEN_PAGES": json.dumps(pages(settings)),  # for infra/airflow/plugins
     }
@@ -277,15 +277,21 @@ def signing_key(key: str, purpose: str, password: str) -> str:
     return hmac.new(key.encode(), f"{purpose} {password}".encode(), "sha256").hexdigest()
 
 
-def store_login(settings: Settings) -> None:
-    """Write what Airflow and MLflow compare a login with, before they start."""
-    users = settings.home / "mlflow" / "basic_auth.db"  # named in infra/mlflow_auth.ini
-    for file in (passwords_file(settings), users):
-        file.unlink(missing_ok=True)
+def store_airflow_login(settings: Settings) -> None:
+    """Write what Airflow compares a login with, before it starts."""
+    file = passwords_file(settings)
+    file.unlink(missing_ok=True)
     password = settings.services.password.get_secret_value()
     if password:
-        create_private(passwords_file(settings), json.dumps({USER: password}))
-        # MLflow stores the password only in an empty database, which keeps its mode.
+        create_private(file, json.dumps({USER: password}))
+
+
+def store_mlflow_login(settings: Settings) -> None:
+    """Make MLflow store the password of the settings when it starts."""
+    users = settings.home / "mlflow" / "basic_auth.db"  # named in infra/mlflow_auth.ini
+    users.unlink(missing_ok=True)
+    if settings.services.password:
+        # It stores a password only in an empty database, which keeps its mode.
         create_private(users, "")
 
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 
 from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow
-from jobs.local.environment import ROOT, environment, store_login, without_secrets
+from jobs.local.environment import (
+    ROOT,
+    environment,
+    store_airflow_login,
+    store_mlflow_login,
+    without_secrets,
+)
 from jobs.local.single import sole_runner
 from jobs.local.supervisor import LOOPBACK, Service, Supervisor, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
@@ -93,6 +99,21 @@ def known_services(settings: Settings) -> dict[str, dict]:
     }
 
 
+def preparations(settings: Settings) -> dict[str, Callable[[], None]]:
+    """What is done just before a service starts, by its name."""
+
+    def create_pool() -> None:
+        with Airflow(settings.services) as airflow:
+            airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
+
+    return {
+        "mlflow": lambda: store_mlflow_login(settings),
+        "airflow-api": lambda: store_airflow_login(settings),
+        # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
+        "airflow-scheduler": create_pool,
+    }
+
+
 @contextmanager
 def running_services(
     settings: Settings, report: Callable[[str], None] = print
@@ -110,15 +131,8 @@ def started_services(settings: Settings, report: Callable[[str], None]) -> Itera
     """The services of a home that no other process runs."""
     env = environment(settings)  # raises SettingsError where a login is missing
     supervisor = Supervisor(services(settings), settings.home / "logs", env)
-
-    def create_pool() -> None:
-        with Airflow(settings.services) as airflow:
-            airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
-
-    store_login(settings)
     try:
-        # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
-        supervisor.start(report, before_start={"airflow-scheduler": create_pool})
+        supervisor.start(report, preparations(settings))
         for external in external_services(settings):
             report(f"{external.name:<22} {external}")
         if settings.services.password:
