@@ -158,11 +158,10 @@ def spark_connection(remote: str) -> dict:
 
 def mlflow(settings: Settings) -> Variables:
     """The tracking server that the tasks report to: `mlflow.uri`, or our own."""
-    own = settings.services.address(settings.services.mlflow_port)
     fixed = {
         "MLFLOW_PORT": str(settings.services.mlflow_port),
         "MLFLOW_DATABASE": sqlite_address(settings.home / "mlflow" / "mlflow.db"),
-        "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or own,
+        "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or settings.services.mlflow_at,
     }
     defaults = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # halves the memory of the server

@@ -271,6 +271,9 @@ class ServiceSettings(Section):
     airflow_address: Address = ""
     """Where tasks and commands reach Airflow, as in `http://airflow:8080`. Empty: on this machine."""
 
+    mlflow_address: Address = ""
+    """Where tasks reach our own MLflow, as in `http://mlflow:5000`. Empty: on this machine."""
+
     registry_address: Address = ""
     """Where tasks reach the registry, as in `http://registry:8090`. Empty: on this machine."""
 
@@ -344,6 +347,11 @@ class ServiceSettings(Section):
     def airflow_at(self) -> str:
         """Where a client reaches Airflow."""
         return self.airflow_address or self.address(self.airflow_port)
+
+    @property
+    def mlflow_at(self) -> str:
+        """Where a client reaches our own MLflow."""
+        return self.mlflow_address or self.address(self.mlflow_port)
 
     @property
     def registry_at(self) -> str:
