@@ -237,7 +237,6 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         # With the default of 5 s, a worker waits that long after a short task.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
     return Variables(fixed, defaults)
 

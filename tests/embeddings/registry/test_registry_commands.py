@@ -12,6 +12,7 @@ from registry_parts import DAY, SPACE, parts, publish, publish_profile, vectors
 
 from embeddings.benchmarks.results import Result
 from embeddings.fold_in.svd import SVDFoldIn
+from embeddings.registry.catalog import HEAD
 from embeddings.registry.commands import app
 
 
@@ -269,3 +270,7 @@ def test_ids_and_versions_are_whole_at_80_columns(run, realistic, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_text_has_an_example(run, command):
     assert f"Example: evergreen registry {command}" in run(command, "--help").stdout
+
+
+def test_upgrade_says_which_schema_the_catalog_has(run):
+    assert run("upgrade").stdout == f"The catalog has schema {HEAD}.\n"
