@@ -69,7 +69,7 @@ def fault_of_command(line: list[str]) -> str:
         rest = rest[2:]
     if rest[:1] == ["/entrypoint"]:
         rest = rest[1:]
-    if not rest or len(rest) == 1 and "\n" in rest[0]:  # a script for `sh -c`
+    if not rest or (len(rest) == 1 and "\n" in rest[0]):  # a script for `sh -c`
         return ""
     program, *arguments = rest
     if program == "evergreen":

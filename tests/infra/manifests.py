@@ -68,7 +68,9 @@ def of_kubernetes(objects: list[dict[str, Any]]) -> Said:
     """Of rendered objects, or of values that contain containers."""
     said = Said()
     for manifest in objects:
-        place = f"{manifest.get('kind', 'airflow.yaml')} {manifest.get('metadata', {}).get('name', '')}"
+        place = (
+            f"{manifest.get('kind', 'airflow.yaml')} {manifest.get('metadata', {}).get('name', '')}"
+        )
         if manifest.get("kind") == "ConfigMap" and place.endswith("-environment"):
             said.variables += [(place, variable) for variable in manifest["data"]]
         for container in containers(manifest):

@@ -48,7 +48,9 @@ def test_airflow_and_mlflow_read_what_the_services_are_given(tmp_path, monkeypat
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     monkeypatch.setenv("EVERGREEN_SERVICES__PASSWORD", "a long password")
     given = environment(load_settings())
-    assert [name for name in given if name.startswith("AIRFLOW__") and fault_of_variable(name)] == []
+    assert [
+        name for name in given if name.startswith("AIRFLOW__") and fault_of_variable(name)
+    ] == []
     # Those of the process file, and one that MLflow's login reads by itself.
     ours = {"MLFLOW_DATABASE", "MLFLOW_LOGIN_OPTIONS", "MLFLOW_PORT"}
     named = {name for name in given if name.startswith("MLFLOW_")}
