@@ -150,9 +150,10 @@ def service(
         str, typer.Argument(help="Such as registry; an unknown one is answered with the list.")
     ],
 ) -> None:
-    """Run one service in the foreground, as a container does.  Example: evergreen service registry
+    """Run one service in the foreground, as a container does.
 
     What it needs must run already, and no other process may run it on this home.
+    Example: evergreen service registry
     """
     from jobs.local.one_service import run_service
     from jobs.settings import load_settings

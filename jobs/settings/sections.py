@@ -269,7 +269,7 @@ class ServiceSettings(Section):
     """Port of the Spark Connect server."""
 
     airflow_address: Address = ""
-    """Where tasks and commands reach Airflow, as in `http://airflow:8080`. Empty: on this machine."""
+    """Where tasks reach Airflow, as in `http://airflow:8080`. Empty: on this machine."""
 
     mlflow_address: Address = ""
     """Where tasks reach our own MLflow, as in `http://mlflow:5000`. Empty: on this machine."""

@@ -43,9 +43,8 @@ def command(env: Mapping[str, str], spark_home: Path) -> list[str]:
 
 def main() -> None:
     """Replace this process by the executor. Its own arguments, Spark's `executor`, say nothing."""
-    package = find_spec("pyspark")
-    assert package is not None and package.origin is not None, "PySpark is a dependency"
-    line = command(os.environ, Path(package.origin).parent)
+    (spark_home,) = find_spec("pyspark").submodule_search_locations  # type: ignore[union-attr,misc]
+    line = command(os.environ, Path(spark_home))
     os.execvp(line[0], line)
 
 

@@ -108,6 +108,7 @@ MAY_IMPORT = {
         "embeddings.registry",
         "jobs.errors",
         "jobs.lake",
+        "jobs.names",
         "jobs.parts",
         "jobs.pipeline",
         "jobs.serving",
