@@ -9,6 +9,7 @@
 # make test-all        run the slow tests as well
 # make test-faults     a storm of kills and damage [KILLS=200] [SEED=0] [STORAGE=s3]; takes about
 #                      half an hour
+# make check-manifests Checkov's policies for infra/, in an environment of its own
 # make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
 # make install         create .venv with the pinned packages
 # make doctor          check whether this machine can run Evergreen
@@ -33,7 +34,7 @@ export EVERGREEN_STORAGE__ENDPOINT ?= http://127.0.0.1:8333
 export EVERGREEN_STORAGE__SERVE ?= true
 endif
 .DEFAULT_GOAL := help
-.PHONY: help install doctor demo up docs lint test test-all test-faults check clean
+.PHONY: help install doctor demo up docs lint test test-all test-faults check check-manifests clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -45,7 +46,7 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 	@echo "Installing into $(VENV): PyTorch first, then the rest. Takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c infra/constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,export,peers]'
+	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,export,manifests,peers]'
 	@touch $@
 
 doctor: $(INSTALLED)
@@ -77,6 +78,12 @@ test-faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0) $(if $(STORAGE),--storage $(STORAGE))
 
 check: lint test
+
+# Checkov needs other versions of what is pinned, so it has an environment of its own.
+check-manifests: $(INSTALLED)
+	$(PYTHON) -m venv .checkov
+	.checkov/bin/pip install --quiet checkov==3.3.30
+	$(BIN)/python -m pytest -m slow tests/infra/test_policy.py
 
 bench-%: $(INSTALLED)
 	$(BIN)/python -m perf.$(subst -,_,$*) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE))

@@ -282,7 +282,7 @@ class Registry:
 
         For a backup: the files of all versions that the catalog has can be copied meanwhile.
         """
-        with files.locked_removals(self._files):
+        with files.locked_removals(self.place):
             yield
 
     def remove(self, version: Version) -> None:

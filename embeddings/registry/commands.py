@@ -19,6 +19,7 @@ from embeddings.registry import (
     filters,
     responses,
 )
+from embeddings.registry.catalog import HEAD
 from embeddings.registry.client import Registry
 from embeddings.registry.command_parts import (
     Alias,
@@ -444,6 +445,17 @@ def verify(
         return print_json({"version": version.id, "files": digests})
     caption = f"{version.id}: all {len(digests)} files are unchanged since publication"
     return print_table(("file", "sha256"), digests.items(), caption)
+
+
+@app.command()
+def upgrade(ctx: typer.Context) -> None:
+    """Bring the catalog's schema up to date, before the services of a new release start.
+
+    Every command and service does so when it opens the catalog.
+    Example: evergreen registry upgrade
+    """
+    registry_of(ctx)  # opening it migrates it, or raises CatalogError
+    typer.echo(f"The catalog has schema {HEAD}.")
 
 
 def _verify_all(registry: Registry, as_json: bool) -> None:

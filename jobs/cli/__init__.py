@@ -174,6 +174,23 @@ def up() -> None:
     serve(settings_with_warnings())
 
 
+@app.command()
+def service(
+    name: Annotated[
+        str, typer.Argument(help="Such as registry; an unknown one is answered with the list.")
+    ],
+) -> None:
+    """Run one service in the foreground, as a container does.
+
+    What it needs must run already, and no other process may run it on this home.
+    Example: evergreen service registry
+    """
+    from jobs.local.one_service import run_service
+    from jobs.settings import load_settings
+
+    run_service(load_settings(), name)
+
+
 # Every argument, --help included, is passed on to Airflow.
 @app.command(
     context_settings={

@@ -26,7 +26,7 @@ class Airflow:
     """
 
     def __init__(self, services: ServiceSettings) -> None:
-        self.address = services.address(services.airflow_port)
+        self.address = services.airflow_at
         self._password = services.password.get_secret_value()
         self._http = httpx.Client(base_url=self.address, timeout=30)
 

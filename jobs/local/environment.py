@@ -168,11 +168,10 @@ def spark_connection(remote: str) -> dict:
 
 def mlflow(settings: Settings) -> Variables:
     """The tracking server that the tasks report to: `mlflow.uri`, or our own."""
-    own = settings.services.address(settings.services.mlflow_port)
     fixed = {
         "MLFLOW_PORT": str(settings.services.mlflow_port),
         "MLFLOW_DATABASE": settings.database_address("mlflow"),
-        "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or own,
+        "EVERGREEN_MLFLOW__URI": settings.mlflow.uri or settings.services.mlflow_at,
     }
     defaults = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # halves the memory of the server
@@ -230,7 +229,7 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW_PORT": str(settings.services.airflow_port),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.services.airflow_at}/execution/",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
         "EVERGREEN_PAGES": json.dumps(pages(settings)),  # for infra/airflow/plugins
     }
@@ -250,7 +249,6 @@ def airflow(settings: Settings, keys: dict[str, str]) -> Variables:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         # With the default of 5 s, a worker waits that long after a short task.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
     return Variables(fixed, defaults)
 
@@ -319,15 +317,21 @@ def signing_key(key: str, purpose: str, password: str) -> str:
     return hmac.new(key.encode(), f"{purpose} {password}".encode(), "sha256").hexdigest()
 
 
-def store_login(settings: Settings) -> None:
-    """Write what Airflow and MLflow compare a login with, before they start."""
-    users = settings.home / "mlflow" / "basic_auth.db"  # named in infra/mlflow_auth.ini
-    for file in (passwords_file(settings), users):
-        file.unlink(missing_ok=True)
+def store_airflow_login(settings: Settings) -> None:
+    """Write what Airflow compares a login with, before it starts."""
+    file = passwords_file(settings)
+    file.unlink(missing_ok=True)
     password = settings.services.password.get_secret_value()
     if password:
-        create_private(passwords_file(settings), json.dumps({USER: password}))
-        # MLflow stores the password only in an empty database, which keeps its mode.
+        create_private(file, json.dumps({USER: password}))
+
+
+def store_mlflow_login(settings: Settings) -> None:
+    """Make MLflow store the password of the settings when it starts."""
+    users = settings.home / "mlflow" / "basic_auth.db"  # named in infra/mlflow_auth.ini
+    users.unlink(missing_ok=True)
+    if settings.services.password:
+        # It stores a password only in an empty database, which keeps its mode.
         create_private(users, "")
 
 

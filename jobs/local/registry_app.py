@@ -48,7 +48,7 @@ def lineage_link(request: Request, field: str, value: object) -> str:
     settings = load_settings()
     host = in_url(request.url.hostname or settings.services.local_host)
     if field == "mlflow_run" and value:
-        ours = settings.services.address(settings.services.mlflow_port)
+        ours = settings.services.mlflow_at
         uri = without_login(settings.mlflow_uri).rstrip("/")
         elsewhere = uri.startswith("http") and uri != ours
         base = uri if elsewhere else f"http://{host}:{settings.services.mlflow_port}"

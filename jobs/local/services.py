@@ -17,7 +17,13 @@ import httpx
 from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow
 from jobs.local.databases import await_server, create_missing
-from jobs.local.environment import ROOT, environment, store_login, without_secrets
+from jobs.local.environment import (
+    ROOT,
+    environment,
+    store_airflow_login,
+    store_mlflow_login,
+    without_secrets,
+)
 from jobs.local.single import sole_runner
 from jobs.local.supervisor import LOOPBACK, Service, Supervisor, is_open, read_procfile
 from jobs.pipeline.tracking.runs import VIEW
@@ -119,6 +125,40 @@ def create_bucket(storage: StorageSettings) -> None:
         answer.raise_for_status()
 
 
+def preparations(settings: Settings) -> dict[str, Callable[[], None]]:
+    """What is done just before a service starts, by its name."""
+
+    def create_databases() -> None:
+        if settings.database.url:
+            await_server(settings)
+            create_missing(settings)
+
+    def for_registry() -> None:
+        create_databases()
+        if settings.storage.serve:
+            create_bucket(settings.storage)
+
+    def for_mlflow() -> None:
+        create_databases()
+        store_mlflow_login(settings)
+
+    def for_airflow() -> None:
+        create_databases()
+        store_airflow_login(settings)
+
+    def create_pool() -> None:
+        with Airflow(settings.services) as airflow:
+            airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
+
+    return {
+        "registry": for_registry,
+        "mlflow": for_mlflow,
+        "airflow-api": for_airflow,
+        # Tasks start with the scheduler, and one that names a missing pool is never scheduled.
+        "airflow-scheduler": create_pool,
+    }
+
+
 @contextmanager
 def running_services(
     settings: Settings, report: Callable[[str], None] = print
@@ -155,24 +195,8 @@ def started_services(settings: Settings, report: Callable[[str], None]) -> Itera
     """The services of a home that no other process runs."""
     env = environment(settings)  # raises SettingsError where a login is missing
     supervisor = Supervisor(services(settings), settings.home / "logs", env)
-
-    def create_pool() -> None:
-        with Airflow(settings.services) as airflow:
-            airflow.set_pool(SPARK_POOL, SPARK_POOL_SLOTS)
-
-    def create_stores() -> None:
-        if settings.database.url:
-            await_server(settings)
-            create_missing(settings)
-        if settings.storage.serve:
-            create_bucket(settings.storage)
-
-    store_login(settings)
-    # The registry is the first service that needs a database or a bucket. Tasks start with the
-    # scheduler, and one that names a missing pool is never scheduled.
-    before_start = {"registry": create_stores, "airflow-scheduler": create_pool}
     try:
-        supervisor.start(report, before_start)
+        supervisor.start(report, preparations(settings))
         for external in external_services(settings):
             report(f"{external.name:<22} {external}")
         if settings.services.password:

@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[2]
 def code_commit() -> str:
     """The commit of the running code, with + where the tree differs from it.
 
-    "unknown" outside a git checkout.
+    Outside a git checkout EVERGREEN_COMMIT names it, which an image has, or it is "unknown".
     """
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         # Without untracked files: data and reports in the tree do not change the code.
         changed = _git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("EVERGREEN_COMMIT") or "unknown"
     return f"{commit}+" if changed else commit
 
 

@@ -262,6 +262,7 @@ class RegistrySettings(Section):
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PORTS = ("airflow_port", "mlflow_port", "registry_port", "spark_port", "database_port")
+Address = Annotated[str, Field(pattern=r"^(https?://[^\s/@]+)?$")]  # without a path or a login
 
 
 class ServiceSettings(Section):
@@ -293,6 +294,15 @@ class ServiceSettings(Section):
 
     database_port: Port = 15432
     """Port of the PostgreSQL server below home, with `database.url = "local"`."""
+
+    airflow_address: Address = ""
+    """Where tasks reach Airflow, as in `http://airflow:8080`. Empty: on this machine."""
+
+    mlflow_address: Address = ""
+    """Where tasks reach our own MLflow, as in `http://mlflow:5000`. Empty: on this machine."""
+
+    registry_address: Address = ""
+    """Where tasks reach the registry, as in `http://registry:8090`. Empty: on this machine."""
 
     live: bool = True
     """Is the log still growing? Then every day runs when it has ended, and `lateness` is over."""
@@ -363,6 +373,21 @@ class ServiceSettings(Section):
     def address(self, port: int) -> str:
         """The address of one of their ports, for a client on this machine."""
         return f"http://{in_url(self.local_host)}:{port}"
+
+    @property
+    def airflow_at(self) -> str:
+        """Where a client reaches Airflow."""
+        return self.airflow_address or self.address(self.airflow_port)
+
+    @property
+    def mlflow_at(self) -> str:
+        """Where a client reaches our own MLflow."""
+        return self.mlflow_address or self.address(self.mlflow_port)
+
+    @property
+    def registry_at(self) -> str:
+        """Where a client reaches the registry."""
+        return self.registry_address or self.address(self.registry_port)
 
     def public_address(self, port: int) -> str:
         """The address of one of their ports, for a browser that may run on another machine."""

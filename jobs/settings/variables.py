@@ -12,6 +12,7 @@ from jobs.names import near
 OTHER_VARIABLES = frozenset(
     f"EVERGREEN_{name}"
     for name in (
+        "COMMIT",
         "DATA",
         "FURTHER_NAMES",
         "LAST_DAY",

@@ -204,7 +204,7 @@ def strengths_of(block: Block, row: int, producers: np.ndarray) -> dict[str, flo
 @contextmanager
 def opened(settings: Settings, version: Version) -> Iterator[tuple[dict[str, Reader], str]]:
     """The readers by their way, and why HTTP is not among them; empty if it is."""
-    address = settings.services.address(settings.services.registry_port)
+    address = settings.services.registry_at
     with (
         settings.open_registry() as registry,
         RemoteRegistry(address, timeout_s=PATIENCE_S) as remote,

@@ -116,6 +116,7 @@ MAY_IMPORT = {
         "jobs.errors",
         "jobs.lake",
         "jobs.logs",
+        "jobs.names",
         "jobs.parts",
         "jobs.pipeline",
         "jobs.serving",

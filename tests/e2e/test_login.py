@@ -14,7 +14,7 @@ import pytest
 
 from jobs.local.access import USER
 from jobs.local.airflow_client import Airflow, AirflowError
-from jobs.local.environment import environment, store_login
+from jobs.local.environment import environment, store_airflow_login, store_mlflow_login
 from jobs.local.services import services
 from jobs.local.supervisor import Supervisor, is_open
 from jobs.settings import ServiceSettings, Settings, load_settings
@@ -79,7 +79,8 @@ def settings(tmp_path_factory) -> Iterator[Settings]:
 def started(settings: Settings) -> Supervisor:
     chosen = [service for service in services(settings) if service.name in STARTED]
     env = environment(settings)
-    store_login(settings)
+    store_airflow_login(settings)
+    store_mlflow_login(settings)
     return Supervisor(chosen, settings.home / "logs", env)
 
 

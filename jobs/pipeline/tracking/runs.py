@@ -237,7 +237,7 @@ class Tracker:
     def run_address(self, run: Run) -> str:
         services = self.settings.services
         base = self.settings.mlflow_uri.rstrip("/")
-        if base == services.address(services.mlflow_port):  # our own, as a client here reaches it
+        if base == services.mlflow_at:  # our own, as a client here reaches it
             base = services.public_address(services.mlflow_port)
         return f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}"
 

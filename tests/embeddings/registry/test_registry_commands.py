@@ -12,6 +12,7 @@ from registry_parts import DAY, SPACE, parts, publish, publish_profile, vectors
 
 from embeddings.benchmarks.results import Result
 from embeddings.fold_in.svd import SVDFoldIn
+from embeddings.registry.catalog import HEAD
 from embeddings.registry.commands import app
 
 
@@ -226,6 +227,7 @@ IN_80_COLUMNS = {
     "alias": (["author_of_the_week", "new", "--day", R1], [f"author_of_the_week/{R1}"]),
     "rollback": (["author_of_the_week", "champion"], [f"author_of_the_week/{R2}"]),
     "history": (["author_of_the_week"], [R1, R2, "champion", "serving"]),
+    "upgrade": ([], [f"schema {HEAD}"]),
     "verify": ([], [f"author_of_the_week/{R1}", f"author_of_the_week/{R2}"]),
 }
 

@@ -14,7 +14,7 @@ from jobs.cli import app
 from jobs.errors import SettingsError
 from jobs.local import doctor
 from jobs.local.access import ALL_ADMINS, check_access, page_addresses
-from jobs.local.environment import environment, store_login
+from jobs.local.environment import environment, store_airflow_login, store_mlflow_login
 from jobs.local.services import known_services, services
 from jobs.local.single import LOCK
 from jobs.local.supervisor import Service, Supervisor, taken_ports
@@ -217,13 +217,15 @@ def test_the_stored_login_is_private_and_goes_with_the_password(settings):
     opened = with_services(settings, password=PASSWORD)
     environment(opened)  # creates the folders
     (settings.home / "mlflow" / "basic_auth.db").write_text("of an earlier password")
-    store_login(opened)
+    store_airflow_login(opened)
+    store_mlflow_login(opened)
     passwords = settings.home / "airflow" / "passwords.json"
     users = settings.home / "mlflow" / "basic_auth.db"
     assert json.loads(passwords.read_text()) == {"evergreen": PASSWORD}
     assert users.read_text() == ""
     assert {file.stat().st_mode & 0o777 for file in (passwords, users)} == {0o600}
-    store_login(settings)
+    store_airflow_login(settings)
+    store_mlflow_login(settings)
     assert not passwords.exists()
     assert not users.exists()
 
