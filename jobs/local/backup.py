@@ -79,7 +79,7 @@ def backup(settings: Settings, folder: Path, report: Report) -> None:
 def write_backup(settings: Settings, staging: Path, report: Report) -> dict[str, str]:
     """All parts, in the order that the top of this file explains. Returns kind by database."""
     home = staging / "home"
-    manifests = manifests_at_one_moment(settings.home / "lake")
+    manifests = {} if settings.storage.url else manifests_at_one_moment(settings.home / "lake")
     kinds = {}
     (staging / "databases").mkdir()
     for name, address in addresses(settings).items():
@@ -87,19 +87,28 @@ def write_backup(settings: Settings, staging: Path, report: Report) -> dict[str,
         report(f"{name:<10} {kind or 'has no database yet'}")
         if kind:
             kinds[name] = kind
-    copy_lake(settings.home / "lake", home / "lake", manifests)
-    report(f"{'lake':<10} {len(manifests)} partitions")
-    versions = settings.registry_root / "versions"
-    contents = sorted(content_folders(versions))
-    for content in contents:
-        shutil.copytree(content, home / "registry" / "versions" / content.relative_to(versions))
-    report(f"{'versions':<10} {len(contents)} published versions")
+    if settings.storage.url:
+        report(f"{'lake':<10} and versions stay in {settings.storage.url}")
+    else:
+        copy_lake(settings.home / "lake", home / "lake", manifests)
+        report(f"{'lake':<10} {len(manifests)} partitions")
+        copied = copy_versions(settings, home / "registry" / "versions")
+        report(f"{'versions':<10} {copied} published versions")
     for name in CHANGING:
         n_files = copy_changing(settings.home / name, home / name)
         report(f"{name:<10} {n_files} files")
     copy_private(settings.home / SECRETS, home / SECRETS)
     copy_private(settings_file(), staging / "settings.toml")
     return kinds
+
+
+def copy_versions(settings: Settings, to: Path) -> int:
+    """Copy the contents of all versions, and return how many there are."""
+    versions = settings.registry_root / "versions"
+    contents = content_folders(settings.registry_place)
+    for content in sorted(contents):
+        shutil.copytree(content, to / content.relative_to(versions))
+    return len(contents)
 
 
 def addresses(settings: Settings) -> dict[str, str]:
