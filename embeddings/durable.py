@@ -4,6 +4,8 @@
     2. `place` it at an address made from its digest; content that exists already stays
     3. replace the small file that points at it (`write_file`, or a row in the catalog), last
 
+In a bucket the pointer is replaced by a conditional write, see `embeddings.storage`.
+
 A reader that follows the pointer finds the old content or the new one, complete. A kill at any
 moment leaves a staging folder, which `sweep` removes later. Two writers of one address never
 disturb each other: equal content is one folder, different content is two.

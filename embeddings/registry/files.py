@@ -326,8 +326,10 @@ def opening(place: Place, home: Path) -> Iterator[dict[str, Any]]:
 
 
 def local(place: Place, home: Path) -> Path:
-    """The local folder of a version; what a bucket has of it is copied, and stays while the process
-    runs. Raises DamagedVersion."""
+    """The local folder of a version; that of a bucket is copied, and stays until `Place.release`.
+
+    Raises DamagedVersion.
+    """
     if place.shared:
         with opening(place, home) as manifest:
             place.fetched(home, manifest["content"]["files"])

@@ -132,6 +132,8 @@ class Folder:
         except FileNotFoundError:
             return
         shutil.rmtree(aside, ignore_errors=True)  # a kill leaves the rest to `sweep`
+        with suppress(OSError):  # other contents, or files, of the same day
+            home.parent.rmdir()
 
     # One at a time
 

@@ -1,8 +1,9 @@
 """Are the files of a partition those that were committed?
 
-Reading all of them at every use would cost as much as using them. So the size and times of every
-file are remembered when its content has been compared with its digest, and the content is compared
-again only where one of these has changed, as every write to a file changes them.
+Reading all of them at every use would cost as much as using them. So the tag of every file (its
+size and times, or in a bucket its size and ETag) is remembered when its content has been compared
+with its digest, and the content is compared again only where the tag has changed, as it does with
+every write.
 `evergreen verify` compares the content of all files, and finds what a failing disk has changed.
 """
 

@@ -345,8 +345,7 @@ class Lake:
             manifest = {**manifest, "stored": {"commit": uuid.uuid4().hex, "tags": tags}}
         while True:
             seen = tag_or_none(self.place, file)
-            # After that look: a runner that takes over from now on has its commit still before it,
-            # and a manifest that is replaced after its commit is not as it was seen.
+            # In this order: once a successor has committed, the manifest is not as it was seen.
             claims.require(home)
             if self.place.replace(file, sealed(manifest), seen):
                 return
