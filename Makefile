@@ -9,6 +9,7 @@
 # make test-all        run the slow tests as well
 # make test-faults     a storm of kills and damage [KILLS=200] [SEED=0] [STORAGE=s3]; takes about
 #                      half an hour
+# make test-cluster    executors of a Spark cluster are killed in every job [ROUNDS=3] [SEED=0]
 # make check-manifests Checkov's policies for infra/, in an environment of its own
 # make bench-NAME      run one measurement of perf/ [SEED=0] [SIZE=...]
 # make install         create .venv with the pinned packages
@@ -34,7 +35,7 @@ export EVERGREEN_STORAGE__ENDPOINT ?= http://127.0.0.1:8333
 export EVERGREEN_STORAGE__SERVE ?= true
 endif
 .DEFAULT_GOAL := help
-.PHONY: help install doctor demo up docs lint test test-all test-faults check check-manifests clean
+.PHONY: help install doctor demo up docs lint test test-all test-faults test-cluster check check-manifests clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -76,6 +77,9 @@ test-all: $(INSTALLED)
 
 test-faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.storm --kills $(or $(KILLS),200) --seed $(or $(SEED),0) $(if $(STORAGE),--storage $(STORAGE))
+
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m tests.faults.cluster_storm --rounds $(or $(ROUNDS),3) --seed $(or $(SEED),0)
 
 check: lint test
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from embeddings.registry.aliases import Why
 from embeddings.registry.errors import BadRequest
 from jobs.errors import EvergreenError
+from jobs.judging.calibration import calibration_file
 from jobs.lake.store import Partition
 from jobs.pipeline import chain, guardrails
 from jobs.pipeline.plan import RULING, RULING_RECIPE, module
@@ -118,5 +119,5 @@ def newest_calibration(settings: Settings, champion: date) -> str:
         test = settings.lake.find(EVALUATE, day)
         for role in (evaluate.CHALLENGER, evaluate.CHAMPION):
             if test is not None and test.facts.get(role) == str(champion):
-                return (test.path / evaluate.calibration_file(role)).read_text()
+                return (test.path / calibration_file(role)).read_text()
     return ""

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -32,23 +31,18 @@ from embeddings.registry.client import Version
 from embeddings.registry.errors import DamagedVersion
 from jobs.errors import SettingsError
 from jobs.judging import guardrails
+from jobs.judging.calibration import calibration_errors, calibration_file
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.published import own_version
-from jobs.plots import figure
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import load_day
-from models.calibration import Calibration, ece, fit
-from models.metrics import (
-    both_classes,
-    calibration_curve,
-    metrics_by_label,
-    relative_improvement,
-    roc_curve,
-)
+from jobs.training.tested import draw
+from models.calibration import fit
+from models.metrics import metrics_by_label, relative_improvement
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -58,8 +52,6 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"  # the roles
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.parquet"
-BINS = 20  # of the calibration curve and error, each with the same number of rows
-PLOT_SIZE = (4.4, 4.0)  # inches
 
 log = logging.getLogger(__name__)
 
@@ -446,69 +438,3 @@ def cost_facts(settings: Settings, tested: dict[str, Entrant], rows: Day) -> dic
             settings.guardrails.max_seconds_ratio,
         )
     return facts
-
-
-# How it is calibrated
-
-
-def calibration_file(role: str) -> str:
-    """Where a partition has the calibration of a tested model."""
-    return f"calibration_{role}.json"
-
-
-def calibration_of(test: Partition, role: str) -> Calibration:
-    """The calibration of a model that was tested."""
-    return Calibration.from_json((test.path / calibration_file(role)).read_text())
-
-
-def calibration_errors(
-    role: str,
-    consumers: pa.ChunkedArray,
-    labels: np.ndarray,
-    names: tuple[str, ...],
-    scores: np.ndarray,
-) -> dict[str, float]:
-    """<role>_ece_<label>, and <role>_calibrated_ece_<label> where the label can be calibrated.
-
-    labels, scores: (n, L). Rows are calibrated by what was fitted on other consumers: on its own
-    rows, a fit is always better than none.
-    """
-    second = np.array([crc32(one.encode()) % 2 for one in consumers.to_pylist()], dtype=bool)
-    calibrated = scores.astype(np.float64)
-    changed = set(names)
-    for fitted, applied in ((second, ~second), (~second, second)):
-        calibration = fit("", names, labels[fitted], scores[fitted])
-        calibrated[applied] = calibration(names, scores[applied])
-        changed &= set(calibration.maps)
-    errors = {}
-    for column, name in enumerate(names):
-        plain = name.removeprefix("label_")
-        errors[f"{role}_ece_{plain}"] = ece(labels[:, column], scores[:, column], BINS)
-        if name in changed:
-            error = ece(labels[:, column], calibrated[:, column], BINS)
-            errors[f"{role}_calibrated_ece_{plain}"] = error
-    return {name: error for name, error in errors.items() if not np.isnan(error)}
-
-
-# Plots
-
-
-def draw(
-    folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date
-) -> None:
-    """calibration.png and roc.png of the primary label."""
-    if not both_classes(labels):
-        return  # with one class only, neither curve says anything
-    title = f"Calibration of '{label}' on {day}"
-    with figure(folder / "calibration.png", title, PLOT_SIZE) as axes:
-        for role, probabilities in scores.items():
-            axes.plot(*calibration_curve(labels, probabilities, BINS), ".-", label=role)
-        axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
-        axes.set(xlabel="predicted", ylabel="happened")
-        axes.legend()
-    with figure(folder / "roc.png", f"ROC of '{label}' on {day}", PLOT_SIZE) as axes:
-        for role, probabilities in scores.items():
-            axes.plot(*roc_curve(labels, probabilities), label=role)
-        axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
-        axes.set(xlabel="false positives, share", ylabel="true positives, share")
-        axes.legend()

@@ -18,6 +18,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from embeddings.facts import Fact
+from jobs.judging.calibration import calibration_of
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.embedding_gate import promote_version
@@ -27,7 +28,7 @@ from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
 from jobs.settings import Settings
-from jobs.steps.evaluate import CHALLENGER, CHAMPION, calibration_of
+from jobs.steps.evaluate import CHALLENGER, CHAMPION
 from models.calibration import FILE, UNCALIBRATED, Calibration
 
 if TYPE_CHECKING:

@@ -146,6 +146,7 @@ MAY_IMPORT = {
         "embeddings.spaces",
         "embeddings.storage",
         "jobs.errors",
+        "jobs.judging",
         "jobs.lake",
         "jobs.logs",
         "jobs.names",

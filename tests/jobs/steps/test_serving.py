@@ -20,6 +20,7 @@ from embeddings.registry import pages as registry_pages
 from jobs.errors import EvergreenError, NotCommitted, SettingsError
 from jobs.features.columns import bucket as bucket_in_spark
 from jobs.features.past_counts import PastCounts
+from jobs.judging.calibration import calibration_of
 from jobs.serving import pages
 from jobs.serving.champion import chosen, serving_on
 from jobs.serving.explaining import explain
@@ -327,7 +328,7 @@ def test_the_promoted_ranker_carries_the_calibration_of_its_last_test(settings):
     serving = serving_on(settings, TODAY)
     test = settings.lake.get("evaluate", DAYS[2])
     role = "challenger" if test.facts["challenger"] == receipt.facts["champion"] else "champion"
-    assert serving.calibration == evaluate.calibration_of(test, role)
+    assert serving.calibration == calibration_of(test, role)
     assert serving.calibration.day == str(DAYS[2])
     assert test.facts[f"{role}_calibrated_ece_click"] != test.facts[f"{role}_ece_click"]
     assert chosen(settings, str(serving.model.day)).model == serving.model

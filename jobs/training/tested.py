@@ -1,0 +1,35 @@
+"""Pictures of models that were tested on a day."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from jobs.plots import figure
+from models.metrics import both_classes, calibration_curve, roc_curve
+
+BINS = 20  # of the calibration curve, each with the same number of rows
+PLOT_SIZE = (4.4, 4.0)  # inches
+
+
+def draw(
+    folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date
+) -> None:
+    """calibration.png and roc.png of the primary label."""
+    if not both_classes(labels):
+        return  # with one class only, neither curve says anything
+    title = f"Calibration of '{label}' on {day}"
+    with figure(folder / "calibration.png", title, PLOT_SIZE) as axes:
+        for role, probabilities in scores.items():
+            axes.plot(*calibration_curve(labels, probabilities, BINS), ".-", label=role)
+        axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
+        axes.set(xlabel="predicted", ylabel="happened")
+        axes.legend()
+    with figure(folder / "roc.png", f"ROC of '{label}' on {day}", PLOT_SIZE) as axes:
+        for role, probabilities in scores.items():
+            axes.plot(*roc_curve(labels, probabilities), label=role)
+        axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
+        axes.set(xlabel="false positives, share", ylabel="true positives, share")
+        axes.legend()
