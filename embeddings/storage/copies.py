@@ -18,14 +18,13 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from embeddings.durable import replace_text, signature
 from embeddings.storage.objects import Tag
 
 COPIED, USED = ".copied", ".used"
 
-_used: dict[Path, tuple[IO[str], int]] = {}  # what this process uses: locked file, how often
+_used: dict[Path, tuple[int, int]] = {}  # what this process uses: locked file, how often
 _threads = threading.Lock()
 
 
@@ -43,9 +42,10 @@ class Copies:
             _used[home] = lock, uses + 1
         os.utime(beside(home, USED))
 
-    def _locked(self, home: Path) -> IO[str]:
+    def _locked(self, home: Path) -> int:
         home.parent.mkdir(parents=True, exist_ok=True)
-        lock = beside(home, USED).open("a")
+        # A number, not an object: the kernel closes it with the process, without a warning.
+        lock = os.open(beside(home, USED), os.O_CREAT | os.O_RDWR, 0o644)
         fcntl.flock(lock, fcntl.LOCK_SH)
         return lock
 
@@ -56,13 +56,13 @@ class Copies:
             if lock is not None and uses > 1:
                 _used[home] = lock, uses - 1
             elif lock is not None:
-                lock.close()
+                os.close(lock)
 
     def forget(self, home: Path) -> None:
         """As `leave` for all uses of a copy."""
         with _threads:
             if home in _used:
-                _used.pop(home)[0].close()
+                os.close(_used.pop(home)[0])
 
     def release(self) -> None:
         """This process needs none of these copies any more."""

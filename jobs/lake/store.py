@@ -37,7 +37,8 @@ from embeddings.storage.place import DamagedContent, Place
 from jobs.errors import DamagedPartition, NotCommitted
 from jobs.lake import claims
 from jobs.lake.buckets import Part, part_name, spread
-from jobs.lake.integrity import damage, damage_at, digests_below, remember, seen_file
+from jobs.lake.contents import delete_replaced, keep_whole
+from jobs.lake.integrity import damage, digests_below
 from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed, tag_or_none
 from jobs.lake.parquet_footer import sort_encodings
 from jobs.lake.schema import quoted
@@ -46,8 +47,6 @@ from jobs.lake.schema import quoted
 # way to escape one. This option is what its own table scans use.
 NO_PATTERNS = {"__globPaths__": "false"}
 LOCK = ".lock"  # in a partition's folder: held while it is committed
-REPLACED = ".replaced"  # suffix of the marker of content that the manifest no longer names
-GRACE_S = 24 * 3600.0  # readers of replaced content have ended by then: no step takes a day
 logger = logging.getLogger(__name__)
 
 
@@ -349,32 +348,3 @@ class Lake:
             claims.require(home)
             if self.place.replace(file, sealed(manifest), seen):
                 return
-
-
-def keep_whole(place: Place, staging: Path, home: Path, files: dict[str, str]) -> None:
-    """Put the staged content at its address; what lies there already stays only if it is whole."""
-    if place.holds(home) and not damage_at(place, home, files):
-        return
-    place.put(staging, home)
-    # They were digested when they were staged; moving them changed nothing of them.
-    remember(home, place.tags(home, files))
-
-
-def delete_replaced(place: Place, home: Path, current: str) -> None:
-    """Delete the content of a partition that was replaced more than GRACE_S ago.
-
-    A marker beside a folder remembers when it was replaced. current: digest of the content that the
-    manifest names.
-    """
-    place.remove(home / f"{current}{REPLACED}")  # an earlier content may return
-    for name in place.contents(home):
-        if name == current:
-            continue
-        marker = home / f"{name}{REPLACED}"
-        age_s = place.age_s(marker)
-        if age_s is None:
-            place.write(marker, b"")
-        elif age_s > GRACE_S:
-            place.discard(home / name)
-            place.remove(marker)
-            seen_file(home / name).unlink(missing_ok=True)

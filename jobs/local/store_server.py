@@ -60,7 +60,9 @@ def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     line = command(folder, port)
-    os.execv(line[0], line)
+    # From credentials in its environment it would make the only user that it lets in.
+    env = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
+    os.execve(line[0], line, env)
 
 
 if __name__ == "__main__":

@@ -342,7 +342,7 @@ def test_a_service_of_its_own_reads_a_bucket(tmp_path, store_servers, monkeypatc
     monkeypatch.setenv("EVERGREEN_REGISTRY_ENDPOINT", server.endpoint)
     with serving(app_from_environment()) as address:
         found = httpx.get(f"{address}/v1/embeddings/author/vectors?id=producer:p1").json()
-    np.testing.assert_allclose(found["vectors"], vectors, rtol=1e-6)
+    np.testing.assert_allclose([found["vectors"][0]["vector"]], vectors, rtol=1e-6)
 
 
 def process_file_command(name: str, **variables: str | int) -> list[str]:

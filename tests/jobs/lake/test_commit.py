@@ -15,7 +15,7 @@ import pytest
 
 from embeddings.durable import ABANDONED_AGE_S, file_digest
 from jobs.lake import Lake, Partition
-from jobs.lake.store import GRACE_S
+from jobs.lake.contents import GRACE_S
 
 DAY = date(2024, 3, 1)
 FORK = multiprocessing.get_context("fork")

@@ -15,7 +15,7 @@ from jobs.local.services import addresses, create_bucket, services
 from jobs.local.store_server import command
 from jobs.local.summary import stored
 from jobs.settings import Settings, StorageSettings
-from tests.object_store import Server, serving
+from tests.object_store import Server
 from tests.ports import reserve_port
 
 DAY = date(2022, 4, 25)
@@ -76,12 +76,11 @@ def test_a_look_asks_a_bucket_once(settings, store_servers, tmp_path, monkeypatc
     assert isinstance(look.lake, Lake)
 
 
-def test_the_doctor_refuses_a_store_that_ignores_conditions(tmp_path, monkeypatch):
+def test_the_doctor_refuses_a_store_that_ignores_conditions(store_servers, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    with serving("localbucket", tmp_path / "bucket") as server:
-        chosen = StorageSettings(url="s3://evergreen/home", endpoint=server.endpoint)
-        (finding,) = storage(chosen)
+    endpoint = store_servers("localbucket").endpoint
+    (finding,) = storage(StorageSettings(url="s3://evergreen/home", endpoint=endpoint))
     assert finding.missing
     assert "replaces an object that was written to since it was read" in finding.found
     assert "SeaweedFS" in finding.remedy
