@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import psutil
@@ -27,5 +28,9 @@ def seconds(work: Callable[[], object]) -> float:
 def cpu_seconds() -> float:
     """CPU time of this process and of all its descendants, those that have ended included."""
     own = psutil.Process()
-    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it has ended in this moment
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total

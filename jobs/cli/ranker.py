@@ -74,9 +74,10 @@ def train(
         typer.Option(formats=["%Y-%m-%d"], help="The day up to which the ranker is trained."),
     ],
 ) -> None:
-    """Train the ranker of a day on all processes that torchrun starts; without it on one.
+    """Train the ranker of a day on one process, or on all that torchrun starts.
 
-    Example: torchrun --nproc-per-node 2 -m jobs.cli ranker train --day 2022-05-03
+    On two: torchrun --standalone --nproc-per-node 2 -m jobs.cli ranker train --day 2022-05-03
+    Example: evergreen ranker train --day 2022-05-03
     """
     from jobs.settings import load_settings
     from jobs.spark.session import spark_session

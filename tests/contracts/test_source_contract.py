@@ -283,7 +283,9 @@ partitions = 1
 def tree(tmp_path_factory) -> Path:
     """A copy of the code with one file more: jobs/sources/visits.py."""
     tree = tmp_path_factory.mktemp("tree")
-    shutil.copytree(ROOT / "jobs", tree / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("embeddings", "jobs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tree / package, ignore=ignored)
     (tree / "jobs" / "sources" / "visits.py").write_text(VISITS)
     (tree / "log").mkdir()
     (tree / "log" / "2024-03-01.visits").write_text("ann bea\ncid dan\n")

@@ -47,7 +47,7 @@ def main() -> None:
     for difference in found:
         print(difference)
     print(f"seed {chosen.seed}, {tally.total()} kills: {len(found)} differences")
-    sys.exit(1 if found or not tally else 0)
+    sys.exit(1 if found or not tally.total() else 0)
 
 
 def storm(folder: Path, rounds: int, seed: int) -> tuple[Counter[str], list[str]]:

@@ -227,6 +227,7 @@ IN_80_COLUMNS = {
     "alias": (["author_of_the_week", "new", "--day", R1], [f"author_of_the_week/{R1}"]),
     "rollback": (["author_of_the_week", "champion"], [f"author_of_the_week/{R2}"]),
     "history": (["author_of_the_week"], [R1, R2, "champion", "serving"]),
+    "copy-catalog": (["--to", "sqlite:///copy.db"], ["versions", "aliases"]),
     "upgrade": ([], [f"schema {HEAD}"]),
     "verify": ([], [f"author_of_the_week/{R1}", f"author_of_the_week/{R2}"]),
 }

@@ -49,6 +49,7 @@ LOCAL_ONLY = {
     "sweep_orphans",
     "load",
     "load_features",
+    "nothing_removed",
     "rows_where",
     "verify",
     "verify_all",

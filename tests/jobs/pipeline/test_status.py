@@ -181,7 +181,7 @@ def test_a_dry_run_lists_what_would_run_and_runs_nothing(folder, settings):
     before = settings.lake.days("land")
     result = run(folder, "backfill", "--dry-run", "--changed")
     assert result.exit_code == 0
-    assert result.output.splitlines() == [
+    assert result.stdout.splitlines() == [
         f"{DAYS[3]}  run {len(STEPS)}, reuse 0, from land on: land is missing",
         f"{len(STEPS)} steps of 1 day to run at most: what turns out the same is reused",
     ]

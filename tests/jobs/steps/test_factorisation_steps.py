@@ -420,7 +420,7 @@ def test_publishing_the_same_again_is_the_same_version_and_another_result_a_revi
 def test_kill_9_then_retry_gives_the_bytes_of_an_undisturbed_run(spark, published, tmp_path):
     """A real process is killed in `publish` before it commits; the next one starts from scratch."""
     settings = copied(published, tmp_path, *STEPS[:-1])
-    killed = run_and_kill(settings, "publish", "jobs.lake.store", "write_file")
+    killed = run_and_kill(settings, "publish", "jobs.lake.store", "sealed")
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert settings.lake.find("publish", DAYS[0]) is None
     publish.run(spark, settings, DAYS[0])

@@ -323,7 +323,7 @@ def test_a_day_that_is_left_out_masks_no_other(settings, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / examples.SPEC).write_text(dataclasses.replace(spec, numeric=()).to_json())
-    unlike = dataclasses.replace(days[1], path=other, facts=days[1].facts | {"space": "author-r"})
+    unlike = dataclasses.replace(days[1], folder=other, facts=days[1].facts | {"space": "author-r"})
     without = dataclasses.replace(days[2], facts=days[2].facts | {"space": ""})
     use = train.usable([days[0], unlike, without])
     assert (use.kept, use.masked) == ([days[0], without], {})
