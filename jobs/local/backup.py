@@ -239,7 +239,6 @@ def restore(settings: Settings, folder: Path, report: Report) -> None:
                 filled.append(have[name])
                 report(f"{name:<10} {kind}")
         except BaseException as error:
-            # Parts first: the SQLite files may be in one of them.
             for part in parts:
                 delete(settings.home / part.name)
             to_drop = left_after_deletion(filled)

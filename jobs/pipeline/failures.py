@@ -73,7 +73,9 @@ def of_disk(error: OSError, home: Path) -> EvergreenError | None:
 
 
 def full(where: Path, home: Path, how: str) -> StorageError:
-    more = ", and a smaller storage.cache_gb leaves more" if lake_files(home) != home / "lake" else ""
+    more = (
+        ", and a smaller storage.cache_gb leaves more" if lake_files(home) != home / "lake" else ""
+    )
     usage = shutil.disk_usage(home if home.exists() else home.parent)
     return StorageError(
         f"The disk of {where} {how}: {megabytes(usage.free)} of {megabytes(usage.total)} are free, "
