@@ -33,6 +33,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digests_below(root: Path) -> dict[str, str]:
+    """Path below `root` -> digest, of every file."""
+    digests = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            digests[str(path.relative_to(root))] = file_digest(path)
+    return digests
+
+
 def signature(path: Path) -> list[int]:
     """Size, times and number of a file: any write to it, or a replacement, changes them."""
     stat = path.stat()
@@ -96,13 +105,16 @@ def place(staging: Path, home: Path) -> bool:
 
 
 def sweep(staging_root: Path) -> None:
-    """Delete the staging folders of killed writers, recognised by their age."""
+    """Delete what killed writers have left, folders and files, recognised by its age."""
     if not staging_root.exists():
         return
     for abandoned in staging_root.iterdir():
         try:
             if time.time() - abandoned.stat().st_mtime > ABANDONED_AGE_S:
-                shutil.rmtree(abandoned, ignore_errors=True)
+                if abandoned.is_dir():
+                    shutil.rmtree(abandoned, ignore_errors=True)
+                else:  # a download
+                    abandoned.unlink()
         except FileNotFoundError:  # another writer has finished or swept it
             continue
 

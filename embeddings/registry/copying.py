@@ -20,7 +20,7 @@ def copy_catalog(source: Catalog, url: str) -> dict[str, int]:
     """Copy a catalog to an address, completely or not at all; returns the rows of each table.
 
     What is published meanwhile may not be in the copy: stop the services before. The files of the
-    versions stay where they are. Raises CatalogError where the target is not empty, or where it
+    versions stay where they are. Raises CatalogError where the target has other rows, or where it
     does not have the same rows afterwards.
     """
     tables = Base.metadata.sorted_tables
@@ -35,16 +35,23 @@ def copy_catalog(source: Catalog, url: str) -> dict[str, int]:
 def copy_tables(source: Connection, target: Connection, tables: Sequence[Table]) -> dict[str, int]:
     """Copy all rows of these tables; returns how many there are of each.
 
-    tables: as both databases have them, each after those it refers to. Raises CatalogError where
-    the target has rows, or not the same ones afterwards: the caller then rolls back.
+    tables: as both databases have them, each after those it refers to. A target that has all these
+    rows already, from an earlier call, stays as it is. Raises CatalogError where it has other rows,
+    or not the same ones afterwards: the caller then rolls back.
     """
-    for table in tables:
-        if target.execute(select(table).limit(1)).first() is not None:
-            raise CatalogError(
-                f"{target.engine.url!r} has rows in the table '{table.name}' already; expected an "
-                "empty database. Name another one, or drop this one and create it again."
-            )
+    used = [table for table in tables if target.execute(select(table).limit(1)).first() is not None]
     counts = {}
+    if used:
+        for table in tables:
+            wanted = rows_digest(source, table)
+            if wanted != rows_digest(target, table):
+                raise CatalogError(
+                    f"{target.engine.url!r} has rows in the table '{used[0].name}' already; "
+                    "expected an empty database. Name another one, or drop this one and create it "
+                    "again."
+                )
+            counts[table.name] = wanted[0]
+        return counts
     for table in tables:
         for rows in chunks(source, table):
             target.execute(insert(table), rows)

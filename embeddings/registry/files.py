@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.durable import file_digest, sweep, sync_tree, write_file
+from embeddings.durable import digests_below, sweep, sync_tree, write_file
 from embeddings.fold_in.base import FoldIn, restore
 from embeddings.lengths.encoder import Encoder
 from embeddings.lengths.encoder import restore as restored_encoder
@@ -170,7 +170,7 @@ def publishing_content(
     try:
         staging.mkdir(parents=True)
         content = {"name": name, "day": str(day), **write(staging)}
-        content["files"] = _digests_below(staging)
+        content["files"] = digests_below(staging)
         digest = content_digest(content)
         manifest = {"digest": digest, "content": content, "lineage": lineage}
         write_file(staging / MANIFEST, _json(manifest).encode())
@@ -467,15 +467,6 @@ def content_digest(content: dict[str, Any]) -> str:
     The lineage is not part of it: the same vectors from another run are the same version.
     """
     return hashlib.sha256(_json(content).encode()).hexdigest()
-
-
-def _digests_below(staging: Path) -> dict[str, str]:
-    """The digest of every file, by path below `staging`."""
-    digests = {}
-    for path in sorted(staging.rglob("*")):
-        if path.is_file():
-            digests[str(path.relative_to(staging))] = file_digest(path)
-    return digests
 
 
 def _json(content: dict[str, Any]) -> str:

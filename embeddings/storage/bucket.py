@@ -149,7 +149,7 @@ class Bucket:
             draft.unlink(missing_ok=True)
 
     def release(self) -> None:
-        self.copies.release()
+        self.copies.release(self.root)
 
     def text(self, home: Path, name: str) -> str:
         return self.objects.get(self.content_key(home / name))[0].decode()
@@ -231,6 +231,8 @@ class Look(Bucket):
         return self.objects.get(self.key(file))
 
     def tag(self, file: Path) -> Tag:
+        if file.parent == self.root:
+            return super().tag(file)
         step = file.relative_to(self.root).parts[0]
         if step not in self.listed:
             found = self.objects.listed(f"{self.prefix}/{step}")

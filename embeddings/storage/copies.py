@@ -64,10 +64,10 @@ class Copies:
             if home in _used:
                 os.close(_used.pop(home)[0])
 
-    def release(self) -> None:
-        """This process needs none of these copies any more."""
+    def release(self, below: Path) -> None:
+        """This process needs none of the copies below a folder any more."""
         for home in list(_used):
-            if home.is_relative_to(self.root):
+            if home.is_relative_to(below):
                 self.forget(home)
 
     def make_room(self) -> None:

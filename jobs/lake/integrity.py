@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from embeddings.durable import file_digest, replace_text
+from embeddings.durable import replace_text
 from embeddings.storage.objects import StoreError, Tag
 from embeddings.storage.place import Place
 
@@ -81,12 +81,3 @@ def remembered(folder: Path) -> dict[str, Tag]:
 
 def seen_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.seen")
-
-
-def digests_below(root: Path) -> dict[str, str]:
-    """Path below `root` -> digest, of every file."""
-    digests = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            digests[str(path.relative_to(root))] = file_digest(path)
-    return digests

@@ -31,14 +31,14 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from embeddings.durable import sweep, sync_tree
+from embeddings.durable import digests_below, sweep, sync_tree
 from embeddings.storage.folder import STAGING, Folder
 from embeddings.storage.place import DamagedContent, Place
 from jobs.errors import DamagedPartition, NotCommitted
 from jobs.lake import claims
 from jobs.lake.buckets import Part, part_name, spread
 from jobs.lake.contents import delete_replaced, keep_whole
-from jobs.lake.integrity import damage, digests_below
+from jobs.lake.integrity import damage
 from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed, tag_or_none
 from jobs.lake.parquet_footer import sort_encodings
 from jobs.lake.schema import quoted

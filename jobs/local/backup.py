@@ -6,10 +6,13 @@
     FOLDER/settings.toml           the settings file, to read: `restore` takes the current settings
 
 What refers to something else is read before it. First the manifests of the lake, all at one moment;
-then the databases, which have every version that a manifest names, because a version is recorded
-before the partition that names it is committed; then the files, which were written before either
-and never change. Nothing may be deleted meanwhile: `evergreen gc`, and whoever removes a version,
-wait.
+then the registry's catalog, which has every version that a manifest names, because a version is
+recorded before the partition that names it is committed; then MLflow's runs, which the lineage of a
+version names, and the other databases; then the files, which were written before and never change.
+Nothing may be deleted meanwhile: `evergreen gc`, and whoever removes a version, wait.
+
+Not in it: `intake`, which is read from the log again, `logs`, `attempts`, and of a bucket its local
+copies (`copy`) and a server of our own (`store`).
 """
 
 from __future__ import annotations
@@ -24,22 +27,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from embeddings.durable import locked, signature, sync_tree
 from embeddings.registry.files import content_folders
+from embeddings.storage.objects import StoreError
 from jobs.errors import DamagedPartition, EvergreenError
 from jobs.lake.manifest import MANIFEST, parsed_manifest
-from jobs.local.dumps import dump, require_empty, undump
+from jobs.local.databases import own_databases
+from jobs.local.dumps import dump, kind_of, require_empty, sqlite_file, undump
 from jobs.local.services import database_server
 from jobs.local.single import sole_runner
 from jobs.pipeline.garbage import REMOVALS
 from jobs.settings import Settings, settings_file
-from jobs.settings.database import FILES
 
 FORMAT = 1
 FACTS = "backup.json"
 TRIES = 100  # readings of the lake's manifests until nothing was committed during one
-# Their files are named by their content, or belong to a row that was written before. Left out are
-# `intake`, which is read from the log again, `logs`, and the databases, which are dumped.
+# Their files are named by their content, or belong to a row that was written before.
 CHANGING = ("mlflow/artifacts", "reports", "tuning")
 SECRETS = "secrets.json"
 Report = Callable[[str], None]
@@ -56,6 +61,8 @@ def backup(settings: Settings, folder: Path, report: Report) -> None:
     """
     if folder.exists():
         raise BackupError(f"{folder} exists already. Name a folder that does not: its parent must.")
+    if settings.storage.serve:
+        raise BackupError("The bucket is home/store: stop the services and copy home.")
     staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         # Private, because it has the secrets and every id of the log.
@@ -63,10 +70,17 @@ def backup(settings: Settings, folder: Path, report: Report) -> None:
         with database_server(settings), nothing_removed(settings):
             kinds = write_backup(settings, staging, report)
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        facts = {"format": FORMAT, "made": made, "databases": kinds}
+        facts = {
+            "format": FORMAT,
+            "made": made,
+            "databases": kinds,
+            "storage": settings.storage.url,
+        }
         (staging / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         sync_tree(staging)
         os.rename(staging, folder)
+    except StoreError:  # of the bucket, which it names
+        raise
     except OSError as error:
         raise BackupError(
             f"The backup cannot be written to {folder}: {error.strerror or error}"
@@ -79,10 +93,11 @@ def backup(settings: Settings, folder: Path, report: Report) -> None:
 def write_backup(settings: Settings, staging: Path, report: Report) -> dict[str, str]:
     """All parts, in the order that the top of this file explains. Returns kind by database."""
     home = staging / "home"
+    home.mkdir()
     manifests = {} if settings.storage.url else manifests_at_one_moment(settings.home / "lake")
     kinds = {}
     (staging / "databases").mkdir()
-    for name, address in addresses(settings).items():
+    for name, address in own_databases(settings).items():
         kind = dump(address, staging / "databases" / name)
         report(f"{name:<10} {kind or 'has no database yet'}")
         if kind:
@@ -109,15 +124,6 @@ def copy_versions(settings: Settings, to: Path) -> int:
     for content in sorted(contents):
         shutil.copytree(content, to / content.relative_to(versions))
     return len(contents)
-
-
-def addresses(settings: Settings) -> dict[str, str]:
-    """The databases that are this home's own: an MLflow server elsewhere has its own backup."""
-    found = {name: settings.database_address(name) for name in FILES}
-    found["registry"] = settings.registry_url
-    if settings.mlflow.uri:
-        del found["mlflow"]
-    return found
 
 
 @contextmanager
@@ -170,6 +176,11 @@ def copy_lake(lake: Path, to: Path, manifests: dict[Path, bytes]) -> None:
         except DamagedPartition:
             continue
         home = to / path.parent.relative_to(lake)
+        if not (path.parent / digest).is_dir():
+            raise BackupError(
+                f"{path.parent.relative_to(lake)} has lost its files, {path.parent / digest}. "
+                "Compute it again with `evergreen verify --repair`, then make the backup."
+            )
         shutil.copytree(path.parent / digest, home / digest)
         (home / MANIFEST).write_bytes(content)
     for path in sorted(lake.glob("_*")):
@@ -205,7 +216,8 @@ def restore(settings: Settings, folder: Path, report: Report) -> None:
     Raises BackupError, ServiceError where services of this home run.
     """
     facts = read_facts(folder)
-    have = addresses(settings)
+    require_same_bucket(settings, facts.get("storage", ""))
+    have = own_databases(settings)
     restored = {name: kind for name, kind in facts["databases"].items() if name in have}
     parts = sorted(path for path in (folder / "home").iterdir())
     # Before a server starts, which draws secrets and makes folders of its own.
@@ -215,17 +227,57 @@ def restore(settings: Settings, folder: Path, report: Report) -> None:
         for name, kind in restored.items():
             require_empty(settings, name, have[name], kind)
         staging = settings.home / f".restoring-{uuid.uuid4().hex[:8]}"
+        filled: list[str] = []  # addresses of databases
         try:
             shutil.copytree(folder / "home", staging)
             sync_tree(staging)
             for part in parts:
                 os.rename(staging / part.name, settings.home / part.name)
+            report(f"{'files':<10} {', '.join(part.name for part in parts)}")
+            for name, kind in restored.items():
+                undump(have[name], folder / "databases" / name, kind)
+                filled.append(have[name])
+                report(f"{name:<10} {kind}")
+        except BaseException as error:
+            for part in parts:
+                delete(settings.home / part.name)
+            to_drop = left_after_deletion(filled)
+            if isinstance(error, OSError | EvergreenError):
+                raise BackupError(
+                    f"{folder} cannot be restored: {error}. Of its files nothing is left in "
+                    f"{settings.home}.{to_drop}"
+                ) from error
+            raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        report(f"{'files':<10} {', '.join(part.name for part in parts)}")
-        for name, kind in restored.items():
-            undump(have[name], folder / "databases" / name, kind)
-            report(f"{name:<10} {kind}")
+
+
+def delete(path: Path) -> None:
+    """A file, or a folder with everything in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def left_after_deletion(filled: list[str]) -> str:
+    """Delete the SQLite files of these addresses; returns what to do about the other databases."""
+    names = []
+    for address in filled:
+        if kind_of(address) == "sqlite":
+            sqlite_file(address).unlink(missing_ok=True)
+        else:
+            names.append(make_url(address).database or "")
+    return f" Drop the databases {', '.join(names)} before you restore again." if names else ""
+
+
+def require_same_bucket(settings: Settings, url: str) -> None:
+    """url: the `storage.url` that a backup was made with."""
+    if url != settings.storage.url:
+        raise BackupError(
+            f"The backup was made with storage.url = '{url}', and the settings have "
+            f"'{settings.storage.url}'. Its lake and versions are there: set it to the former."
+        )
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -35,10 +35,24 @@ class Database:
     remedy: str = ""
 
 
+def own_databases(settings: Settings) -> dict[str, str]:
+    """The address of each of FILES that is this home's own: a server of MLflow has its own."""
+    found = {name: settings.database_address(name) for name in FILES}
+    found["registry"] = settings.registry_url
+    if settings.mlflow.uri:
+        del found["mlflow"]
+    return found
+
+
 def wanted(settings: Settings) -> list[str]:
     """The names of the databases that this home uses on the server."""
-    placed_elsewhere = {"registry": settings.registry.url, "mlflow": settings.mlflow.uri}
-    return [settings.database.named(name) for name in FILES if not placed_elsewhere.get(name)]
+    return [settings.database.named(name) for name in placed_together(settings)]
+
+
+def placed_together(settings: Settings) -> list[str]:
+    """Those of FILES that are where `database.url` places them all."""
+    own = own_databases(settings)
+    return [name for name in own if own[name] == settings.database_address(name)]
 
 
 @contextmanager

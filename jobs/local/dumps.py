@@ -16,7 +16,7 @@ from jobs.errors import EvergreenError
 from jobs.local.databases import create_missing
 from jobs.local.postgres import client
 from jobs.settings import Settings
-from jobs.settings.addresses import libpq_address
+from jobs.settings.addresses import libpq_address, without_password
 
 SUFFIXES = {"sqlite": ".db", "postgresql": ".dump"}
 
@@ -43,7 +43,7 @@ def dump(address: str, to: Path) -> str:
     file = to.with_name(to.name + SUFFIXES[kind])
     if kind == "postgresql":
         options = ["--format=custom", "--no-owner", "--no-privileges", f"--file={file}"]
-        run("pg_dump", [*options, f"--dbname={libpq_address(address)}"])
+        run("pg_dump", address, options)
         return kind
     source = sqlite_file(address)
     if not source.exists():
@@ -88,7 +88,7 @@ def undump(address: str, source: Path, kind: str) -> None:
     file = source.with_name(source.name + SUFFIXES[kind])
     if kind == "postgresql":
         options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
-        run("pg_restore", [*options, f"--dbname={libpq_address(address)}", str(file)])
+        run("pg_restore", address, options, str(file))
         return
     target = sqlite_file(address)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,11 @@ def undump(address: str, source: Path, kind: str) -> None:
     os.rename(draft, target)
 
 
-def run(program: str, options: list[str]) -> None:
-    done = subprocess.run([client(program), *options], capture_output=True, text=True)
+def run(program: str, address: str, options: list[str], *files: str) -> None:
+    """Run a program of PostgreSQL; the password is in its environment, where `ps` has it not."""
+    bare, password = without_password(libpq_address(address))
+    words = [client(program), *options, f"--dbname={bare}", *files]
+    variables = os.environ | ({"PGPASSWORD": password} if password else {})
+    done = subprocess.run(words, env=variables, capture_output=True, text=True)
     if done.returncode != 0:
         raise DumpError(f"{program} failed: {done.stderr.strip() or 'without a message'}")

@@ -210,12 +210,14 @@ def mlflow_login(settings: Settings, keys: dict[str, str]) -> Variables:
 
 def registry(settings: Settings, keys: dict[str, str]) -> Variables:
     """Folder, catalog and port of the registry service, and the token that guards its writes."""
+    # A container has the variable of the registry's own from a file, as the small image does.
+    given = settings.registry.token or os.environ.get("EVERGREEN_REGISTRY_TOKEN")
     return Variables(
         fixed={
             "REGISTRY_PORT": str(settings.services.registry_port),
             "EVERGREEN_REGISTRY_ROOT": str(settings.registry_root),
             "EVERGREEN_REGISTRY_CATALOG_URL": settings.registry_url,
-            "EVERGREEN_REGISTRY_TOKEN": settings.registry.token or keys["registry"],
+            "EVERGREEN_REGISTRY_TOKEN": given or keys["registry"],
         }
     )
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, delete, even
 from embeddings.registry.catalog import Catalog
 from embeddings.registry.copying import copy_catalog, copy_tables
 from jobs.errors import EvergreenError
-from jobs.local.databases import create_missing
+from jobs.local.databases import create_missing, placed_together
 from jobs.local.services import database_server
 from jobs.local.single import sole_runner
 from jobs.settings import Settings
@@ -32,13 +32,18 @@ class MoveError(EvergreenError):
 def move(settings: Settings, report: Callable[[str], None]) -> None:
     """Copy every SQLite database of the home to the server; the files stay as they are.
 
+    It may be repeated: what an earlier call has copied is only compared.
     report: receives a line for each. Raises DatabaseError, MoveError, ServiceError where the
-    services run, and CatalogError where a database on the server has rows.
+    services run, and CatalogError where a database on the server has other rows.
     """
     with sole_runner(settings.home), database_server(settings):
         create_missing(settings)
+        together = placed_together(settings)
         for name, copy in COPIES.items():
             file = settings.home / FILES[name]
+            if name not in together:
+                report(f"{name:<10} is elsewhere by registry.url or mlflow.uri: nothing to copy")
+                continue
             if not file.exists():
                 report(f"{name:<10} {file} does not exist: nothing to copy")
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import subprocess
@@ -38,28 +39,42 @@ def programs() -> Path:
     """
     installed = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
     on_path = shutil.which("initdb")
-    package = find_spec(WHEEL)
+    in_package = package_program("initdb")
     if installed:
         return installed[-1].parent
     if on_path:
         return Path(on_path).resolve().parent
-    if package is not None and package.origin is not None:
-        return Path(package.origin).parent / "pginstall" / "bin"
+    if in_package:
+        return Path(in_package).parent
     raise PostgresError(f"No PostgreSQL server is installed here. {REMEDY}.")
 
 
 def client(name: str) -> str:
-    """A program such as pg_dump, of the newest server here, or the one on the path.
+    """The newest program here of a name such as pg_dump; no server need be beside it.
 
     One that is older than the server refuses to dump it. Raises PostgresError where there is none.
     """
-    try:
-        return str(programs() / name)
-    except PostgresError:
-        found = shutil.which(name)
-        if found is None:
-            raise
-        return found
+    found = [str(file) for file in DEBIAN.glob(f"*/bin/{name}")]
+    found += [file for file in (shutil.which(name), package_program(name)) if file]
+    if not found:
+        raise PostgresError(f"PostgreSQL's program {name} is not installed here. {REMEDY}.")
+    return max(found, key=major_version)
+
+
+def package_program(name: str) -> str | None:
+    """A program of the package, if that is installed."""
+    package = find_spec(WHEEL)
+    if package is None or package.origin is None:
+        return None
+    file = Path(package.origin).parent / "pginstall" / "bin" / name
+    return str(file) if file.exists() else None
+
+
+def major_version(program: str) -> int:
+    """PostgreSQL's, of one of its programs; 0 of one that cannot tell."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True)
+    version = re.search(r"\(PostgreSQL\) (\d+)", told.stdout)
+    return int(version.group(1)) if version else 0
 
 
 def user() -> pwd.struct_passwd:

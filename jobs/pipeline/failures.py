@@ -13,6 +13,7 @@ from embeddings.storage.objects import StoreError
 from jobs import errors
 from jobs.errors import EvergreenError, Skip, StorageError, TaskError
 from jobs.settings import Settings
+from jobs.settings.storage import COPY
 
 FULL = {errno.ENOSPC: "is full", errno.EDQUOT: "has no quota left", errno.EFBIG: "is full"}
 UNWRITABLE = {
@@ -72,11 +73,14 @@ def of_disk(error: OSError, home: Path) -> EvergreenError | None:
 
 
 def full(where: Path, home: Path, how: str) -> StorageError:
+    more = (
+        ", and a smaller storage.cache_gb leaves more" if lake_files(home) != home / "lake" else ""
+    )
     usage = shutil.disk_usage(home if home.exists() else home.parent)
     return StorageError(
         f"The disk of {where} {how}: {megabytes(usage.free)} of {megabytes(usage.total)} are free, "
         f"and one day of this home takes about {megabytes(day_bytes(home))}. Free some space "
-        "(`evergreen gc` shows what may go), then run the step again."
+        f"(`evergreen gc` shows what may go{more}), then run the step again."
     )
 
 
@@ -107,13 +111,19 @@ def of_spark(error: Exception, home: Path) -> EvergreenError | None:
 
 
 def day_bytes(home: Path) -> int:
-    """Bytes of the newest day of every step in the lake."""
+    """Bytes of the newest day of every step in the lake, or in the local copy of a bucket."""
     total = 0
-    for step in (home / "lake").glob("[!._]*"):
+    for step in lake_files(home).glob("[!._]*"):
         days = sorted(step.glob("day=*"))
         if days:
             total += sum(file.stat().st_size for file in days[-1].rglob("*") if file.is_file())
     return total
+
+
+def lake_files(home: Path) -> Path:
+    """Where a home has files of the lake: in the local copy, if it is in a bucket."""
+    copy = home / COPY / "lake"
+    return copy if copy.exists() and not (home / "lake").exists() else home / "lake"
 
 
 def megabytes(size: int) -> str:

@@ -58,10 +58,13 @@ class Opened:
 
         settings = load_settings()
         with self.lock:
-            recommender = self.of(settings, day or newest(settings))
-            answer = recommender.recommend(consumer, top, hour)
-            reasons = explain(recommender, answer, label)
-            return described(recommender, answer, label) | {"why": list(map(asdict, reasons))}
+            try:
+                recommender = self.of(settings, day or newest(settings))
+                answer = recommender.recommend(consumer, top, hour)
+                reasons = explain(recommender, answer, label)
+                return described(recommender, answer, label) | {"why": list(map(asdict, reasons))}
+            finally:
+                settings.lake.place.release()  # what it needs further is read
 
 
 def add(app: FastAPI) -> None:

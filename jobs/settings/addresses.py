@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 
 def in_url(host: str) -> str:
@@ -42,3 +43,15 @@ def libpq_address(address: str) -> str:
     """An SQLAlchemy address of PostgreSQL, as its own programs and its client library read it."""
     scheme, separator, rest = address.partition("://")
     return f"{scheme.partition('+')[0]}{separator}{rest}"
+
+
+def without_password(address: str) -> tuple[str, str]:
+    """An address of PostgreSQL without its password, and the password, "" where it has none."""
+    parts = urlsplit(address)
+    user, at, host = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    options = [option for option in parts.query.split("&") if option]
+    kept = [option for option in options if not option.startswith("password=")]
+    given = dict(parse_qsl(parts.query)).get("password") or unquote(password)
+    bare = parts._replace(netloc=f"{name}{at}{host}", query="&".join(kept))
+    return bare.geturl(), given

@@ -7,7 +7,7 @@ No address holds a password. PostgreSQL's own client library reads it where it i
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import Field, field_validator
 
@@ -18,11 +18,12 @@ LOCAL = "local"  # a server below home
 LOCAL_USER = "evergreen"  # its owner
 SCHEMES = ("postgresql", "postgresql+psycopg")
 # Who has a database, and its file below home where that is SQLite. Each has one of its own: the
-# schemas of MLflow, Optuna, Airflow and the registry all have a table `alembic_version`.
+# schemas of MLflow, Optuna, Airflow and the registry all have a table `alembic_version`. A backup
+# reads them in this order: the lineage of a version names runs.
 FILES = {
-    "airflow": "airflow/airflow.db",
-    "mlflow": "mlflow/mlflow.db",
     "registry": "registry/catalog.db",
+    "mlflow": "mlflow/mlflow.db",
+    "airflow": "airflow/airflow.db",
     "tuning": "tuning/optuna.db",
 }
 
@@ -55,7 +56,8 @@ class DatabaseSettings(Section):
         somewhere = parts.hostname or "host=" in parts.query
         if parts.scheme not in SCHEMES or not parts.username or not somewhere:
             raise ValueError(expected)
-        if parts.password is not None:
+        options = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        if parts.password is not None or options & {"password", "sslpassword"}:
             raise ValueError(
                 "an address with a password ends up in logs and lists of processes; leave it out, "
                 "and set PGPASSWORD, or write it to ~/.pgpass (chmod 600)"

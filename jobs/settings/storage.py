@@ -45,9 +45,14 @@ class StorageSettings(Section):
     @field_validator("endpoint")
     @classmethod
     def _validate_endpoint(cls, endpoint: str) -> str:
-        parts = urlsplit(endpoint)
+        expected = "expected http://HOST:PORT or https://HOST"
+        try:
+            parts = urlsplit(endpoint)
+            _ = parts.port  # raises where it is no number
+        except ValueError:
+            raise ValueError(expected) from None
         if endpoint and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("expected http://HOST:PORT or https://HOST")
+            raise ValueError(expected)
         if parts.username or parts.password:
             raise ValueError("expected no credentials: set AWS_ACCESS_KEY_ID instead")
         return endpoint.rstrip("/")

@@ -94,6 +94,26 @@ def pod_of(document: dict[str, Any]) -> dict[str, Any] | None:
     return spec["template"]["spec"] if "template" in spec else None
 
 
+def test_people_reach_pages_and_mlflow_from_where_the_values_say():
+    """And from nowhere else: a rule without a source would allow all."""
+    assert "evergreen-people" not in of_kind("NetworkPolicy")
+    policy = of_kind("NetworkPolicy", PRODUCTION)["evergreen-people"]["spec"]
+    (rule,) = policy["ingress"]
+    assert rule["from"] == read_yaml(PRODUCTION)["network"]["people"]
+    ports = set()
+    for name in policy["podSelector"]["matchExpressions"][0]["values"]:
+        service = of_kind("Service", PRODUCTION)[f"evergreen-{name}"]
+        ports |= {port["port"] for port in service["spec"]["ports"]}
+    assert {port["port"] for port in rule["ports"]} == ports
+
+
+def test_the_region_of_the_bucket_reaches_every_container():
+    assert "AWS_REGION" not in of_kind("ConfigMap")["evergreen-environment"]["data"]
+    given = of_kind("ConfigMap", PRODUCTION)["evergreen-environment"]["data"]["AWS_REGION"]
+    (registry,) = containers(of_kind("Deployment", PRODUCTION)["evergreen-registry"])
+    assert {"name": "AWS_REGION", "value": given} in registry["env"]
+
+
 def test_no_secret_is_in_the_chart():
     """They are named, and mounted as files."""
     assert of_kind("Secret") == {}

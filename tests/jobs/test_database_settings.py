@@ -63,9 +63,17 @@ def test_the_server_below_home_is_found_whatever_the_home_is_called(tmp_path):
     assert url.query["passfile"] == str(settings.home / "postgres" / "pgpass")
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@db",
+        "postgresql://me@db?password=hunter2",
+        "postgresql://me@db?sslmode=require&sslpassword=hunter2",
+    ],
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path, url):
     with pytest.raises(SettingsError, match="PGPASSWORD") as refused:
-        loaded(tmp_path, '[database]\nurl = "postgresql://me:hunter2@db"')
+        loaded(tmp_path, f'[database]\nurl = "{url}"')
     assert "hunter2" not in str(refused.value)
 
 

@@ -13,6 +13,7 @@ import pytest
 from embeddings.registry.client import Registry
 from embeddings.storage import lease
 from embeddings.storage.bucket import Bucket
+from embeddings.storage.copies import Copies
 from embeddings.storage.objects import StoreError, UnsafeStore
 from embeddings.storage.place import Place
 from jobs.errors import DamagedPartition
@@ -108,6 +109,22 @@ def test_vectors_stay_mapped_when_their_copy_goes(place, tmp_path):
         assert (loaded.entities["producer"].vectors == before).all()
         again = registry.load(version)  # copied once more
         assert (again.entities["producer"].vectors == before).all()
+
+
+def test_a_place_releases_its_own_copies_only(tmp_path):
+    copies = Copies(tmp_path, most_bytes=0)
+    homes = [tmp_path / name / "step" / f"day={DAY}" / "content" for name in ("lake", "registry")]
+    for home in homes:
+        copies.use(home)
+    copies.release(tmp_path / "lake")
+    assert [copies.delete(home) for home in homes] == [True, False]
+    copies.release(tmp_path)
+    assert copies.delete(homes[1])
+
+
+def test_one_look_finds_a_file_directly_below_its_root(place):
+    place.write(place.root / "file", b"x")
+    assert place.looking().tag(place.root / "file") == place.tag(place.root / "file")
 
 
 # Leases

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from embeddings.durable import ABANDONED_AGE_S, file_digest
+from embeddings.durable import ABANDONED_AGE_S, file_digest, sweep
 from jobs.lake import Lake, Partition
 from jobs.lake.contents import GRACE_S
 
@@ -182,3 +182,12 @@ def test_the_staging_of_a_killed_writer_is_swept_a_day_later(lake):
     age(abandoned, ABANDONED_AGE_S + 60)
     commit(lake, "next")
     assert not abandoned.exists()
+
+
+def test_the_draft_of_a_killed_download_is_swept_a_day_later(tmp_path):
+    old, young = tmp_path / "old", tmp_path / "young"
+    old.touch()
+    young.touch()
+    age(old, ABANDONED_AGE_S + 60)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [young]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import threading
 import time
 from datetime import date, timedelta
@@ -13,13 +15,14 @@ import pytest
 
 from jobs.lake.store import Lake
 from jobs.local import backup as backups
+from jobs.local import dumps, postgres
 from jobs.local.backup import BackupError, backup, manifests_at_one_moment, restore
-from jobs.local.databases import create_missing
+from jobs.local.databases import connected, create_missing, own_databases
 from jobs.local.dumps import DumpError
 from jobs.local.environment import home_secrets
 from jobs.pipeline import garbage
 from jobs.pipeline.verify import verify
-from jobs.settings import DatabaseSettings, MLflowSettings, Settings
+from jobs.settings import DatabaseSettings, MLflowSettings, Settings, StorageSettings
 from tests.digests import differences, digests
 from tests.embeddings.registry.registry_parts import publish
 from tests.one_row_home import home_settings
@@ -209,3 +212,96 @@ def test_a_backup_is_private(plain, tmp_path):
     backup(plain[0], tmp_path / "backup", print)
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
     assert (tmp_path / "backup" / "settings.toml").stat().st_mode & 0o077 == 0
+
+
+def test_a_password_is_no_argument_of_a_program(tmp_path, monkeypatch):
+    program = tmp_path / "pg_dump"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$PGPASSWORD" "$@" > {tmp_path}/words\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(dumps, "client", lambda name: str(program))
+    for address in ("me:hunter%402@db/c?sslmode=require", "me@db/c?password=hunter%402"):
+        dumps.dump(f"postgresql+psycopg://{address}", tmp_path / "catalog")
+        password, *words = (tmp_path / "words").read_text().splitlines()
+        assert password == "hunter@2"
+        assert words[-1].startswith("--dbname=postgresql://me@db/c")
+        assert "hunter" not in " ".join(words)
+
+
+def test_the_newest_program_is_taken_with_or_without_a_server(tmp_path, monkeypatch):
+    for version, names in {"15": ("initdb", "pg_dump"), "99": ("pg_dump",)}.items():
+        folder = tmp_path / version / "bin"
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {version}.4'\n")
+            (folder / name).chmod(0o700)
+    monkeypatch.setattr(postgres, "DEBIAN", tmp_path)
+    assert postgres.client("pg_dump") == str(tmp_path / "99" / "bin" / "pg_dump")
+    assert postgres.programs() == tmp_path / "15" / "bin"
+    with pytest.raises(postgres.PostgresError, match="pg_nothing is not installed here"):
+        postgres.client("pg_nothing")
+
+
+def test_what_has_lost_its_files_is_named(plain, tmp_path):
+    filled, _ = plain
+    shutil.rmtree(filled.lake.get("matrix", DAY).folder)
+    with pytest.raises(BackupError, match=f"matrix/day={DAY} has lost .*evergreen verify --repair"):
+        backup(filled, tmp_path / "backup", print)
+
+
+def test_a_restore_that_fails_can_be_repeated(homes, tmp_path, monkeypatch):
+    filled, restored = homes
+    fresh = restored.database.model_copy(update={"prefix": f"again_{os.getpid()}"})
+    restored = restored.model_copy(update={"database": fresh})
+    backup(filled, tmp_path / "backup", print)
+    undump = backups.undump
+
+    def broken(address, source, kind):
+        if source.name != "registry":
+            raise DumpError("pg_restore failed: gone")
+        undump(address, source, kind)
+
+    facts = tmp_path / "backup" / "backup.json"
+    known = json.loads(facts.read_text())
+    kind = known["databases"]["registry"]
+    facts.write_text(json.dumps({**known, "databases": {"registry": kind, "tuning": kind}}))
+    monkeypatch.setattr(backups, "undump", broken)
+    with pytest.raises(BackupError, match="cannot be restored: pg_restore failed: gone") as failed:
+        restore(restored, tmp_path / "backup", print)
+    monkeypatch.setattr(backups, "undump", undump)
+    assert digests(restored.home) == {}
+    facts.write_text(json.dumps(known))
+    if kind == "postgresql":
+        name = restored.database.named("registry")
+        assert f"Drop the databases {name} before you restore again" in str(failed.value)
+        with connected(restored) as connection:
+            connection.execute(f"DROP DATABASE {name}")
+    restore(restored, tmp_path / "backup", print)
+    assert verify(restored) == []
+
+
+def test_a_bucket_below_home_is_refused(plain, tmp_path):
+    ours = StorageSettings(url="s3://evergreen/home", endpoint="http://127.0.0.1:1", serve=True)
+    with pytest.raises(BackupError, match="home/store: stop the services and copy home"):
+        backup(plain[0].model_copy(update={"storage": ours}), tmp_path / "backup", print)
+
+
+def test_a_new_home_with_a_bucket_is_restored_to_that_bucket_only(
+    plain, tmp_path, store_servers, monkeypatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    _, new = plain
+    endpoint = store_servers("seaweedfs").endpoint
+    bucket = StorageSettings(url=f"s3://evergreen/{tmp_path.name}", endpoint=endpoint)
+    with_bucket = new.model_copy(update={"storage": bucket})
+    backup(with_bucket, tmp_path / "backup", print)
+    with pytest.raises(
+        BackupError, match=f"storage.url = '{bucket.url}', and the settings have ''"
+    ):
+        restore(plain[0], tmp_path / "backup", print)
+
+
+def test_what_refers_to_others_is_dumped_before_them(settings):
+    """The catalog names runs; runs name nothing that is dumped before."""
+    assert list(own_databases(settings)) == ["registry", "mlflow", "airflow", "tuning"]

@@ -29,7 +29,7 @@ def execute(settings, statement: str) -> None:
 
 def test_what_is_missing_is_created_once(server_url, tmp_path):
     settings = on(server_url, tmp_path, "once")
-    named = ["once_airflow", "once_mlflow", "once_registry", "once_tuning"]
+    named = ["once_registry", "once_mlflow", "once_airflow", "once_tuning"]
     assert create_missing(settings) == named
     assert create_missing(settings) == []
     found = databases(settings)
@@ -143,7 +143,7 @@ def test_the_command_creates_and_lists(server_url, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert result.output.split() == [
         word
-        for name in ("airflow", "mlflow", "registry", "tuning")
+        for name in ("registry", "mlflow", "airflow", "tuning")
         for word in (f"listed_{name}", "created")
     ]
 

@@ -8,10 +8,11 @@ import mlflow
 import pytest
 from sqlalchemy import text
 
+from embeddings.registry.errors import CatalogError
 from jobs.local.moving import MoveError, move, opened
 from jobs.local.single import sole_runner
 from jobs.local.supervisor import ServiceError
-from jobs.settings import DatabaseSettings, Settings
+from jobs.settings import DatabaseSettings, RegistrySettings, Settings
 from jobs.tuning.study import Plan, ask, open_study, with_values
 from tests.embeddings.registry.registry_parts import publish
 from tests.one_row_home import home_settings
@@ -43,6 +44,9 @@ def test_a_study_goes_on_where_it_was(server_url, tmp_path):
     lines: list[str] = []
     move(moved, lines.append)
     assert "nothing to copy" in lines[0]
+    again: list[str] = []
+    move(moved, again.append)  # as after a failure: compared only
+    assert again == lines
     told(moved, 2)
     told(alike, 2)
     ours, theirs = with_values(open_study(moved, PLAN)), with_values(open_study(alike, PLAN))
@@ -99,3 +103,24 @@ def test_a_whole_home_moves(server_url, tmp_path, monkeypatch):
     with moved.open_registry() as registry:
         assert registry.history("author") == history
         assert publish(registry, DAY, seed=1).revision == 2
+
+
+def test_what_is_placed_elsewhere_stays_there(server_url, tmp_path):
+    settings = home_settings(tmp_path)
+    with settings.open_registry() as registry:
+        publish(registry, DAY)
+    other = RegistrySettings(url=f"sqlite:///{tmp_path}/other.db")
+    moved = on_server(settings, server_url, "apart").model_copy(update={"registry": other})
+    lines: list[str] = []
+    move(moved, lines.append)
+    assert lines[0].startswith("registry   is elsewhere by registry.url")
+
+
+def test_a_database_with_other_rows_is_refused(server_url, tmp_path):
+    settings = home_settings(tmp_path)
+    told(settings, 0)
+    moved = on_server(settings, server_url, "other")
+    move(moved, print)
+    told(moved, 1)
+    with pytest.raises(CatalogError, match="has rows in the table 'studies' already"):
+        move(moved, print)

@@ -25,6 +25,7 @@ from jobs.local.supervisor import read_procfile
 from jobs.settings import (
     DatabaseSettings,
     MLflowSettings,
+    RegistrySettings,
     ServiceSettings,
     Settings,
     SparkSettings,
@@ -459,3 +460,11 @@ def test_the_slow_imports_are_done_before_the_fork(preloaded):
     slow = {"mlflow", "torch", "great_expectations", "pyspark.sql.connect.session", "grpc"}
     slow |= {"numba", "sklearn.linear_model"}
     assert slow <= set(preloaded["modules"])
+
+
+def test_the_registrys_own_variable_gives_its_token(settings, monkeypatch):
+    """As a container has it; an option of the settings comes first."""
+    monkeypatch.setenv("EVERGREEN_REGISTRY_TOKEN", "of the container")
+    assert environment(settings)["EVERGREEN_REGISTRY_TOKEN"] == "of the container"
+    chosen = settings.model_copy(update={"registry": RegistrySettings(token="of the settings")})
+    assert environment(chosen)["EVERGREEN_REGISTRY_TOKEN"] == "of the settings"

@@ -32,6 +32,7 @@ def in_a_bucket(settings: Settings, server: Server, prefix: str) -> Settings:
         ({"url": "https://bucket.example.org"}, "expected s3://BUCKET"),
         ({"url": "s3://Upper/prefix"}, "expected s3://BUCKET"),
         ({"endpoint": "127.0.0.1:8333"}, "expected http://HOST:PORT"),
+        ({"endpoint": "http://127.0.0.1:port"}, "expected http://HOST:PORT"),
         ({"endpoint": "http://key:secret@127.0.0.1:8333"}, "AWS_ACCESS_KEY_ID"),
         ({"url": "s3://bucket", "endpoint": "http://s3.example.org", "serve": True}, "127.0.0.1"),
         ({"serve": True}, "serve needs a url"),

@@ -43,6 +43,15 @@ def test_a_disk_is_named(settings, number, words):
         raise OSError(number, os.strerror(number), "/data/part.parquet")
 
 
+def test_with_a_bucket_a_full_disk_is_that_of_the_copies(settings):
+    day = settings.home / "copy" / "lake" / "land" / "day=2024-03-01"
+    day.mkdir(parents=True)
+    (day / "rows").write_bytes(b"x" * 3_000_000)
+    words = "one day of this home takes about 3 MB.*storage.cache_gb"
+    with pytest.raises(StorageError, match=words), failures_explained(settings):
+        raise OSError(errno.ENOSPC, "No space left on device", str(day))
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), ValueError("a bug")])
 def test_what_is_not_the_machines_stays_what_it_is(settings, error):
     with pytest.raises(type(error)), failures_explained(settings):

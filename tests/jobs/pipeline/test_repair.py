@@ -10,9 +10,11 @@ import pytest
 from test_loop import DAYS, SETTINGS, states, write_day
 
 from jobs import parts
+from jobs.pipeline import verify
 from jobs.pipeline.loop import run_days
-from jobs.settings import Settings, load_settings
+from jobs.settings import Settings, StorageSettings, load_settings
 from jobs.steps import drift, lookalike
+from tests.one_row_home import home_settings
 
 DAY = DAYS[0]
 
@@ -129,3 +131,15 @@ def test_a_leaf_that_fails_stops_no_other_step(spark, settings, monkeypatch):
     board, _ = run_days(settings, DAY, DAY)
     assert board.failed() == [(DAY, "drift")]
     assert with_state(board, "reused") == [s for s in parts.EMBEDDING_STEPS if s != "drift"]
+
+
+@pytest.mark.parametrize(("url", "runs"), [("", "ensure"), ("s3://bucket/home", "execute")])
+def test_what_is_damaged_in_a_bucket_is_computed_in_any_case(tmp_path, monkeypatch, url, runs):
+    """Its tags are still those of the manifest, so that it would be taken for current."""
+    ran = []
+    for name in ("ensure", "execute"):
+        monkeypatch.setattr(verify, name, lambda *given, name=name: ran.append((name, given[1])))
+    settings = home_settings(tmp_path, storage=StorageSettings(url=url))
+    damaged = verify.Damaged(f"matrix/{DAY}", ["rows has changed"], "matrix", DAY)
+    assert verify.repair(settings, [damaged]) == []
+    assert ran == [(runs, "matrix")]

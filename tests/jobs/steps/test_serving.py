@@ -17,6 +17,7 @@ from jinja2 import FileSystemLoader
 from ranker_lake import DAYS, commit_validated, copied, impressions
 
 from embeddings.registry import pages as registry_pages
+from embeddings.storage.folder import Folder
 from jobs.errors import EvergreenError, NotCommitted, SettingsError
 from jobs.features.columns import bucket as bucket_in_spark
 from jobs.features.past_counts import PastCounts
@@ -222,6 +223,14 @@ def test_the_route_gives_items_and_what_the_mask_of_every_field_adds(client, rec
         assert why["control"] != pytest.approx(why["whole"], abs=1e-6)
         fields = {*recommender.saved.model.spec.fields, "numbers", "consumer vector"}
         assert why["effects"].keys() >= fields
+
+
+def test_each_answer_releases_what_was_read_of_the_lake(client, settings, monkeypatch):
+    released = []
+    monkeypatch.setattr(Folder, "release", lambda place: released.append(place.root))
+    for consumer in ("c1", "c2"):
+        client.get("/v1/recommend", params={"consumer": consumer, "day": str(TODAY)})
+    assert released == [settings.lake.root] * 2
 
 
 def test_reasons_are_of_the_calibrated_probability(recommender):
