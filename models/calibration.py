@@ -20,6 +20,7 @@ ENOUGH, ENOUGH_FOR_SCALE = 20, 100
 # Below the least and above the largest float32 that is a probability: 0 and 1 keep their order.
 LOWEST, HIGHEST = 1e-46, 1 - 2.0**-26
 FILE = "calibration.json"  # of a promoted ranker
+BINS = 20  # of the calibration error and curve, each with the same number of rows
 STEPS = 100  # of Newton's method, which needs about ten
 
 
@@ -188,7 +189,7 @@ def unsampled(probabilities: np.ndarray, kept: float) -> np.ndarray:
     return p / (p + (1 - p) / kept)
 
 
-def ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 20) -> float:
+def ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error: Σ (rows of a bin / n) · |mean probability − share of positives|.
 
     In bins of equally many rows, by probability; NaN without rows. labels, probabilities: (n,).

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.calibration import BINS
 from models.metrics import CLIP
 from models.training import device
 
-BINS = 20  # of the calibration error, each with the same number of rows
 TOP = 5  # of the rows of a user, by score
 # The least rows of a user, and the name of the bucket.
 BUCKETS = ((1, "1"), (2, "2-4"), (5, "5-9"), (10, "10-19"), (20, "20+"))

@@ -54,6 +54,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def is_first() -> bool:
+    """Is this the first process, whether it has met the others or not?"""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def share(rows: int) -> slice:
     """This process's part of so many rows. The parts follow one another and cover all."""
     return slice(rows * rank() // size(), rows * (rank() + 1) // size())

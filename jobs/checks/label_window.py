@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import SettingsError
 from jobs.lake.schema import quoted, with_prefix
+from jobs.sources.days import HOUR_MS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-HOUR_MS = 3_600_000
 LABEL, AT = "label_", "at_"
 
 

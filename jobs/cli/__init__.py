@@ -79,13 +79,17 @@ def main(
 
 def settings_with_warnings():
     """The settings, after a word about every option that has no effect on this log."""
+    from jobs import logs
     from jobs.settings import load_settings
     from jobs.settings.effects import without_effect
     from jobs.terminal import visible
 
     settings = load_settings()
     for sentence in without_effect(settings):
-        typer.secho(visible(sentence), fg="yellow", err=True)
+        if logs.is_json():
+            log.warning("%s", sentence)
+        else:
+            typer.secho(visible(sentence), fg="yellow", err=True)
     return settings
 
 

@@ -277,6 +277,21 @@ def read_log(
     return Log.of(files, late_days)
 
 
+def recalled(wanted: Mapping[Path, Wanted], root: Path, late_days: int | None = None) -> Log:
+    """What was read of these files when they were read last; nothing is read now.
+
+    Without the files that are new; one that has changed since is as it was.
+    """
+    entries = remembered(root)
+    files = []
+    for file, want in wanted.items():
+        if entry := entries.get(key_of(file, want)):
+            account = Account(**entry["account"])
+            folder = folder_of(root, account.digest, want)
+            files.append(LogFile(file, account, folder, entry["signature"]))
+    return Log.of(files, late_days)
+
+
 def read_unknown(
     wanted: Mapping[Path, Wanted],
     signatures: Mapping[Path, list[int]],

@@ -8,9 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lake.store import Partition
-from models.calibration import Calibration, ece, fit
-
-BINS = 20  # of the calibration error, each with the same number of rows
+from models.calibration import BINS, Calibration, ece, fit
 
 
 def calibration_file(role: str) -> str:

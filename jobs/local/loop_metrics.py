@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from embeddings.facts import declaration, headlines
 from embeddings.registry.versions import EMBEDDING
+from jobs.intake.index import LATE, OUTLIER
 from jobs.lake.store import Partition
 from jobs.parts import LANDING, LEARNING_STEPS, STEPS
 from jobs.pipeline.attempts import attempts
@@ -40,7 +41,9 @@ Sample = tuple[list[str], float]  # values of the labels, and the value
 
 def families(settings: Settings, now: datetime) -> list[Metric]:
     """All metrics of a home at a moment. Raises EvergreenError where its log cannot be read."""
-    found = status(settings, now)
+    settings = settings.looking()
+    # A look never reads the log: that may take long, and is for the step that lands a day.
+    found = status(settings, now, read=False)
     return [
         newest_days(settings),
         *of_status(found),
@@ -166,10 +169,11 @@ def rows(settings: Settings) -> Iterator[Metric]:
     for table in TABLES:
         if f"rows_{table}" in landed.facts:
             samples.append(([table, "landed"], landed.facts[f"rows_{table}"]))
-            samples.append(([table, "quarantined"], judged.facts.get(f"bad_{table}", 0)))
+            samples.append(([table, "quarantined"], faulty(settings, judged, table)))
     yield gauge(
         "rows",
-        "Rows of the newest validated day: all that were landed, and those put in quarantine.",
+        "Rows of the newest validated day: all that were landed, and those put in quarantine for a "
+        "fault other than their day.",
         samples,
         "table outcome",
     )
@@ -180,9 +184,20 @@ def rows(settings: Settings) -> Iterator[Metric]:
     )
 
 
+def faulty(settings: Settings, judged: Partition, table: str) -> int:
+    """Rows put in quarantine, without those of other days, which say nothing of this one."""
+    bad = judged.facts.get(f"bad_{table}", 0)
+    quarantine = settings.lake.find("quarantine", judged.day)
+    facts = quarantine.facts if quarantine else {}
+    return bad - sum(facts.get(f"bad_{table}/{fault}", 0) for fault in (OUTLIER, LATE))
+
+
 def steps(settings: Settings) -> Iterator[Metric]:
-    """The last attempt at every step."""
-    last = attempts(settings)
+    """The last attempt at every step, of the embeddings that the settings have."""
+    known = {"", *(one.embedding.name for one in settings.of_each_embedding())}
+    if settings.words is not None:
+        known.add(settings.words.name)
+    last = [attempt for attempt in attempts(settings) if attempt.embedding in known]
     metrics: dict[str, tuple[str, Callable]] = {
         "step_duration_seconds": (
             "Seconds that the last attempt at the step took.",
@@ -206,7 +221,8 @@ def gate_decisions(settings: Settings) -> Metric:
     """How often each outcome is among the decisions that the lake has."""
     counts = dict.fromkeys(("promoted", "proposed", "kept"), 0)
     for decision in decisions(settings):
-        counts[outcome_of(decision)] += 1
+        if outcome := outcome_of(decision):
+            counts[outcome] += 1
     return gauge(
         "gate_decisions",
         "Decided days of the lake: challenger promoted; proposed to a person; champion kept.",
@@ -216,10 +232,12 @@ def gate_decisions(settings: Settings) -> Metric:
 
 
 def outcome_of(decision: Partition) -> str:
-    """What was decided. decision: a partition of the step gate."""
+    """What was decided; empty without a champion. decision: a partition of the step gate."""
     if decision.facts.get("promoted"):
         return "promoted"
-    return "proposed" if decision.facts.get("proposed") else "kept"
+    if decision.facts.get("proposed"):
+        return "proposed"
+    return "kept" if decision.facts.get("champion_after") else ""
 
 
 def drift_alarms(settings: Settings) -> Iterator[Metric]:

@@ -86,11 +86,14 @@ def find(path: Path, screen: Console) -> Start:
     groups = grouped(found for found in looks.values() if found.format != "empty")
     if not groups:
         raise BadInput(f"{path} has no rows that can be read." + reasons(others))
-    group, roles = chosen(groups)
+    first, roles = chosen(groups)
+    group = list(first)
     for other in groups:
-        if other is not group and has_columns(other[0], roles):
-            group = group + other
-        elif other is not group:
+        if other is first:
+            continue
+        if has_columns(other[0], roles):
+            group += other
+        else:
             for left in other:
                 named = left.header.value != "no"
                 columns = f"columns: {', '.join(left.names)}" if named else "kinds of fields"
@@ -112,6 +115,9 @@ def has_columns(found: FileLook, roles: Roles) -> bool:
     written = (found.encoding.value, found.separator.value, found.quote.value, found.escape.value)
     as_well = (like.encoding.value, like.separator.value, like.quote.value, like.escape.value)
     if like.format != "parquet" and found.rows and written != as_well:
+        return False
+    time = next((column for column in found.columns if column.name == roles.time.name), None)
+    if found.rows and (time is None or time.unit != roles.time.column.unit):
         return False
     same_format = found.format in (like.format, "empty")
     return same_format and all(found.names.count(name) == 1 for name in roles.used())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from datetime import date
 import typer
 
 from embeddings.registry.errors import RegistryError
-from jobs import tracing
+from jobs import logs, tracing
 from jobs.errors import EvergreenError, Skip
 from jobs.parts import (
     DATA_STEPS,
@@ -25,6 +26,8 @@ from jobs.pipeline.running import request
 from jobs.settings import Settings, days_between
 from jobs.spark.session import spark_session
 from jobs.terminal import Board, live
+
+log = logging.getLogger(__name__)
 
 COMPUTED = ("done", "reused")  # states of a step that others can go on from
 Reasons = dict[tuple[date, str], str]
@@ -127,7 +130,12 @@ def run_half(
 def report_reasons(board: Board, reasons: Reasons) -> None:
     """Print why steps did not run, failures in red."""
     for (day, step), reason in reasons.items():
-        color = "red" if board.cell(day, step).state == "failed" else None
+        failed = board.cell(day, step).state == "failed"
+        if logs.is_json():
+            with logs.bound(step=step, day=str(day)):
+                log.log(logging.ERROR if failed else logging.INFO, "%s", reason)
+            continue
+        color = "red" if failed else None
         typer.secho(f"{day} {step}: {reason}", fg=color, err=True)
 
 

@@ -27,7 +27,9 @@ def published_version(settings: Settings, content_id: str) -> Version:
     """
     name, _, reference = content_id.partition("/")
     day, _, digest = reference.partition("@")
-    for version in settings.open_registry().versions(name):
+    with settings.open_registry() as registry:
+        versions = registry.versions(name)
+    for version in versions:
         if str(version.day) == day and version.digest.startswith(digest):
             return version
     raise NotCommitted(

@@ -79,8 +79,13 @@ def record_again(settings: Settings, partition: Partition) -> None:
     step = tracked(settings, partition.step)
     if not tracker.recorded(step, partition):
         job = module(partition.step)
-        with tracker.step_run(step, partition.day, computes=False) as run:
+        # Observed: what has prevented it may have been the end of a failed attempt.
+        with (
+            observed(settings, partition.step, partition.day) as attempt,
+            tracker.step_run(step, partition.day, computes=False) as run,
+        ):
             if run:
+                attempt.name_run(run.run_id)
                 run.record(partition)
                 if hasattr(job, "track"):
                     job.track(tracker, partition)
@@ -127,6 +132,11 @@ def execute(settings: Settings, step: str, day: date, make_spark: SparkMaker) ->
     """As `ensure`, but the step itself is run in any case."""
     read_new_files(settings, make_spark)
     prepare(settings, step, day, make_spark)
+    return execute_prepared(settings, step, day, make_spark)
+
+
+def execute_prepared(settings: Settings, step: str, day: date, make_spark: SparkMaker) -> Partition:
+    """Run a step whose inputs are there, in any case."""
     partition = compute(settings, step, day, make_spark, again=True)
     # The steps after it may be current with what it found: nobody else ends the day's run then.
     if current(settings, part_of(step)[-1], day):

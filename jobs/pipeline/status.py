@@ -17,6 +17,7 @@ from jobs.pipeline.garbage import kept_since
 from jobs.pipeline.plan import first_day, freshness
 from jobs.settings import Settings, days_between
 from jobs.sources import open_source, reopen_sources
+from jobs.sources.file_log import FileLog
 
 GRACE_H = 3.0  # hours that the night's run may take
 SHOWN = 8  # reasons of a part that are listed on a terminal
@@ -84,10 +85,16 @@ class Status:
         return plain(asdict(self))
 
 
-def status(settings: Settings, now: datetime) -> Status:
-    """Look at all days of the log and of the lake. now: any moment with a time zone."""
+def status(settings: Settings, now: datetime, read: bool = True) -> Status:
+    """Look at all days of the log and of the lake.
+
+    now: any moment with a time zone. read: read the files of the log that are new or have changed;
+    otherwise the log is as it was read last.
+    """
     reopen_sources()
     source = open_source(settings)
+    if not read and isinstance(source, FileLog):
+        source.recall()
     today = now.astimezone(ZoneInfo(source.timezone)).date()
     days = known_days(settings)
     look = freshness(settings)

@@ -138,6 +138,15 @@ class FileLog(ABC):
         self.log = read_log(wanted, self.memory, taker, self.late_days)
         return self.log
 
+    def recall(self) -> None:
+        """Do with what was read of the files before; they are read only where none ever was."""
+        from jobs.intake.index import recalled, take_here
+
+        wanted = {file: self.wanted(file) for file in self.log_files()}
+        self.log = recalled(wanted, self.memory, self.late_days)
+        if not self.log.files:
+            self.read(take_here)
+
 
 def read_rows(spark: SparkSession, file: LogFile, day: date) -> DataFrame:
     return read_parquet(spark, file.rows_of(day))

@@ -14,7 +14,7 @@ import threading
 
 from jobs import tracing
 from jobs.settings import load_settings
-from jobs.spark.job_spans import FinishedJobs
+from jobs.spark.job_spans import finished_jobs
 from jobs.spark.session import spark_session
 
 PLUGIN = "org.apache.spark.sql.connect.SparkConnectPlugin"
@@ -37,7 +37,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     # The server runs in the JVM, which may die while this process lives on.
     jvm = session.sparkContext._gateway.proc  # type: ignore[union-attr]
-    finished = FinishedJobs(session) if tracing.enabled() else None
+    finished = finished_jobs(session) if tracing.enabled() else None
     while not stopped.wait(1.0):
         if jvm.poll() is not None:
             print(f"The JVM ended by itself with exit code {jvm.returncode}.", file=sys.stderr)

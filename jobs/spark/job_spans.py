@@ -8,6 +8,7 @@ server of one's own does not do this, so its jobs are not in the trace.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 LONGEST_NAME = 100  # characters of what Spark calls a job
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,7 +40,17 @@ def traced_jobs(spark: SparkSession | None) -> Iterator[None]:
         with nullcontext() if is_remote(spark) else reported(spark):
             yield
     finally:
-        spark.removeTag(parent)
+        with unharmed("The tag of the step's Spark jobs is not removed"):
+            spark.removeTag(parent)
+
+
+@contextmanager
+def unharmed(what: str) -> Iterator[None]:
+    """Log an exception of the block and go on: no step fails because its jobs are not traced."""
+    try:
+        yield
+    except Exception:  # such as a driver that has died, or a Spark with other internals
+        log.warning("%s.", what, exc_info=True)
 
 
 def is_remote(spark: SparkSession) -> bool:
@@ -49,11 +61,19 @@ def is_remote(spark: SparkSession) -> bool:
 @contextmanager
 def reported(spark: SparkSession) -> Iterator[None]:
     """Report the jobs of the block when it ends."""
-    jobs = FinishedJobs(spark)
+    jobs = finished_jobs(spark)
     try:
         yield
     finally:
-        jobs.report()
+        if jobs is not None:
+            jobs.report()
+
+
+def finished_jobs(spark: SparkSession) -> FinishedJobs | None:
+    """The jobs from here on; None where the driver does not list its jobs."""
+    with unharmed("The Spark jobs are not in the trace"):
+        return FinishedJobs(spark)
+    return None
 
 
 class FinishedJobs:
@@ -67,7 +87,14 @@ class FinishedJobs:
         self._reported: set[int] = set()  # of those from there on
 
     def report(self) -> None:
-        """Record a span for each that has a traceparent among its tags."""
+        """Record a span for each that has a traceparent among its tags.
+
+        Where Spark does not answer, that is logged.
+        """
+        with unharmed("The Spark jobs since the last report are not in the trace"):
+            self._report()
+
+    def _report(self) -> None:
         self._context.listenerBus().waitUntilEmpty()  # else the last job may not be known yet
         jobs = self._context.statusStore().jobsList(None)
         running = []

@@ -132,6 +132,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     What cannot be tested on the day is named in the facts, with the reason.
     """
     from models.device_metrics import rows_of_metrics
+    from models.training import reproducible
 
     read = reads(settings, "evaluate", day)
     clean_impressions(read, day)
@@ -155,8 +156,10 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
             staging.facts |= role_metrics(role, rows.labels, names, scores)
-            for row in rows_of_metrics(consumers.to_numpy(), rows.labels, scores, names):
-                measured.append({"role": role, **row})
+            # The sums depend on the number of threads.
+            with reproducible(seed=0, threads=settings.ranker.threads):
+                for row in rows_of_metrics(consumers.to_numpy(), rows.labels, scores, names):
+                    measured.append({"role": role, **row})
             staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
             calibration = fit(str(day), names, rows.labels, scores)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
@@ -323,7 +326,8 @@ def with_vectors_of(
     """
     if version is None:
         return rows.masked()
-    entities = settings.open_registry().load(version).entities
+    with settings.open_registry() as registry:
+        entities = registry.load(version).entities
     ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
     return replace(
         rows,
@@ -398,14 +402,14 @@ def guardrail_facts(
     are gone, what needs them is left out.
     """
     facts: dict[str, float | str] = {}
-    registry = settings.open_registry()
     versions = {}
-    for role, entrant in tested.items():
-        if version := own_version(settings, entrant.partition):
-            try:
-                versions[role] = registry.load(version)
-            except DamagedVersion as error:  # it must not keep the day from being tested
-                log.warning("Coverage and neighbours are not compared: %s", error)
+    with settings.open_registry() as registry:
+        for role, entrant in tested.items():
+            if version := own_version(settings, entrant.partition):
+                try:
+                    versions[role] = registry.load(version)
+                except DamagedVersion as error:  # it must not keep the day from being tested
+                    log.warning("Coverage and neighbours are not compared: %s", error)
     if len(versions) == len(tested):
         ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
         facts |= guardrails.version_facts(versions, ids)

@@ -27,6 +27,7 @@ import numpy as np
 
 from embeddings.facts import Fact
 from embeddings.registry.chunked import Rows
+from jobs import logs
 from jobs.errors import Skip
 from jobs.lake.store import Partition
 from jobs.pipeline import chain, retraining
@@ -326,7 +327,10 @@ class ProgressPrinter:
         self.printed_tenth = tenth
         self.printed_at = time.monotonic()
         line = f"{self.title}: {done:,} of {rows:,} rows, at {day}, loss {loss:.4f}"
-        print(line, file=sys.stderr, flush=True)
+        if logs.is_json():
+            log.info("%s", line)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
 
 def facts_of(trained: Trained, days: Sequence[Examples]) -> dict[str, int | float | str]:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = ("source", "validation")
-FORMAT = 2
+FORMAT = 3
 SPARK = True
 BESIDE = ("quarantine",)
 BATCH = 1 << 18  # rows that are copied together

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from jobs.plots import figure
+from models.calibration import BINS
 from models.metrics import both_classes, calibration_curve, roc_curve
 
-BINS = 20  # of the calibration curve, each with the same number of rows
 PLOT_SIZE = (4.4, 4.0)  # inches
 
 

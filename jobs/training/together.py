@@ -1,7 +1,8 @@
 """The step `train` on several processes, on one machine or on several with a common home.
 
 torchrun starts this in every process. The first one does all that the step does: it computes what
-is missing, and commits the partition. The others wait for it, and train along.
+is missing, and commits the partition. The others wait for it, and train along. What is missing may
+be the training of an earlier day, so that it is computed before the processes meet.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ def train_together(settings: Settings, day: date, make_spark: SparkMaker) -> Par
     """
     from models import processes
 
+    if processes.is_first():
+        running.read_new_files(settings, make_spark)
+        running.prepare(settings, TRAIN, day, make_spark)
     with processes.connected():
         if processes.rank() > 0:
             if processes.announce():  # waits until the first process has all inputs
                 module(TRAIN).join(settings, day)
             return None
-        partition = running.execute(settings, TRAIN, day, make_spark)
+        partition = running.execute_prepared(settings, TRAIN, day, make_spark)
         if not chain.has_model(partition):
             # The step has not said so: the day does without a training.
             processes.announce(go_on=False)

@@ -114,6 +114,7 @@ MAY_IMPORT = {
         "embeddings.registry",
         "embeddings.storage",
         "jobs.errors",
+        "jobs.intake",
         "jobs.lake",
         "jobs.logs",
         "jobs.names",

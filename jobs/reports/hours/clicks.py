@@ -68,7 +68,7 @@ class Clicks:
     def next_clicks(self, hour: int, most: int, seed: int) -> NextClicks:
         """The clicks of an hour that follow another one in their session, at most so many.
 
-        Clicks on an article that the session has had before are left out.
+        Clicks on an article that the session has had among its last LONGEST clicks are left out.
         """
         rows = np.flatnonzero((self.hours == hour) & (self.positions > 0))
         lengths = np.minimum(self.positions[rows], LONGEST)

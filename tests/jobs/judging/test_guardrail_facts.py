@@ -25,7 +25,9 @@ from jobs.reports.decay.coverage import FIRST, Ids, log_of
 from jobs.reports.methods import SVD
 from jobs.settings import MatrixSettings
 from jobs.settings.guardrails import GuardrailSettings
+from models.cost import operations
 from models.features import Batch
+from models.rankers.base import build, read_options
 from models.standalone import bucket
 from simulation.drift import Drift
 from simulation.world import World
@@ -217,6 +219,17 @@ def test_operations_are_those_of_the_matrix_products():
     expected = {"champion_operations": 64.0, "challenger_operations": 640.0}
     for n in (1, 256):
         assert guardrails.cost_facts(models, batch(n)) == expected
+
+
+def test_attention_counts_as_its_matrix_products():
+    """By hand, of 7 fields of width 6 with 2 heads of width 8: the kernel is not the device's."""
+    options = {"field_width": 6, "number_fields": 2, "layers": 1, "attention_heads": 2}
+    model = build("autoint", SPEC, read_options("autoint", options))
+    fields = 2 * 2 * 12 + 3 * 2 * 3 * 6  # numbers, and three projections of vectors
+    linear = 2 * 7 * 6 * (3 * 16 + 16)  # queries, keys and values; the residual
+    attention = 2 * (2 * 2 * 7 * 7 * 8)  # scores, and weighted values
+    heads = 2 * 7 * 16 * 2
+    assert operations(model, batch(16)) == fields + linear + attention + heads
 
 
 def test_a_challenger_that_takes_ten_times_as_long_is_found():

@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import time
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.errors import BadInput
 from jobs.local.loop_metrics import LoopCollector, families, gauge
+from jobs.pipeline.attempts import Attempt
+from jobs.pipeline.status import status
 from jobs.settings import Settings, load_settings
 from tests.jobs.measured_home import DAYS, build
 
@@ -141,6 +144,39 @@ def test_names_follow_the_conventions_of_prometheus(text):
         assert not re.search(r"_(total|count|sum|bucket|ms|minutes|hours)$", family.name)
         if "duration" in family.name or "timestamp" in family.name:
             assert family.name.endswith("_seconds"), family.name
+
+
+def test_a_look_reads_no_file_of_the_log(tmp_path):
+    """A file that is written to is read by the next step or `evergreen status`, once."""
+
+    def read() -> set[str]:
+        return {folder.name for folder in settings.intake.glob("*-*")}
+
+    settings = build(tmp_path)
+    families(settings, NOON)
+    before = read()
+    with (tmp_path / "log" / f"{DAYS[3]}.txt").open("a") as file:
+        file.write("c2 p1 1709510400\n")
+    families(settings, NOON)
+    assert read() == before
+    status(settings, NOON)
+    assert len(read()) == len(before) + 1
+
+
+def test_attempts_decisions_and_rows_that_say_nothing_of_today_are_left_out(tmp_path):
+    """Of an embedding that is gone, without a champion, and of other days."""
+    settings = build(tmp_path)
+    gone = Attempt("embed", "gone", str(DAYS[0]), 1.0e9, 1.0, "BadInput")
+    file = settings.home / "attempts" / "embed@gone.json"
+    file.write_text(json.dumps(asdict(gone)))
+    with settings.lake.writing("gate", DAYS[2], recipe="") as staging:
+        staging.facts |= {"champion_after": "", "promoted": 0}
+    with settings.lake.writing("quarantine", DAYS[2], recipe="") as staging:
+        staging.facts |= {"bad_engagements": 4, "bad_engagements/late": 1}
+    found = parsed(text_of(families(settings, NOON)))
+    assert found["evergreen_step_failed"] == {"author embed": 0, "land": 1}
+    assert sum(found["evergreen_gate_decisions"].values()) == 2
+    assert found["evergreen_rows"]["quarantined engagements"] == 3
 
 
 def test_a_scrape_does_not_wait_for_a_look(monkeypatch):

@@ -265,6 +265,22 @@ def test_files_with_the_columns_that_are_read_are_one_log(tmp_path):
     assert "a.md5 has other columns" in shown
 
 
+def test_a_file_whose_times_have_another_unit_is_left_out(tmp_path):
+    """One setting cannot read both: its times would be a thousand times too large."""
+    finer = lines_of("{u},{p},{s}000,{r}", "user,author,time,x")
+    shown, settings = started(folder_of(tmp_path, a_csv=LOG * 2, b_csv=finer))
+    assert settings["source"]["path"] == "log/a.csv"
+    assert "b.csv has other" in shown
+
+
+def test_no_file_is_listed_twice(tmp_path):
+    """The largest file has the columns as well, but does not tell what they are: two are empty."""
+    large = lines_of(",,{s},{r}.512345678901", "user,author,time,x")
+    shown, settings = started(folder_of(tmp_path, a_csv=LOG, b_csv=large))
+    assert settings["source"]["path"] == "log"
+    assert "2 with these columns" in shown
+
+
 @pytest.mark.parametrize(
     ("form", "header", "note"),
     [

@@ -13,7 +13,7 @@ from jobs.errors import Skip
 from jobs.pipeline.observing import observed
 from jobs.settings import Settings
 from jobs.sources.edgelist import EdgelistSettings
-from jobs.spark.job_spans import traced_jobs
+from jobs.spark.job_spans import FinishedJobs, traced_jobs
 from tests.otlp_receiver import Receiver, receiving
 
 DAY = date(2024, 3, 1)
@@ -111,6 +111,22 @@ def test_jobs_of_two_steps_at_once_are_told_apart(receiver, settings, spark):
     steps = {span.id for span in (*receiver.named("matrix"), *receiver.named("embed"))}
     assert len(steps) == 2
     assert {job.parent for job in receiver.named("spark job")} == steps
+
+
+@pytest.mark.parametrize("broken", ["__init__", "_report"])
+def test_what_cannot_be_reported_fails_no_step(
+    receiver, settings, spark, monkeypatch, caplog, broken
+):
+    def fail(*_):
+        raise RuntimeError("the driver does not answer")
+
+    monkeypatch.setattr(FinishedJobs, broken, fail)
+    with observed(settings, "land", DAY), traced_jobs(spark):
+        assert spark.range(5).count() == 5
+    assert [span.failed for span in flush(receiver).named("land")] == [False]
+    assert "not in the trace" in caplog.text
+    assert "the driver does not answer" in caplog.text
+    assert not spark.getTags()
 
 
 def test_without_an_endpoint_nothing_is_tagged(settings, spark, monkeypatch):

@@ -68,6 +68,16 @@ def test_a_day_that_is_worth_no_training_ends_all_processes(lake, tmp_path, monk
     assert settings.lake.get("train", DAYS[1]).facts["skipped"]
 
 
+def test_an_earlier_day_that_is_missing_is_trained_before_the_processes_meet(tmp_path):
+    """`retrain` reads what was lost until then; inside the group its training would hang."""
+    settings = ranker_settings(tmp_path / "home", retrain="when it pays")
+    commit_days_with_examples(settings, DAYS[:2])
+    in_two_processes(settings, tmp_path)
+    assert (tmp_path / "other").exists()
+    assert settings.lake.find("train", DAYS[0]) is not None
+    assert settings.lake.get("train", DAYS[1]).facts["newest_model"] == str(DAYS[1])
+
+
 def test_without_torchrun_it_is_the_step(lake, tmp_path):
     settings = copied(lake, tmp_path / "home")
     partition = train_together(settings, DAYS[1], no_spark)
