@@ -8,6 +8,7 @@ from the lake and written to it by the tasks.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -36,18 +37,39 @@ FAULT = "fault.txt"  # in the meeting folder: the first task's error
 PROGRESS = "progress.txt"  # in the meeting folder: the latest progress line of rank 0
 TIMEOUT = timedelta(minutes=30)  # of one exchange: how long the slowest task may delay the others
 
+ATTEMPTS = 3  # at a job of which a task dies
+
+log = logging.getLogger(__name__)
+
 Progress = Callable[[str], None]
 Work = Callable[[Communicator, Progress], dict[str, Any]]
+
+
+class LostTask(EvergreenError):
+    """A task of a barrier job died with its executor, again and again."""
 
 
 def run_barrier(spark: SparkSession, settings: Settings, work: Work) -> list[dict]:
     """Run `work` in `spark.members` communicating tasks; return their small JSON results by rank.
 
-    The progress lines of the first task are printed here while the job runs.
+    The progress lines of the first task are printed here while the job runs. Spark gives up a
+    barrier job as soon as a task of it dies with its executor; such a job is run again here.
 
     Raises EvergreenError where Spark cannot run that many tasks at once, and with the error of the
     first task that fails.
     """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return run_once(spark, settings, work)
+        except LostTask as lost:
+            if attempt == ATTEMPTS:
+                raise
+            log.warning("%s It is run again.", lost)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def run_once(spark: SparkSession, settings: Settings, work: Work) -> list[dict]:
+    """One attempt. Raises LostTask where a task was gone, EvergreenError where one has failed."""
     members = settings.spark.members
     # One row per partition, so that Spark starts exactly one task for each member.
     ranks = spark.range(0, members, 1, members)
@@ -58,28 +80,41 @@ def run_barrier(spark: SparkSession, settings: Settings, work: Work) -> list[dic
         with printing(meeting / PROGRESS):
             rows = job.collect()
     except Exception as error:
-        if "SPARK-24942" in str(error):
-            raise EvergreenError(
-                "Spark runs no barrier job while it may take executors away, and the matrix is "
-                "factorised by one: set spark.dynamicAllocation.enabled to false."
-            ) from None
-        # Spark's code for a barrier job that needs more slots than there are.
-        if "SPARK-24819" in str(error) or "requires more slots" in str(error):
-            raise EvergreenError(
-                f"Spark cannot run {members} tasks at once, as the barrier job needs "
-                f"(spark.members = {members}). Lower spark.members, or give Spark more cores."
-            ) from None
-        # Spark may report any of the tasks, usually one that only lost its connection.
-        fault = meeting / FAULT
-        if fault.exists():
-            raise EvergreenError(
-                f"A task of the barrier job failed with {fault.read_text()}"
-            ) from error
-        raise
+        reason = explained(error, meeting / FAULT, members)
+        if reason is error:
+            raise
+        raise reason from error
     finally:
         shutil.rmtree(meeting, ignore_errors=True)
     by_rank = sorted(rows, key=lambda row: row.rank)
     return [json.loads(row.result) for row in by_rank]
+
+
+def explained(error: Exception, fault: Path, members: int) -> Exception:
+    """What to raise for a job that Spark has ended with an error.
+
+    fault: the file with the first error of a task. Spark may report any of the tasks, usually one
+    that only lost its connection.
+    """
+    text = str(error)
+    if "SPARK-24942" in text:
+        return EvergreenError(
+            "Spark runs no barrier job while it may take executors away, and the matrix is "
+            "factorised by one: set spark.dynamicAllocation.enabled to false."
+        )
+    # Spark's code for a barrier job that needs more slots than there are.
+    if "SPARK-24819" in text or "requires more slots" in text:
+        return EvergreenError(
+            f"Spark cannot run {members} tasks at once, as the barrier job needs "
+            f"(spark.members = {members}). Lower spark.members, or give Spark more cores."
+        )
+    first = fault.read_text() if fault.exists() else ""
+    # A task that dies with its executor leaves no error; its peers find a closed connection.
+    if "gloo" in first or (not first and "ExecutorLostFailure" in text):
+        return LostTask(f"A task of the barrier job died: {first or text.splitlines()[0]}")
+    if first:
+        return EvergreenError(f"A task of the barrier job failed with {first}")
+    return error
 
 
 @contextmanager
