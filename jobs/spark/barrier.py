@@ -111,7 +111,7 @@ def explained(error: Exception, fault: Path, members: int) -> Exception:
     first = fault.read_text() if fault.exists() else ""
     # A task that dies with its executor leaves no error; its peers find a closed connection.
     if "gloo" in first or (not first and "ExecutorLostFailure" in text):
-        return LostTask(f"A task of the barrier job died: {first or text.splitlines()[0]}")
+        return LostTask(f"A task of the barrier job died with its executor. {first}".rstrip())
     if first:
         return EvergreenError(f"A task of the barrier job failed with {first}")
     return error
