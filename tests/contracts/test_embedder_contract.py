@@ -215,6 +215,7 @@ spark = {master = "local[2]", driver_memory = "1g"}
 """
 
 
+@pytest.mark.slow
 def test_a_new_embedder_is_one_new_file(tmp_path):
     """A copy of the tree with one more file: the loop publishes its vectors, fold-in and facts."""
     for package in ("embeddings", "jobs", "models"):

@@ -345,6 +345,7 @@ def test_a_served_ranker_scores_like_the_stored_one(trained, tmp_path):
     np.testing.assert_array_equal(answer.to_numpy(), predict(trained.model, rows, "s"))
 
 
+@pytest.mark.slow
 def test_a_logged_toy_runs_where_nothing_of_ours_is_installed(toy, tmp_path):
     """In a fresh process, with the code that was logged with it, its own file included.
 

@@ -87,4 +87,4 @@ def test_without_torchrun_it_is_the_step(lake, tmp_path):
 
 def test_help_shows_a_runnable_example():
     shown = " ".join(CliRunner().invoke(app, ["ranker", "train", "--help"]).stdout.split())
-    assert "Example: torchrun --nproc-per-node 2 -m jobs.cli ranker train --day" in shown
+    assert "torchrun --standalone --nproc-per-node 2 -m jobs.cli ranker train --day" in shown
