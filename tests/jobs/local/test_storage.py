@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import date, timedelta
 
 import pytest
@@ -12,7 +11,7 @@ from jobs.lake import Lake
 from jobs.local.doctor import storage
 from jobs.local.environment import environment
 from jobs.local.services import addresses, create_bucket, services
-from jobs.local.store_server import command
+from jobs.local.store_server import command, program_path
 from jobs.local.summary import stored
 from jobs.settings import Settings, StorageSettings
 from tests.object_store import Server
@@ -112,4 +111,4 @@ def test_our_server_listens_on_loopback_only(tmp_path):
     assert options["ip"] == options["ip.bind"] == "127.0.0.1"
     ports = [value for name, value in options.items() if ".port" in name and value != "0"]
     assert len(set(ports)) == len(ports) == 8
-    assert line[0] == shutil.which("weed")
+    assert line[0] == program_path()
