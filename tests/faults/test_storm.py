@@ -13,17 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_home_after_a_storm_equals_one_without():
-    command = [sys.executable, "-m", "tests.faults.storm", "--kills", "20", "--seed", "0"]
+@pytest.mark.parametrize(
+    ("module", "size", "said"),
+    [
+        ("storm", ["--kills", "20"], "20 kills: 0 differences"),
+        ("cluster_storm", ["--rounds", "1"], "kills: 0 differences"),
+    ],
+)
+def test_a_home_after_a_storm_equals_one_without(module, size, said):
+    command = [sys.executable, "-m", f"tests.faults.{module}", *size, "--seed", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "20 kills: 0 differences" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_cluster_whose_executors_die_computes_the_same():
-    command = [sys.executable, "-m", "tests.faults.cluster_storm", "--rounds", "1", "--seed", "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "kills: 0 differences" in done.stdout
+    assert said in done.stdout
