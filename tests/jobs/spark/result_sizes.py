@@ -67,7 +67,7 @@ def bytes_by_step(log: Path, starts: list[tuple[int, str]]) -> dict[str, int]:
     """starts: (unix ms, step), ascending; a job belongs to the last that started before it."""
     step_of_stage = {}
     total: Counter[str] = Counter()
-    for line in log.read_text().splitlines():
+    for line in log.read_bytes().split(b"\n")[:-1]:  # texts in it have line breaks of other kinds
         event = json.loads(line)
         if event["Event"] == "SparkListenerJobStart":
             begun = [step for start, step in starts if start <= event["Submission Time"]]
