@@ -52,13 +52,12 @@ def join_profiles(
 
 
 def hashed(table: DataFrame, entity: str, spec: FeatureSpec) -> DataFrame:
-    """A profile table with its columns of the examples, broadcast for the join.
+    """A profile table with its columns of the examples.
 
     Its categories are hashed here, once for each profile and not for each impression, and the join
-    carries numbers instead of texts.
+    carries numbers instead of texts. Spark broadcasts a small table by itself; a large one would
+    not fit into the driver.
     """
-    from pyspark.sql import functions as F
-
     buckets = {column.name: column.buckets for column in spec.categorical}
     columns = [f"{entity}_id"]
     for name in with_prefix(table.columns, "cat_"):
@@ -66,7 +65,7 @@ def hashed(table: DataFrame, entity: str, spec: FeatureSpec) -> DataFrame:
         columns.append(f"{bucket(quoted(name), buckets[feature])} {quoted(feature)}")
     for name in with_prefix(table.columns, "num_"):
         columns.append(f"{quoted(name)} {quoted(profile_column(entity, name))}")
-    return F.broadcast(table.selectExpr(*columns))
+    return table.selectExpr(*columns)
 
 
 def damped(numbers: pa.Array) -> pa.Array:

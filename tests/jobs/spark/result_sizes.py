@@ -46,6 +46,8 @@ def settings_of(consumers: int, folder: Path) -> Settings:
         "spark.eventLog.dir": events.as_uri(),
         "spark.eventLog.rolling.enabled": "false",
         "spark.eventLog.compress": "false",
+        # Spark sends the small side of a join by way of the driver, up to this size: not counted.
+        "spark.sql.autoBroadcastJoinThreshold": "-1",
     }
     return Settings(
         home=folder / "home",
