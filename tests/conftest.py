@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -49,8 +50,23 @@ def spark():
     session = spark_session(
         Settings(source=source, spark=SparkSettings(master="local[2]", driver_memory="1g"))
     )
+    os.register_at_fork(after_in_child=leave_spark_to_the_parent)
     yield session
     session.stop()
+
+
+def leave_spark_to_the_parent() -> None:
+    """Keep a forked process off the parent's connection to Spark, which both would read from.
+
+    MLflow asks every session it finds for an address, and a session that is collected closes its
+    objects over the connection.
+    """
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    gc.freeze()
+    SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
 
 
 @pytest.fixture(scope="session")

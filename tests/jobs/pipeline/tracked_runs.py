@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -79,8 +78,7 @@ def tag(run: Run, name: str) -> str | None:
 
 
 def in_child(work: Callable[[], Any]) -> None:
-    """The body of a forked process: a connection of the parent must not be used or closed here."""
-    gc.freeze()  # else what the parent has left of Spark's objects is closed over its connection
+    """The body of a forked process: a database connection of the parent must not be used here."""
     for store in (RunStore, ModelStore):
         for engine in store._engine_map.values():
             engine.dispose(close=False)
