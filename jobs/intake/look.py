@@ -13,6 +13,7 @@ import lzma
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -135,10 +136,10 @@ def look(file: Path, size: int = SAMPLE_BYTES) -> FileLook:
 
 
 def alike(file: Path, found: FileLook) -> bool:
-    """Has a file rows, and the same columns as one that was looked at?"""
+    """Has a file rows, and the same columns with times of the same unit as one looked at?"""
     try:
         if is_parquet(file) or found.format == "parquet":
-            return is_parquet(file) and parquet.read_schema(file).names == found.names
+            return is_parquet(file) and same_columns(look_at_parquet(file).columns, found)
         sample = sample_of(file, GLANCE_BYTES)
     except (BadInput, *UNREADABLE):
         return False
@@ -147,11 +148,20 @@ def alike(file: Path, found: FileLook) -> bool:
     block = block_of(sample, found.dialect, JUDGED)
     if len(block) < (2 if found.header.value == "yes" else 1):
         return False
-    if found.header.value == "yes":
-        return header_names(block.text(0), found.dialect) == found.names
     width, _ = widths(block, found.dialect)
-    columns = columns_in(block, found.dialect, width, [""] * width)
-    return [column.unit for column in columns] == [column.unit for column in found.columns]
+    names = found.names
+    if found.header.value == "yes":
+        names = header_names(block.text(0), found.dialect)
+        block = block.without_first()
+    if len(names) != width:
+        return False
+    return same_columns(columns_in(block, found.dialect, width, names), found)
+
+
+def same_columns(columns: Sequence[Column], found: FileLook) -> bool:
+    """Have they the same names, and are those with times read in the same unit?"""
+    as_read = [(column.name, column.unit) for column in columns]
+    return as_read == [(column.name, column.unit) for column in found.columns]
 
 
 def look_at_parquet(file: Path) -> FileLook:

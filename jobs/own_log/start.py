@@ -94,13 +94,10 @@ def find(path: Path, screen: Console) -> Start:
         if has_columns(other[0], roles):
             group += other
         else:
-            for left in other:
-                named = left.header.value != "no"
-                columns = f"columns: {', '.join(left.names)}" if named else "kinds of fields"
-                others[left.path] = shortened(f"has other {columns}")
+            others |= {left.path: shortened(difference(left, roles)) for left in other}
     for file in empty:
         if looks[file].names and not has_columns(looks[file], roles):
-            others[file] = shortened(f"has other columns: {', '.join(looks[file].names)}")
+            others[file] = shortened(difference(looks[file], roles))
     empty = [file for file in empty if file not in others]
     members = sorted(member.path for member in group)
     part = part_of(path, members, files, empty)
@@ -121,6 +118,19 @@ def has_columns(found: FileLook, roles: Roles) -> bool:
         return False
     same_format = found.format in (like.format, "empty")
     return same_format and all(found.names.count(name) == 1 for name in roles.used())
+
+
+def difference(found: FileLook, roles: Roles) -> str:
+    """Why a file is not read with the same settings, for a person."""
+    if found.header.value == "no":
+        return "has other kinds of fields"
+    names, time = found.names, roles.time
+    if found.rows and all(names.count(name) == 1 for name in roles.used()):
+        (column,) = (column for column in found.columns if column.name == time.name)
+        if column.unit != time.column.unit:
+            return f"has {column.in_words()}; the others have {time.column.in_words()}"
+        return "is written in another way"
+    return f"has other columns: {', '.join(names)}"
 
 
 def unsure_of_files(whole: bool, others: dict[Path, str]) -> str:
@@ -152,7 +162,8 @@ def grouped(looks: Iterable[FileLook]) -> list[list[FileLook]]:
     """Files that are read in the same way, the largest group first."""
     groups: dict[tuple, list[FileLook]] = {}
     for found in looks:
-        columns = tuple(sorted(found.names))  # which are read by their names
+        # Read by their names, in any order; times of another unit are read with other settings.
+        columns: tuple = tuple(sorted((column.name, column.unit) for column in found.columns))
         if found.header.value == "no":
             columns = tuple(column.unit for column in found.columns)
         separator = "" if found.format == "parquet" else found.separator.value

@@ -265,12 +265,32 @@ def test_files_with_the_columns_that_are_read_are_one_log(tmp_path):
     assert "a.md5 has other columns" in shown
 
 
-def test_a_file_whose_times_have_another_unit_is_left_out(tmp_path):
+@pytest.mark.parametrize("form", ["{u},{p},{s}000", "{u},{p},{s}000000", "{u},{p},2024-03-01"])
+@pytest.mark.parametrize("more", ["", "x"])
+def test_a_file_whose_times_have_another_unit_is_left_out(tmp_path, form, more):
     """One setting cannot read both: its times would be a thousand times too large."""
-    finer = lines_of("{u},{p},{s}000,{r}", "user,author,time,x")
-    shown, settings = started(folder_of(tmp_path, a_csv=LOG * 2, b_csv=finer))
+    header = "user,author,time"
+    other = lines_of(f"{form},{{r}}" if more else form, f"{header},{more}" if more else header)
+    shown, settings = started(folder_of(tmp_path, a_csv=LOG * 4, b_csv=other))
     assert settings["source"]["path"] == "log/a.csv"
-    assert "b.csv has other" in shown
+    assert "b.csv has times: " in shown
+
+
+def test_a_table_whose_times_have_another_unit_is_left_out(tmp_path):
+    """Whole numbers in Parquet say nothing of their unit but by their size."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    for name, factor, rows in (("a", 1, 400), ("b", 1000, 200)):
+        numbers = range(rows)
+        columns = {
+            "user": [f"u{n % 20}" for n in numbers],
+            "author": [f"p{n % 7}" for n in numbers],
+            "time": [factor * (1_709_251_200 + 60 * n) for n in numbers],
+        }
+        parquet.write_table(pa.table(columns), folder / f"{name}.parquet")
+    shown, settings = started(folder)
+    assert settings["source"]["path"] == "log/a.parquet"
+    assert "b.parquet has times: ms since 1970" in shown
 
 
 def test_no_file_is_listed_twice(tmp_path):
