@@ -27,11 +27,13 @@ METRICS = ("auc", "log_loss", "rce", "nrce", "ece", f"ndcg_{TOP}")
 
 
 def auc(labels: Tensor, scores: Tensor) -> Tensor:
-    """ROC-AUC where a tie counts half: (n,), (n,) -> (). NaN unless both classes occur."""
-    order = torch.argsort(scores, stable=True)
-    positive = (labels[order] > 0).double()
+    """ROC-AUC where a tie counts half: (n,), (n,) -> (). NaN unless both classes occur.
+
+    Rows in ascending order of their scores.
+    """
+    positive = (labels > 0).double()
     # Equal scores form a run, and all pairs within it count half.
-    values, run = torch.unique_consecutive(scores[order], return_inverse=True)
+    values, run = torch.unique_consecutive(scores, return_inverse=True)
     positives = sums(positive, run, len(values))
     negatives = sums(1 - positive, run, len(values))
     below = negatives.cumsum(0) - negatives / 2
@@ -58,39 +60,38 @@ def nrce(labels: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def ece(labels: Tensor, probabilities: Tensor, bins: int = BINS) -> Tensor:
-    """As `models.calibration.ece`: ()."""
+    """As `models.calibration.ece`: (). Rows in ascending order of their probabilities."""
     n = len(labels)
-    if not n:
-        return probabilities.new_tensor(torch.nan, dtype=torch.float64)
     bins = min(bins, n)
-    order = torch.argsort(probabilities, stable=True)
     # The first bins have one row more, where the rows are no multiple of the bins.
     short, longer = divmod(n, bins)
     place = torch.arange(n, device=labels.device)
     within = place < longer * (short + 1)
     bin_n = torch.where(within, place // (short + 1), (place - longer) // short)
-    gaps = probabilities[order].double() - (labels[order] > 0).double()
+    gaps = probabilities.double() - (labels > 0).double()
     return sums(gaps, bin_n, bins).abs().sum() / n
 
 
-def ndcg(users: Tensor, labels: Tensor, scores: Tensor, top: int = TOP) -> Tensor:
-    """As `models.metrics.ndcg`: (). users: (n,) int64."""
-    _, user, rows = torch.unique(users, return_inverse=True, return_counts=True)
-    gained = gains(user, labels, -scores, rows, top)
-    ideal = gains(user, labels, -labels, rows, top)
-    positives = sums((labels > 0).double(), user, len(rows))
-    both = (positives > 0) & (positives < rows)
-    return (gained[both] / ideal[both]).mean()
+def ndcg_by_user(
+    user: Tensor, labels: Tensor, scores: Tensor, rows: Tensor, top: int = TOP
+) -> Tensor:
+    """As `models.metrics.ndcg`, of each user: (U,). NaN for one without both classes.
 
-
-def gains(user: Tensor, labels: Tensor, keys: Tensor, rows: Tensor, top: int) -> Tensor:
-    """DCG of each user's `top` rows by ascending key: (U,). user: (n,) from 0; rows: (U,)."""
-    by_key = torch.argsort(keys, stable=True)
-    order = by_key[torch.argsort(user[by_key], stable=True)]
+    user: (n,) from 0; rows: (U,) of each.
+    """
+    by_score = torch.argsort(scores, descending=True, stable=True)
+    order = by_score[torch.argsort(user[by_score], stable=True)]
+    user, positive = user[order], labels[order] > 0
     first = rows.cumsum(0) - rows
-    rank = torch.arange(len(order), device=user.device) - first[user[order]]
-    gain = (labels[order] > 0) / torch.log2(rank.double() + 2)
-    return sums(torch.where(rank < top, gain, 0.0), user[order], len(rows))
+    rank = torch.arange(len(order), device=user.device) - first[user]
+    gain = positive / torch.log2(rank.double() + 2)
+    gained = sums(torch.where(rank < top, gain, 0.0), user, len(rows))
+    positives = sums(positive.double(), user, len(rows)).long()
+    both = (positives > 0) & (positives < rows)
+    # The best order has the positives first.
+    ideal = (1 / torch.log2(torch.arange(top, device=user.device).double() + 2)).cumsum(0)
+    best = ideal[(positives - 1).clamp(0, top - 1)]
+    return torch.where(both, gained / best, torch.nan)
 
 
 def sums(values: Tensor, group: Tensor, groups: int) -> Tensor:
@@ -99,15 +100,18 @@ def sums(values: Tensor, group: Tensor, groups: int) -> Tensor:
     return total.index_add_(0, group, values)
 
 
-def metrics_of(users: Tensor, labels: Tensor, scores: Tensor) -> dict[str, float]:
-    """All METRICS of one label, without the undefined ones. (n,) each."""
+def metrics_of(labels: Tensor, scores: Tensor, ndcgs: Tensor) -> dict[str, float]:
+    """All METRICS of one label, without the undefined ones.
+
+    labels, scores: (n,), n >= 1, in ascending order of the scores; ndcgs: (U,), of each user.
+    """
     values = (
         auc(labels, scores),
         log_loss(labels, scores),
         rce(labels, scores),
         nrce(labels, scores),
         ece(labels, scores),
-        ndcg(users, labels, scores),
+        torch.nanmean(ndcgs),
     )
     found = dict(zip(METRICS, torch.stack(values).tolist(), strict=True))
     return {name: value for name, value in found.items() if not np.isnan(value)}
@@ -118,25 +122,27 @@ def rows_of_metrics(
 ) -> Iterator[dict[str, str | float]]:
     """The metrics of every label, of all users and of those with as many rows as a bucket says.
 
-    users: (n,) of any type; labels 0/1, scores: (n, labels). Yields users (the bucket), label, rows
-    and the defined metrics. A bucket without rows is left out.
+    users: (n,) int64, from 0 without gaps; labels 0/1, scores: (n, labels). Yields users (the
+    bucket), label, rows and the defined metrics. A bucket without rows is left out.
     """
-    _, code, rows = np.unique(users, return_inverse=True, return_counts=True)
-    lowest = np.array([least for least, _ in BUCKETS])
-    bucket_n = np.searchsorted(lowest, rows, side="right")[code] - 1
-    places = [(ALL, np.arange(len(users)))]
-    for number, (_, name) in enumerate(BUCKETS):
-        places.append((name, np.flatnonzero(bucket_n == number)))
     to = device()
-    code_n = torch.from_numpy(code).to(to)
-    labels_nL = torch.from_numpy(labels).to(to)
-    scores_nL = torch.from_numpy(scores).to(to)
-    for bucket, chosen in places:
-        if not len(chosen):
-            continue
-        at = torch.from_numpy(chosen).to(to)
-        for column, name in enumerate(names):
-            parts = (code_n[at], labels_nL[at, column], scores_nL[at, column])
-            row: dict[str, str | float] = {"users": bucket, "label": name, "rows": len(chosen)}
-            row.update(metrics_of(*parts))
+    rows_U = np.bincount(users)
+    lowest = np.array([least for least, _ in BUCKETS])
+    bucket_U = torch.from_numpy(np.searchsorted(lowest, rows_U, side="right") - 1).to(to)
+    rows, user = torch.from_numpy(rows_U).to(to), torch.from_numpy(users).to(to)
+    buckets = [(ALL, torch.ones_like(bucket_U, dtype=torch.bool))]
+    for number, (_, name) in enumerate(BUCKETS):
+        buckets.append((name, bucket_U == number))
+    for column, label in enumerate(names):
+        happened = torch.from_numpy(np.ascontiguousarray(labels[:, column])).to(to)
+        score = torch.from_numpy(np.ascontiguousarray(scores[:, column])).to(to)
+        # Sorted once: a part of the rows is in order, too.
+        order = torch.argsort(score, stable=True)
+        ndcgs = ndcg_by_user(user, happened, score, rows)
+        for name, members in buckets:
+            kept = order[members[user[order]]]
+            if not len(kept):
+                continue
+            row: dict[str, str | float] = {"users": name, "label": label, "rows": len(kept)}
+            row.update(metrics_of(happened[kept], score[kept], ndcgs[members]))
             yield row

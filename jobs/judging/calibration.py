@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -21,9 +22,26 @@ def calibration_of(test: Partition, role: str) -> Calibration:
     return Calibration.from_json((test.path / calibration_file(role)).read_text())
 
 
+@dataclass(frozen=True)
+class Consumers:
+    """The consumer of every row. ids: (U,) distinct; codes: (n,) int64, places in them."""
+
+    ids: pa.Array
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> Consumers:
+        """column: (n,) texts."""
+        encoded = column.dictionary_encode().unify_dictionaries()
+        if not encoded.num_chunks:
+            return cls(pa.array([], pa.string()), np.zeros(0, dtype=np.int64))
+        codes = [chunk.indices.to_numpy().astype(np.int64) for chunk in encoded.chunks]
+        return cls(encoded.chunk(0).dictionary, np.concatenate(codes))
+
+
 def calibration_errors(
     role: str,
-    consumers: pa.ChunkedArray,
+    consumers: Consumers,
     labels: np.ndarray,
     names: tuple[str, ...],
     scores: np.ndarray,
@@ -33,7 +51,8 @@ def calibration_errors(
     labels, scores: (n, L). Rows are calibrated by what was fitted on other consumers: on its own
     rows, a fit is always better than none.
     """
-    second = np.array([crc32(one.encode()) % 2 for one in consumers.to_pylist()], dtype=bool)
+    half = np.array([crc32(one.encode()) % 2 for one in consumers.ids.to_pylist()], dtype=bool)
+    second = half[consumers.codes]
     calibrated = scores.astype(np.float64)
     changed = set(names)
     for fitted, applied in ((second, ~second), (~second, second)):

@@ -31,7 +31,7 @@ from embeddings.registry.client import Version
 from embeddings.registry.errors import DamagedVersion
 from jobs.errors import SettingsError
 from jobs.judging import guardrails
-from jobs.judging.calibration import calibration_errors, calibration_file
+from jobs.judging.calibration import Consumers, calibration_errors, calibration_file
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, if_there, optional
@@ -150,7 +150,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         rows = load_day(settings, examples)
         labels = rows.labels[:, column]
         names = spec_of(examples).labels
-        consumers = consumers_of(examples)
+        consumer_ids = consumers_of(examples)
+        consumers = Consumers.of(consumer_ids)
         primary_scores = {}
         measured: list[dict[str, Any]] = []
         for role, entrant in tested.items():
@@ -158,7 +159,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             staging.facts |= role_metrics(role, rows.labels, names, scores)
             # The sums depend on the number of threads.
             with reproducible(seed=0, threads=settings.ranker.threads):
-                for row in rows_of_metrics(consumers.to_numpy(), rows.labels, scores, names):
+                for row in rows_of_metrics(consumers.codes, rows.labels, scores, names):
                     measured.append({"role": role, **row})
             staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
             calibration = fit(str(day), names, rows.labels, scores)
@@ -167,7 +168,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         if len(tested) > 1:
             staging.facts |= guardrail_facts(settings, read, tested, examples)
             staging.facts |= cost_facts(settings, tested, rows)
-        write_predictions(staging.path / PREDICTIONS, consumers, labels, primary_scores)
+        write_predictions(staging.path / PREDICTIONS, consumer_ids, labels, primary_scores)
         write_metrics(staging.path / METRICS, measured)
     folder = settings.report("evaluate", day)
     draw(folder, labels, primary_scores, settings.ranker.primary_label, day)
