@@ -43,6 +43,14 @@ BAR_GIB = 6.0
 BAR_EXPONENT = 1.05
 SHORT_S = 5.0  # a step with less than this at the largest size says nothing of how it grows
 DAY = "import sys; from perf.scale import write_costs; write_costs(*sys.argv[1:])"
+# For long days (docs/sizing.md): with so many rows, a larger batch learns as well, and much faster.
+RANKER = {
+    "batch_size": 4096,
+    "learning_rate": 5e-3,
+    "precision": "auto",
+    "compiled": True,
+    "threads": 2,
+}
 WEIGHTS = {"click": 1.0, "long_view": 1.0, "like": 3.0, "reply": 3.0, "follow": 5.0}
 
 
@@ -86,6 +94,7 @@ def settings_of(home: Path, size: float, seed: int) -> Settings:
         home=home,
         source=source,
         matrix={"weights": WEIGHTS},
+        ranker=RANKER,
         services=ServiceSettings(live=False),
         spark=SparkSettings(master="local[2]"),
     )

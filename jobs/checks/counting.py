@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.checks.row_rules import TOO_LARGE
+from jobs.checks.row_rules import KEY, TOO_LARGE, key_hash
 from jobs.lake.schema import quoted
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
 # Unit -> its length in milliseconds, the longest first.
 RESOLUTIONS = {"days": 86_400_000, "hours": 3_600_000, "minutes": 60_000}
+
+MOST_REPEATED = 100_000  # keys that are collected; with more, all rows are compared
 
 # A good value to three digits: so few distinct ones that an exact median costs little memory.
 DIGITS = "pow(10D, floor(log10(value)) - 2)"
@@ -31,6 +34,19 @@ class Counted:
     reasons: dict[str, int]
     resolution: str
     largest: dict[str, float]
+
+
+def repeated_keys(rows: DataFrame, keys: list[str]) -> pa.Table | None:
+    """One column KEY, the hash of every key that several rows have; None where these are many.
+
+    Most days have few. To compare all rows with each other, they would have to be sorted whole.
+    """
+    from pyspark.sql import functions as F
+
+    hashes = rows.select(F.expr(key_hash(keys)).alias(KEY))
+    several = hashes.groupBy(KEY).count().where("count > 1").select(KEY)
+    found = several.limit(MOST_REPEATED + 1).toArrow()
+    return found if len(found) <= MOST_REPEATED else None
 
 
 def count_reasons(rows: DataFrame, start_ms: int, max_ratio: float) -> Counted:

@@ -30,12 +30,14 @@ from jobs.sources.base import Source
 from jobs.sources.days import HOUR_MS, day_bounds_ms
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
 # Helper columns that `with_reason` adds and drops again. No column of the schema begins with an
 # underscore, so a log cannot have one of the same name.
 FAULTS = "_faults"
 REPEAT_NUMBER = "_repeat_number"
+KEY = "_key"
 ITEM_KNOWN = "_item_known"
 
 REPEAT = "repeat"
@@ -281,12 +283,18 @@ def repeat_keys(
 # --- judging
 
 
+def key_hash(keys: list[str]) -> str:
+    """SQL for 64 bits of the values in these columns: equal rows have equal ones."""
+    return f"xxhash64({', '.join(map(quoted, keys))})"
+
+
 def with_reason(
     rows: DataFrame,
     rules: list[Rule],
     keys: list[str],
     known_items: DataFrame | None,
     merge: bool = False,
+    repeated: pa.Table | None = None,
 ) -> DataFrame:
     """The rows with a column `reason`: their faults, separated by spaces; empty for a good row.
 
@@ -294,9 +302,10 @@ def with_reason(
     order of the log where it is known, or else of all columns. merge: it has the maximum of their
     labels and of dwell_ms and the earliest time of each label, and the reason of the others is
     MERGED. known_items: one column item_id, without repeats; for the rule `item_unknown`.
+    repeated: one column KEY, every `key_hash` that several rows have: only these rows are compared
+    with each other. None: all are.
     """
     from pyspark.sql import functions as F
-    from pyspark.sql.window import Window
 
     columns = [quoted(column) for column in rows.columns]
     if known_items is not None:
@@ -305,23 +314,40 @@ def with_reason(
         # The left join gives null for an unknown item, but a rule's condition must not be null.
         rows = rows.withColumn(ITEM_KNOWN, F.coalesce(ITEM_KNOWN, F.lit(False)))
     rows = rows.withColumn(FAULTS, faults_of(rules, rows.columns))
-    reason = F.col(FAULTS)
-    if keys:
-        # A row with a fault is behind those without: it is a repeat of none, and none of it.
-        alike = Window.partitionBy(FAULTS, *map(quoted, keys))
-        first = alike.orderBy(*order_of(rows.columns, columns))
-        rows = rows.withColumn(REPEAT_NUMBER, F.row_number().over(first))
-        later = F.lit(MERGED if merge else REPEAT)
-        is_later = (F.col(FAULTS) == "") & (F.col(REPEAT_NUMBER) > 1)
-        reason = F.when(is_later, later).otherwise(reason)
-        if merge:
-            for column in outcomes(rows.columns):
-                # A label became 1 with the first row that says so.
-                best = F.min if column.startswith("at_") else F.max
-                most = best(quoted(column)).over(alike)
-                landed = F.col(quoted(column))
-                rows = rows.withColumn(column, F.when(F.col(FAULTS) == "", most).otherwise(landed))
-    return rows.withColumn("reason", reason).select(*columns, "reason")
+    if not keys:
+        judged = rows.withColumn("reason", F.col(FAULTS))
+    elif repeated is None:
+        judged = first_is_good(rows, keys, merge)
+    else:
+        rows = rows.withColumn(KEY, F.expr(key_hash(keys)))
+        several = F.broadcast(rows.sparkSession.createDataFrame(repeated))
+        alone = rows.join(several, KEY, "left_anti").withColumn("reason", F.col(FAULTS))
+        compared = first_is_good(rows.join(several, KEY, "left_semi"), keys, merge)
+        judged = alone.select(*columns, "reason").unionAll(compared.select(*columns, "reason"))
+    return judged.select(*columns, "reason")
+
+
+def first_is_good(rows: DataFrame, keys: list[str], merge: bool) -> DataFrame:
+    """The rows with FAULTS, and as `reason` these or that another row with equal keys is first."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.window import Window
+
+    columns = [quoted(column) for column in rows.columns if not column.startswith("_")]
+    # A row with a fault is behind those without: it is a repeat of none, and none of it.
+    alike = Window.partitionBy(FAULTS, *map(quoted, keys))
+    first = alike.orderBy(*order_of(rows.columns, columns))
+    rows = rows.withColumn(REPEAT_NUMBER, F.row_number().over(first))
+    later = F.lit(MERGED if merge else REPEAT)
+    is_later = (F.col(FAULTS) == "") & (F.col(REPEAT_NUMBER) > 1)
+    rows = rows.withColumn("reason", F.when(is_later, later).otherwise(F.col(FAULTS)))
+    if merge:
+        for column in outcomes(rows.columns):
+            # A label became 1 with the first row that says so.
+            best = F.min if column.startswith("at_") else F.max
+            most = best(quoted(column)).over(alike)
+            landed = F.col(quoted(column))
+            rows = rows.withColumn(column, F.when(F.col(FAULTS) == "", most).otherwise(landed))
+    return rows
 
 
 def order_of(names: list[str], columns: list[str]) -> list[str]:

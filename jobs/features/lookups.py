@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 EMBEDDED = ("consumer", "producer")  # the entities that have vectors
+TOGETHER = 1 << 17  # rows that are looked up at once: the index of the counts is built each time
 
 BatchTask = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -77,7 +78,7 @@ def lookup_task(spec: FeatureSpec, past: Past, names: list[str]) -> BatchTask:
         # Read by every task, instead of being sent with it.
         counts = PastCounts.read(past.counts, spec.labels)
         numbers = profile_numbers(spec)
-        for numbered in batches:
+        for numbered in in_larger(batches, TOGETHER):
             batch = numbered.rename_columns(names)
             # In the order of the declared schema: what was joined, the numbers, the rows.
             columns: dict[str, pa.Array | np.ndarray] = {}
@@ -98,3 +99,15 @@ def lookup_task(spec: FeatureSpec, past: Past, names: list[str]) -> BatchTask:
             yield pa.RecordBatch.from_arrays(arrays, [f"_{n}" for n in range(len(arrays))])
 
     return run
+
+
+def in_larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at least so many, but for the last one."""
+    kept: list[pa.RecordBatch] = []
+    for batch in batches:
+        kept.append(batch)
+        if sum(map(len, kept)) >= rows:
+            yield pa.concat_batches(kept)
+            kept = []
+    if kept:
+        yield pa.concat_batches(kept)

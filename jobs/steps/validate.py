@@ -221,9 +221,8 @@ def judged_tables(
     with ExitStack() as cached:
         for table, rows in landed.items():
             items = judged[ITEM_TABLE].good if ITEM_TABLE in judged else None
-            reasoned = by_rules(settings, day, table, rows, items)
-            # Consumers and items rarely have a bad row, and without one they are not read again.
-            if table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):
+            reasoned, sorts = by_rules(settings, day, table, rows, items)
+            if sorts:
                 cached.callback(reasoned.rows.persist().unpersist)
             judged[table] = counted(reasoned, start_ms, settings.validation)
         yield list(judged.values())
@@ -231,8 +230,11 @@ def judged_tables(
 
 def by_rules(
     settings: Settings, day: date, table: str, landed: DataFrame, items: DataFrame | None
-) -> Judged:
-    """The rows of a table with their reason. items: the good ones of the day, if it has any."""
+) -> tuple[Judged, bool]:
+    """The rows of a table with their reason, and whether all must be sorted for it.
+
+    items: the good ones of the day, if it has any.
+    """
     source, limits = open_source(settings), settings.validation
     columns = landed.columns
     rules = rules_for(table, columns, source, day, limits, items is not None)
@@ -240,8 +242,10 @@ def by_rules(
     known = None
     if items is not None and table == IMPRESSION_TABLE:
         known = items.select("item_id")
-    rows = with_reason(landed, rules, keys, known, merges(table, limits))
-    return Judged(landed, rows, evidence_of(table, landed, rules))
+    repeated = counting.repeated_keys(landed, keys) if keys else None
+    rows = with_reason(landed, rules, keys, known, merges(table, limits), repeated)
+    sorts = bool(keys) and repeated is None
+    return Judged(landed, rows, evidence_of(table, landed, rules)), sorts
 
 
 def has_schema(table: str, rows: DataFrame) -> bool:
