@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embeddings.durable import digests_below, sweep, sync_tree
 from embeddings.storage.folder import STAGING, Folder
@@ -42,6 +42,9 @@ from jobs.lake.integrity import damage
 from jobs.lake.manifest import MANIFEST, content_digest, read_manifest, sealed, tag_or_none
 from jobs.lake.parquet_footer import sort_encodings
 from jobs.lake.schema import quoted
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
 
 # Spark would take the brackets in a name for a pattern, and with a colon beside them there is no
 # way to escape one. This option is what its own table scans use.
@@ -166,8 +169,26 @@ class Staging:
 
 
 def read_parquet(spark, folders: Sequence[Path]):
-    """The Parquet files below exactly these folders, or exactly these files, as one DataFrame."""
-    return spark.read.options(**NO_PATTERNS).parquet(*map(str, folders))
+    """The Parquet files below exactly these folders, or exactly these files, as one DataFrame.
+
+    Their columns are those of the first file. Without them Spark starts a job for every table, in
+    order to read one footer, and a Connect server does so each time the table is mentioned.
+    """
+    reader = spark.read.schema(columns_of(folders[0])).options(**NO_PATTERNS)
+    return reader.parquet(*map(str, folders))
+
+
+def columns_of(folder: Path) -> StructType:
+    """The columns of the Parquet files in a folder, or of a file, in Spark's types."""
+    from pyarrow import parquet
+    from pyspark.sql.pandas.types import from_arrow_type
+    from pyspark.sql.types import StructType
+
+    file = min(folder.glob("*.parquet")) if folder.is_dir() else folder
+    columns = StructType()
+    for column in parquet.read_schema(file):
+        columns.add(column.name, from_arrow_type(column.type))
+    return columns
 
 
 class Lake:
