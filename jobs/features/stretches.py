@@ -18,17 +18,19 @@ STRETCH = 250_000  # rows, about
 MINUTE = "floor(time_ms / 60000)"
 
 
-def cut_by_time(rows: DataFrame, count: int) -> tuple[DataFrame, int]:
+def cut_by_time(rows: DataFrame, times: DataFrame, count: int) -> tuple[DataFrame, int]:
     """The rows with one partition per stretch, in the order of time, and the number of partitions.
 
-    rows: `count` of them, with a column time_ms.
+    rows: with a column time_ms. It must be the last thing before they are written: a join spreads
+    them anew where the other table is large. times: the same `count` rows, or what they are made
+    of.
     """
     from pyspark.sql import functions as F
 
     stretches = max(1, -(-count // STRETCH))
     if stretches == 1:
         return rows.coalesce(1), 1
-    counted = rows.selectExpr(f"{MINUTE} minute").groupBy("minute").count().toArrow()
+    counted = times.selectExpr(f"{MINUTE} minute").groupBy("minute").count().toArrow()
     counted = counted.sort_by("minute")
     minutes = counted["minute"].to_numpy()
     numbers = stretch_of_minutes(counted["count"].to_numpy(), stretches)

@@ -147,15 +147,8 @@ class Staging:
         partitions, and sorted by all `keys`, which must order them totally. The names of the files
         state their buckets: see `jobs.lake.buckets`.
         """
-        self.write_parts(spread(df, keys[0], partitions), table, keys, partitions)
-
-    def write_parts(self, df, table: str, keys: list[str], partitions: int) -> None:
-        """The same for rows that are spread already, over exactly so many partitions.
-
-        Each becomes a file, which has its number in its name.
-        """
         folder = self.path / table
-        rows = df.sortWithinPartitions(*map(quoted, keys))
+        rows = spread(df, keys[0], partitions).sortWithinPartitions(*map(quoted, keys))
         rows.write.mode("overwrite").parquet(str(folder))
         # Hadoop's marks and checksums: the manifest has digests, and sorting the footer below would
         # make a checksum wrong.

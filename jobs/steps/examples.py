@@ -26,13 +26,14 @@ import pyarrow.parquet as pq
 from embeddings.facts import Fact
 from jobs.errors import Skip, UntrustedDay
 from jobs.features.columns import feature_spec
-from jobs.features.lookups import EMBEDDED, Past, add_lookups
+from jobs.features.lookups import EMBEDDED, Past, lookup_task
 from jobs.features.past_counts import COUNTS, count_past
 from jobs.features.profiles import join_profiles, read_profiles
 from jobs.features.stretches import cut_by_time
 from jobs.features.tables import publish_counts
 from jobs.lake.schema import IMPRESSION_TABLE
 from jobs.lake.store import Partition
+from jobs.lake.worker_parts import write_by_workers
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recording, trusted
@@ -97,18 +98,17 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
     profiles = read_profiles(spark, clean)
     spec = feature_spec(impressions, profiles, settings.embedding.dim)
     counts = count_past(spark, past, spec.labels)
-    # Before anything is joined to them: then only ids, labels and contexts are moved.
-    cut, parts = cut_by_time(impressions, clean.facts[f"rows_{IMPRESSION_TABLE}"])
-    joined = join_profiles(cut, profiles, spec)
+    joined = join_profiles(impressions, profiles, spec)
+    cut, parts = cut_by_time(joined, impressions, clean.facts[f"rows_{IMPRESSION_TABLE}"])
     with recording(settings, "examples", day, read.values()) as staging:
         counts_path: Path | None = None
         if counts is not None:
             staging.write(counts, COUNTS, ["entity", "id"])
             # Committed later, but the workers read it now.
             counts_path = staging.path / COUNTS
-        examples = add_lookups(joined, spec, Past(version, counts_path))
+        task = lookup_task(spec, Past(version, counts_path))
         # Sorted by time, because the ranker trains in the order of the rows.
-        staging.write_parts(examples, EXAMPLES, total_order(spec), parts)
+        write_by_workers(cut, task, staging.path / EXAMPLES, total_order(spec), parts)
         (staging.path / SPEC).write_text(spec.to_json() + "\n")
         if counts_path is not None:
             with staging.fenced():

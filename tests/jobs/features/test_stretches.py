@@ -49,6 +49,13 @@ def test_a_long_day_is_the_same_rows_in_several_files(spark, tmp_path, monkeypat
     shuffled = shown.take(np.random.default_rng(0).permutation(ROWS))
     again = built(spark, tmp_path / "again", shuffled, 5)
     assert cut.digest == again.digest
+    # Profiles too large for every worker to have a copy are joined by their ids, not by time.
+    spark.conf.set("spark.sql.autoBroadcastJoinThreshold", "-1")
+    try:
+        joined = built(spark, tmp_path / "joined", shown, 2)
+    finally:
+        spark.conf.unset("spark.sql.autoBroadcastJoinThreshold")
+    assert joined.digest == cut.digest
     names = [f"examples/part-0000{number}-of-00004.parquet" for number in range(4)]
     assert [name for name in cut.files if name.startswith("examples/")] == names
     assert max(pq.read_metadata(cut.path / name).num_rows for name in names) < 170
