@@ -15,9 +15,9 @@ from pyspark import daemon
 run_task = daemon.worker
 
 
-def run_task_and_freeze(connection: socket.socket, authenticated: bool) -> int:
+def run_task_and_freeze(sock: socket.socket, authenticated: bool) -> int:
     """Run one task in a forked worker. Returns its exit code, as PySpark's own function."""
-    code = run_task(connection, authenticated)
+    code = run_task(sock, authenticated)
     # Its garbage first: what is frozen is never found to be garbage.
     gc.collect()
     gc.freeze()
