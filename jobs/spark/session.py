@@ -52,6 +52,7 @@ def classic_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark.partitions),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.python.worker.reuse": "true",
+        "spark.python.daemon.module": "jobs.spark.worker_daemon",
     }
     if settings.spark.master.startswith("local"):
         # A local master never gains cores: a barrier job that needs too many should fail at once.

@@ -43,9 +43,9 @@ def test_a_million_ids_are_refused_soon_and_in_little_memory(client, chunked):
     client.get("/healthz")
     tracemalloc.start()
     try:
-        started = time.perf_counter()
+        started = time.process_time()
         refused = client.post(VECTORS, content=content, headers=JSON)
-        took_s = time.perf_counter() - started
+        took_s = time.process_time() - started
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

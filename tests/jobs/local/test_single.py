@@ -54,7 +54,7 @@ def test_a_second_runner_is_told_who_runs_the_services_and_how_to_stop_them(home
     started = time.monotonic()
     with pytest.raises(ServiceError) as refused, sole_runner(home):
         pass
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10  # it does not wait for the runner, which goes on for 60
     message = str(refused.value)
     assert f"services of {home} run already" in message
     assert re.search(rf"by process {runner.pid} on 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\+", message)

@@ -30,7 +30,7 @@ def test_a_steps_end_is_remembered_with_its_seconds_and_its_embedding(settings):
         time.sleep(0.05)
     (last,) = attempts(settings)
     assert (last.step, last.embedding, last.day, last.error) == ("embed", "likes", str(DAY), "")
-    assert 0.05 <= last.seconds < 5
+    assert 0.05 <= last.seconds < 30  # not milliseconds
     assert abs(time.time() - last.ended_s) < 60
 
 

@@ -17,12 +17,12 @@ import sys
 from datetime import date
 from jobs import settings
 from jobs.spark import session
-from jobs.steps import align, embed, fold_in, lookalike, matrix, publish
+from jobs.steps import align, benchmark, embed, fold_in, lookalike, matrix, publish
 
 chosen = settings.Settings.model_validate_json(sys.argv[1])
 spark = session.spark_session(chosen)
 for day in map(date.fromisoformat, sys.argv[2:]):
-    for step in (matrix, embed, align, fold_in, lookalike, publish):
+    for step in (matrix, embed, align, fold_in, lookalike, benchmark, publish):
         step.run(spark, chosen, day)
 versions = chosen.open_registry().versions(chosen.embedding.name)
 print(spark.sparkContext.master, *(version.digest for version in versions))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from datetime import date
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,20 +29,28 @@ DAY = DAYS[0]
 NEW_YEAR = date(2024, 1, 1)
 
 
+def landed(spark, folder: Path, log: pd.DataFrame, days=(DAY,)) -> Settings:
+    """The settings of a log (by default of one day), whose days are landed."""
+    source = KuaiRandSettings(kind="kuairand", path=write_kuairand(folder / "log", log))
+    settings = Settings(home=folder / "home", source=source, spark=SparkSettings(partitions=1))
+    for day in days:
+        land.run(spark, settings, day)
+    return settings
+
+
 @pytest.fixture
 def day_of(spark, tmp_path):
-    """Writes a log (by default of one day) as a source, and lands its days."""
+    return partial(landed, spark, tmp_path)
 
-    def create(log: pd.DataFrame, days=(DAY,)) -> Settings:
-        source = KuaiRandSettings(kind="kuairand", path=write_kuairand(tmp_path / "log", log))
-        settings = Settings(
-            home=tmp_path / "home", source=source, spark=SparkSettings(partitions=1)
-        )
-        for day in days:
-            land.run(spark, settings, day)
-        return settings
 
-    return create
+@pytest.fixture(scope="module")
+def with_repeats(spark, tmp_path_factory) -> Settings:
+    """Of a validated day: two rows are there twice, and two others again with another tab."""
+    log = one_day()
+    log = pd.concat([log, log[:2], log[2:4].assign(tab=99)])
+    settings = landed(spark, tmp_path_factory.mktemp("repeats"), log)
+    validate.run(spark, settings, DAY)
+    return settings
 
 
 def one_day() -> pd.DataFrame:
@@ -99,17 +109,14 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_counted_by_them(spark, 
     assert bad.drop_columns("reason").schema.names == landed.schema.names
 
 
-def test_every_committed_fact_is_declared(spark, day_of):
+def test_every_committed_fact_is_declared(with_repeats):
     """Some repeats are dropped and others quarantined, so that both kinds of facts exist."""
-    log = one_day()
-    settings = day_of(pd.concat([log, log[:2], log[2:4].assign(tab=99)]))
-    validate.run(spark, settings, DAY)
     for step, declared in (
         ("land", land.FACTS),
         ("validate", validate.FACTS),
         ("quarantine", validate.FACTS),
     ):
-        facts = settings.lake.get(step, DAY).facts
+        facts = with_repeats.lake.get(step, DAY).facts
         assert facts
         undeclared = [name for name in facts if declaration(declared, name) is None]
         assert undeclared == [], step
@@ -144,14 +151,12 @@ def test_a_row_up_to_an_hour_before_its_day_is_good_in_kuairand(spark, day_of):
     assert settings.lake.get("quarantine", DAY).facts["bad_impressions/time_outside_day"] == 1
 
 
-def test_of_rows_with_the_same_ids_and_time_the_first_is_kept(spark, day_of):
+def test_of_rows_with_the_same_ids_and_time_the_first_is_kept(with_repeats):
     """A row equal in all columns is dropped by the adapter; one equal in ids and time is bad."""
-    log = one_day()
-    settings = day_of(pd.concat([log, log[:2], log[2:4].assign(tab=99)]))
-    assert settings.lake.get("land", DAY).facts["exact_repeats_dropped"] == 2
-    validate.run(spark, settings, DAY)
-    assert settings.lake.get("quarantine", DAY).facts["bad_impressions/repeat"] == 2
-    kept = table_of(settings.lake.get("validate", DAY), "impressions").to_pandas()
+    lake = with_repeats.lake
+    assert lake.get("land", DAY).facts["exact_repeats_dropped"] == 2
+    assert lake.get("quarantine", DAY).facts["bad_impressions/repeat"] == 2
+    kept = table_of(lake.get("validate", DAY), "impressions").to_pandas()
     assert len(kept) == ROWS
     assert "99" not in set(kept.ctx_tab)  # tab 2 and 3 come before 99
 
