@@ -1,0 +1,111 @@
+"""make bench-frappe: MaskNet on Frappe by FuxiCTR and by Evergreen, on the same rows.
+
+Both learn by the recipe that FuxiCTR publishes (jobs/reports/recipe.py), in float32 and from the
+same negatives: FuxiCTR by its own `fit`, which selects the epoch on the validation rows as well.
+They differ in how weights start, and in the order of the rows.
+
+EVERGREEN_DATA names the folder with frappe/ (see jobs/reports/frappe.py); perf/fuxictr.py says what
+FUXICTR is. Both are needed. It takes a quarter of an hour on one core.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embeddings.benchmarks.auc import auc
+from jobs.reports import recipe
+from jobs.reports.frappe import Frappe
+from jobs.settings import RankerSettings
+from models.features import Day, FeatureSpec
+from models.metrics import log_loss
+from models.training import reproducible, tensors
+from perf.fuxictr import find_peer, parallel_network
+from perf.report import Figure, arguments, finish
+
+SEED = 2021  # FuxiCTR's
+DIFFERENCE = 0.0015  # of test AUCs, at most
+PEER = "FuxiCTR"
+
+
+def main() -> int:
+    options = arguments(__doc__)
+    seed = options.seed or SEED
+    peer = find_peer()
+    if peer is None or "EVERGREEN_DATA" not in os.environ:
+        print("FUXICTR and EVERGREEN_DATA must be set, see the first lines of perf/frappe.py.")
+        return 2
+    trial = Frappe(Path(os.environ["EVERGREEN_DATA"]), RankerSettings(precision="float32"))
+    outcome = trial.fit("masknet", seed)
+    parameters = sum(weights.numel() for weights in outcome.model.parameters())
+    scores, peer_parameters = fit_peer(peer, trial, seed)
+    labels = trial.labels
+    ours, theirs = float(auc(labels, outcome.scores)), float(auc(labels, scores))
+    figures = [
+        Figure("test AUC", ours, "", PEER, theirs),
+        Figure("difference of both", abs(ours - theirs), "", bar=DIFFERENCE),
+        Figure("log loss", log_loss(labels, outcome.scores), "", PEER, log_loss(labels, scores)),
+        Figure("parameters", parameters, "", PEER, peer_parameters),
+    ]
+    return finish("frappe", figures, seed)
+
+
+def fit_peer(peer: Any, trial: Frappe, seed: int) -> tuple[np.ndarray, int]:
+    """The scores of FuxiCTR's network for the test rows, (n,), and how many weights it has."""
+    rng = np.random.default_rng(seed)
+    rows = NamedBatches(trial.training_rows(rng), trial.spec, rng)
+    with TemporaryDirectory() as root, reproducible(seed, threads=1):
+        (Path(root) / "evergreen").mkdir()
+        model = parallel_network(
+            peer,
+            trial.spec,
+            padding=0,
+            root=root,
+            embedding_dim=recipe.NETWORK["field_width"],
+            dnn_hidden_units=list(recipe.NETWORK["hidden"]),
+            net_dropout=recipe.NETWORK["dropout"],
+            parallel_block_dim=recipe.NETWORK["block_width"],
+            reduction_ratio=2,
+            embedding_regularizer=recipe.L2,
+            early_stop_patience=recipe.PATIENCE,
+        )
+        validation = NamedBatches(trial.validation, trial.spec)
+        model.fit(rows, epochs=recipe.EPOCHS, validation_data=validation)
+        scores = model.predict(NamedBatches(trial.tested, trial.spec))
+    return scores, sum(weights.numel() for weights in model.parameters())
+
+
+class NamedBatches:
+    """Rows as FuxiCTR reads them, column by name; with a generator in a new order every time."""
+
+    def __init__(
+        self, rows: Day, spec: FeatureSpec, rng: np.random.Generator | None = None
+    ) -> None:
+        self.rows = rows
+        self.spec = spec
+        self.rng = rng
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // recipe.BATCH)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        rows = self.rows
+        if self.rng is not None:
+            rows = rows.reordered(self.rng.permutation(len(rows)))
+        names = [column.name for column in self.spec.categorical]
+        for batch in rows.batches(recipe.BATCH):
+            (categories_BC, _, _), labels_BL = tensors(batch)
+            named = dict(zip(names, torch.unbind(categories_BC, dim=1), strict=True))
+            yield named | {self.spec.labels[0]: labels_BL}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
