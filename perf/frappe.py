@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from embeddings.benchmarks.auc import auc
-from jobs.reports import recipe
 from jobs.reports.frappe import Frappe
+from jobs.reports.recipe import FUXICTR as RECIPE
 from jobs.settings import RankerSettings
 from models.features import Day, FeatureSpec
 from models.metrics import log_loss
@@ -69,16 +69,16 @@ def fit_peer(peer: Any, trial: Frappe, seed: int) -> tuple[np.ndarray, int]:
             trial.spec,
             padding=0,
             root=root,
-            embedding_dim=recipe.NETWORK["field_width"],
-            dnn_hidden_units=list(recipe.NETWORK["hidden"]),
-            net_dropout=recipe.NETWORK["dropout"],
-            parallel_block_dim=recipe.NETWORK["block_width"],
+            embedding_dim=RECIPE.network["field_width"],
+            dnn_hidden_units=list(RECIPE.network["hidden"]),
+            net_dropout=RECIPE.network["dropout"],
+            parallel_block_dim=RECIPE.network["block_width"],
             reduction_ratio=2,
-            embedding_regularizer=recipe.L2,
-            early_stop_patience=recipe.PATIENCE,
+            embedding_regularizer=RECIPE.l2,
+            early_stop_patience=RECIPE.patience,
         )
         validation = NamedBatches(trial.validation, trial.spec)
-        model.fit(rows, epochs=recipe.EPOCHS, validation_data=validation)
+        model.fit(rows, epochs=RECIPE.epochs, validation_data=validation)
         scores = model.predict(NamedBatches(trial.tested, trial.spec))
     return scores, sum(weights.numel() for weights in model.parameters())
 
@@ -94,14 +94,14 @@ class NamedBatches:
         self.rng = rng
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // recipe.BATCH)
+        return -(-len(self.rows) // RECIPE.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         rows = self.rows
         if self.rng is not None:
             rows = rows.reordered(self.rng.permutation(len(rows)))
         names = [column.name for column in self.spec.categorical]
-        for batch in rows.batches(recipe.BATCH):
+        for batch in rows.batches(RECIPE.batch_size):
             (categories_BC, _, _), labels_BL = tensors(batch)
             named = dict(zip(names, torch.unbind(categories_BC, dim=1), strict=True))
             yield named | {self.spec.labels[0]: labels_BL}

@@ -1,8 +1,8 @@
-"""FuxiCTR's recipe for MaskNet on Frappe, for rankers of any kind on rows that are split in three.
+"""Rankers of any kind on rows that are split in three: trained, selected and tested by a recipe.
 
-After every epoch, the AUC on the validation rows decides: without a gain the learning rate falls to
-a tenth, and after two such epochs in a row training ends; the weights of the best epoch are tested.
-The test rows are read once.
+After every epoch, the AUC on the validation rows decides: without a gain the learning rate falls,
+and after several such epochs in a row training ends; the weights of the best epoch are tested. The
+test rows are read once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +28,30 @@ if TYPE_CHECKING:
     from models.rankers.base import RankerOptions
     from models.training import Trainer, TrainingConfig
 
-# The options of a kind that has them.
-NETWORK = {"field_width": 10, "hidden": (400, 400, 400), "dropout": 0.1, "block_width": 50}
-BATCH, LEARNING_RATE = 4096, 1e-3
-L2 = 0.1  # the gradient of an embedding has so much of the embedding itself
-PATIENCE, DECAY = 2, 0.1
-EPOCHS = 100  # at most
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the rankers of a trial learn. network: options, for the kinds that have them."""
+
+    network: Mapping[str, Any]
+    batch_size: int = 4096  # rows per step
+    learning_rate: float = 1e-3  # of Adam, at first
+    l2: float = 0.1  # the gradient of an embedding has so much of the embedding itself
+    patience: int = 2  # epochs in a row without a gain that end training
+    decay: float = 0.1  # what the learning rate is multiplied with after each of them
+    epochs: int = 100  # at most
+    redrawn: bool = False  # whether every epoch learns from training rows of its own
+
+
+# FuxiCTR's for MaskNet on Frappe.
+FUXICTR = Recipe({"field_width": 10, "hidden": (400, 400, 400), "dropout": 0.1, "block_width": 50})
 
 
 class RecipeTrial(ABC):
-    """A trial whose rankers learn by the recipe. Of a row they read categories alone."""
+    """A trial whose rankers learn by a recipe. Of a row they read categories alone."""
 
     data: str
+    recipe = FUXICTR
     files: tuple[Path, ...]  # below the folder of public data sets
     test = "test"
     label = 0  # the only one
@@ -68,7 +82,11 @@ class RecipeTrial(ABC):
 
     def options(self, kind: str) -> RankerOptions:
         """The recipe's options of a kind, and its defaults for what the recipe does not name."""
-        return network(kind)
+        from models.rankers.base import read_options
+
+        known = type(read_options(kind, {})).model_fields
+        named = {name: value for name, value in self.recipe.network.items() if name in known}
+        return read_options(kind, named)
 
     def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
         from models.rankers.base import build
@@ -77,23 +95,27 @@ class RecipeTrial(ABC):
 
         # Threads, precision and compilation are the user's, the rest is the recipe's.
         own = module("train").training_config(self.ranker, seed)
-        cfg = replace(own, batch_size=BATCH, learning_rate=LEARNING_RATE)
-        rng = np.random.default_rng(seed)
-        rows = self.training_rows(rng)
+        cfg = replace(
+            own, batch_size=self.recipe.batch_size, learning_rate=self.recipe.learning_rate
+        )
+        epochs = self.epochs(np.random.default_rng(seed))
         with reproducible(seed, cfg.threads):
             model = build(kind, self.spec, options or self.options(kind))
+            rows = next(epochs)
             model.initialise(statistics_of([rows]))
-            course = train_with_validation(model, rows, self.validation, cfg, rng)
+            course = train_with_validation(
+                model, chain([rows], epochs), self.validation, cfg, self.recipe
+            )
         scores = predict(model, self.tested, space="", threads=cfg.threads)
         return Outcome(scores[:, 0], course.rows_s, model)
 
-
-def network(kind: str) -> RankerOptions:
-    """The recipe's options of a kind, and its defaults for what the recipe does not name."""
-    from models.rankers.base import read_options
-
-    known = type(read_options(kind, {})).model_fields
-    return read_options(kind, {name: value for name, value in NETWORK.items() if name in known})
+    def epochs(self, rng: np.random.Generator) -> Iterator[Day]:
+        """The rows to train on in the order of every epoch, without an end. rng: of the seed."""
+        rows = self.training_rows(rng)
+        while True:
+            yield rows.reordered(rng.permutation(len(rows)))
+            if self.recipe.redrawn:
+                rows = self.training_rows(rng)
 
 
 def day_of(name: str, categories: np.ndarray, labels: np.ndarray) -> Day:
@@ -129,26 +151,32 @@ class Course:
 
 
 def train_with_validation(
-    model: Any, rows: Day, validation: Day, cfg: TrainingConfig, rng: np.random.Generator
+    model: Any, epochs: Iterable[Day], validation: Day, cfg: TrainingConfig, recipe: Recipe
 ) -> Course:
-    """Train until the AUC on the validation rows no longer gains; leaves the best weights."""
+    """Train until the AUC on the validation rows no longer gains; leaves the best weights.
+
+    epochs: the rows of each, at least `recipe.epochs` of them.
+    """
     from models.training import predict
 
-    trainer = decaying_trainer(model, cfg)
+    trainer = decaying_trainer(model, cfg, recipe.l2)
     aucs: list[float] = []
     best_weights: dict[str, Any] = {}
-    rate, failures, seconds = 1.0, 0, 0.0
-    while failures < PATIENCE and len(aucs) < EPOCHS:
-        seconds += one_epoch(trainer, rows.reordered(rng.permutation(len(rows))), rate)
+    rate, failures, seconds, learned = 1.0, 0, 0.0, 0
+    for rows in islice(epochs, recipe.epochs):
+        seconds += one_epoch(trainer, rows, rate)
+        learned += len(rows)
         scores = predict(model, validation, space="", threads=cfg.threads)
         value = float(auc(validation.labels[:, 0], scores[:, 0]))
         if value > max(aucs, default=-np.inf):
             best_weights, failures = copy.deepcopy(model.state_dict()), 0
         else:
-            rate, failures = rate * DECAY, failures + 1
+            rate, failures = rate * recipe.decay, failures + 1
         aucs.append(value)
+        if failures == recipe.patience:
+            break
     model.load_state_dict(best_weights)
-    return Course(aucs, len(aucs) * len(rows) / seconds)
+    return Course(aucs, learned / seconds)
 
 
 def one_epoch(trainer: Trainer, rows: Day, rate: float) -> float:
@@ -163,8 +191,11 @@ def one_epoch(trainer: Trainer, rows: Day, rate: float) -> float:
     return time.process_time() - started
 
 
-def decaying_trainer(model: Any, cfg: TrainingConfig) -> Trainer:
-    """A trainer whose embeddings decay in every step, also those of rows that were not read."""
+def decaying_trainer(model: Any, cfg: TrainingConfig, l2: float) -> Trainer:
+    """A trainer whose embeddings decay in every step, also those of rows that were not read.
+
+    l2: as of a recipe.
+    """
     import torch
 
     from models.training import Trainer, device, sparse_tables
@@ -176,6 +207,6 @@ def decaying_trainer(model: Any, cfg: TrainingConfig) -> Trainer:
     trainer = Trainer(model.to(device()), cfg)
     known = {id(table) for table in tables}
     others = [weights for weights in model.parameters() if id(weights) not in known]
-    groups: list[dict[str, Any]] = [{"params": tables, "weight_decay": L2}, {"params": others}]
+    groups: list[dict[str, Any]] = [{"params": tables, "weight_decay": l2}, {"params": others}]
     trainer.optimizers = [torch.optim.Adam(groups, lr=cfg.learning_rate, fused=True)]
     return trainer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,19 @@ from typer.testing import CliRunner
 from embeddings.benchmarks.auc import auc
 from jobs.cli import app
 from jobs.errors import EvergreenError
-from jobs.reports import ctr, frappe, recipe
+from jobs.reports import ctr, frappe
 from jobs.reports.public_trials import public_trials
+from jobs.reports.recipe import (
+    FUXICTR,
+    day_of,
+    decaying_trainer,
+    one_epoch,
+    train_with_validation,
+)
 from jobs.reports.scored import FIGURES, Scored, difference_rows, mean_aucs, summarised
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.train import training_config
-from models.rankers.base import build
+from models.rankers.base import build, read_options
 from models.training import TrainingConfig, fastest_precision, predict, reproducible
 
 
@@ -210,26 +218,23 @@ def test_a_negative_keeps_all_but_an_app_that_the_user_never_used(folder):
         assert not pairs & set(zip(*used_pairs, strict=True))
 
 
-def test_the_weights_of_the_best_epoch_are_tested(folder, monkeypatch):
+def test_the_weights_of_the_best_epoch_are_tested(folder):
     """Selected on the validation rows: their AUC is the best one, and it stopped two after it."""
-    monkeypatch.setattr(recipe, "BATCH", 64)
-    monkeypatch.setattr(recipe, "LEARNING_RATE", 1e-2)
     trial = frappe.Frappe(folder, RankerSettings())
-    rng = np.random.default_rng(0)
-    rows = trial.training_rows(rng)
+    epochs = trial.epochs(np.random.default_rng(0))
     with reproducible(seed=0, threads=1):
-        model = build("fm", frappe.SPEC, recipe.network("fm"))
-        cfg = TrainingConfig(recipe.BATCH, recipe.LEARNING_RATE)
-        course = recipe.train_with_validation(model, rows, trial.validation, cfg, rng)
+        model = build("fm", frappe.SPEC, trial.options("fm"))
+        cfg = TrainingConfig(batch_size=64, learning_rate=1e-2)
+        course = train_with_validation(model, epochs, trial.validation, cfg, FUXICTR)
     scores = predict(model, trial.validation, space="")
     assert float(auc(trial.validation.labels[:, 0], scores[:, 0])) == max(course.aucs) > 0.8
-    assert len(course.aucs) == int(np.argmax(course.aucs)) + 1 + recipe.PATIENCE
+    assert len(course.aucs) == int(np.argmax(course.aucs)) + 1 + FUXICTR.patience
 
 
 def test_frappe_alone_is_measured_without_a_day_of_the_log(folder, monkeypatch, tmp_path):
     """Nothing of the log is read; the ranker that needs numbers is left out."""
-    monkeypatch.setattr(recipe, "BATCH", 64)
-    monkeypatch.setattr(recipe, "LEARNING_RATE", 1e-2)
+    quick = replace(FUXICTR, batch_size=64, learning_rate=1e-2)
+    monkeypatch.setattr(frappe.Frappe, "recipe", quick)
     settings = ranker_settings(tmp_path / "home")
     report = ctr.run(settings, folder, ["heavy_ranker", "logistic"], 1, 0, tmp_path / "out")
     (row,) = rows_of(report.folder / "ctr-kinds.csv")
@@ -245,12 +250,12 @@ def test_frappe_alone_is_measured_without_a_day_of_the_log(folder, monkeypatch, 
 def test_embeddings_decay_also_where_they_are_not_read():
     """The gradient has L2 of the embedding itself: a row of ones that no example reads shrinks."""
     torch.manual_seed(0)
-    model = build("dnn", frappe.SPEC, recipe.network("dnn"))
+    model = build("dnn", frappe.SPEC, read_options("dnn", {"field_width": 10}))
     with torch.no_grad():
         model.fields.table.weight[-1] = 1
-    trainer = recipe.decaying_trainer(model, TrainingConfig(32, 1e-3))
-    rows = recipe.day_of("rows", random_rows(32, 0), np.ones(32, np.float32))
-    recipe.one_epoch(trainer, rows, rate=1.0)
+    trainer = decaying_trainer(model, TrainingConfig(32, 1e-3), l2=0.1)
+    rows = day_of("rows", random_rows(32, 0), np.ones(32, np.float32))
+    one_epoch(trainer, rows, rate=1.0)
     # Adam's first step has the size of the learning rate, whatever that of the gradient.
     torch.testing.assert_close(model.fields.table.weight[-1].detach(), torch.full((10,), 0.999))
 
