@@ -22,10 +22,11 @@ from embeddings.benchmarks.auc import auc
 from jobs.pipeline.plan import module
 from jobs.reports.trials import Outcome
 from jobs.settings import RankerSettings
+from models.calibration import fit_platt
 from models.features import Day, FeatureSpec
 
 if TYPE_CHECKING:
-    from models.rankers.base import RankerOptions
+    from models.rankers.base import Ranker, RankerOptions
     from models.training import Trainer, TrainingConfig
 
 
@@ -40,7 +41,9 @@ class Recipe:
     patience: int = 2  # epochs in a row without a gain that end training
     decay: float = 0.1  # what the learning rate is multiplied with after each of them
     epochs: int = 100  # at most
+    share: float = 1.0  # of a step's weights in the running average, which is what is tested
     redrawn: bool = False  # whether every epoch learns from training rows of its own
+    calibrated: bool = False  # whether Platt's map is fitted on the validation rows
 
 
 # FuxiCTR's for MaskNet on Frappe.
@@ -91,7 +94,7 @@ class RecipeTrial(ABC):
     def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
         from models.rankers.base import build
         from models.row_statistics import statistics_of
-        from models.training import predict, reproducible
+        from models.training import reproducible
 
         # Threads, precision and compilation are the user's, the rest is the recipe's.
         own = module("train").training_config(self.ranker, seed)
@@ -106,8 +109,17 @@ class RecipeTrial(ABC):
             course = train_with_validation(
                 model, chain([rows], epochs), self.validation, cfg, self.recipe
             )
-        scores = predict(model, self.tested, space="", threads=cfg.threads)
-        return Outcome(scores[:, 0], course.rows_s, model)
+        scores = self.scores(model, self.tested)
+        if self.recipe.calibrated:
+            validation = self.scores(model, self.validation)
+            scores = fit_platt(self.validation.labels[:, 0], validation)(scores)
+        return Outcome(scores, course.rows_s, model)
+
+    def scores(self, model: Ranker, rows: Day) -> np.ndarray:
+        """(n,)"""
+        from models.training import predict
+
+        return predict(model, rows, space="", threads=self.ranker.threads)[:, 0]
 
     def epochs(self, rng: np.random.Generator) -> Iterator[Day]:
         """The rows to train on in the order of every epoch, without an end. rng: of the seed."""
@@ -160,16 +172,17 @@ def train_with_validation(
     from models.training import predict
 
     trainer = decaying_trainer(model, cfg, recipe.l2)
+    average = copy.deepcopy(model)
     aucs: list[float] = []
     best_weights: dict[str, Any] = {}
     rate, failures, seconds, learned = 1.0, 0, 0.0, 0
     for rows in islice(epochs, recipe.epochs):
-        seconds += one_epoch(trainer, rows, rate)
+        seconds += one_epoch(trainer, rows, rate, average, recipe.share)
         learned += len(rows)
-        scores = predict(model, validation, space="", threads=cfg.threads)
+        scores = predict(average, validation, space="", threads=cfg.threads)
         value = float(auc(validation.labels[:, 0], scores[:, 0]))
         if value > max(aucs, default=-np.inf):
-            best_weights, failures = copy.deepcopy(model.state_dict()), 0
+            best_weights, failures = copy.deepcopy(average.state_dict()), 0
         else:
             rate, failures = rate * recipe.decay, failures + 1
         aucs.append(value)
@@ -179,8 +192,11 @@ def train_with_validation(
     return Course(aucs, learned / seconds)
 
 
-def one_epoch(trainer: Trainer, rows: Day, rate: float) -> float:
-    """One pass over the rows. rate: share of the first learning rate. Returns seconds of CPU."""
+def one_epoch(trainer: Trainer, rows: Day, rate: float, average: Any, share: float) -> float:
+    """One pass over the rows. rate: share of the first learning rate. Returns seconds of CPU.
+
+    average: a model of the same shape, whose weights follow in every step. share: as of a recipe.
+    """
     from models.training import tensors
 
     started = time.process_time()
@@ -188,7 +204,20 @@ def one_epoch(trainer: Trainer, rows: Day, rate: float) -> float:
     model.train()  # predictions left it without dropout
     for batch in rows.batches(trainer.cfg.batch_size):
         trainer.step(*tensors(batch), rate)
+        follow(average, model, share)
     return time.process_time() - started
+
+
+def follow(average: Any, model: Any, share: float) -> None:
+    """Move the weights of the average, and the averages of its batch norms, towards the model."""
+    import torch
+
+    with torch.no_grad():
+        for mine, current in zip(
+            average.state_dict().values(), model.state_dict().values(), strict=True
+        ):
+            if mine.is_floating_point():  # and no count of steps
+                mine.lerp_(current, share)
 
 
 def decaying_trainer(model: Any, cfg: TrainingConfig, l2: float) -> Trainer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from jobs.reports.recipe import (
     FUXICTR,
     day_of,
     decaying_trainer,
+    follow,
     one_epoch,
     train_with_validation,
 )
@@ -131,9 +133,26 @@ def test_embeddings_decay_also_where_they_are_not_read():
         model.fields.table.weight[-1] = 1
     trainer = decaying_trainer(model, TrainingConfig(32, 1e-3), l2=0.1)
     rows = day_of("rows", random_rows(32, 0), np.ones(32, np.float32))
-    one_epoch(trainer, rows, rate=1.0)
+    one_epoch(trainer, rows, rate=1.0, average=deepcopy(model), share=1.0)
     # Adam's first step has the size of the learning rate, whatever that of the gradient.
     torch.testing.assert_close(model.fields.table.weight[-1].detach(), torch.full((10,), 0.999))
+
+
+def test_an_average_follows_the_weights_and_the_batch_norms():
+    """A quarter of each step's, by hand; with a share of 1 it is the model."""
+    torch.manual_seed(0)
+    model = build("qnn", frappe.SPEC, read_options("qnn", {"field_width": 2}))
+    average, copied = deepcopy(model), deepcopy(model)
+    for value in (1.0, 2.0):
+        for weights in model.state_dict().values():
+            weights.fill_(value)
+        follow(average, model, share=0.25)
+        follow(copied, model, share=1.0)
+    norm = average.quadratic[0].norm
+    assert norm.running_mean.tolist() == [0.75 * 0.25 + 0.25 * 2] * len(norm.running_mean)
+    assert norm.running_var.tolist() == [0.75 * 1 + 0.25 * 2] * len(norm.running_var)
+    for weights in copied.parameters():
+        assert (weights == 2).all()
 
 
 def test_a_missing_file_leaves_frappe_out(folder, tmp_path):
