@@ -216,6 +216,21 @@ def test_negatives_do_not_know_what_is_tested(folder, monkeypatch):
     assert unknown & drawn
 
 
+def test_calibrated_scores_have_the_rate_of_the_validation_rows(folder, monkeypatch):
+    """A shift of the largest likelihood makes the mean score the rate; the order stays."""
+    plain = replace(FUXICTR, batch_size=64, learning_rate=1e-2, epochs=2)
+    trial = frappe.Frappe(folder, RankerSettings())
+    trial.tested = trial.validation
+    scores = []
+    for calibrated in (False, True):
+        recipe = replace(plain, calibrated=calibrated)
+        monkeypatch.setattr(frappe.Frappe, "recipe", recipe)
+        scores.append(trial.fit("logistic", seed=0).scores)
+    assert abs(scores[0].mean() - 0.5) > 0.01
+    assert scores[1].mean() == pytest.approx(0.5, abs=1e-3)
+    np.testing.assert_array_equal(np.argsort(scores[0]), np.argsort(scores[1]))
+
+
 def test_an_unknown_recipe_is_named_with_the_known_ones(tmp_path):
     settings = ranker_settings(tmp_path / "home")
     with pytest.raises(EvergreenError, match=r"no recipe own\. The recipes are: fuxictr, redrawn"):
