@@ -93,7 +93,6 @@ class RecipeTrial(ABC):
 
     def fit(self, kind: str, seed: int, options: RankerOptions | None = None) -> Outcome:
         from models.rankers.base import build
-        from models.row_statistics import statistics_of
         from models.training import reproducible
 
         # Threads, precision and compilation are the user's, the rest is the recipe's.
@@ -105,7 +104,7 @@ class RecipeTrial(ABC):
         with reproducible(seed, cfg.threads):
             model = build(kind, self.spec, options or self.options(kind))
             rows = next(epochs)
-            model.initialise(statistics_of([rows]))
+            self.start(model, rows)
             course = train_with_validation(
                 model, chain([rows], epochs), self.validation, cfg, self.recipe
             )
@@ -114,6 +113,12 @@ class RecipeTrial(ABC):
             validation = self.scores(model, self.validation)
             scores = fit_platt(self.validation.labels[:, 0], validation)(scores)
         return Outcome(scores, course.rows_s, model)
+
+    def start(self, model: Ranker, rows: Day) -> None:
+        """What a fresh network is given before training. rows: to train on."""
+        from models.row_statistics import statistics_of
+
+        model.initialise(statistics_of([rows]))
 
     def scores(self, model: Ranker, rows: Day) -> np.ndarray:
         """(n,)"""
