@@ -9,19 +9,16 @@ that a busy machine slows all down; the median of their CPU seconds counts, on o
 AUC: a planted click model on such rows, one pass, several seeds. Test AUC with products in bfloat16
 less that in float32, and of updates of the touched rows less those of whole tables.
 
-FuxiCTR is no dependency: FUXICTR names folders, separated by colons, with the package `fuxictr`
-(2.3.10, installed with its requirements into a virtual environment of its own) and with MaskNet.py
-of its model zoo. Without it, its figures are left out. SIZE=0.2 measures a fifth of the steps.
+FuxiCTR is no dependency: perf/fuxictr.py says how FUXICTR names it. Without it, its figures are
+left out. SIZE=0.2 measures a fifth of the steps.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -34,6 +31,7 @@ from embeddings.benchmarks.auc import auc
 from models.features import Categorical, FeatureSpec
 from models.rankers.base import Ranker, Statistics, build, read_options
 from models.training import Trainer, TrainingConfig
+from perf.fuxictr import find_peer, parallel_network
 from perf.report import Figure, arguments, finish
 
 BATCH = 4096
@@ -63,7 +61,7 @@ def main() -> int:
     size = float(options.size)
     peer = find_peer()
     if peer is None:
-        print("Left out: FuxiCTR. Set FUXICTR as the first lines of perf/ranker.py describe.")
+        print("Left out: FuxiCTR. Set FUXICTR as the first lines of perf/fuxictr.py describe.")
     figures = []
     for ratio in (1.0, 2.0):
         for threads in (1, 2):
@@ -133,42 +131,17 @@ def fresh(ratio: float, seed: int) -> Ranker:
     return build("masknet", SPEC, read_options("masknet", options))
 
 
-def find_peer() -> Any | None:
-    """FuxiCTR's MaskNet; None where it is not installed."""
-    if "FUXICTR" not in os.environ:
-        return None
-    sys.path += os.environ["FUXICTR"].split(":")
-    logging.disable(logging.INFO)  # it logs its own set-up
-    return import_module("MaskNet").MaskNet
-
-
 def peer_step(network: Any, ratio: float) -> Step:
     """A training step of FuxiCTR's MaskNet, by its own method."""
-    from fuxictr.features import FeatureMap
-
-    columns = FeatureMap("bench", "")
-    columns.num_fields = len(BUCKETS)
-    columns.labels = list(SPEC.labels)
-    for column in SPEC.categorical:
-        columns.features[column.name] = {
-            "source": "",
-            "type": "categorical",
-            "vocab_size": column.buckets + 1,  # its row for padding
-        }
-    model = network(
-        columns,
-        model_type="ParallelMaskNet",
-        parallel_num_blocks=3,
-        parallel_block_dim=64,
-        reduction_ratio=ratio,
+    model = parallel_network(
+        network,
+        SPEC,
+        padding=1,
+        root=os.devnull,
         embedding_dim=WIDTH,
         dnn_hidden_units=list(HIDDEN),
-        optimizer="adam",
-        loss="binary_crossentropy",
-        learning_rate=1e-3,
-        metrics=["AUC"],
-        verbose=0,
-        model_root=os.devnull,
+        parallel_block_dim=64,
+        reduction_ratio=ratio,
     )
     model._max_gradient_norm = 10.0  # as its `fit` sets it
     model.train()

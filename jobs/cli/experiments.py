@@ -83,6 +83,13 @@ def ctr(
     kinds: Annotated[
         str, typer.Option(help="Kinds of rankers, separated by commas; default: all.")
     ] = "",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="How rankers learn on Frappe: fuxictr, as published for MaskNet; redrawn, with "
+            "negatives of every epoch; counts, with a count of past uses besides."
+        ),
+    ] = "fuxictr",
     seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
     days: Annotated[
         int,
@@ -94,7 +101,7 @@ def ctr(
 
     Example: evergreen experiment ctr --kinds masknet,dnn --seeds 2 --days 2 --out /tmp/ctr
     """
-    run("ctr", data, listed(kinds), seeds, days, out)
+    run("ctr", data, listed(kinds), recipe, seeds, days, out)
 
 
 @app.command("masknet-studies")

@@ -1,10 +1,11 @@
 """Experiment: every kind of ranker in one harness, so that one is chosen by numbers.
 
 All kinds are trained on the same rows with several seeds and score the same other rows: the next
-days of the settings' log (jobs/reports/next_day.py), and Frappe where it is present
-(jobs/reports/frappe.py). The figures of a seed are means over the tested days; a table has their
-mean over the seeds, and their standard deviation. How much better a kind is than that of the
-settings is measured on the same rows, with an interval by consumer over all tested days.
+days of the settings' log (jobs/reports/next_day.py), and Frappe where it is present, by FuxiCTR's
+recipe (jobs/reports/frappe.py) or by one of our own (jobs/reports/frappe_own.py). The figures of
+a seed are means over the tested days; a table has their mean over the seeds, and their standard
+deviation. How much better a kind is than that of the settings is measured on the same rows, with an
+interval by consumer over all tested days.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from jobs.errors import EvergreenError
 from jobs.plots import panels
 from jobs.reports import frappe
+from jobs.reports.frappe_own import FrappeCounts, FrappeRedrawn
 from jobs.reports.next_day import candidates, next_day_trials
 from jobs.reports.public_trials import public_trials
 from jobs.reports.report import (
@@ -31,24 +33,29 @@ from jobs.reports.scored import Scored, difference_rows, markdown, summarised
 from jobs.reports.trials import Trial, figures_of
 from jobs.settings import Settings
 
+RECIPES = {"fuxictr": frappe.Frappe, "redrawn": FrappeRedrawn, "counts": FrappeCounts}
+
 
 def run(
     settings: Settings,
     data: Path | None,
     chosen: list[str],
+    recipe: str,
     seeds: int,
     days: int,
     folder: Path | None = None,
 ) -> Report:
     """Write the tables ctr-runs, -kinds and -differences, and per data set a picture and Markdown.
 
-    chosen: kinds of rankers; none for all. data: the folder of the public data sets. days: how many
-    of the log's last days are tested; 0 for the public data alone. Raises EvergreenError for an
-    unknown kind.
+    chosen: kinds of rankers; none for all. data: the folder of the public data sets. recipe: one of
+    RECIPES, for Frappe. days: how many of the log's last days are tested; 0 for the public data
+    alone. Raises EvergreenError for an unknown kind or recipe.
     """
     kinds = kinds_of(chosen)
+    if recipe not in RECIPES:
+        raise EvergreenError(f"There is no recipe {recipe}. The recipes are: {', '.join(RECIPES)}.")
     report = Report(settings, "ctr", 0, folder)
-    public, left_out = public_trials(settings, data, [frappe.Frappe])
+    public, left_out = public_trials(settings, data, [RECIPES[recipe]])
     report.warn(left_out)
     runs: list[Row] = []
     differences: list[Row] = []
@@ -101,7 +108,7 @@ def run_trial(
     rows: list[Row] = []
     scores: dict[str, list[np.ndarray]] = {}
     for kind in kinds:
-        if trial.data == frappe.Frappe.data and kind in frappe.LEFT_OUT:
+        if isinstance(trial, frappe.Frappe) and kind in frappe.LEFT_OUT:
             continue
         scores[kind] = []
         for seed in range(seeds):

@@ -10,7 +10,7 @@ the rule that all negatives of the two other files follow: user and context stay
 that the user never used. Figures are therefore close to published ones, but not comparable to the
 last digit.
 
-All kinds are trained by the recipe of `jobs.reports.recipe`.
+All kinds are trained by FuxiCTR's recipe (`jobs.reports.recipe`).
 """
 
 from __future__ import annotations

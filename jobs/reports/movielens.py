@@ -5,8 +5,8 @@
 Harper and Konstan 2015; its terms forbid redistribution: Evergreen ships without it. The oldest
 80 % of the ratings are trained on, the next 10 % validate, the newest 10 % test. Of the tested
 ratings, 14 % are of viewers with an earlier one, because a viewer rates nearly all films in one
-sitting: figures of random splits are not comparable. All kinds are trained by the recipe of
-`jobs.reports.recipe`.
+sitting: figures of random splits are not comparable. All kinds are trained by FuxiCTR's recipe for
+Frappe (`jobs.reports.recipe`).
 """
 
 from __future__ import annotations

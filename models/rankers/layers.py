@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models import processes
+
 ALIGNMENT = 8  # numbers; bfloat16 rows of a multiple of 16 bytes take the fast kernels of a GPU
 
 
@@ -69,6 +71,46 @@ class StackedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """A batch norm that takes the averages for a training batch of one row, whose variance is 0."""
+
+    def start(self, mean: Tensor, variance: Tensor) -> None:
+        """Begin with these averages."""
+        assert self.running_mean is not None, "built with averages"
+        assert self.running_var is not None, "built with averages"
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(variance)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and processes.size() > 1:
+            return self.of_all_processes(x)
+        if self.training and len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
+
+    def of_all_processes(self, x: Tensor) -> Tensor:
+        """The same, of a batch whose rows are spread over processes (SyncBatchNorm needs GPUs)."""
+        assert self.running_mean is not None, "built with averages"
+        assert self.running_var is not None, "built with averages"
+        assert self.num_batches_tracked is not None, "built with averages"
+        assert self.momentum is not None, "built with one"
+        if x.dtype == torch.bfloat16:
+            x = x.float()  # sums would lose too much
+        rows = processes.total(x.new_tensor(len(x)))
+        mean, variance = self.running_mean, self.running_var
+        if rows > 1:
+            mean = processes.total(x.sum(dim=0)) / rows
+            variance = processes.total((x - mean).square().sum(dim=0)) / rows
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * rows / (rows - 1), self.momentum)
+                self.num_batches_tracked.add_(1)
+        scaled = (x - mean) * torch.rsqrt(variance + self.eps)
+        return scaled * self.weight + self.bias if self.affine else scaled
 
 
 class PairProducts(nn.Module):

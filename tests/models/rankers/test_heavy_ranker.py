@@ -9,7 +9,8 @@ from torch import nn
 
 from models.features import Categorical, FeatureSpec
 from models.rankers.base import RankerError, Statistics
-from models.rankers.heavy_ranker import BatchNorm, HeavyRanker, Options
+from models.rankers.heavy_ranker import HeavyRanker, Options
+from models.rankers.layers import BatchNorm
 
 SPEC = FeatureSpec(
     categorical=(Categorical("hash_item", 7, "item"), Categorical("hash_tag", 5, "tag")),

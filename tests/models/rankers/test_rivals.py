@@ -250,6 +250,43 @@ def test_exponential_layers_reach_a_degree_that_doubles():
         assert np.log10(sizes[1] / sizes[0]) == pytest.approx(degree, abs=0.01)
 
 
+def quadratic_logits(layers: nn.Sequential, x: np.ndarray) -> np.ndarray:
+    """The input of every layer and its product with each map, entry by entry; then the heads."""
+    *quadratic, heads = layers
+    for layer in quadratic:
+        norm = layer.norm
+        standard = (linear(layer.linear, x) - array(norm.running_mean)) / np.sqrt(
+            array(norm.running_var) + 1e-5
+        )
+        maps = relu(standard * array(norm.weight) + array(norm.bias))
+        after = x.copy()
+        for position in range(len(maps)):
+            entry = position % len(x)
+            after[entry] += x[entry] * maps[position]
+        x = after
+    return linear(heads, x)
+
+
+def test_qnn():
+    """x + x ⊙ Σ_r ReLU(BN(W_r x + b_r)), twice."""
+    model = drawn("qnn", field_width=6, number_fields=2, maps=3)
+    for layer in model.quadratic[:-1]:  # fresh averages are zeros and ones
+        nn.init.normal_(layer.norm.running_mean)
+        nn.init.uniform_(layer.norm.running_var, 0.5, 2)
+    check(model, [quadratic_logits(model.quadratic, x.ravel()) for x in fields_of(model)])
+
+
+def test_quadratic_layers_reach_a_degree_that_doubles():
+    """With inputs scaled by t, n layers without shifts grow like t to the power of 2ⁿ."""
+    model = drawn("qnn", field_width=6, layers=3)
+    for layer in model.quadratic[:-1]:
+        nn.init.zeros_(layer.linear.bias)
+        nn.init.zeros_(layer.norm.bias)
+    x = torch.randn(1, model.width).double()
+    sizes = [model.quadratic[:-1](t * x).detach().norm().item() for t in (1e4, 1e5)]
+    assert np.log10(sizes[1] / sizes[0]) == pytest.approx(8, abs=0.01)
+
+
 def test_a_field_that_does_not_exist_cannot_gate():
     with pytest.raises(RankerError, match="no categorical field 'user' to gate with.*item, profi"):
         drawn("final_mlp", contexts=("user", ""))
