@@ -23,8 +23,9 @@ from embeddings.registry.search import Recall, unit
 
 FILE = "neighbours.faiss"  # in an entity's folder
 MOST = 100  # neighbours that an index answers, because its recall is measured up to this many
-# Rows that are compared by their vectors, because codes are rounded, and one that may be left out.
-# The same for few neighbours as for many, so that the measured recall holds for both.
+# Rows that are compared by their vectors, because codes are rounded, and one that may be left out;
+# more where the manifest says so, because many vectors have almost the same direction. The same for
+# few neighbours as for many, so that the measured recall holds for both.
 CANDIDATES = 3 * MOST + 1
 
 
@@ -51,7 +52,8 @@ class ApproximateIndex:
 
         query: (dim,), not zero.
         """
-        found = likely_rows(self._opened, unit(query)[np.newaxis])[0]
+        compared = self.facts.get("candidates", CANDIDATES)
+        found = likely_rows(self._opened, unit(query)[np.newaxis], compared)[0]
         return np.sort(found[found >= 0])  # -1 fills up what the lists do not have
 
     @cached_property
@@ -76,12 +78,12 @@ class ApproximateIndex:
         return faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
 
 
-def likely_rows(index: Any, queries: np.ndarray) -> np.ndarray:
-    """The rows whose codes are nearest to each query, (q, CANDIDATES), -1 where there are fewer.
+def likely_rows(index: Any, queries: np.ndarray, n: int) -> np.ndarray:
+    """The n rows whose codes are nearest to each query, (q, n), -1 where there are fewer.
 
     index: of faiss. queries: (q, dim), of length 1.
     """
-    _, rows = index.search(queries, CANDIDATES)
+    _, rows = index.search(queries, n)
     return rows
 
 

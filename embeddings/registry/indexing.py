@@ -1,9 +1,9 @@
 """Building the indexes of a version, and measuring what they find, when it is published.
 
 The same vectors give the same bytes, with any number of threads: the sample that k-means learns
-from, its seed and the queries are fixed. The number of lists that a query reads is the smallest
-power of two that finds enough for half of the sampled queries; the published recall is that of the
-other half.
+from, its seed and the queries are fixed. How many rows a query compares, and how many lists it
+reads, are the fewest that find enough for half of the sampled queries; the published recall is that
+of the other half.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.registry.approximate import MOST, likely_rows
+from embeddings.registry.approximate import CANDIDATES, MOST, likely_rows
 from embeddings.registry.errors import LowRecall
 from embeddings.registry.search import Recall, cosine_top_k_of, unit
 from embeddings.registry.vectors import Entity
@@ -28,6 +28,7 @@ ITERATIONS = 10  # of k-means
 POINTS = 64  # vectors per list that k-means learns from
 QUERIES = 400  # sampled of each entity
 THREADED = 100_000  # rows from which threads pay: on a busy machine, they slow down fewer rows
+COMPARED = 8  # of the rows, a query compares at most one in so many by their vectors
 SPARE = 20  # exact neighbours beyond `MOST`, because products of matrices round differently
 
 
@@ -93,15 +94,18 @@ def _built(
         queries = sampled_queries(searched, rows, entity)
         if queries.exact:
             asked[asking] = queries
-    index.nprobe = enough_probes(index, searched, asked, (1 + rule.min_recall) / 2)
+    aim = (1 + rule.min_recall) / 2
+    candidates = enough_candidates(index, searched, asked, aim)
+    index.nprobe = enough_probes(index, searched, asked, aim, candidates)
     recall = {}
     for asking, queries in asked.items():
         others = queries.part(slice(1, None, 2)) if len(queries.exact) > 1 else queries
-        recall[asking] = measured_recall(index, searched, others)
+        recall[asking] = measured_recall(index, searched, others, candidates)
         require(recall[asking], rule, among, asking, len(searched))
     facts = {
         "kind": f"IVF{index.nlist},SQ8",
         "probes": index.nprobe,
+        "candidates": candidates,
         "trained_on": len(training_rows(rows)),
         "iterations": ITERATIONS,
         "recall": {asking: asdict(found) for asking, found in recall.items()},
@@ -219,31 +223,56 @@ def found_cosines(
     return found
 
 
-def enough_probes(index: Any, searched: Entity, asked: Mapping[str, Queries], aim: float) -> int:
+def enough_candidates(
+    index: Any, searched: Entity, asked: Mapping[str, Queries], aim: float
+) -> int:
+    """How many rows a query must compare to find enough in all lists, or may compare at most.
+
+    aim: as for `enough_probes`.
+    """
+    index.nprobe = index.nlist
+    candidates = CANDIDATES
+    while not finds(index, searched, asked, aim, candidates):
+        if 4 * candidates > len(searched) // COMPARED:
+            break
+        candidates *= 4
+    return candidates
+
+
+def enough_probes(
+    index: Any, searched: Entity, asked: Mapping[str, Queries], aim: float, candidates: int
+) -> int:
     """The smallest power of two of lists per query that finds enough; all lists if none does.
 
     aim: the recall at which it is enough, of every second query.
     """
     index.nprobe = 1
-    while index.nprobe < index.nlist:
-        reached = True
-        for queries in asked.values():
-            recall = measured_recall(index, searched, queries.part(slice(0, None, 2)))
-            reached = reached and min(recall.at_10, recall.at_100) >= aim
-        if reached:
-            break
+    while index.nprobe < index.nlist and not finds(index, searched, asked, aim, candidates):
         index.nprobe *= 2
     return index.nprobe
 
 
-def measured_recall(index: Any, searched: Entity, queries: Queries) -> Recall:
-    """The mean recall of these queries.
+def finds(
+    index: Any, searched: Entity, asked: Mapping[str, Queries], aim: float, candidates: int
+) -> bool:
+    """Does every second query of each entity find enough?"""
+    for queries in asked.values():
+        half = queries.part(slice(0, None, 2))
+        recall = measured_recall(index, searched, half, candidates)
+        if min(recall.at_10, recall.at_100) < aim:
+            return False
+    return True
+
+
+def measured_recall(index: Any, searched: Entity, queries: Queries, candidates: int) -> Recall:
+    """The mean recall of these queries, which compare so many candidates.
 
     A neighbour counts as found if it is as near as the exact k-th one: of rows with the same
     vector, any are right.
     """
-    candidates = likely_rows(index, np.stack([unit(vector) for vector in queries.vectors]))
-    found = found_cosines(searched, candidates, queries.vectors, queries.leave_out)
+    units_of = np.stack([unit(vector) for vector in queries.vectors])
+    compared = likely_rows(index, units_of, candidates)
+    found = found_cosines(searched, compared, queries.vectors, queries.leave_out)
     at_10, at_100 = [], []
     for cosines, exact in zip(found, queries.exact, strict=True):
         at_10.append(share(cosines, exact, 10))

@@ -320,7 +320,8 @@ def with_reason(
         judged = first_is_good(rows, keys, merge)
     else:
         rows = rows.withColumn(KEY, F.expr(key_hash(keys)))
-        several = F.broadcast(rows.sparkSession.createDataFrame(repeated))
+        # With its type, which a Connect session does not take from a table without rows.
+        several = F.broadcast(rows.sparkSession.createDataFrame(repeated, f"{KEY} long"))
         alone = rows.join(several, KEY, "left_anti").withColumn("reason", F.col(FAULTS))
         compared = first_is_good(rows.join(several, KEY, "left_semi"), keys, merge)
         judged = alone.select(*columns, "reason").unionAll(compared.select(*columns, "reason"))

@@ -11,6 +11,7 @@ from registry_parts import DAY, SPACE, parts, vectors
 
 from embeddings.fold_in.svd import SVDFoldIn
 from embeddings.registry import indexing
+from embeddings.registry.approximate import CANDIDATES
 from embeddings.registry.client import IndexRule, Recall, Registry, Vectors, Version
 from embeddings.registry.errors import DamagedVersion, LowRecall
 from embeddings.registry.shards import write_shard
@@ -138,6 +139,20 @@ def test_an_index_below_the_required_recall_leaves_nothing(plain, root):
     assert list((root / "versions").glob("*/day=*/*")) == [version.path]
     assert list((root / "versions" / "_staging").iterdir()) == []
     assert publish(plain, confusing, IndexRule(2000, 0.99)).revision == 2
+
+
+def test_more_rows_are_compared_where_codes_cannot_tell_them_apart(plain):
+    """600 of 10,000 vectors differ by less than a code can express: any of them may be nearest."""
+    rng = np.random.default_rng(0)
+    twins = np.ones((600, DIM)) + 3e-3 * rng.normal(size=(600, DIM))
+    vectors = np.vstack([rng.normal(size=(9400, DIM)), twins])
+    version = publish(plain, with_vectors(vectors), IndexRule(100, 0.99))
+    facts = version.entities["consumer"]["index"]
+    assert facts["candidates"] == 4 * CANDIDATES
+    found = plain.neighbours("author", "consumer:c9999", 100)
+    exact = plain.neighbours("author", "consumer:c9999", 100, exact=True)
+    assert not found.exact
+    assert {one.id for one in found} == {one.id for one in exact}
 
 
 def test_equal_vectors_are_found_by_any_of_them(plain):
