@@ -17,6 +17,7 @@ calibration_<role>.json
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 from embeddings.facts import Fact
 from embeddings.registry.client import Version
 from embeddings.registry.errors import DamagedVersion
+from embeddings.registry.vectors import Entity
 from jobs.errors import SettingsError
 from jobs.judging import guardrails
 from jobs.judging.calibration import Consumers, calibration_errors, calibration_file
@@ -39,10 +41,11 @@ from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.published import own_version
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
-from jobs.steps.train import load_day
+from jobs.steps.train import open_day
 from jobs.training.tested import draw
 from models.calibration import fit
 from models.metrics import metrics_by_label, relative_improvement
+from models.stored import StoredDay, tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"  # the roles
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.parquet"
+PIECE = 1 << 18  # rows of the day that are in memory with their features
+IDS = ["consumer_id", "producer_id"]
 
 log = logging.getLogger(__name__)
 
@@ -147,31 +152,31 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         staging.facts |= entry_facts(entrants, day, untrained)
         if not tested:
             return
-        rows = load_day(settings, examples)
-        labels = rows.labels[:, column]
+        rows = open_day(settings, examples)
         names = spec_of(examples).labels
+        labels = labels_of(examples, names)
         consumer_ids = consumers_of(examples)
         consumers = Consumers.of(consumer_ids)
-        primary_scores = {}
+        primary, primary_scores = labels[:, column], {}
         measured: list[dict[str, Any]] = []
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
-            staging.facts |= role_metrics(role, rows.labels, names, scores)
+            staging.facts |= role_metrics(role, labels, names, scores)
             # The sums depend on the number of threads.
             with reproducible(seed=0, threads=settings.ranker.threads):
-                for row in rows_of_metrics(consumers.codes, rows.labels, scores, names):
+                for row in rows_of_metrics(consumers.codes, labels, scores, names):
                     measured.append({"role": role, **row})
-            staging.facts |= calibration_errors(role, consumers, rows.labels, names, scores)
-            calibration = fit(str(day), names, rows.labels, scores)
+            staging.facts |= calibration_errors(role, consumers, labels, names, scores)
+            calibration = fit(str(day), names, labels, scores)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
             primary_scores[role] = scores[:, column]
         if len(tested) > 1:
             staging.facts |= guardrail_facts(settings, read, tested, examples)
             staging.facts |= cost_facts(settings, tested, rows)
-        write_predictions(staging.path / PREDICTIONS, consumer_ids, labels, primary_scores)
+        write_predictions(staging.path / PREDICTIONS, consumer_ids, primary, primary_scores)
         write_metrics(staging.path / METRICS, measured)
     folder = settings.report("evaluate", day)
-    draw(folder, labels, primary_scores, settings.ranker.primary_label, day)
+    draw(folder, primary, primary_scores, settings.ranker.primary_label, day)
 
 
 # Who is tested
@@ -306,33 +311,57 @@ def with_which(entrant: Entrant) -> str:
 # How it is scored
 
 
-def score(settings: Settings, entrant: Entrant, rows: Day, examples: Partition) -> np.ndarray:
-    """The probability of every label for every row, by a model that can be tested: (n, L)."""
+def score(settings: Settings, entrant: Entrant, day: StoredDay, examples: Partition) -> np.ndarray:
+    """The probability of every label for every row, by a model that can be tested: (n, L) float32.
+
+    day: the examples, of which some are in memory at a time.
+    """
     from models.store import load
     from models.training import predict
 
     saved = load(entrant.partition.path)
-    readable = rows
-    if entrant.other_space:
-        readable = with_vectors_of(settings, entrant.own, rows, examples)
-    return predict(saved.model, readable, saved.space, threads=settings.ranker.threads)
+    parts = [np.zeros((0, len(day.spec.labels)), dtype=np.float32)]
+    for piece in readable(settings, entrant, day, examples):
+        parts.append(predict(saved.model, piece, saved.space, threads=settings.ranker.threads))
+    return np.concatenate(parts)
+
+
+def readable(
+    settings: Settings, entrant: Entrant, day: StoredDay, examples: Partition
+) -> Iterator[Day]:
+    """The rows of the day in pieces, with vectors that the model can read."""
+    if not entrant.other_space:
+        yield from day.pieces(PIECE)
+    elif entrant.own is None:
+        yield from day.masked().pieces(PIECE)
+    else:
+        with settings.open_registry() as registry:
+            entities = registry.load(entrant.own).entities
+        ids = tables(day.files, IDS, PIECE)
+        for piece, of_piece in zip(day.masked().pieces(PIECE), ids, strict=True):
+            yield with_vectors(piece, of_piece, entrant.own.space, entities)
 
 
 def with_vectors_of(
     settings: Settings, version: Version | None, rows: Day, examples: Partition
 ) -> Day:
-    """The rows of these examples with the vectors of another version, found by id.
-
-    Masked without one. Ids that it does not have get no vector.
-    """
+    """All rows of these examples with the vectors of another version. Masked without one."""
     if version is None:
         return rows.masked()
     with settings.open_registry() as registry:
         entities = registry.load(version).entities
-    ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
+    ids = pq.read_table(examples.path / EXAMPLES, columns=IDS)
+    return with_vectors(rows, ids, version.space, entities)
+
+
+def with_vectors(rows: Day, ids: pa.Table, space: str, entities: Mapping[str, Entity]) -> Day:
+    """The rows with these vectors, found by id. Ids that have none get no vector.
+
+    ids: consumer_id and producer_id of each row.
+    """
     return replace(
         rows,
-        space=version.space,
+        space=space,
         consumer_rows=entities["consumer"].rows(ids["consumer_id"].to_numpy()),
         producer_rows=entities["producer"].rows(ids["producer_id"].to_numpy()),
         consumer_vectors=entities["consumer"].vectors,
@@ -358,6 +387,15 @@ def role_metrics(
     plain = tuple(name.removeprefix("label_") for name in names)
     metrics = metrics_by_label(labels, scores, plain)
     return {f"{role}_{name}": value for name, value in metrics.items()}
+
+
+def labels_of(examples: Partition, names: tuple[str, ...]) -> np.ndarray:
+    """The labels of every row, in the order of the examples: (n, L) float32."""
+    table = pq.read_table(examples.path / EXAMPLES, columns=list(names))
+    labels = np.empty((table.num_rows, len(names)), dtype=np.float32)
+    for column, name in enumerate(names):
+        labels[:, column] = table[name].to_numpy()
+    return labels
 
 
 def consumers_of(examples: Partition) -> pa.ChunkedArray:
@@ -422,7 +460,7 @@ def guardrail_facts(
     return facts
 
 
-def cost_facts(settings: Settings, tested: dict[str, Entrant], rows: Day) -> dict[str, float]:
+def cost_facts(settings: Settings, tested: dict[str, Entrant], rows: StoredDay) -> dict[str, float]:
     """The operations of both models for one row. A challenger that takes long is logged."""
     from models.store import load
 

@@ -149,7 +149,7 @@ def scores_of(
     """
     evaluate = module("evaluate")
     column = evaluate.label_column(examples, settings.ranker.primary_label)
-    rows = module("train").load_day(settings, examples)
+    rows = module("train").open_day(settings, examples)
     by_key: dict[str, np.ndarray] = {}
     for model in models:
         if model.key in by_key:
@@ -163,7 +163,8 @@ def scores_of(
             own = evaluate.own_version(settings, model)
             entrant = replace(entrant, own=own)
         by_key[model.key] = evaluate.score(settings, entrant, rows, examples)[:, column]
-    return [by_key[model.key] for model in models], rows.labels[:, column]
+    labels = evaluate.labels_of(examples, rows.spec.labels)
+    return [by_key[model.key] for model in models], labels[:, column]
 
 
 def curves(
