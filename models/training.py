@@ -222,7 +222,7 @@ def by_share(days: list[Examples], size: int) -> Iterator[tuple[float, str, Batc
 
 
 def predict(
-    model: Ranker, day: Day, space: str, batch_size: int = 4096, threads: int = 1
+    model: Ranker, day: Day, space: str, batch_size: int = 1024, threads: int = 1
 ) -> np.ndarray:
     """The probability of every label for every row: (n, L) float32.
 
