@@ -11,6 +11,7 @@ import sys
 from datetime import date
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -130,6 +131,20 @@ def test_a_model_of_an_older_space_is_scored_with_its_own_newest_vectors(opened)
     np.testing.assert_array_equal(
         scores, predict(load(partition.path).model, own, "author-s")[:, 0]
     )
+
+
+@pytest.mark.parametrize("day", [DAYS[2], DAYS[3]])
+def test_a_day_is_scored_piece_by_piece_as_it_is_whole(opened, tmp_path, monkeypatch, day):
+    """With the day's vectors, and on the second day with those of an older space."""
+    whole = opened.lake.get("evaluate", day)
+    settings = copied(opened, tmp_path / "home")
+    monkeypatch.setattr(evaluate, "PIECE", 64)
+    evaluate.run(None, settings, day)
+    in_pieces = settings.lake.get("evaluate", day)
+    for file in ("predictions.parquet", "metrics.parquet"):
+        expected, found = (pd.read_parquet(one.path / file) for one in (whole, in_pieces))
+        # A batch of other rows is added up in another order.
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
 
 
 def test_a_version_that_was_removed_keeps_no_day_from_being_tested(opened, tmp_path):
