@@ -12,13 +12,10 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import IO
 
 FIRST = 20_000
 LAST = 31_999
 LOCKS = Path(tempfile.gettempdir()) / f"evergreen-test-ports-{os.getuid()}"
-
-_held: list[IO] = []  # the locks of this process; the kernel releases them when it ends
 
 
 def reserve_port() -> int:
@@ -36,14 +33,13 @@ def reserve_port() -> int:
 
 def _lock(port: int) -> bool:
     """Reserve a port for this process. False if a process, this one included, has reserved it."""
-    file = (LOCKS / str(port)).open("w")
+    file = os.open(LOCKS / str(port), os.O_CREAT | os.O_WRONLY)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(file)
         return False
-    _held.append(file)
-    return True
+    return True  # not closed: the kernel releases the lock when this process ends
 
 
 def _is_free(port: int) -> bool:
