@@ -62,6 +62,7 @@ FORMAT = 3
 SPARK = True
 BESIDE = ("quarantine",)
 BATCH = 1 << 18  # rows that are copied together
+FEW = 200_000  # rows of a table that are sorted as fast as their keys are counted
 ORDER = (  # items first: impressions are compared with them
     ITEM_TABLE,
     CONSUMER_TABLE,
@@ -221,19 +222,26 @@ def judged_tables(
     with ExitStack() as cached:
         for table, rows in landed.items():
             items = judged[ITEM_TABLE].good if ITEM_TABLE in judged else None
-            reasoned, sorts = by_rules(settings, day, table, rows, items)
-            if sorts:
+            few = land.facts.get(f"rows_{table}", 0) < FEW
+            reasoned, sorts = by_rules(settings, day, table, rows, items, few)
+            # Consumers and items rarely have a bad row, and without one they are not read again.
+            if sorts and table in (IMPRESSION_TABLE, ENGAGEMENT_TABLE):
                 cached.callback(reasoned.rows.persist().unpersist)
             judged[table] = counted(reasoned, start_ms, settings.validation)
         yield list(judged.values())
 
 
 def by_rules(
-    settings: Settings, day: date, table: str, landed: DataFrame, items: DataFrame | None
+    settings: Settings,
+    day: date,
+    table: str,
+    landed: DataFrame,
+    items: DataFrame | None,
+    few: bool,
 ) -> tuple[Judged, bool]:
     """The rows of a table with their reason, and whether all must be sorted for it.
 
-    items: the good ones of the day, if it has any.
+    items: the good ones of the day, if it has any. few: are the rows so few that all are sorted?
     """
     source, limits = open_source(settings), settings.validation
     columns = landed.columns
@@ -242,7 +250,7 @@ def by_rules(
     known = None
     if items is not None and table == IMPRESSION_TABLE:
         known = items.select("item_id")
-    repeated = counting.repeated_keys(landed, keys) if keys else None
+    repeated = counting.repeated_keys(landed, keys) if keys and not few else None
     rows = with_reason(landed, rules, keys, known, merges(table, limits), repeated)
     sorts = bool(keys) and repeated is None
     return Judged(landed, rows, evidence_of(table, landed, rules)), sorts
