@@ -36,6 +36,8 @@ ROOT = Path(__file__).parents[2]
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SECRETS = ("spark", "registry", "airflow", "fernet")  # the last one is Airflow's encryption key
 AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+# Of one writer for another. By default it is 5 s, and Airflow answers with status 500 after them.
+SQLITE_PATIENCE_S = 20
 CONNECT_OPTIONS = {"token", "user_id", "use_ssl"}  # those that an Airflow connection can hold
 
 
@@ -260,14 +262,16 @@ def airflow_database(settings: Settings) -> dict[str, str]:
     if AIRFLOW_DATABASE in os.environ:
         return {}
     address = settings.database_address("airflow")
-    variables = {AIRFLOW_DATABASE: address}
-    if not address.startswith("sqlite"):
+    if address.startswith("sqlite"):
+        return {AIRFLOW_DATABASE: f"{address}?timeout={SQLITE_PATIENCE_S}"}
+    return {
+        AIRFLOW_DATABASE: address,
         # Airflow would look for asyncpg; psycopg does both.
-        variables[f"{AIRFLOW_DATABASE}_ASYNC"] = address
+        f"{AIRFLOW_DATABASE}_ASYNC": address,
         # Of each of its processes, and there again for asynchronous queries.
-        variables["AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE"] = "3"
-        variables["AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW"] = "3"
-    return variables
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "3",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": "3",
+    }
 
 
 def airflow_observed(settings: Settings) -> Variables:

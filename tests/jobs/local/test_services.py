@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import make_url
 
 from jobs.errors import SettingsError
 from jobs.local.environment import (
@@ -236,6 +239,16 @@ def test_airflow_gets_the_clock_of_the_log(settings):
     late = settings.model_copy(update={"services": ServiceSettings(lateness=3.5)})
     env = environment(late)
     assert (env["EVERGREEN_TIMEZONE"], env["EVERGREEN_LATENESS"]) == ("Asia/Shanghai", "3.5")
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+def test_a_process_of_airflow_waits_for_another_that_writes(settings, driver, tmp_path):
+    """Asked of SQLite itself: Airflow makes the asynchronous address of the other one."""
+    address = environment(settings)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    url = make_url(address.replace("sqlite:", f"{driver}:")).set(database=str(tmp_path / "db"))
+    arguments, options = url.get_dialect()().create_connect_args(url)
+    with closing(sqlite3.connect(*arguments, **options)) as database:
+        assert database.execute("PRAGMA busy_timeout").fetchone() == (20_000,)
 
 
 def test_airflow_logs_as_the_settings_say(settings):
