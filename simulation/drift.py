@@ -22,7 +22,8 @@ WAVES = 64  # of what wanders together
 class Drift:
     """The dials. A rate of wandering is per day: after t days, the correlation is exp(-rate t).
 
-    A share of turnover is per day, at most 0.5. With all of them zero, the world is still.
+    A share of turnover is per day, at most 0.5. With all of them zero, people are still; without
+    new items, everything is, and each day is a new draw from the same probabilities.
     """
 
     topics: float = 0.1  # rate of the popularity of topics
@@ -33,6 +34,7 @@ class Drift:
     words: float = 0.05  # share of hashtags replaced; links go faster, words slower
     meanings: float = 0.01  # share of ambiguous words that change their topic
     shocks: tuple[int, ...] = ()  # numbers of the days on which tastes, subjects and topics turn
+    new_items: bool = True  # are items posted every day? Otherwise those of day 0 are always shown
 
     def __post_init__(self) -> None:
         for name in rates():
@@ -42,7 +44,7 @@ class Drift:
                 raise ValueError(f"{name} is {value}; expected a rate from 0 to {most}")
 
     def scaled(self, factor: float) -> Drift:
-        """All rates times the factor; shocks stay."""
+        """All rates times the factor; shocks and new items stay."""
         return replace(self, **{name: factor * getattr(self, name) for name in rates()})
 
     def epoch(self, day: int) -> int:
@@ -52,10 +54,11 @@ class Drift:
 
 def rates() -> list[str]:
     """The names of the dials that are rates or shares."""
-    return [field.name for field in fields(Drift) if field.name != "shocks"]
+    return [field.name for field in fields(Drift) if field.name not in ("shocks", "new_items")]
 
 
 STILL = Drift().scaled(0)
+STANDING = replace(STILL, new_items=False)
 
 
 def wandering(

@@ -1,4 +1,7 @@
-"""The items that can be shown on a day: those posted on it and on the two days before."""
+"""The items that can be shown on a day: those posted on it and on the two days before.
+
+Without new items (`Drift.new_items`) they are those of day 0.
+"""
 
 from __future__ import annotations
 
@@ -76,10 +79,11 @@ def posts(world: World, day: int) -> Posts:
 def catalog(world: World, day: int) -> Catalog:
     """The items of a day. Those of producers who have left are gone, too."""
     now = producers(world, day)
+    newest = day if world.drift.new_items else 0
     recent = []
     for age in range(LIFE):
-        posted = posts(world, day - age)
-        stayed = producer_ids(world, day - age) == now.ids
+        posted = posts(world, newest - age)
+        stayed = producer_ids(world, newest - age) == now.ids
         kept = stayed[posted.places]
         columns = [posted.ids, posted.places, posted.topics, posted.quality]
         recent.append([*(column[kept] for column in columns), np.full(kept.sum(), age)])

@@ -60,7 +60,11 @@ class SimulatedSettings(SourceSettings):
     """Items shown to a consumer on a day: the mean, since few are shown many."""
 
     drift: float = Field(default=1.0, ge=0, le=10)
-    """How fast everything drifts, as a multiple of the usual rates. 0: the still world."""
+    """How fast everything drifts, as a multiple of the usual rates. 0: the still world, in which
+    only items come and go."""
+
+    new_items: bool = True
+    """Are items posted every day, and shown for three? Otherwise those of day 0 always are."""
 
     dials: dict[str, float] = Field(default={})
     """Rates of some kinds of drift per day, instead of the usual ones: `topics`, `tastes`,
@@ -91,7 +95,8 @@ class SimulatedSettings(SourceSettings):
         from simulation.world import World
 
         shocks = tuple(sorted((day - self.first_day).days for day in self.shocks))
-        drift = replace(Drift().scaled(self.drift), **self.dials, shocks=shocks)
+        usual = replace(Drift(), shocks=shocks, new_items=self.new_items)
+        drift = replace(usual.scaled(self.drift), **self.dials)
         return World(
             consumers=self.consumers,
             producers=self.producers,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulation.drift import STILL, Drift
+from simulation.drift import STANDING, STILL, Drift
 from simulation.engagements import KINDS, impressions
 from simulation.people import consumers, producers
 from simulation.truth import Retrieval, expected_auc, expected_log_loss, prospects, rates
@@ -67,6 +67,16 @@ def test_prospects_are_the_mean_of_the_rates_over_what_may_be_posted():
     expected = prospects(world, crowd)
     assert expected.sum() == pytest.approx(mean.sum(), rel=0.02)
     assert np.corrcoef(expected.ravel(), mean.ravel())[0, 1] > 0.99
+
+
+def test_without_new_items_every_day_is_another_draw_from_the_same_rates():
+    for drift, same in ((STANDING, True), (STILL, False)):
+        world = replace(RETRIEVAL, consumers=100, drift=drift)
+        before, after = (rates(world, consumers(world, day)) for day in (0, 9))
+        assert np.array_equal(before, after) == same
+    shown = [impressions(replace(RETRIEVAL, drift=STANDING), day).items for day in (0, 9)]
+    assert set(shown[0]) & set(shown[1])
+    assert not np.array_equal(*shown)
 
 
 def test_the_truth_of_earlier_days_is_worth_less_where_the_world_drifts():

@@ -4,7 +4,7 @@ In each simulated world vectors are learned and judged as `evergreen decay` does
 what the same vectors are expected to lose on the same days: the mean over many draws of these days,
 from the rates at which each consumer clicks on each producer in that world. If the measurement is
 right, 95 of 100 intervals hold it, whatever the drift; and in a still world, where nothing ages,
-the interval of what is lost by ageing holds zero.
+they hold zero, too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from embeddings.benchmarks.metrics import scores_of
 from jobs.plots import save
@@ -34,7 +35,7 @@ from jobs.reports.decay.retrieval import (
 from jobs.reports.methods import SVD
 from jobs.reports.report import Report, Row, column_of, progress_bar, select
 from jobs.settings import Settings
-from simulation.drift import Drift
+from simulation.drift import STANDING, STILL, Drift
 from simulation.engagements import KINDS, impressions
 from simulation.people import consumers, producers
 from simulation.truth import rates
@@ -42,7 +43,13 @@ from simulation.world import World
 
 NAME = "decay-coverage"
 WORLD = World(consumers=1000, producers=300, topics=8, impressions=6.0)
-DRIFTS = (0.0, 0.5, 1.0, 2.0)  # times the default drift; 0: still
+DRIFTS = {
+    "still": STANDING,
+    "items alone": STILL,  # they come and go, people stand still
+    "× 0.5": Drift().scaled(0.5),
+    "× 1": Drift(),
+    "× 2": Drift().scaled(2),
+}
 WINDOW, OLDEST, TESTS = 14, 7, 3  # days
 SHOWN = (1, 3, 7)  # ages in the tables
 WAYS = (STALE, EQUAL)
@@ -77,12 +84,12 @@ def run(settings: Settings, worlds: int, out: Path | None = None) -> Report:
     report = Report(settings, NAME, 0, out)
     rows: list[Row] = []
     with progress_bar("decay in known worlds", len(DRIFTS) * worlds) as progress:
-        for factor in DRIFTS:
+        for name, drift in DRIFTS.items():
             for seed in range(worlds):
-                progress(f"drift {factor:g}, world {seed}")
-                world = replace(WORLD, seed=seed, drift=Drift().scaled(factor))
+                progress(f"drift {name}, world {seed}")
+                world = replace(WORLD, seed=seed, drift=drift)
                 for row in measured(settings, world):
-                    rows.append({"drift": factor, "world": seed, **row})
+                    rows.append({"drift": name, "world": seed, **row})
     report.table("worlds", rows)
     report.table("coverage", coverage(rows))
     draw(rows, report.picture("intervals"))
@@ -220,11 +227,17 @@ def coverage(rows: list[Row]) -> list[Row]:
                 low, high = column_of(chosen, "lost_low"), column_of(chosen, "lost_high")
                 lost, truth = column_of(chosen, "lost"), column_of(chosen, "truth")
                 row: Row = {"drift": drift, "loss": loss, "age": age, "worlds": len(chosen)}
-                row["hold the truth"] = float(np.mean((low <= truth) & (truth <= high)))
-                row["hold zero"] = float(np.mean((low <= 0) & (high >= 0)))
+                row |= share("hold the truth", (low <= truth) & (truth <= high))
+                row |= share("hold zero", (low <= 0) & (high >= 0))
                 row["lost"], row["truth"] = float(lost.mean()), float(truth.mean())
                 found.append(row)
     return found
+
+
+def share(name: str, hits: np.ndarray) -> Row:
+    """How many of the worlds, with the exact 95 % interval of Clopper and Pearson (1934)."""
+    ends = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95)
+    return {name: float(hits.mean()), f"{name}_low": ends.low, f"{name}_high": ends.high}
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -245,7 +258,7 @@ def draw(rows: list[Row], path: Path) -> None:
                 axes.plot(at[subset], lost[subset], "o", color=colour, markersize=3)
             axes.plot(at, truth, "k_", markersize=6, label="truth")
             axes.axhline(0, color="grey", linewidth=0.8)
-            axes.set_title(f"drift × {drift:g}" if drift else "still", fontsize=10)
+            axes.set_title(drift, fontsize=10)
             axes.set_xticks([])
         line[0].set_ylabel(f"NDCG@{TOP} lost in {SHOWN[-1]} days, {loss}")
     panels[0][0].legend(fontsize=8)

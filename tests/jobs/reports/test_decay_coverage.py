@@ -10,7 +10,7 @@ import pytest
 from jobs.reports.decay import coverage
 from jobs.reports.decay.retrieval import EQUAL, STALE, Trial
 from jobs.settings import EmbeddingSettings, MLflowSettings, Settings
-from simulation.drift import STILL
+from simulation.drift import STANDING, STILL, Drift
 from simulation.engagements import KINDS, impressions
 from simulation.people import consumers, producers
 from simulation.world import World
@@ -89,7 +89,7 @@ def test_chances_are_those_of_a_click_and_of_nobody_who_is_not_there():
 def test_intervals_that_hold_the_truth_are_counted():
     def row(loss: str, age: int, low: float, high: float, truth: float) -> dict:
         ends = {"lost": (low + high) / 2, "lost_low": low, "lost_high": high}
-        return {"drift": 1.0, "loss": loss, "age": age, **ends, "truth": truth}
+        return {"drift": "× 1", "loss": loss, "age": age, **ends, "truth": truth}
 
     rows = []
     for loss in coverage.LOSSES:
@@ -100,13 +100,16 @@ def test_intervals_that_hold_the_truth_are_counted():
     assert held["all", 1]["hold the truth"] == 1
     assert held["all", 7]["hold the truth"] == 0.5
     assert held["by ageing", 7]["hold zero"] == 0.5
+    # Of two, one: the ends are those where one or more, or one or fewer, have 2.5 %.
+    ends = [held["all", 7][f"hold the truth_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx([1 - 0.975**0.5, 0.975**0.5], abs=1e-6)
     assert held["by ageing", 3]["lost"] == pytest.approx(0.1)
     assert held["by ageing", 3]["truth"] == pytest.approx(0.15)
 
 
 def test_the_report_has_a_row_of_every_world(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(coverage, "WORLD", WORLD)
-    monkeypatch.setattr(coverage, "DRIFTS", (0.0, 1.0))
+    monkeypatch.setattr(coverage, "DRIFTS", {"still": STANDING, "× 1": Drift()})
     monkeypatch.setattr(coverage, "DRAWS", 3)
     report = coverage.run(settings, 1, tmp_path)
     lines = (report.folder / "decay-coverage-worlds.csv").read_text().splitlines()

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from jobs.settings import Settings
 from jobs.sources.simulated import Simulated, SimulatedSettings
+from simulation.drift import STANDING, STILL
 
 
 def settings(**options) -> SimulatedSettings:
@@ -18,8 +19,8 @@ def settings(**options) -> SimulatedSettings:
 def test_dials_stand_over_the_pace_and_shocks_are_days_of_the_log():
     drift = settings(drift=2.0, dials={"tastes": 0.5}, shocks=["2024-01-04"]).world().drift
     assert (drift.tastes, drift.subjects, drift.shocks) == (0.5, 0.04, (3,))
-    still = settings(drift=0).world().drift
-    assert (still.topics, still.consumers, still.words) == (0, 0, 0)
+    assert settings(drift=0).world().drift == STILL
+    assert settings(drift=0, new_items=False).world().drift == STANDING
 
 
 @pytest.mark.parametrize(
