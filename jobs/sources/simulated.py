@@ -95,8 +95,8 @@ class SimulatedSettings(SourceSettings):
         from simulation.world import World
 
         shocks = tuple(sorted((day - self.first_day).days for day in self.shocks))
-        usual = replace(Drift(), shocks=shocks, new_items=self.new_items)
-        drift = replace(usual.scaled(self.drift), **self.dials)
+        pace = Drift().scaled(self.drift)
+        drift = replace(pace, **self.dials, shocks=shocks, new_items=self.new_items)
         return World(
             consumers=self.consumers,
             producers=self.producers,
