@@ -85,21 +85,17 @@ class Calibration:
 UNCALIBRATED = Calibration("", {})
 
 
-def fit(day: str, labels: tuple[str, ...], outcomes: np.ndarray, scores: np.ndarray) -> Calibration:
-    """The maps of all labels with at least ENOUGH positives and negatives.
+def fit(labels: np.ndarray, probabilities: np.ndarray) -> Platt | None:
+    """The map of a label; None with less than ENOUGH positives or negatives.
 
-    A label with fewer than ENOUGH_FOR_SCALE has a shift alone: a scale would follow single rows.
-
-    outcomes 0/1 and scores: (n, L), columns as `labels`.
+    With fewer than ENOUGH_FOR_SCALE it has a shift alone: a scale would follow single rows.
+    labels 0/1, probabilities: (n,).
     """
-    maps = {}
-    for column, label in enumerate(labels):
-        happened = outcomes[:, column]
-        positives = int((happened > 0).sum())
-        rarer = min(positives, len(happened) - positives)
-        if rarer >= ENOUGH:
-            maps[label] = fit_platt(happened, scores[:, column], rarer >= ENOUGH_FOR_SCALE)
-    return Calibration(day, maps)
+    positives = int((labels > 0).sum())
+    rarer = min(positives, len(labels) - positives)
+    if rarer < ENOUGH:
+        return None
+    return fit_platt(labels, probabilities, scaled=rarer >= ENOUGH_FOR_SCALE)
 
 
 def fit_platt(labels: np.ndarray, probabilities: np.ndarray, scaled: bool = True) -> Platt:
