@@ -8,12 +8,12 @@ Shapes: n rows, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from embeddings.benchmarks.auc import auc
 from jobs.judging.calibration import Consumers, calibrated_by_others
@@ -41,16 +41,19 @@ def judge(
     labels: np.ndarray,
     scores: np.ndarray,
     threads: int,
-) -> Iterator[Judgement]:
+) -> list[Judgement]:
     """Every label, in order; the same whatever the threads.
 
     names: (L,). labels: (n, L) bool. scores: (n, L) float32.
     """
     from models.training import one_thread_each, reproducible
 
-    # The sums depend on the number of threads of torch.
-    with reproducible(seed=0, threads=1), one_thread_each(threads) as pool:
-        yield from pool.map(partial(judge_label, consumers), names, labels.T, scores.T)
+    with (
+        threadpool_limits(1, "blas"),  # or the last bits would depend on the number of threads
+        reproducible(seed=0, threads=1),  # and so they would on torch's
+        one_thread_each(threads) as pool,
+    ):
+        return list(pool.map(partial(judge_label, consumers), names, labels.T, scores.T))
 
 
 def judge_label(

@@ -62,7 +62,7 @@ IDS = ["consumer_id", "producer_id"]
 log = logging.getLogger(__name__)
 
 SETTINGS = chain.SETTINGS
-FORMAT = 4
+FORMAT = 5
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),

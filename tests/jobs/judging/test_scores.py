@@ -28,7 +28,7 @@ def day() -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
 
 def judged(threads: int) -> list[Judgement]:
     column, labels, scores = day()
-    return list(judge(Consumers.of(column), NAMES, labels, scores, threads))
+    return judge(Consumers.of(column), NAMES, labels, scores, threads)
 
 
 def test_consumers_are_numbered_in_all_chunks_alike():
