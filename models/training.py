@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from models import processes
+from models.ahead import ahead
 from models.checkpoint import Checkpoint
 from models.features import Batch, Day, Examples, FeatureSpec, InvalidExamples, one_space
 from models.losses import label_losses
@@ -116,7 +117,8 @@ def one_pass(
         )
     losses[:resumed] = 0 if done is None else done
     rows_done = 0
-    for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
+    # The vectors of a batch are looked up while the one before it is learned.
+    for step, (name, batch) in enumerate(ahead(in_order(days, cfg.batch_size))):
         rows_done += len(batch.labels)
         if step < resumed:  # read and passed over, which is quick
             continue
