@@ -31,11 +31,11 @@ def auc(labels: Tensor, scores: Tensor) -> Tensor:
 
     Rows in ascending order of their scores.
     """
-    positive = (labels > 0).double()
     # Equal scores form a run, and all pairs within it count half.
-    values, run = torch.unique_consecutive(scores, return_inverse=True)
-    positives = sums(positive, run, len(values))
-    negatives = sums(1 - positive, run, len(values))
+    _, rows = torch.unique_consecutive(scores, return_counts=True)
+    up_to_run = (labels > 0).cumsum(0)[rows.cumsum(0) - 1]  # positives
+    positives = up_to_run.diff(prepend=up_to_run.new_zeros(1)).double()
+    negatives = rows - positives
     below = negatives.cumsum(0) - negatives / 2
     return (positives * below).sum() / (positives.sum() * negatives.sum())
 
