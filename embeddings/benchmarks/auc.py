@@ -12,7 +12,8 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
     rows' weights. Returns one AUC for every leading index of the weights; NaN without a pair.
     """
     if not len(scores):
-        return np.full(np.shape(weights)[:-1], np.nan)[()]
+        resamples = () if weights is None else np.shape(weights)[:-1]
+        return np.full(resamples, np.nan)[()]
     order = np.argsort(scores, kind="stable")
     sorted_scores = scores[order]
     positive = labels[order] > 0

@@ -63,23 +63,33 @@ def judge_label(
     from models.device_metrics import rows_of_metrics
 
     happened, scores = np.ascontiguousarray(happened), np.ascontiguousarray(scores)
+    # Sorted once: sorting what is in order takes next to nothing.
+    order = np.argsort(scores, kind="stable")
     metrics = {
         "log_loss": log_loss(happened, scores),
         "rce": relative_cross_entropy(happened, scores),
+        "calibrated_ece": calibrated_ece(consumers, happened, scores, order),
     }
-    # Sorted once: sorting what is in order takes next to nothing.
-    order = np.argsort(scores, kind="stable")
-    calibrated = calibrated_by_others(consumers, happened, scores)
-    if calibrated is not None:
-        # A calibration keeps the order, so that each half is in order.
-        by_half = order[np.argsort(consumers.second_half[order], kind="stable")]
-        metrics["calibrated_ece"] = ece(happened[by_half], calibrated[by_half])
-    del calibrated
     calibration = fit(happened, scores)
     happened, scores, users = happened[order], scores[order], consumers.codes[order]
-    del order
+    del order  # as large as all others together
     metrics["auc"] = float(auc(happened, scores))
     metrics["ece"] = ece(happened, scores)
     rows = list(rows_of_metrics(users, happened[:, None], scores[:, None], (name,)))
     defined = {key: value for key, value in metrics.items() if not np.isnan(value)}
     return Judgement(name, defined, rows, calibration)
+
+
+def calibrated_ece(
+    consumers: Consumers, happened: np.ndarray, scores: np.ndarray, order: np.ndarray
+) -> float:
+    """The ECE of each half of the consumers with the calibration of the other half.
+
+    NaN where a half has too few positives or negatives for one. order: (n,), by ascending score.
+    """
+    calibrated = calibrated_by_others(consumers, happened, scores)
+    if calibrated is None:
+        return float("nan")
+    # A calibration keeps the order of rows, so that each half is in order.
+    by_half = order[np.argsort(consumers.second_half[order], kind="stable")]
+    return ece(happened[by_half], calibrated[by_half])
