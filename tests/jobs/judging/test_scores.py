@@ -70,5 +70,11 @@ def test_a_label_that_never_occurs_has_no_calibration():
     assert never.metrics.keys() == {"log_loss", "ece"}
 
 
+def test_a_day_without_rows_has_no_metrics():
+    nobody = Consumers.of(pa.chunked_array([], pa.string()))
+    (found,) = judge(nobody, ("label_click",), np.zeros((0, 1), bool), np.zeros((0, 1), "f4"), 2)
+    assert found == Judgement("label_click", {}, [], None)
+
+
 def test_threads_change_nothing():
     assert judged(threads=3) == judged(threads=1)
