@@ -51,6 +51,7 @@ RANKER = {
     "compiled": True,
     "threads": 2,
 }
+HEAP = "1536m"  # of Spark: enough for ten million impressions
 WEIGHTS = {"click": 1.0, "long_view": 1.0, "like": 3.0, "reply": 3.0, "follow": 5.0}
 
 
@@ -96,7 +97,7 @@ def settings_of(home: Path, size: float, seed: int) -> Settings:
         matrix={"weights": WEIGHTS},
         ranker=RANKER,
         services=ServiceSettings(live=False),
-        spark=SparkSettings(master="local[2]"),
+        spark=SparkSettings(master="local[2]", driver_memory=HEAP),
     )
 
 

@@ -37,6 +37,7 @@ from jobs.judging.calibration import Consumers, calibration_file
 from jobs.judging.scores import Judgement, judge
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
+from jobs.pipeline.memory import give_back
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.published import own_version
@@ -158,6 +159,7 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         measured: list[dict[str, Any]] = []
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
+            give_back()  # the pieces of the day, before labels take as much
             calibrations = {}
             for found in judge(consumers, names, labels, scores, settings.ranker.threads):
                 staging.facts |= label_facts(role, found)
