@@ -10,8 +10,10 @@ Shapes: n rows, L labels.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,6 +25,9 @@ FILE = "calibration.json"  # of a promoted ranker
 BINS = 20  # of the calibration error and curve, each with the same number of rows
 STEPS = 100  # of Newton's method, which needs about five
 CLOSE = 1e-10  # share of the loss that a step may still gain where it is the last one
+BLOCK = 1 << 18  # rows whose losses are summed at once; another number rounds differently
+
+Derivatives: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # loss, gradient, curvature
 
 
 @dataclass(frozen=True)
@@ -85,21 +90,17 @@ class Calibration:
 UNCALIBRATED = Calibration("", {})
 
 
-def fit(day: str, labels: tuple[str, ...], outcomes: np.ndarray, scores: np.ndarray) -> Calibration:
-    """The maps of all labels with at least ENOUGH positives and negatives.
+def fit(labels: np.ndarray, probabilities: np.ndarray) -> Platt | None:
+    """The map of a label; None with less than ENOUGH positives or negatives.
 
-    A label with fewer than ENOUGH_FOR_SCALE has a shift alone: a scale would follow single rows.
-
-    outcomes 0/1 and scores: (n, L), columns as `labels`.
+    With fewer than ENOUGH_FOR_SCALE it has a shift alone: a scale would follow single rows.
+    labels 0/1, probabilities: (n,).
     """
-    maps = {}
-    for column, label in enumerate(labels):
-        happened = outcomes[:, column]
-        positives = int((happened > 0).sum())
-        rarer = min(positives, len(happened) - positives)
-        if rarer >= ENOUGH:
-            maps[label] = fit_platt(happened, scores[:, column], rarer >= ENOUGH_FOR_SCALE)
-    return Calibration(day, maps)
+    positives = int((labels > 0).sum())
+    rarer = min(positives, len(labels) - positives)
+    if rarer < ENOUGH:
+        return None
+    return fit_platt(labels, probabilities, scaled=rarer >= ENOUGH_FOR_SCALE)
 
 
 def fit_platt(labels: np.ndarray, probabilities: np.ndarray, scaled: bool = True) -> Platt:
@@ -110,32 +111,26 @@ def fit_platt(labels: np.ndarray, probabilities: np.ndarray, scaled: bool = True
     n >= 1.
     """
     x = logit(probabilities)
-    positives = float((labels > 0).sum())
+    positives = int((labels > 0).sum())
     negatives = len(labels) - positives
     # Platt's prior: without it, a label that is separated perfectly would have an infinite scale.
-    high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
-    targets = np.where(labels > 0, high, low)
+    prior = (positives + 1) / (positives + 2), 1 / (negatives + 2)
     if scaled:
-        both = np.column_stack([x, np.ones(len(x))])
-        scale, shift = newton(both, targets, np.zeros(len(x)), np.array([1.0, 0.0]))
+        scale, shift = newton(partial(cross_entropy, x, labels, prior), np.array([1.0, 0.0]))
         if scale > 0:
             return Platt(float(scale), float(shift))
-    (shift,) = newton(np.ones((len(x), 1)), targets, x, np.zeros(1))
+    (shift,) = newton(partial(cross_entropy, x, labels, prior), np.zeros(1))
     return Platt(1.0, float(shift))
 
 
-def newton(
-    design: np.ndarray, targets: np.ndarray, offset: np.ndarray, start: np.ndarray
-) -> np.ndarray:
-    """argmin over w of the cross-entropy of σ(offset + design w) with the targets: (k,).
+def newton(loss_at: Callable[[np.ndarray], Derivatives], start: np.ndarray) -> np.ndarray:
+    """The weights with the least loss, (k,): Newton's method; a step that gains nothing is halved.
 
-    design: (n, k). Newton's method from `start`; a step that does not lower the loss is halved.
+    loss_at: loss, gradient (k,) and curvature (k, k) at weights.
     """
     weights = start
-    loss, p = cross_entropy(offset + design @ weights, targets)
+    loss, gradient, curvature = loss_at(weights)
     for _ in range(STEPS):
-        gradient = design.T @ (p - targets)
-        curvature = design.T @ (design * (p * (1 - p))[:, None])
         # Where all rows have one score, scale and shift are one: the shortest step is taken.
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
         if gradient @ step <= CLOSE * loss:  # twice what is left to gain: the step squares it
@@ -143,14 +138,41 @@ def newton(
         share = 1.0
         while share > 1e-8:
             candidate = weights - share * step
-            found, p = cross_entropy(offset + design @ candidate, targets)
-            if found < loss:
+            found = loss_at(candidate)
+            if found[0] < loss:
                 break
             share /= 2
         else:
             return weights
-        weights, loss = candidate, found
+        weights = candidate
+        loss, gradient, curvature = found
     return weights
+
+
+def cross_entropy(
+    x: np.ndarray, labels: np.ndarray, prior: tuple[float, float], weights: np.ndarray
+) -> Derivatives:
+    """Σ log(1 + exp(z)) − target · z in nats, with z = scale · x + shift, and its derivatives.
+
+    x, labels: (n,). prior: the targets of positives and of negatives. weights: scale and shift, or
+    the shift alone, with a scale of 1. Summed block by block, so that memory does not grow with n.
+    """
+    k = len(weights)
+    loss, gradient, curvature = 0.0, np.zeros(k), np.zeros((k, k))
+    for start in range(0, len(x), BLOCK):
+        rows = slice(start, start + BLOCK)
+        ones = np.ones(len(x[rows]))
+        design = ones[:, None] if k == 1 else np.column_stack([x[rows], ones])
+        z = design @ weights
+        if k == 1:
+            z += x[rows]
+        targets = np.where(labels[rows] > 0, *prior)
+        small = np.exp(-np.abs(z))
+        p = np.where(z >= 0, 1, small) / (1 + small)
+        loss += float((np.log1p(small) + np.maximum(z, 0) - targets * z).sum())
+        gradient += design.T @ (p - targets)
+        curvature += design.T @ (design * (p * (1 - p))[:, None])
+    return loss, gradient, curvature
 
 
 def fit_isotonic(labels: np.ndarray, probabilities: np.ndarray) -> Isotonic:
@@ -219,10 +241,3 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(−x)), without overflow."""
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, small) / (1 + small)
-
-
-def cross_entropy(x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-    """Σ log(1 + exp(x)) − target · x, in nats, and σ(x): (n,)."""
-    small = np.exp(-np.abs(x))
-    loss = np.log1p(small) + np.maximum(x, 0) - targets * x
-    return float(loss.sum()), np.where(x >= 0, 1, small) / (1 + small)

@@ -31,11 +31,11 @@ def auc(labels: Tensor, scores: Tensor) -> Tensor:
 
     Rows in ascending order of their scores.
     """
-    positive = (labels > 0).double()
     # Equal scores form a run, and all pairs within it count half.
-    values, run = torch.unique_consecutive(scores, return_inverse=True)
-    positives = sums(positive, run, len(values))
-    negatives = sums(1 - positive, run, len(values))
+    _, rows = torch.unique_consecutive(scores, return_counts=True)
+    up_to_run = (labels > 0).cumsum(0)[rows.cumsum(0) - 1]  # positives
+    positives = up_to_run.diff(prepend=up_to_run.new_zeros(1)).double()
+    negatives = rows - positives
     below = negatives.cumsum(0) - negatives / 2
     return (positives * below).sum() / (positives.sum() * negatives.sum())
 
@@ -79,13 +79,14 @@ def ndcg_by_user(
 
     user: (n,) from 0; rows: (U,) of each.
     """
-    by_score = torch.argsort(scores, descending=True, stable=True)
-    order = by_score[torch.argsort(user[by_score], stable=True)]
+    order = torch.argsort(scores, descending=True, stable=True)
+    order = order[torch.argsort(user[order], stable=True)]
     user, positive = user[order], labels[order] > 0
     first = rows.cumsum(0) - rows
     rank = torch.arange(len(order), device=user.device) - first[user]
-    gain = positive / torch.log2(rank.double() + 2)
-    gained = sums(torch.where(rank < top, gain, 0.0), user, len(rows))
+    of_top = rank < top
+    gain = positive[of_top] / torch.log2(rank[of_top].double() + 2)
+    gained = sums(gain, user[of_top], len(rows))
     positives = sums(positive.double(), user, len(rows)).long()
     both = (positives > 0) & (positives < rows)
     # The best order has the positives first.

@@ -202,17 +202,18 @@ class Day:
     def pieces(self, size: int) -> Iterator[Day]:
         """Consecutive rows, in order, without a copy; the last piece may have fewer."""
         for start in range(0, len(self), size):
-            yield self._part(slice(start, start + size))
+            yield self.part(slice(start, start + size))
 
     def last(self, rows: int) -> Day:
         """The last of the rows, at most so many; rows >= 1."""
-        return self._part(slice(-rows, None))
+        return self.part(slice(-rows, None))
 
     def reordered(self, order: np.ndarray) -> Day:
         """The rows in another order: (n,) int64."""
-        return self._part(order)
+        return self.part(order)
 
-    def _part(self, rows: slice | np.ndarray) -> Day:
+    def part(self, rows: slice | np.ndarray) -> Day:
+        """Some of the rows: a slice without a copy, or these numbers."""
         return replace(
             self,
             categories=self.categories[rows],

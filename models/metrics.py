@@ -7,7 +7,6 @@ What is defined depends on the day's labels:
     log_loss                 value           value        NaN
     relative_cross_entropy   value           NaN          NaN
     normalised_rce           value           NaN          NaN
-    metrics_by_label         all three       log loss     {}
     gauc, ndcg               value *         NaN          NaN
     calibration_curve        points          points       no points
     roc_curve                points          no points    no points
@@ -18,8 +17,6 @@ What is defined depends on the day's labels:
 from __future__ import annotations
 
 import numpy as np
-
-from embeddings.benchmarks.auc import auc
 
 CLIP = 1e-7  # the least distance of a probability from 0 and 1, so that log losses are finite
 
@@ -68,23 +65,6 @@ def relative_improvement(auc: float, base: float) -> float:
     Source: Yan et al.: Coupled Group Lasso for Web-Scale CTR Prediction, ICML 2014.
     """
     return 100 * ((auc - 0.5) / (base - 0.5) - 1) if base != 0.5 else float("nan")
-
-
-def metrics_by_label(
-    labels: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]
-) -> dict[str, float]:
-    """auc_<label>, log_loss_<label> and rce_<label> of each column, without the undefined ones.
-
-    labels, probabilities: (n, labels); names: (labels,).
-    """
-    metrics: dict[str, float] = {}
-    for column, name in enumerate(names):
-        y = labels[:, column]
-        p = probabilities[:, column]
-        metrics[f"auc_{name}"] = float(auc(y, p))
-        metrics[f"log_loss_{name}"] = log_loss(y, p)
-        metrics[f"rce_{name}"] = relative_cross_entropy(y, p)
-    return {name: value for name, value in metrics.items() if not np.isnan(value)}
 
 
 def auc_by_user(

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.registry.chunked import Rows
+from models.ahead import ahead
 from models.features import Batch, Day, FeatureSpec
 
 PIECE = 32_768  # rows, about, that are read ahead of the batches
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,3 @@ def tables(files: tuple[Path, ...], columns: list[str], size: int) -> Iterator[p
                     missing -= len(batch)
     if held:
         yield pa.Table.from_batches(held)
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; the next one is prepared in a thread while one is in use."""
-    with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = thread.submit(next, items, None)
-            yield item

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from models import processes
+from models.ahead import ahead
 from models.checkpoint import Checkpoint
 from models.features import Batch, Day, Examples, FeatureSpec, InvalidExamples, one_space
 from models.losses import label_losses
@@ -115,7 +117,8 @@ def one_pass(
         )
     losses[:resumed] = 0 if done is None else done
     rows_done = 0
-    for step, (name, batch) in enumerate(in_order(days, cfg.batch_size)):
+    # The vectors of a batch are looked up while the one before it is learned.
+    for step, (name, batch) in enumerate(ahead(in_order(days, cfg.batch_size))):
         rows_done += len(batch.labels)
         if step < resumed:  # read and passed over, which is quick
             continue
@@ -224,23 +227,50 @@ def by_share(days: list[Examples], size: int) -> Iterator[tuple[float, str, Batc
 def predict(
     model: Ranker, day: Day, space: str, batch_size: int = 1024, threads: int = 1
 ) -> np.ndarray:
-    """The probability of every label for every row: (n, L) float32.
+    """The probability of every label for every row: (n, L) float32, whatever the threads.
 
-    space: that of the vectors which the model was trained on. Raises SpaceMismatch when the day's
-    vectors are in another one, InvalidExamples when a row cannot be read.
+    space: that of the vectors which the model was trained on. threads: each scores a share of the
+    rows. Raises SpaceMismatch when the day's vectors are in another one, InvalidExamples when a row
+    cannot be read.
     """
-    day.check(model.spec)
     one_space({"the model": space, day.name: day.space})
     scores = np.zeros((len(day), len(model.spec.labels)), dtype=np.float32)
-    start = 0
-    with reproducible(seed=0, threads=threads), torch.inference_mode():
+    shares = whole_batches(len(day), batch_size, threads)
+    with reproducible(seed=0, threads=1), one_thread_each(threads) as pool:
         model = model.to(device()).eval()
-        for batch in day.batches(batch_size):
+        fills = [
+            pool.submit(fill, scores[rows], model, day.part(rows), batch_size) for rows in shares
+        ]
+        for each in fills:
+            each.result()
+    return scores
+
+
+def whole_batches(rows: int, batch_size: int, shares: int) -> list[slice]:
+    """Consecutive rows in shares of about equally many batches; none without rows.
+
+    Each begins where a batch would begin without shares, so that all batches are the same.
+    """
+    batches = -(-rows // batch_size)
+    size = -(-batches // shares) * batch_size
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size or 1)]
+
+
+def one_thread_each(threads: int) -> ThreadPoolExecutor:
+    """So many threads, in each of which torch computes without further ones."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def fill(scores_BL: np.ndarray, model: Ranker, rows: Day, batch_size: int) -> None:
+    """Write the probabilities of these rows to an array."""
+    rows.check(model.spec)
+    start = 0
+    with torch.inference_mode():
+        for batch in rows.batches(batch_size):
             inputs, labels_BL = tensors(batch)
             end = start + len(labels_BL)
-            scores[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
+            scores_BL[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
             start = end
-    return scores
 
 
 def fastest_precision() -> Precision:

@@ -31,7 +31,7 @@ from jobs.settings import ServiceSettings, Settings, SparkSettings
 from jobs.sources.simulated import SimulatedSettings
 from jobs.spark.session import spark_session
 from perf.report import Figure, arguments, finish
-from perf.timing import cpu_seconds
+from perf.timing import cpu_since, cpu_times
 
 SIZES = "0.3,1,3,10"  # million impressions a day
 SHOWN = 10.0  # impressions per consumer and day
@@ -51,6 +51,7 @@ RANKER = {
     "compiled": True,
     "threads": 2,
 }
+HEAP = "1536m"  # of Spark: enough for ten million impressions
 WEIGHTS = {"click": 1.0, "long_view": 1.0, "like": 3.0, "reply": 3.0, "follow": 5.0}
 
 
@@ -96,7 +97,7 @@ def settings_of(home: Path, size: float, seed: int) -> Settings:
         matrix={"weights": WEIGHTS},
         ranker=RANKER,
         services=ServiceSettings(live=False),
-        spark=SparkSettings(master="local[2]"),
+        spark=SparkSettings(master="local[2]", driver_memory=HEAP),
     )
 
 
@@ -114,13 +115,13 @@ def run_days(settings: Settings) -> list[Cost]:
 
 
 def cost_of(settings: Settings, step: str, day: date) -> Cost:
-    before = cpu_seconds()
+    before = cpu_times()
     started = time.perf_counter()
     with PeakMemory() as memory:
         execute(settings, step, day, lambda: spark_session(settings))
     seconds = time.perf_counter() - started
     gib = memory.peak() / 2**30
-    return Cost(step, seconds, cpu_seconds() - before, gib, memory.largest / 2**30)
+    return Cost(step, seconds, cpu_since(before), gib, memory.largest / 2**30)
 
 
 def totals(costs: dict[float, list[Cost]]) -> list[Figure]:

@@ -25,12 +25,23 @@ def seconds(work: Callable[[], object]) -> float:
     return took
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of all its descendants, those that have ended included."""
+def cpu_times() -> dict[psutil.Process, float]:
+    """CPU seconds so far of this process and each descendant, with children it has waited for."""
     own = psutil.Process()
-    total = 0.0
+    found = {}
     for process in (own, *own.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):  # it has ended in this moment
             times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
+            every = times.user + times.system + times.children_user + times.children_system
+            found[process] = every
+    return found
+
+
+def cpu_since(before: dict[psutil.Process, float]) -> float:
+    """CPU seconds of all processes since `cpu_times` returned this.
+
+    What a process that has ended took counts where its parent waited for it. Nothing waits for
+    Spark's Python workers, which end when they have had nothing to do for a minute: a difference of
+    two sums would take all their time off the step in which they end.
+    """
+    return sum(seconds - before.get(process, 0.0) for process, seconds in cpu_times().items())

@@ -38,7 +38,7 @@ from jobs.sources.edgelist import EdgelistSettings
 from jobs.spark.session import spark_session
 from jobs.steps import examples, train
 from perf.report import Figure, arguments, finish
-from perf.timing import cpu_seconds, seconds
+from perf.timing import cpu_since, cpu_times, seconds
 
 ROWS = 2_000_000
 YESTERDAY, TODAY = date(2024, 3, 1), date(2024, 3, 2)
@@ -223,9 +223,9 @@ def cost_figures(name: str, cost: Cost) -> list[Figure]:
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    before = cpu_seconds()
+    before = cpu_times()
     wall_s = seconds(work)
-    return Cost(wall_s, cpu_seconds() - before)
+    return Cost(wall_s, cpu_since(before))
 
 
 def examples_costs(settings: Settings) -> list[Cost]:

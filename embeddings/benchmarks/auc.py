@@ -11,18 +11,21 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
     labels 0/1 and scores: (n,). weights >= 0: (..., n), default ones; a pair has the product of its
     rows' weights. Returns one AUC for every leading index of the weights; NaN without a pair.
     """
-    if weights is None:
-        weights = np.ones(len(scores))
     if not len(scores):
-        return np.full(np.shape(weights)[:-1], np.nan)[()]
+        resamples = () if weights is None else np.shape(weights)[:-1]
+        return np.full(resamples, np.nan)[()]
     order = np.argsort(scores, kind="stable")
     sorted_scores = scores[order]
     positive = labels[order] > 0
-    sorted_weights = np.asarray(weights)[..., order].astype(np.float64)
     # Equal scores form a run: sorting once and summing by run serves all weights.
     run_starts = np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
-    positives = np.add.reduceat(sorted_weights * positive, run_starts, axis=-1)  # (..., runs)
-    negatives = np.add.reduceat(sorted_weights * ~positive, run_starts, axis=-1)
+    if weights is None:
+        positives = np.add.reduceat(positive, run_starts, dtype=np.float64)
+        negatives = np.add.reduceat(~positive, run_starts, dtype=np.float64)
+    else:
+        sorted_weights = np.asarray(weights)[..., order].astype(np.float64)
+        positives = np.add.reduceat(sorted_weights * positive, run_starts, axis=-1)  # (..., runs)
+        negatives = np.add.reduceat(sorted_weights * ~positive, run_starts, axis=-1)
     # All negatives of lower runs, and half of those in the same run.
     below = np.cumsum(negatives, axis=-1) - negatives / 2
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)

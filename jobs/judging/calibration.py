@@ -1,4 +1,4 @@
-"""The calibration of a model that was tested on a day: where it is kept, and what it is worth."""
+"""The calibration of a model that was tested on a day: where it is kept, and how it is tested."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lake.store import Partition
-from models.calibration import BINS, Calibration, ece, fit
+from models.calibration import Calibration, fit
 
 
 def calibration_file(role: str) -> str:
@@ -24,46 +24,40 @@ def calibration_of(test: Partition, role: str) -> Calibration:
 
 @dataclass(frozen=True)
 class Consumers:
-    """The consumer of every row. ids: (U,) distinct; codes: (n,) int64, places in them."""
+    """The consumer of every row.
 
-    ids: pa.Array
+    codes: (n,) int64, one for each consumer, from 0. second_half: (n,) bool, the rows of about half
+    of the consumers, on every day the same.
+    """
+
     codes: np.ndarray
+    second_half: np.ndarray
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> Consumers:
         """column: (n,) texts."""
-        encoded = column.dictionary_encode().unify_dictionaries()
+        encoded = column.dictionary_encode()
         if not encoded.num_chunks:
-            return cls(pa.array([], pa.string()), np.zeros(0, dtype=np.int64))
-        codes = [chunk.indices.to_numpy().astype(np.int64) for chunk in encoded.chunks]
-        return cls(encoded.chunk(0).dictionary, np.concatenate(codes))
+            return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool))
+        # All chunks of one column have one dictionary.
+        codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+        ids = encoded.chunk(0).dictionary.to_pylist()
+        half = np.array([crc32(one.encode()) % 2 for one in ids], dtype=bool)
+        return cls(codes.astype(np.int64), half[codes])
 
 
-def calibration_errors(
-    role: str,
-    consumers: Consumers,
-    labels: np.ndarray,
-    names: tuple[str, ...],
-    scores: np.ndarray,
-) -> dict[str, float]:
-    """<role>_ece_<label>, and <role>_calibrated_ece_<label> where the label can be calibrated.
+def calibrated_by_others(
+    consumers: Consumers, happened: np.ndarray, scores: np.ndarray
+) -> np.ndarray | None:
+    """The scores with the calibration that was fitted on the other half of the consumers.
 
-    labels, scores: (n, L). Rows are calibrated by what was fitted on other consumers: on its own
-    rows, a fit is always better than none.
+    On its own rows, a fit is always better than none. happened: (n,) bool. scores: (n,). Returns
+    (n,) float64, None where a half has too few positives or negatives.
     """
-    half = np.array([crc32(one.encode()) % 2 for one in consumers.ids.to_pylist()], dtype=bool)
-    second = half[consumers.codes]
-    calibrated = scores.astype(np.float64)
-    changed = set(names)
-    for fitted, applied in ((second, ~second), (~second, second)):
-        calibration = fit("", names, labels[fitted], scores[fitted])
-        calibrated[applied] = calibration(names, scores[applied])
-        changed &= set(calibration.maps)
-    errors = {}
-    for column, name in enumerate(names):
-        plain = name.removeprefix("label_")
-        errors[f"{role}_ece_{plain}"] = ece(labels[:, column], scores[:, column], BINS)
-        if name in changed:
-            error = ece(labels[:, column], calibrated[:, column], BINS)
-            errors[f"{role}_calibrated_ece_{plain}"] = error
-    return {name: error for name, error in errors.items() if not np.isnan(error)}
+    calibrated = np.empty(len(scores))
+    for applied in (~consumers.second_half, consumers.second_half):
+        calibration = fit(happened[~applied], scores[~applied])
+        if calibration is None:
+            return None
+        calibrated[applied] = calibration(scores[applied])
+    return calibrated

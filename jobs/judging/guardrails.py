@@ -95,8 +95,11 @@ def covered_shares(version: Loaded, rows: pa.Table) -> dict[str, float]:
     """By entity, the share of rows whose consumer or producer has a vector in the version."""
     shares = {}
     for entity in ENTITIES:
-        ids = rows[f"{entity}_id"].to_numpy()
-        shares[entity] = float((version.entities[entity].rows(ids) >= 0).mean())
+        # Each id is looked up once: as objects, the ids of all rows would not fit into memory.
+        counted = rows[f"{entity}_id"].value_counts()
+        ids = counted.field("values").to_numpy(zero_copy_only=False)
+        known = version.entities[entity].rows(ids) >= 0
+        shares[entity] = float(counted.field("counts").to_numpy()[known].sum() / rows.num_rows)
     return shares
 
 

@@ -18,6 +18,7 @@ from jobs.lake.store import Partition
 from jobs.parts import LEAVES, part_of
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
+from jobs.pipeline.memory import give_back
 from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
 from jobs.pipeline.observing import observed
 from jobs.pipeline.plan import current, freshness, module, needs, tracked
@@ -275,4 +276,5 @@ def compute(
                 run.record(partition)
                 if hasattr(job, "track"):
                     job.track(tracker, partition)
+    give_back()  # the steps after it may need it
     return partition

@@ -196,7 +196,8 @@ class RankerSettings(PluginSection):
     """Peak learning rate of Adam."""
 
     threads: int = Field(default=1, ge=1, le=1024)
-    """CPU threads of torch: more are faster on an idle machine, and round differently."""
+    """CPU threads: more are faster on an idle machine. A training then rounds differently; the test
+    of a model, where each scores some rows and judges some labels, does not."""
 
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of matrix products in training. auto: bfloat16 where the machine has instructions for it, so

@@ -33,9 +33,11 @@ from embeddings.registry.errors import DamagedVersion
 from embeddings.registry.vectors import Entity
 from jobs.errors import SettingsError
 from jobs.judging import guardrails
-from jobs.judging.calibration import Consumers, calibration_errors, calibration_file
+from jobs.judging.calibration import Consumers, calibration_file
+from jobs.judging.scores import Judgement, judge
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
+from jobs.pipeline.memory import give_back
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.published import own_version
@@ -43,8 +45,8 @@ from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import open_day
 from jobs.training.tested import draw
-from models.calibration import fit
-from models.metrics import metrics_by_label, relative_improvement
+from models.calibration import Calibration
+from models.metrics import relative_improvement
 from models.stored import StoredDay, tables
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ IDS = ["consumer_id", "producer_id"]
 log = logging.getLogger(__name__)
 
 SETTINGS = chain.SETTINGS
-FORMAT = 4
+FORMAT = 5
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
@@ -136,9 +138,6 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 
     What cannot be tested on the day is named in the facts, with the reason.
     """
-    from models.device_metrics import rows_of_metrics
-    from models.training import reproducible
-
     read = reads(settings, "evaluate", day)
     clean_impressions(read, day)
     examples = read["examples", day]
@@ -155,24 +154,26 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         rows = open_day(settings, examples)
         names = spec_of(examples).labels
         labels = labels_of(examples, names)
-        consumer_ids = consumers_of(examples)
-        consumers = Consumers.of(consumer_ids)
+        consumers = Consumers.of(consumers_of(examples))
         primary, primary_scores = labels[:, column], {}
         measured: list[dict[str, Any]] = []
         for role, entrant in tested.items():
             scores = score(settings, entrant, rows, examples)
-            staging.facts |= role_metrics(role, labels, names, scores)
-            # The sums depend on the number of threads.
-            with reproducible(seed=0, threads=settings.ranker.threads):
-                for row in rows_of_metrics(consumers.codes, labels, scores, names):
-                    measured.append({"role": role, **row})
-            staging.facts |= calibration_errors(role, consumers, labels, names, scores)
-            calibration = fit(str(day), names, labels, scores)
+            give_back()  # the pieces of the day, before labels take as much
+            calibrations = {}
+            for found in judge(consumers, names, labels, scores, settings.ranker.threads):
+                staging.facts |= label_facts(role, found)
+                measured += [{"role": role, **row} for row in found.rows]
+                if found.calibration is not None:
+                    calibrations[found.label] = found.calibration
+            calibration = Calibration(str(day), calibrations)
             (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
-            primary_scores[role] = scores[:, column]
+            primary_scores[role] = scores[:, column].copy()  # the other labels are done with
         if len(tested) > 1:
             staging.facts |= guardrail_facts(settings, read, tested, examples)
             staging.facts |= cost_facts(settings, tested, rows)
+        # Read again: as texts, the consumers of all rows would take as much memory as the scores.
+        consumer_ids = consumers_of(examples)
         write_predictions(staging.path / PREDICTIONS, consumer_ids, primary, primary_scores)
         write_metrics(staging.path / METRICS, measured)
     folder = settings.report("evaluate", day)
@@ -320,10 +321,13 @@ def score(settings: Settings, entrant: Entrant, day: StoredDay, examples: Partit
     from models.training import predict
 
     saved = load(entrant.partition.path)
-    parts = [np.zeros((0, len(day.spec.labels)), dtype=np.float32)]
+    scores = np.empty((len(day), len(day.spec.labels)), dtype=np.float32)
+    done = 0
     for piece in readable(settings, entrant, day, examples):
-        parts.append(predict(saved.model, piece, saved.space, threads=settings.ranker.threads))
-    return np.concatenate(parts)
+        rows = slice(done, done + len(piece))
+        scores[rows] = predict(saved.model, piece, saved.space, threads=settings.ranker.threads)
+        done = rows.stop
+    return scores
 
 
 def readable(
@@ -380,21 +384,18 @@ def label_column(examples: Partition, primary: str) -> int:
     return labels.index(primary)
 
 
-def role_metrics(
-    role: str, labels: np.ndarray, names: tuple[str, ...], scores: np.ndarray
-) -> dict[str, float]:
-    """<role>_auc_<label>, <role>_log_loss_<label> and <role>_rce_<label> of every label."""
-    plain = tuple(name.removeprefix("label_") for name in names)
-    metrics = metrics_by_label(labels, scores, plain)
-    return {f"{role}_{name}": value for name, value in metrics.items()}
+def label_facts(role: str, found: Judgement) -> dict[str, float]:
+    """<role>_<metric>_<label> of every defined metric."""
+    plain = found.label.removeprefix("label_")
+    return {f"{role}_{metric}_{plain}": value for metric, value in found.metrics.items()}
 
 
 def labels_of(examples: Partition, names: tuple[str, ...]) -> np.ndarray:
-    """The labels of every row, in the order of the examples: (n, L) float32."""
+    """The labels of every row, in the order of the examples: (n, L) bool."""
     table = pq.read_table(examples.path / EXAMPLES, columns=list(names))
-    labels = np.empty((table.num_rows, len(names)), dtype=np.float32)
+    labels = np.empty((table.num_rows, len(names)), dtype=bool)
     for column, name in enumerate(names):
-        labels[:, column] = table[name].to_numpy()
+        labels[:, column] = table[name].to_numpy() > 0
     return labels
 
 

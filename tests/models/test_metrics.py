@@ -7,13 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
+from embeddings.benchmarks.auc import auc
 from models.metrics import (
-    auc,
     auc_by_user,
     calibration_curve,
     gauc,
     log_loss,
-    metrics_by_label,
     ndcg,
     ndcg_by_user,
     relative_cross_entropy,
@@ -76,7 +75,6 @@ def test_what_is_defined_on_days_of_both_classes_one_and_none(labels, defined):
     """The table at the top of the module: NaN and no points, never an error or a warning."""
     y = np.array(labels, dtype=np.float32)
     p = np.linspace(0.2, 0.7, len(y)).astype(np.float32)
-    assert metrics_by_label(y[:, None], p[:, None], ("click",)).keys() == defined
     found = {"auc_click": auc(y, p), "log_loss_click": log_loss(y, p)}
     found["rce_click"] = relative_cross_entropy(y, p)
     assert {name for name, value in found.items() if not np.isnan(value)} == defined
@@ -99,17 +97,6 @@ def test_the_curves_of_a_small_example():
     false_positives, true_positives = roc_curve(labels, p)
     np.testing.assert_allclose(false_positives, [0, 0.5, 0.5, 1])
     np.testing.assert_allclose(true_positives, [0.5, 0.5, 1, 1])
-
-
-def test_metrics_by_label_are_those_of_the_columns():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (50, 2))
-    p = rng.random((50, 2))
-    metrics = metrics_by_label(labels, p, ("click", "like"))
-    assert len(metrics) == 6
-    assert metrics["auc_like"] == auc(labels[:, 1], p[:, 1])
-    assert metrics["log_loss_click"] == log_loss(labels[:, 0], p[:, 0])
-    assert metrics["rce_like"] == relative_cross_entropy(labels[:, 1], p[:, 1])
 
 
 def test_log_loss_of_a_small_example():

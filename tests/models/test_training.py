@@ -21,6 +21,7 @@ from models.training import (
     in_order,
     predict,
     rate,
+    tensors,
     train,
 )
 
@@ -70,6 +71,21 @@ def test_training_ranks_a_day_that_it_has_not_seen(trained):
     scores = predict(trained.model, unseen, "s")
     assert auc(unseen.labels[:, 0], scores[:, 0]) > 0.75
     assert 0.2 < auc(unseen.labels[:, 1], scores[:, 1]) < 0.8
+
+
+@pytest.mark.parametrize("rows", [0, 1, 100, 1500])
+def test_scores_are_the_same_in_any_number_of_threads(trained, rows):
+    """Fewer batches than threads, a short last batch, none at all."""
+    unseen = day("2022-04-27", seed=2).part(slice(0, rows))
+    alone, *others = (
+        predict(trained.model, unseen, "s", batch_size=64, threads=threads) for threads in (1, 2, 5)
+    )
+    by_hand = [trained.model(*tensors(batch)[0]).sigmoid() for batch in unseen.batches(64)]
+    np.testing.assert_array_equal(
+        alone, np.concatenate([np.zeros((0, 2)), *(each.detach() for each in by_hand)])
+    )
+    for scores in others:
+        np.testing.assert_array_equal(scores, alone)
 
 
 def test_the_same_seed_gives_the_same_bytes(trained, tmp_path):
