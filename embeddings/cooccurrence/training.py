@@ -9,8 +9,9 @@ but the matrix is kept in memory: pairs and negatives are formed where they are 
 
 The gradients of a batch are summed over the workers while the tables stay as they are. Then each
 worker updates its share of the rows by Adagrad with one sum of squares per row, at a rate that
-falls linearly to zero. Only rows that are in the batch of a worker have gradients, and are sent. Which consumers a batch has, and what they draw, depends on the seed, the
-epoch and the consumer's row in the whole matrix: the number of workers changes only the rounding.
+falls linearly to zero. Only rows that are in the batch of a worker have gradients, and are sent.
+Which consumers a batch has, and what they draw, depends on the seed, the epoch and the consumer's
+row in the whole matrix: the number of workers changes only the rounding.
 Sources: Mikolov et al. 2013, arXiv:1310.4546 (skip-gram; with mean inputs it is their CBOW over the
 whole basket); Barkan & Koenigstein 2016, arXiv:1603.04259 (item2vec); Caselles-Dupré et al. 2018,
 arXiv:1804.04212 (its settings matter more than usual for recommendation).
