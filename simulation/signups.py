@@ -106,10 +106,10 @@ def remembered_visits(crowd: Consumers) -> np.ndarray:
     signed_up = crowd.ids >= crowd.world.consumers
     for day in np.unique(crowd.born[signed_up & (crowd.day - crowd.born <= KEPT_DAYS)]).tolist():
         ids, visited = visits_of(crowd.world, day)
-        rows = np.flatnonzero(signed_up & (crowd.born == day))
-        row_of = dict(zip(crowd.ids[rows].tolist(), rows.tolist(), strict=True))
-        places = np.array([row_of.get(consumer, -1) for consumer in ids.tolist()], np.int64)
-        own = np.stack([places[visited[:, 0]], visited[:, 1]], axis=1)
+        _, places, rows = np.intersect1d(ids, crowd.ids, assume_unique=True, return_indices=True)
+        row_of = np.full(len(ids), -1)
+        row_of[places] = rows
+        own = np.stack([row_of[visited[:, 0]], visited[:, 1]], axis=1)
         found.append(own[own[:, 0] >= 0])
     together = np.concatenate(found)
     return together[np.argsort(together[:, 0], kind="stable")]
