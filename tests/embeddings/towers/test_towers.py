@@ -11,7 +11,9 @@ import scipy.sparse as sp
 
 from embeddings.features import NOTHING, Vocabulary
 from embeddings.fold_in.towers import TowersFoldIn
+from embeddings.towers import hard_negatives
 from embeddings.towers.batches import Draw, Pairs, masked
+from embeddings.towers.hard_negatives import HardNegatives
 from embeddings.towers.tower import Tower
 from embeddings.towers.training import Config, Learner, Table, Weights, train
 
@@ -138,6 +140,31 @@ def test_the_loss_is_that_of_each_pair(hard):
 
 def pair_of(batch, at: int):
     return replace(batch, rows=batch.rows[[at]], targets=batch.targets[[at]])
+
+
+def test_of_many_producers_some_are_searched_for_hard_negatives(monkeypatch):
+    """10 of 30: the logarithm of their share is subtracted from the products of the 2 hardest."""
+    import torch
+
+    monkeypatch.setattr(hard_negatives, "MOST_SEARCHED", 10)
+    draw = Draw(batch=12, negatives=9, dropout=0.0, newcomers=0.0)
+    batch = Pairs(X, draw).batch(np.arange(0, X.nnz, 20), np.random.default_rng(0))
+    producers, consumers = RNG.normal(size=(30, 4)), RNG.normal(size=(len(batch.rows), 4))
+    hard = HardNegatives(2, 30, lambda ids: torch.from_numpy(producers[ids]), seed=0)
+    found = hard.added_to(batch, torch.from_numpy(consumers))
+    assert len(hard.searched) == 10
+    for row, consumer in enumerate(batch.rows):
+        free = [j for j in hard.searched if X[consumer, j] == 0]
+        hardest = sorted(free, key=lambda j: consumers[row] @ producers[j])[-2:]
+        for j, shift in zip(found.producers, found.shifts[row], strict=True):
+            if j in hardest:
+                assert shift == pytest.approx(np.log(3))
+            elif j in batch.producers:
+                assert shift == batch.shifts[row, np.flatnonzero(batch.producers == j)[0]]
+            else:  # the hard negative of another consumer
+                assert shift == -np.inf
+    targets = found.producers[found.targets]
+    np.testing.assert_array_equal(targets, batch.producers[batch.targets])
 
 
 def test_log_q_is_how_often_a_producer_is_in_a_batch():
