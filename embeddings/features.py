@@ -23,6 +23,23 @@ Value = str | float | Mapping[str, float]  # a bag has texts, each with a weight
 
 
 @dataclass(frozen=True)
+class Bags:
+    """A list of texts for each of n rows. texts: those of all rows in turn; lengths: (n,)."""
+
+    texts: np.ndarray
+    lengths: np.ndarray
+
+    def counted(self) -> list[dict[str, float]]:
+        """How often each row has each of its texts, as a request has them."""
+        ends = np.cumsum(self.lengths)
+        found = []
+        for start, end in zip(ends - self.lengths, ends, strict=True):
+            texts, counts = np.unique(self.texts[start:end], return_counts=True)
+            found.append(dict(zip(texts.tolist(), counts.astype(float).tolist(), strict=True)))
+        return found
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """The columns: those of each category's values, in this order, then those of the numbers.
 
@@ -38,17 +55,22 @@ class Vocabulary:
         """The number of columns."""
         return sum(map(len, self.categories.values())) + len(self.numbers)
 
-    def rows(self, columns: Mapping[str, np.ndarray], n: int) -> sp.csr_matrix:
+    def rows(self, columns: Mapping[str, np.ndarray | Bags], n: int) -> sp.csr_matrix:
         """The features of a table's n rows, (n, width) float32.
 
-        columns: by name, texts or numbers, (n,) each; others are passed over. An empty text, a
-        value that has no column, a NaN and a column that is missing leave zeros.
+        columns: by name, texts, numbers or bags of n rows; others are passed over. An empty text,
+        a value that has no column, a NaN and a column that is missing leave zeros. A text that is
+        several times in a bag counts so often.
         """
         blocks = []
         for name, values in self.categories.items():
             given = columns.get(name)
+            known = np.array(values, np.str_)
+            if isinstance(given, Bags):
+                blocks.append(bag_rows(given, known))
+                continue
             texts = np.full(n, "") if given is None else np.asarray(given, np.str_)
-            blocks.append(one_hot(texts, np.array(values, np.str_)))
+            blocks.append(one_hot(texts, known))
         for name, (mean, scale) in self.numbers.items():
             given = columns.get(name)
             numbers = np.full(n, np.nan) if given is None else np.asarray(given, np.float64)
@@ -175,6 +197,15 @@ def one_hot(texts: np.ndarray, values: np.ndarray) -> sp.csr_matrix:
     known = np.flatnonzero(values[found] == texts)
     shape = (len(texts), len(values))
     return sp.csr_matrix((np.ones(len(known), np.float32), (known, found[known])), shape=shape)
+
+
+def bag_rows(bags: Bags, values: np.ndarray) -> sp.csr_matrix:
+    """How often each bag has each value, (n, v) float32. values: (v,), sorted."""
+    single = one_hot(bags.texts, values)
+    row = np.repeat(np.arange(len(bags.lengths)), bags.lengths)
+    ones = np.ones(len(row), np.float32)
+    sums = sp.csr_matrix((ones, (row, np.arange(len(row)))), (len(bags.lengths), len(row)))
+    return (sums @ single).tocsr()
 
 
 def damped(numbers: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
     python -m perf.newcomers SETTINGS DAY [DAY …]
 
-A newcomer of a day is a consumer with an engagement on the next day and none in the day's window.
+A newcomer of a day is a consumer with an engagement on the next day and none in the day's window;
+of a log whose profiles have bags, only one with any, and each bag is read alone too.
 Read from a home in which the days ran: for every embedding of the settings the producers are ranked
 by the mean vector of the newcomer's groups (the lookalike fold-in), and for one whose fold-in reads
 profiles also by the vector of the profile; beside both, popularity. Newcomers of all days together;
@@ -22,11 +23,13 @@ import scipy.sparse as sp
 from embeddings.benchmarks.intervals import mean_estimates
 from embeddings.benchmarks.metrics import rank_scores
 from embeddings.benchmarks.tasks.base import Case
+from embeddings.features import Bags, Vocabulary
 from embeddings.fold_in.base import load_fold_in
 from embeddings.registry.shards import read_shards
-from jobs.features.entity_features import profile_rows
+from jobs.features.entity_features import profile_rows, profiles
 from jobs.judging.labels import read_engagements, with_engagements, with_profiles
 from jobs.judging.vectors import Learned, case_of
+from jobs.lake.store import Partition
 from jobs.settings import Settings, load_settings
 
 MOST = 100_000  # consumers of a day
@@ -70,6 +73,9 @@ def newcomers(settings: Settings, day: date) -> Case:
     )
     case = with_engagements(case_of(learned, engagements.consumer_ids), engagements)
     new = np.flatnonzero(case.consumer_counts == 0)
+    bags = bags_of(lake.get("validate", day), case.consumer_ids[new])
+    if bags:
+        new = new[np.sum(list(bags.values()), axis=0) > 0]
     assert case.engaged is not None
     assert case.elsewhere is not None
     return Case(
@@ -83,6 +89,27 @@ def newcomers(settings: Settings, day: date) -> Case:
         engaged=case.engaged[new],
         elsewhere=case.elsewhere[new],
     )
+
+
+def bags_of(clean: Partition, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """The length of each consumer's bag, by the name of the feature. ids: (n,) bytes."""
+    lengths: dict[str, np.ndarray] = {}
+    for places, values in profiles(clean, ids):
+        for name, column in values.items():
+            if isinstance(column, Bags):
+                lengths.setdefault(name, np.zeros(len(ids), np.int64))[places] = column.lengths
+    return lengths
+
+
+def only(rows: sp.csr_matrix, vocabulary: Vocabulary, name: str) -> sp.csr_matrix:
+    """The rows without all features but one category."""
+    kept = []
+    for other, values in vocabulary.categories.items():
+        kept += [other == name] * len(values)
+    kept += [False] * len(vocabulary.numbers)
+    chosen = rows @ sp.diags(np.array(kept, np.float32))
+    chosen.eliminate_zeros()
+    return chosen.tocsr()
 
 
 def ways(settings: Settings, day: date, case: Case) -> Iterator[tuple[str, np.ndarray]]:
@@ -104,7 +131,10 @@ def ways(settings: Settings, day: date, case: Case) -> Iterator[tuple[str, np.nd
     vocabulary = getattr(model, "vocabulary", None)
     if vocabulary is not None:
         none = sp.csr_matrix((len(vectors), model.n_producers))
-        yield "profile", model.fold(none, profile_rows(clean, vocabulary, case.consumer_ids))
+        rows = profile_rows(clean, vocabulary, case.consumer_ids)
+        yield "profile", model.fold(none, rows)
+        for name in bags_of(clean, case.consumer_ids):
+            yield f"{name} alone", model.fold(none, only(rows, vocabulary, name))
 
 
 def ndcg(case: Case, scores: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -47,6 +48,7 @@ TOP_DOMAINS = 5  # seen by nearly all browsers
 SHARE_OF_TOP = 0.85  # of the browsers that see the fifth domain
 SHARE_OF_HUNDREDTH = 0.005
 LEANING = 0.8  # how much the taste for its topic decides about a visit of a domain
+KEPT_DAYS = 28  # after the sign-up, the visits before it are forgotten
 CONTACTS = 4.0  # mean number in an address book
 NEARBY = 0.5  # share of the contacts that live in the same region
 
@@ -71,8 +73,7 @@ class Signups:
 def signups(world: World, day: int) -> Signups:
     """Those who signed up on a day. Nobody has on day 0, with which the log begins."""
     everyone = consumers(world, day)
-    newcomers = np.flatnonzero((everyone.born == day) & (everyone.ids >= world.consumers))
-    crowd = everyone.only(newcomers)
+    crowd = newcomers(everyone)
     return Signups(
         crowd,
         regions(world, crowd.ids),
@@ -81,6 +82,37 @@ def signups(world: World, day: int) -> Signups:
         visits(world, day, crowd),
         contacts(world, day, crowd, everyone),
     )
+
+
+def newcomers(everyone: Consumers) -> Consumers:
+    """Those of a day's consumers who have signed up on it."""
+    new = (everyone.born == everyone.day) & (everyone.ids >= everyone.world.consumers)
+    return everyone.only(np.flatnonzero(new))
+
+
+@lru_cache(maxsize=KEPT_DAYS + 1)
+def visits_of(world: World, day: int) -> tuple[np.ndarray, np.ndarray]:
+    """Who signed up on a day, (n,) ids, and their visits, as in `Signups`."""
+    crowd = newcomers(consumers(world, day))
+    return crowd.ids, visits(world, day, crowd)
+
+
+def remembered_visits(crowd: Consumers) -> np.ndarray:
+    """(v, 2): rows of the crowd and domains that they visited before they signed up, row by row.
+
+    None of those who were there before the log, and of those who signed up over KEPT_DAYS ago.
+    """
+    found = [np.empty((0, 2), np.int64)]
+    signed_up = crowd.ids >= crowd.world.consumers
+    for day in np.unique(crowd.born[signed_up & (crowd.day - crowd.born <= KEPT_DAYS)]).tolist():
+        ids, visited = visits_of(crowd.world, day)
+        _, places, rows = np.intersect1d(ids, crowd.ids, assume_unique=True, return_indices=True)
+        row_of = np.full(len(ids), -1)
+        row_of[places] = rows
+        own = np.stack([row_of[visited[:, 0]], visited[:, 1]], axis=1)
+        found.append(own[own[:, 0] >= 0])
+    together = np.concatenate(found)
+    return together[np.argsort(together[:, 0], kind="stable")]
 
 
 def domain_shares() -> np.ndarray:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from simulation.drift import Drift
 
-VERSION = 1  # raised when the same world gets other bytes
+VERSION = 2  # raised when the same world gets other bytes
 
 
 @dataclass(frozen=True)

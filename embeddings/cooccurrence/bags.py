@@ -79,17 +79,9 @@ class TrainedBags:
     losses: np.ndarray
 
 
-@dataclass(frozen=True)
-class Part:
-    """The rows of `Tables` that the baskets learn."""
-
-    vectors: np.ndarray
-    gradients: np.ndarray
-
-
 @dataclass
 class Learner:
-    """One worker's pairs of both kinds, and the vectors: F features, m inputs, m outputs."""
+    """One worker's pairs of both kinds, and the vectors: m outputs, F features, m inputs."""
 
     bags: sp.csr_matrix  # (own entities, F) float32
     pairs: Pairs
@@ -105,17 +97,16 @@ class Learner:
         keys: two, one for each kind of pairs. Returns the log-likelihood and the weight of all
         pairs.
         """
-        n_features = self.bags.shape[1]
         tables, pairs = self.tables, self.pairs
-        # Both parts begin at whole rows, so that the kernels find them aligned.
-        below = Part(tables.vectors[n_features:], tables.gradients[n_features:])
-        of_baskets = pairs.add_gradients(rows, keys[0], rate, below)  # type: ignore[arg-type]
-        first = n_features + len(pairs.keep)
+        tables.start_batch(pairs.inputs_of(rows))
+        of_baskets = pairs.add_gradients(rows, keys[0], rate, tables)
         bags = (self.bags.indptr, self.bags.indices, self.bags.data)
         matrix = (pairs.indptr, pairs.indices, pairs.strengths)
         drawn = (*pairs.noise, keys[1], self.chosen)
-        table = (first, tables.vectors, tables.gradients)
-        arguments = (rows, pairs.start, *bags, *matrix, *drawn, *table)
+        features = slice(len(pairs.keep), len(pairs.keep) + self.bags.shape[1])
+        learned = (tables.vectors, tables.gradients)
+        of_features = (tables.vectors[features], tables.gradients[features])
+        arguments = (rows, pairs.start, *bags, *matrix, *drawn, *learned, *of_features)
         of_bags = add_feature_bags(*arguments)
         tables.step(rate)
         return np.add(of_baskets, of_bags)
@@ -141,7 +132,8 @@ def fit(
     start = int(sizes[: comm.rank].sum())
     weights = kept_features(bags, cfg.most_common, comm)
     pairs = Pairs(x, start, column_sums(x, comm), cfg.of_baskets)
-    tables = Tables(starting_table(feature_ids, producer_ids, cfg), cfg.dim, comm)
+    first = starting_table(feature_ids, producer_ids, cfg)
+    tables = Tables(first, len(first) - x.shape[1], cfg.dim, comm)
     learner = Learner(weighted(bags, weights), pairs, tables)
     losses = np.empty(cfg.epochs)
     keys = keys_of(cfg.seed, 3 * cfg.epochs).reshape(cfg.epochs, 3)
@@ -155,19 +147,21 @@ def fit(
         if progress:
             progress(epoch + 1, float(losses[epoch]))
     vectors = np.ascontiguousarray(tables.vectors[:, : cfg.dim])
-    features, inputs, outputs = np.split(vectors, [len(weights), len(weights) + x.shape[1]])
+    m = x.shape[1]
+    outputs, features, inputs = np.split(vectors, [m, m + len(weights)])
     return TrainedBags(features, weights, inputs, outputs, losses)
 
 
 def starting_table(feature_ids: np.ndarray, producer_ids: np.ndarray, cfg: Config) -> np.ndarray:
-    """Where the vectors start, as wide as the kernels need: features, then as in `training`."""
+    """Where the vectors start, as wide as the kernels need: outputs, features, inputs."""
     # Without inputs and outputs: the features start as producers do that are both.
     direct = training.Config(**(vars(cfg.of_baskets) | {"pairs": "direct"}))
     features = first_vectors(feature_ids, direct)
     producers = first_vectors(producer_ids, cfg.of_baskets)
+    m = len(producer_ids)
     table = training.zeros(len(features) + len(producers), cfg.dim)
-    table[: len(features)] = features
-    table[len(features) :] = producers
+    table[m : m + len(features)] = features
+    table[m + len(features) :] = producers[m:]  # the outputs start at zero
     return table
 
 

@@ -8,9 +8,10 @@ basket ("baskets"). Negatives are drawn in proportion to (strength of the column
 but the matrix is kept in memory: pairs and negatives are formed where they are used.
 
 The gradients of a batch are summed over the workers while the tables stay as they are. Then each
-worker updates its share of the producers by Adagrad with one sum of squares per row, at a rate that
-falls linearly to zero. Which consumers a batch has, and what they draw, depends on the seed, the
-epoch and the consumer's row in the whole matrix: the number of workers changes only the rounding.
+worker updates its share of the rows by Adagrad with one sum of squares per row, at a rate that
+falls linearly to zero. Only rows that are in the batch of a worker have gradients, and are sent.
+Which consumers a batch has, and what they draw, depends on the seed, the epoch and the consumer's
+row in the whole matrix: the number of workers changes only the rounding.
 Sources: Mikolov et al. 2013, arXiv:1310.4546 (skip-gram; with mean inputs it is their CBOW over the
 whole basket); Barkan & Koenigstein 2016, arXiv:1603.04259 (item2vec); Caselles-Dupré et al. 2018,
 arXiv:1804.04212 (its settings matter more than usual for recommendation).
@@ -33,6 +34,7 @@ from embeddings.kernels.negative_sampling import (
     add_baskets,
     add_direct,
     alias_table,
+    mark_columns,
     random_batches,
 )
 from embeddings.kernels.simd import LANES
@@ -92,7 +94,7 @@ def fit(
     m = x.shape[1]
     sizes = comm.allgather(np.array([x.shape[0]]))
     pairs = Pairs(x, int(sizes[: comm.rank].sum()), column_sums(x, comm), cfg)
-    tables = Tables(first_vectors(producer_ids, cfg), cfg.dim, comm)
+    tables = Tables(first_vectors(producer_ids, cfg), m, cfg.dim, comm)
     losses = np.empty(cfg.epochs)
     keys = keys_of(cfg.seed, 2 * cfg.epochs)
     n_steps = cfg.epochs * cfg.batches
@@ -101,6 +103,7 @@ def fit(
         batches = batches_of(x.shape[0], pairs.start, keys[2 * epoch], cfg.batches)
         for number, rows in enumerate(batches):
             rate = cfg.learning_rate * (1 - (epoch * cfg.batches + number) / n_steps)
+            tables.start_batch(pairs.inputs_of(rows))
             sums += pairs.add_gradients(rows, keys[2 * epoch + 1], rate, tables)
             tables.step(rate)
         likelihood, weight = comm.allreduce(sums)
@@ -108,9 +111,9 @@ def fit(
         if progress:
             progress(epoch + 1, float(losses[epoch]))
     vectors = np.ascontiguousarray(tables.vectors[:, : cfg.dim])
-    inputs = vectors[:m] if len(vectors) > m else None
+    inputs = vectors[m:] if len(vectors) > m else None
     own = pairs.consumers[:, : cfg.dim] if cfg.pairs == "direct" else None
-    return Trained(inputs, vectors[-m:], pairs.keep, losses, own)
+    return Trained(inputs, vectors[:m], pairs.keep, losses, own)
 
 
 class Pairs:
@@ -130,6 +133,13 @@ class Pairs:
             self.consumers = zeros(x.shape[0], cfg.dim)
             self.squares = np.zeros(x.shape[0], np.float32)
 
+    def inputs_of(self, rows: np.ndarray) -> np.ndarray:
+        """Which input vectors have a gradient in these rows: (m,) int32, 1 or 0; (0,) of direct."""
+        marks = np.zeros(len(self.keep) if self.cfg.pairs == "baskets" else 0, np.int32)
+        if len(marks):
+            mark_columns(rows, self.indptr, self.indices, marks)
+        return marks
+
     def add_gradients(
         self, rows: np.ndarray, key: np.uint64, rate: float, tables: Tables
     ) -> tuple[float, float]:
@@ -138,34 +148,62 @@ class Pairs:
         drawn = (self.keep, *self.noise, key, self.chosen)
         arguments = (*matrix, *drawn, tables.vectors, tables.gradients)
         if self.cfg.pairs == "baskets":
-            return add_baskets(*arguments)
+            of_baskets = (*arguments, *tables.inputs)
+            return add_baskets(*of_baskets)
         learning = (np.float32(rate), np.float32(self.cfg.regularization), self.cfg.dim)
         own = (*arguments, self.consumers, self.squares, *learning)
         return add_direct(*own)
 
 
 class Tables:
-    """The vectors that all workers learn together, and this worker's gradients.
+    """The vectors that all workers learn together, and this worker's gradients of one batch.
 
-    Every worker reads all vectors and updates its share of the rows.
+    The first rows, the outputs, have a gradient in every batch, because negatives are drawn from
+    all of them. The rows behind, the inputs, have one in the batches that they are in.
+
+    Every worker has all vectors and updates its share of the rows with a gradient.
     """
 
-    def __init__(self, vectors: np.ndarray, dim: int, comm: Communicator) -> None:
-        """vectors: (rows, dim and padding) float32, the same on every worker; it is written to."""
+    def __init__(self, vectors: np.ndarray, outputs: int, dim: int, comm: Communicator) -> None:
+        """vectors: (rows, dim and padding) float32, the same on every worker; it is written to.
+
+        outputs: how many of the rows have a gradient in every batch.
+        """
         self.dim = dim
         self.comm = comm
         self.vectors = vectors
-        self.gradients = zeros(len(vectors), dim)
-        own = share(len(vectors), comm)
-        self.own = self.vectors[own] if comm.size == 1 else self.vectors[own].copy()
-        self.squares = np.zeros(len(self.own), np.float32)
+        self.squares = np.zeros(len(vectors), np.float32)
+        self.outputs = outputs
+        self.places = np.zeros(len(vectors) - outputs, np.int32)
+        # Rows that are never written take no memory: the system gives it at the first touch.
+        self.room = empty(vectors.shape, vectors.dtype)
+        self.start_batch(np.zeros(len(self.places), np.int32))
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The vectors of inputs, the gradients of the batch, and in which row of them each is."""
+        return self.vectors[self.outputs :], self.gradients[self.outputs :], self.places
+
+    def start_batch(self, present: np.ndarray) -> None:
+        """Clear the gradients. present: (inputs,) int32, above 0 for those in this worker's batch.
+
+        The gradients have rows for all that are in the batch of any worker.
+        """
+        found = np.flatnonzero(self.comm.allreduce(present)).astype(np.int32)
+        self.places[found] = np.arange(len(found), dtype=np.int32)
+        always = np.arange(self.outputs, dtype=np.int32)
+        self.rows = np.concatenate([always, found + np.int32(self.outputs)])
+        self.gradients = self.room[: len(self.rows)]
+        self.gradients[:] = 0.0
 
     def step(self, rate: float) -> None:
-        """Follow the gradients of all workers, and clear them."""
+        """Follow the gradients of all workers."""
+        own = self.rows[share(len(self.rows), self.comm)]
         summed = self.comm.reduce_scatter(self.gradients)
-        adagrad(self.own, summed, self.squares, np.float32(rate), self.dim)
-        self.vectors = self.comm.allgather(self.own, len(self.gradients))
-        self.gradients[:] = 0.0
+        adagrad(self.vectors, own, summed, self.squares, np.float32(rate), self.dim)
+        if self.comm.size > 1:  # or there is nothing to exchange, and no need of copies
+            for learned in (self.vectors, self.squares):
+                learned[self.rows] = self.comm.allgather(learned[own], len(self.rows))
 
 
 def zeros(n: int, dim: int) -> np.ndarray:
@@ -179,17 +217,18 @@ def zeros(n: int, dim: int) -> np.ndarray:
 
 
 def first_vectors(ids: np.ndarray, cfg: Config) -> np.ndarray:
-    """Where the producers start, as wide as `zeros`: (m, k), or (2m, k) inputs before outputs.
+    """Where the producers start, as wide as `zeros`: (m, k), or (2m, k) outputs before inputs.
 
-    Directions by id and of length START. Of two tables the second starts at zero: the first
+    Directions by id and of length START. Of two tables the outputs start at zero: the first
     gradients do not move the inputs in directions that mean nothing.
     """
     m = len(ids)
     vectors = zeros(2 * m if cfg.pairs == "baskets" else m, cfg.dim)
+    started = vectors[-m:] if m else vectors
     length = np.float32(START * np.sqrt(3 / cfg.dim))
     for start in range(0, m, CHUNK):  # or what is drawn would take more memory than the vectors
         rows = slice(start, min(start + CHUNK, m))
-        vectors[rows, : cfg.dim] = noise(ids[rows], cfg.dim, cfg.seed) * length
+        started[rows, : cfg.dim] = noise(ids[rows], cfg.dim, cfg.seed) * length
     return vectors
 
 

@@ -44,6 +44,10 @@ class Options(base.Options):
     """Producers drawn evenly for every batch, beside those in it. The producer that was engaged
     with must score above them."""
 
+    hard_negatives: int = Field(default=0, ge=0)
+    """Producers for every engagement that the towers rank highest of those that the consumer has
+    not engaged with, as further negatives."""
+
     hidden: int = Field(default=64, ge=1)
     """Units of the hidden layer of each tower."""
 

@@ -15,19 +15,19 @@ from embeddings.kernels.simd import empty_aligned
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_feature_bags(
     rows, start, bag_indptr, bag_indices, bag_weights, indptr, indices, strengths,
-    shares, aliases, key, chosen, first, table, gradients,
+    shares, aliases, key, chosen, outputs, gradients, features, feature_gradients,
 ):  # fmt: skip
     """Every producer of an entity is predicted from the weighted mean of the entity's features.
 
     rows: of the entities to pass; `start` is the first one's row number in the whole matrix. bag_*:
-    CSR of the features, weights >= 0; the other three: CSR of the producers. table: rows of
-    features, and from row `first` on the producers' output vectors. shares, aliases: of `draw`.
+    CSR of the features, weights >= 0; the other three: CSR of the producers. outputs, features: the
+    vectors of producers and of features, with gradients beside them. shares, aliases: of `draw`.
     key: uint64, of the random numbers. chosen: (1 + negatives,), scratch. An entity whose weights
     are all 0 is passed over. Returns the log-likelihood and the weight of all pairs.
     """
     likelihood = 0.0
     weight = 0.0
-    vectors = empty_aligned(3, table.shape[1])
+    vectors = empty_aligned(3, outputs.shape[1])
     h, back, whole_back = vectors[0:1], vectors[1:2], vectors[2:3]
     slopes = np.empty(len(chosen), np.float32)
     for i in rows:
@@ -41,15 +41,14 @@ def add_feature_bags(
         h[:] = 0.0
         whole_back[:] = 0.0
         for at in range(bag_indptr[i], bag_indptr[i + 1]):
-            add_scaled(bag_weights[at] / total, table, bag_indices[at], h, 0)
+            add_scaled(bag_weights[at] / total, features, bag_indices[at], h, 0)
         for at in range(indptr[i], indptr[i + 1]):
             target, strength = indices[at], strengths[at]
-            drawn = draw_negatives(own_key, drawn, first, shares, aliases, chosen, table, gradients)
-            likelihood += add_pair(
-                h, target, first, strength, chosen, slopes, table, gradients, back
-            )
+            drawn = draw_negatives(own_key, drawn, shares, aliases, chosen, outputs, gradients)
+            likelihood += add_pair(h, target, strength, chosen, slopes, outputs, gradients, back)
             weight += strength
             add_scaled(np.float32(1.0), back, 0, whole_back, 0)
         for at in range(bag_indptr[i], bag_indptr[i + 1]):
-            add_scaled(bag_weights[at] / total, whole_back, 0, gradients, bag_indices[at])
+            share = bag_weights[at] / total
+            add_scaled(share, whole_back, 0, feature_gradients, bag_indices[at])
     return likelihood, weight

@@ -79,18 +79,18 @@ def add_scaled(scale, a, i, b, j):
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def add_pair(h, target, first, weight, chosen, slopes, table, gradients, back):
+def add_pair(h, target, weight, chosen, slopes, outputs, gradients, back):
     """Add the gradients of one pair and its negatives; return their log-likelihood.
 
-    h: (1, k), the input. The target and the negatives, chosen[1:], are rows of the table behind
-    row `first`. The gradient of h is written to back, (1, k).
+    h: (1, k), the input. The target and the negatives, chosen[1:], are rows of the outputs and of
+    their gradients. The gradient of h is written to back, (1, k).
     slopes: (1 + negatives,), scratch.
     """
     chosen[0] = target
     likelihood = 0.0
     together = 1.0  # the product of probabilities whose logarithm is not yet taken
     for n in range(len(chosen)):
-        score = product(h, 0, table, first + chosen[n])
+        score = product(h, 0, outputs, chosen[n])
         score = min(max(score, -STEEPEST), STEEPEST)
         other = np.float32(1.0) / (np.float32(1.0) + np.exp(score))  # σ(−score)
         if n == 0:
@@ -104,10 +104,10 @@ def add_pair(h, target, first, weight, chosen, slopes, table, gradients, back):
             together = 1.0
     back[:] = 0.0
     for n in range(len(chosen)):
-        row = first + chosen[n]
+        row = chosen[n]
         slope = splat(slopes[n])
-        for f in range(0, table.shape[1], LANES):
-            store(back, (0, f), fma(slope, load(table, (row, f)), load(back, (0, f))))
+        for f in range(0, outputs.shape[1], LANES):
+            store(back, (0, f), fma(slope, load(outputs, (row, f)), load(back, (0, f))))
             store(gradients, (row, f), fma(slope, load(h, (0, f)), load(gradients, (row, f))))
     return weight * (likelihood + np.log(together))
 
@@ -119,37 +119,47 @@ def is_kept(key, n, share):
 
 
 @njit(nogil=True, cache=True)
-def draw_negatives(key, drawn, first, shares, aliases, chosen, table, gradients):
+def draw_negatives(key, drawn, shares, aliases, chosen, outputs, gradients):
     """Fill chosen[1:] by the numbers of a key after the first `drawn`, and fetch their rows.
 
-    first: as in `add_pair`. Returns how many numbers are drawn now.
+    Returns how many numbers are drawn now.
     """
     for n in range(1, len(chosen)):
         drawn += np.uint64(1)
         chosen[n] = draw(number(key, drawn), shares, aliases)
-        prefetch(table, (first + chosen[n], 0))
-        prefetch(gradients, (first + chosen[n], 0))
+        prefetch(outputs, (chosen[n], 0))
+        prefetch(gradients, (chosen[n], 0))
     return drawn
 
 
+@njit(nogil=True, cache=True)
+def mark_columns(rows, indptr, indices, marks):
+    """Set marks, (m,), to 1 where one of these rows of a CSR matrix has an entry."""
+    for i in rows:
+        for at in range(indptr[i], indptr[i + 1]):
+            marks[indices[at]] = 1
+
+
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def mean_of_others(whole, weight, rest, table, j, h):
-    """h = (whole − weight · table[j]) / rest. whole, h: (1, k)."""
+def mean_of_others(whole, weight, rest, inputs, j, h):
+    """h = (whole − weight · inputs[j]) / rest. whole, h: (1, k)."""
     scale = splat(np.float32(1.0) / rest)
     zero = splat(np.float32(0.0))
-    for f in range(0, table.shape[1], LANES):
-        others = fma(splat(-weight), load(table, (j, f)), load(whole, (0, f)))
+    for f in range(0, inputs.shape[1], LANES):
+        others = fma(splat(-weight), load(inputs, (j, f)), load(whole, (0, f)))
         store(h, (0, f), fma(scale, others, zero))
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_baskets(
-    rows, start, indptr, indices, strengths, keep, shares, aliases, key, chosen, table, gradients
-):
+    rows, start, indptr, indices, strengths, keep, shares, aliases, key, chosen, outputs, gradients,
+    inputs, input_gradients, places,
+):  # fmt: skip
     """Every producer of a basket is predicted from the weighted mean of the others.
 
     rows: of the consumers to pass; `start` is the first one's row number in the whole matrix.
-    table: (2m, k), m input vectors and then m output vectors. keep: (m,), the probability of a
+    outputs and their gradients: (m or more, k). inputs: (m, k); their gradients have a row,
+    places[j], only for each producer j that one of the rows has. keep: (m,), the probability of a
     producer to be kept. shares, aliases: of `draw`. key: uint64, of the random numbers. chosen:
     (1 + negatives,), scratch. Returns the log-likelihood and the weight of all pairs.
     """
@@ -173,59 +183,63 @@ def add_baskets(
                 size += 1
         if size > 1:  # or nothing is left to predict it from
             noise = (shares, aliases, own_key, drawn, chosen)
-            added = add_basket(basket[:size], weights[:size], noise, table, gradients)
+            learned = (outputs, gradients, inputs, input_gradients, places)
+            added = add_basket(basket[:size], weights[:size], noise, learned)
             likelihood += added[0]
             weight += added[1]
     return likelihood, weight
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def add_basket(basket, weights, noise, table, gradients):
-    """The same of one basket, as far as it was kept. noise: what negatives are drawn with."""
+def add_basket(basket, weights, noise, learned):
+    """The same of one basket, as far as it was kept.
+
+    noise: what negatives are drawn with. learned: vectors and gradients.
+    """
     shares, aliases, key, drawn, chosen = noise
-    m = len(shares)
+    outputs, gradients, inputs, input_gradients, places = learned
     likelihood = 0.0
     weight = 0.0
-    vectors = empty_aligned(4, table.shape[1])
+    vectors = empty_aligned(4, outputs.shape[1])
     whole, h, back, whole_back = vectors[0:1], vectors[1:2], vectors[2:3], vectors[3:4]
     slopes = np.empty(len(chosen), np.float32)
     whole[:] = 0.0
     whole_back[:] = 0.0
     for n in range(len(basket)):
-        add_scaled(weights[n], table, basket[n], whole, 0)
+        add_scaled(weights[n], inputs, basket[n], whole, 0)
     sum_weights = weights.sum()
     for n in range(len(basket)):
         j = basket[n]
         rest = sum_weights - weights[n]
         if rest <= ROUNDING * sum_weights:
             continue  # beside this one the others weigh nothing
-        mean_of_others(whole, weights[n], rest, table, j, h)
-        drawn = draw_negatives(key, drawn, m, shares, aliases, chosen, table, gradients)
-        likelihood += add_pair(h, j, m, weights[n], chosen, slopes, table, gradients, back)
+        mean_of_others(whole, weights[n], rest, inputs, j, h)
+        drawn = draw_negatives(key, drawn, shares, aliases, chosen, outputs, gradients)
+        likelihood += add_pair(h, j, weights[n], chosen, slopes, outputs, gradients, back)
         weight += weights[n]
         # Each of the others moves the mean by its weight; this one was no part of it.
         scale = np.float32(1.0) / rest
         add_scaled(scale, back, 0, whole_back, 0)
-        add_scaled(-scale * weights[n], back, 0, gradients, j)
+        add_scaled(-scale * weights[n], back, 0, input_gradients, places[j])
     for n in range(len(basket)):
-        add_scaled(weights[n], whole_back, 0, gradients, basket[n])
+        add_scaled(weights[n], whole_back, 0, input_gradients, places[basket[n]])
     return likelihood, weight
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_direct(
-    rows, start, indptr, indices, strengths, keep, shares, aliases, key, chosen, table, gradients,
+    rows, start, indptr, indices, strengths, keep, shares, aliases, key, chosen, outputs, gradients,
     consumers, squares, rate, penalty, dim,
 ):  # fmt: skip
     """Every producer of a consumer is predicted from the consumer's own vector, which learns here.
 
-    As `add_baskets`, but with a table of m output vectors. consumers: (own consumers, k), in place:
-    a step of Adagrad per pair. squares: (own consumers,), in place, Adagrad's sums. penalty: λ of
-    a whole row, spread over its pairs. dim: columns without padding.
+    As `add_baskets`, but without inputs. consumers: (own consumers, k), in place: a step of Adagrad
+    per pair. squares: (own consumers,), in place, Adagrad's sums. penalty: λ of a whole row, spread
+    over its pairs. dim: columns without padding.
     """
     likelihood = 0.0
     weight = 0.0
-    back = empty_aligned(1, table.shape[1])
+    back = empty_aligned(1, outputs.shape[1])
     slopes = np.empty(len(chosen), np.float32)
     for i in rows:
         own_key = number(key, np.uint64(start + i))
@@ -238,29 +252,31 @@ def add_direct(
                 drawn += np.uint64(1)
             if not is_kept(own_key, drawn, keep[j]):
                 continue
-            drawn = draw_negatives(own_key, drawn, 0, shares, aliases, chosen, table, gradients)
-            likelihood += add_pair(h, j, 0, strengths[at], chosen, slopes, table, gradients, back)
+            drawn = draw_negatives(own_key, drawn, shares, aliases, chosen, outputs, gradients)
+            likelihood += add_pair(h, j, strengths[at], chosen, slopes, outputs, gradients, back)
             weight += strengths[at]
             add_scaled(-shrink, h, 0, back, 0)
-            adagrad_row(h, 0, back, 0, squares, i, rate, dim)
+            adagrad_row(consumers, i, back, 0, squares, rate, dim)
     return likelihood, weight
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def adagrad_row(vectors, i, gradients, j, squares, at, rate, dim):
-    """vectors[i] += rate · g / √(Σ mean g²), with the sum over all steps in squares[at]."""
+def adagrad_row(vectors, i, gradients, j, squares, rate, dim):
+    """vectors[i] += rate · g / √(Σ mean g²), g = gradients[j]; squares[i] is the sum so far."""
     mean_square = product(gradients, j, gradients, j) / np.float32(dim)
     if mean_square > 0.0:
-        squares[at] += mean_square
-        add_scaled(rate / np.sqrt(squares[at]), gradients, j, vectors, i)
+        squares[i] += mean_square
+        add_scaled(rate / np.sqrt(squares[i]), gradients, j, vectors, i)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def adagrad(vectors, gradients, squares, rate, dim):
-    """A step of Adagrad, uphill, with one sum of squares per row. dim: columns without padding.
+def adagrad(vectors, rows, gradients, squares, rate, dim):
+    """A step of Adagrad, uphill, with one sum of squares per row.
+
+    rows: (g,), the row of the vectors that each of g gradients is of. dim: columns without padding.
 
     Source: Duchi, Hazan, Singer 2011, "Adaptive subgradient methods"; a sum per row as in
     embedding tables of DLRM.
     """
-    for i in range(len(vectors)):
-        adagrad_row(vectors, i, gradients, i, squares, i, rate, dim)
+    for j in range(len(rows)):
+        adagrad_row(vectors, rows[j], gradients, j, squares, rate, dim)

@@ -39,11 +39,11 @@ class Batch:
     """B pairs and C producers, among which the producer of each pair is to be found."""
 
     rows: np.ndarray  # (B,) the consumers
+    histories: sp.csr_matrix  # (B, m), all that they engaged with
     bags: sp.csr_matrix  # (B, m) float32, what their towers read
     producers: np.ndarray  # (C,) sorted
     targets: np.ndarray  # (B,) the place of each pair's producer among them
-    masked: np.ndarray  # (B, C) bool: further producers that the consumer engaged with
-    log_q: np.ndarray  # (C,) float32, the log probability of each to be in a batch
+    shifts: np.ndarray  # (B, C) float32, added to the products: −log q, or −∞ where none counts
     known: np.ndarray  # (C,) bool: producers whose tower reads their id
 
 
@@ -87,14 +87,15 @@ class Pairs:
         producers = np.unique(np.concatenate([chosen, even]))
         targets = np.searchsorted(producers, chosen)
         histories = self.x[rows]
+        taken = masked(histories, producers, targets)
         known = rng.random(len(producers)) >= self.draw.newcomers
         return Batch(
             rows=rows,
+            histories=histories,
             bags=self._bags(histories, chosen, rng),
             producers=producers,
             targets=targets,
-            masked=masked(histories, producers, targets),
-            log_q=self.log_q[producers],
+            shifts=np.where(taken, np.float32(-np.inf), -self.log_q[producers]),
             known=known,
         )
 
@@ -115,11 +116,20 @@ def masked(histories: sp.csr_matrix, producers: np.ndarray, targets: np.ndarray)
 
     histories: (B, m). producers: (C,) sorted. targets: (B,), the place of the pair's producer.
     """
+    others = engaged(histories, producers)
+    others[np.arange(len(targets)), targets] = False
+    return others
+
+
+def engaged(histories: sp.csr_matrix, producers: np.ndarray) -> np.ndarray:
+    """Which of these producers each consumer engaged with, (B, C) bool.
+
+    histories: (B, m). producers: (C,).
+    """
     place = np.full(histories.shape[1], -1)
     place[producers] = np.arange(len(producers))
     found = place[histories.indices]
-    row = np.repeat(np.arange(len(targets)), np.diff(histories.indptr))
-    engaged = np.zeros((len(targets), len(producers)), bool)
-    engaged[row[found >= 0], found[found >= 0]] = True
-    engaged[np.arange(len(targets)), targets] = False
-    return engaged
+    row = np.repeat(np.arange(histories.shape[0]), np.diff(histories.indptr))
+    marks = np.zeros((histories.shape[0], len(producers)), bool)
+    marks[row[found >= 0], found[found >= 0]] = True
+    return marks

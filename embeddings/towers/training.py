@@ -1,7 +1,8 @@
 """The training of two towers, on one worker and one thread; nothing else imports torch.
 
 The loss of a pair (i, j) in a batch is −log softmax_j(u_i·v_j' − log q_j') over the producers j' of
-the batch that i has not engaged with, and j. Tables of ids are updated where a batch has the id.
+the batch that i has not engaged with, j, and i's hard negatives if there are any. Tables of ids are
+updated where a batch has the id.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import scipy.sparse as sp
 from embeddings.sampling import noise
 from embeddings.torch_threads import one_thread
 from embeddings.towers.batches import Batch, Draw, Pairs
+from embeddings.towers.hard_negatives import HardNegatives
 from embeddings.towers.tower import Tower
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Config:
     epochs: int
     batch: int
     negatives: int
+    hard_negatives: int
     hidden: int  # H, units of the hidden layer
     learning_rate: float
     dropout: float
@@ -106,6 +109,8 @@ class Learner:
         import torch
 
         self.profiles, self.traits, self.ids = profiles, traits, cfg.ids
+        count = cfg.hard_negatives
+        self.hard = HardNegatives(count, traits.shape[0], self.current, cfg.seed) if count else None
         self.consumer, self.producer = Weights(consumer), Weights(producer)
         layers = [*self.consumer.layers.values(), *self.producer.layers.values()]
         self.adam = torch.optim.Adam(layers)
@@ -127,11 +132,23 @@ class Learner:
         from torch.nn import functional
 
         consumers = self.consumer.vectors(batch.bags, self.profiles[batch.rows])
-        own = own_ids(batch, len(self.producer.table.rows), self.ids)
-        producers = self.producer.vectors(own, self.traits[batch.producers])
-        shift = np.where(batch.masked, np.float32(-np.inf), -batch.log_q)
-        products = torch.addmm(torch.from_numpy(shift), consumers, producers.T)
+        if self.hard:
+            batch = self.hard.added_to(batch, consumers.detach())
+        producers = self.vectors_of(batch.producers, batch.known)
+        products = torch.addmm(torch.from_numpy(batch.shifts), consumers, producers.T)
         return functional.cross_entropy(products, torch.from_numpy(batch.targets))
+
+    def vectors_of(self, producers: np.ndarray, known: np.ndarray) -> Tensor:
+        """The vectors of these producers, (C, k). known: (C,), whose tower reads the id."""
+        own = own_ids(producers, known, len(self.producer.table.rows), self.ids)
+        return self.producer.vectors(own, self.traits[producers])
+
+    def current(self, producers: np.ndarray) -> Tensor:
+        """The vectors of these producers as they are now, without gradients."""
+        import torch
+
+        with torch.no_grad():
+            return self.vectors_of(producers, np.ones(len(producers), bool))
 
     def towers(self) -> tuple[Tower, Tower]:
         """The weights as they are now."""
@@ -217,12 +234,11 @@ def summed(table: Tensor, rows: sp.csr_matrix) -> Tensor:
     )
 
 
-def own_ids(batch: Batch, m: int, ids: bool) -> sp.csr_matrix:
-    """The bag of each producer of a batch: itself where it is known, (C, m) float32."""
-    rows = np.flatnonzero(batch.known) if ids else np.empty(0, np.int64)
-    shape = (len(batch.producers), m)
+def own_ids(producers: np.ndarray, known: np.ndarray, m: int, ids: bool) -> sp.csr_matrix:
+    """The bag of each of C producers: itself where it is known, (C, m) float32."""
+    rows = np.flatnonzero(known) if ids else np.empty(0, np.int64)
     ones = np.ones(len(rows), np.float32)
-    return sp.csr_matrix((ones, (rows, batch.producers[rows])), shape=shape)
+    return sp.csr_matrix((ones, (rows, producers[rows])), shape=(len(producers), m))
 
 
 def first_tower(inputs: np.ndarray, n_features: int, cfg: Config, side: int) -> Tower:

@@ -1,8 +1,8 @@
 """What a day's tables say of consumers and producers, as the features that an embedder reads.
 
-Of consumers: the categories and numbers of their profiles. Of producers: what share of their items
-has each value of the items' categories. Files are read one by one, and a value gets a column where
-enough rows have it, whichever rows are asked for: all workers have the same columns.
+Of consumers: the categories, numbers and bags of their profiles. Of producers: what share of their
+items has each value of the items' categories. Files are read one by one, and a value gets a column
+where enough rows have it, whichever rows are asked for: all workers have the same columns.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
-from embeddings.features import Features, Value, Vocabulary, frequent, moments
+from embeddings.features import Bags, Features, Value, Vocabulary, frequent, moments
 from embeddings.registry.vectors import Index, encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
 
-PROFILE = ("cat_", "num_")  # the roles of the columns that a profile consists of
-LEAST = 20  # profiles, or items, that must have a value
+PROFILE = ("cat_", "num_", "bag_")  # the roles of the columns that a profile consists of
+LEAST = 20  # how often profiles, or items, must have a value
 
 
 def consumer_features(day: Partition, ids: np.ndarray) -> Features | None:
@@ -50,7 +50,9 @@ def profile_rows(day: Partition, vocabulary: Vocabulary, ids: np.ndarray) -> sp.
     return rows
 
 
-def profiles(day: Partition, ids: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+def profiles(
+    day: Partition, ids: np.ndarray
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray | Bags]]]:
     """Of each file of profiles: the places among the ids of those it has, and their columns.
 
     ids: (n,) bytes, in any order.
@@ -64,7 +66,8 @@ def profiles(day: Partition, ids: np.ndarray) -> Iterator[tuple[np.ndarray, dict
     for table in tables(files, ["consumer_id", *columns]):
         found = index.find(encode_ids(table["consumer_id"].to_numpy()))
         known = found >= 0
-        values = {feature(name): values_of(table[name])[known] for name in columns}
+        asked = table.filter(pa.array(known))
+        values = {feature(name): values_of(asked[name]) for name in columns}
         yield order[found[known]], values
 
 
@@ -78,8 +81,13 @@ def profiles_as_asked(
     asked: list[dict[str, Value]] = [{} for _ in ids]
     for places, values in profiles(day, ids):
         for name, column in values.items():
-            for place, value in zip(places.tolist(), column.tolist(), strict=True):
-                if vocabulary.has(name, value):
+            given = column.counted() if isinstance(column, Bags) else column.tolist()
+            for place, value in zip(places.tolist(), given, strict=True):
+                if isinstance(value, dict):
+                    value = {text: n for text, n in value.items() if vocabulary.has(name, text)}
+                    if value:
+                        asked[place][name] = value
+                elif vocabulary.has(name, value):
                     asked[place][name] = value
     return asked
 
@@ -102,7 +110,8 @@ def producer_features(day: Partition, ids: np.ndarray) -> Features | None:
         found = index.find(encode_ids(table["producer_id"].to_numpy()))
         known = found >= 0
         places = order[found[known]]
-        values = {feature(name): values_of(table[name])[known] for name in columns}
+        asked = table.filter(pa.array(known))
+        values = {feature(name): values_of(asked[name]) for name in columns}
         rows = vocabulary.rows(values, len(places))
         totals += in_rows(rows, places, len(ids))
         items += np.bincount(places, minlength=len(ids))
@@ -116,12 +125,15 @@ def learned(files: list[Path], columns: list[str]) -> Vocabulary:
     for column in columns:
         name = feature(column)
         if column.startswith("num_"):
-            parts = [values_of(table[column]) for table in tables(files, [column])]
+            parts = [numbers_of(table[column]) for table in tables(files, [column])]
             numbers[name] = moments(np.concatenate(parts))
             continue
         counts: Counter[str] = Counter()
         for table in tables(files, [column]):
-            for pair in pc.value_counts(table[column].drop_null()).to_pylist():
+            texts = table[column]
+            if pa.types.is_list(texts.type):
+                texts = pc.list_flatten(texts)
+            for pair in pc.value_counts(texts.drop_null()).to_pylist():
                 counts[pair["values"]] += pair["counts"]
         values = np.array(list(counts), np.str_)
         categories[name] = frequent(values, np.array(list(counts.values()), np.int64), LEAST)
@@ -146,10 +158,19 @@ def tables(files: list[Path], columns: list[str]) -> Iterator[pa.Table]:
         yield pq.read_table(file, columns=columns)
 
 
-def values_of(column: pa.ChunkedArray) -> np.ndarray:
-    """The values of a column: numbers with NaN, or texts, of which a missing one is empty."""
+def values_of(column: pa.ChunkedArray) -> np.ndarray | Bags:
+    """The values of a column: numbers with NaN, texts, of which a missing one is empty, or bags."""
+    if pa.types.is_list(column.type):
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+        texts = pc.list_flatten(column).fill_null("").to_numpy().astype(np.str_)
+        return Bags(texts, lengths)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return column.fill_null("").to_numpy().astype(np.str_)
+    return numbers_of(column)
+
+
+def numbers_of(column: pa.ChunkedArray) -> np.ndarray:
+    """The values of a column of numbers, NaN for a missing one."""
     return column.cast(pa.float64()).to_numpy()
 
 

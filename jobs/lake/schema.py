@@ -2,7 +2,7 @@
 
 The prefix of a name is the column's role in the ranker: `label_*` 0/1 outcomes, `at_*` their times,
 `ctx_*` categories known when the item is shown, `cat_*` categories and `num_*` numbers of a
-consumer or an item.
+consumer or an item. `bag_*` columns of a consumer are lists of texts: only embedders read them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ ENGAGEMENTS = ("consumer_id", "producer_id", "item_id", "kind", "value", "time_m
 # One row per item shown, engaged with or not, then label_*, at_* (UTC milliseconds at which the
 # label became 1, where the source knows) and ctx_* columns. dwell_ms may be null.
 IMPRESSIONS = ("consumer_id", "producer_id", "item_id", "time_ms", "dwell_ms")
-# One row per consumer or item as known on that day, then cat_* and num_* columns.
+# One row per consumer or item as known on that day, then cat_* and num_* columns, and bag_* columns
+# of a consumer.
 CONSUMERS = ("consumer_id",)
 ITEMS = ("item_id", "producer_id")
 
@@ -36,7 +37,7 @@ PROVENANCE = ("source_file", "source_line", "raw", "fault")
 TABLES = {
     ENGAGEMENT_TABLE: (ENGAGEMENTS, ()),
     IMPRESSION_TABLE: (IMPRESSIONS, ("label_", "at_", "ctx_")),
-    CONSUMER_TABLE: (CONSUMERS, ("cat_", "num_")),
+    CONSUMER_TABLE: (CONSUMERS, ("cat_", "num_", "bag_")),
     ITEM_TABLE: (ITEMS, ("cat_", "num_")),
 }
 
@@ -59,6 +60,7 @@ PREFIX_TYPES = {
     "ctx_": "string",
     "cat_": "string",
     "num_": "double",
+    "bag_": "array<string>",
 }
 
 

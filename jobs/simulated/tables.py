@@ -1,6 +1,6 @@
 """What a simulated world has of a day, as Arrow tables in the columns of jobs/lake/schema.py.
 
-A consumer is c1, a producer p1, an item i1, a topic t1 and a region r1.
+A consumer is c1, a producer p1, an item i1, a topic t1, a region r1 and a web domain d1.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ def named(prefix: str, numbers: np.ndarray) -> pa.Array:
     """Numbers as names: c17. A number below zero is null."""
     texts = pa.array(numbers, mask=numbers < 0).cast(pa.string())
     return pc.binary_join_element_wise(prefix, texts, "")
+
+
+def lists(values: pa.Array, lengths: np.ndarray) -> pa.Array:
+    """The values in n lists, one after another; an empty one is null. lengths: (n,)."""
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = pa.array(ends, pa.int32(), mask=np.append(lengths == 0, False))
+    return pa.ListArray.from_arrays(offsets, values)
 
 
 def one_of(names: tuple[str, ...], numbers: np.ndarray) -> pa.Array:
@@ -53,6 +60,7 @@ def profiles(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
     """The consumers of a block of places, as their profiles are on the day."""
     places = engagements.places_of(world, block)
     crowd = consumers(world, day, places)
+    rows, domains = signups.remembered_visits(crowd).T
     return pa.table(
         {
             "consumer_id": named("c", crowd.ids),
@@ -60,6 +68,7 @@ def profiles(world: World, day: int, block: int, midnight_ms: int) -> pa.Table:
             "cat_interest": named("t", signups.interests(world, crowd)),
             "num_follows": pa.array(degree(world, crowd.ids).astype(np.float64)),
             "num_days": pa.array((day - crowd.born).astype(np.float64)),
+            "bag_domain": lists(named("d", domains), np.bincount(rows, minlength=len(places))),
         }
     )
 

@@ -40,7 +40,7 @@ from simulation.text import texts
 from simulation.world import VERSION, World
 
 SETTINGS = "evergreen.toml"
-PREFIXES = ("label_", "ctx_", "cat_", "num_")  # of our columns; the files have plain names
+PREFIXES = ("label_", "ctx_", "cat_", "num_", "bag_")  # of our columns; the files have plain names
 Progress = Callable[[], None]
 
 

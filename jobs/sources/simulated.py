@@ -170,7 +170,8 @@ class Simulated:
         )
         selected = []
         for column, name, kind in declared:
-            value = f"cast({column} as string)" if kind == "binary" else column
+            text = kind.replace("binary", "string")
+            value = column if text == kind else f"cast({column} as {text})"
             selected.append(f"{value} `{name}`")
         return rows.selectExpr(*selected)
 
@@ -188,7 +189,13 @@ class Simulated:
         return first <= day <= last
 
 
-SPARK_TYPES = {"string": "binary", "double": "double", "int64": "bigint", "int32": "int"}
+SPARK_TYPES = {
+    "string": "binary",
+    "double": "double",
+    "int64": "bigint",
+    "int32": "int",
+    "list<item: string>": "array<binary>",
+}
 Batches = Iterator["pa.RecordBatch"]
 
 
@@ -200,13 +207,14 @@ def computing(world: World, table: str, day: int, midnight: int) -> Callable[[Ba
 
         from jobs.simulated.tables import TABLES as makers
 
+        as_bytes = {pa.string(): pa.binary(), pa.list_(pa.string()): pa.list_(pa.binary())}
+
         for batch in batches:
             for block in batch.column(0).to_pylist():
                 made = makers[table](world, day, block, midnight)
                 columns = []
                 for column in made.columns:
-                    text = pa.types.is_string(column.type)
-                    columns.append(column.cast(pa.binary()) if text else column)
+                    columns.append(column.cast(as_bytes.get(column.type, column.type)))
                 numbered = pa.table(columns, names=[f"_{n}" for n in range(len(columns))])
                 yield from numbered.to_batches()
 

@@ -158,7 +158,13 @@ def test_every_row_of_the_log_lands_on_one_day(landed):
 
 
 def test_the_tables_have_the_columns_of_the_schema(landed):
-    spark_names = {"string": "string", "double": "double", "int64": "bigint", "int32": "int"}
+    spark_names = {
+        "string": "string",
+        "double": "double",
+        "int64": "bigint",
+        "int32": "int",
+        "list<element: string>": "array<string>",
+    }
     for _, name, table in landed.tables():
         assert name in TABLES
         columns = [(field.name, spark_names[str(field.type)]) for field in table.schema]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embeddings.features import Vocabulary, damped, frequent, moments
+from embeddings.features import Bags, Vocabulary, damped, frequent, moments
 
 AGES = np.array([10.0, 20.0, 30.0, np.nan])
 WORDS = Vocabulary({"city": ("bergen", "oslo")}, {"age": moments(AGES)})
@@ -53,6 +53,15 @@ def test_a_vocabulary_survives_its_text():
 def test_only_frequent_values_have_a_column():
     values, counts = np.array(["b", "", "a", "rare"]), np.array([5, 99, 7, 1])
     assert frequent(values, counts, least=2) == ("a", "b")
+
+
+def test_bags_of_a_table_and_of_requests_have_the_same_rows():
+    """A text that is twice in a bag counts twice; a bag may be empty."""
+    bags = Bags(np.array(["oslo", "rome", "oslo", "bergen"]), np.array([3, 0, 1]))
+    rows = WORDS.rows({"city": bags}, 3)
+    np.testing.assert_array_equal(rows.toarray(), [[0, 2, 0], [0, 0, 0], [1, 0, 0]])
+    for row, bag in zip(rows, bags.counted(), strict=True):
+        np.testing.assert_array_equal(row.toarray(), WORDS.row({"city": bag}).toarray())
 
 
 def test_a_bag_is_its_texts_with_their_weights():

@@ -11,7 +11,14 @@ from simulation.drift import STILL
 from simulation.emails import emails
 from simulation.labels import interested_in, known_for, labels
 from simulation.people import consumers, producers
-from simulation.signups import TOP_DOMAINS, domain_topics, regions, signups
+from simulation.signups import (
+    KEPT_DAYS,
+    TOP_DOMAINS,
+    domain_topics,
+    regions,
+    remembered_visits,
+    signups,
+)
 from simulation.world import World
 
 WORLD = World(consumers=60_000, producers=2000, topics=8)
@@ -47,6 +54,26 @@ def test_the_sites_that_a_newcomer_has_visited_say_what_it_likes(new):
     rows, domains = new.visits[new.visits[:, 1] >= TOP_DOMAINS].T
     liking = new.crowd.tastes()[rows, domain_topics(WORLD)[domains]]
     assert liking.mean() > 0.3  # 0 by chance
+
+
+def test_the_visits_of_four_weeks_are_remembered():
+    """Of half of the consumers of day 33: those of each sign-up day, and of nobody before day 5."""
+    world = replace(WORLD, consumers=6000)
+    crowd = consumers(world, 33, np.arange(0, world.consumers, 2))
+    found = {}
+    for row, domain in remembered_visits(crowd).tolist():
+        found.setdefault(int(crowd.ids[row]), []).append(domain)
+    there = set(crowd.ids.tolist())
+    expected = {}
+    for day in range(33 - KEPT_DAYS, 34):
+        new = signups(world, day)
+        for row, domain in new.visits.tolist():
+            if (consumer := int(new.crowd.ids[row])) in there:
+                expected.setdefault(consumer, []).append(domain)
+    assert found == expected
+    before = crowd.ids[(crowd.born < 5) & (crowd.ids >= world.consumers)]
+    assert len(before) > 50
+    assert not set(before.tolist()) & found.keys()
 
 
 def test_the_declared_interests_are_liked(new):

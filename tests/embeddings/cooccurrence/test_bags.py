@@ -45,7 +45,9 @@ def passed(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     pairs = (X.indptr.astype(np.int64), X.indices, X.data)
     drawn = (*NOISE, KEY, np.empty(1 + NEGATIVES, np.int64))
     rows = np.arange(N)
-    found = add_feature_bags(rows, START, *bags, *pairs, *drawn, FEATURES, table, gradients)
+    features, outputs = slice(0, FEATURES), slice(FEATURES, None)
+    learned = (table[outputs], gradients[outputs], table[features], gradients[features])
+    found = add_feature_bags(rows, START, *bags, *pairs, *drawn, *learned)
     return gradients[:, :DIM], found[0]
 
 

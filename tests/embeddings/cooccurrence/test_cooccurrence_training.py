@@ -17,7 +17,7 @@ from embeddings.cooccurrence.training import (
     zeros,
 )
 from embeddings.embedders.cooccurrence import Factors, Options, cooccurrence
-from embeddings.kernels.communicator import SingleWorker
+from embeddings.kernels.communicator import Communicator, SingleWorker, run_threads
 from embeddings.kernels.negative_sampling import alias_table
 from embeddings.kernels.random_numbers import number
 from embeddings.sampling import mixed
@@ -59,16 +59,22 @@ def two_clusters(n: int = 120, m: int = 30) -> sp.csr_matrix:
 # The gradients
 
 
-def passed(cfg: Config, x: sp.csr_matrix, vectors: np.ndarray) -> tuple[Tables, float, Pairs]:
-    """The gradients of one pass, the log-likelihood, and the pairs with what they learned."""
+def passed(cfg: Config, x: sp.csr_matrix, vectors: np.ndarray) -> tuple[np.ndarray, float, Pairs]:
+    """The gradients of one pass, the log-likelihood, and the pairs with what they learned.
+
+    vectors: (m or 2m, 6), outputs and then inputs, as the gradients.
+    """
     sums = np.asarray(x.sum(axis=0), np.float64).ravel()
     pairs = Pairs(x, START, sums, cfg)
     table = zeros(*vectors.shape)
     table[:, : cfg.dim] = vectors
-    tables = Tables(table, cfg.dim, SingleWorker())
+    tables = Tables(table, x.shape[1], cfg.dim, SingleWorker())
     rows = np.arange(x.shape[0])
+    tables.start_batch(pairs.inputs_of(rows))
     likelihood, _ = pairs.add_gradients(rows, KEY, cfg.learning_rate, tables)
-    return tables, likelihood, pairs
+    gradients = np.zeros(vectors.shape)
+    gradients[tables.rows] = tables.gradients[:, : cfg.dim]
+    return gradients, likelihood, pairs
 
 
 def drawn_number(key: int, n: int) -> int:
@@ -96,7 +102,7 @@ def slope(score: float, label: int) -> float:
 def slow_baskets(x, vectors, pairs: Pairs, negatives: int) -> np.ndarray:
     """The gradients, pair by pair, in float64."""
     m = x.shape[1]
-    inputs, outputs = vectors[:m].astype(float), vectors[m:].astype(float)
+    outputs, inputs = vectors[:m].astype(float), vectors[m:].astype(float)
     gradients = np.zeros((2 * m, vectors.shape[1]))
     for i in range(x.shape[0]):
         key, at = drawn_number(int(KEY), START + i), 1
@@ -112,9 +118,9 @@ def slow_baskets(x, vectors, pairs: Pairs, negatives: int) -> np.ndarray:
             at += negatives
             for j, label in labels:
                 g = weight * slope(h @ outputs[j], label)
-                gradients[m + j] += g * h
+                gradients[j] += g * h
                 for other, share in zip(others, shares, strict=True):
-                    gradients[other] += share * g * outputs[j]
+                    gradients[m + other] += share * g * outputs[j]
     return gradients
 
 
@@ -144,18 +150,18 @@ def test_the_gradients_of_baskets_equal_those_of_a_slow_loop():
     cfg = config()
     x = random_strengths(12, 9, 0.4)
     vectors = np.random.default_rng(1).normal(size=(18, 6)).astype(np.float32)
-    tables, _, pairs = passed(cfg, x, vectors)
+    gradients, _, pairs = passed(cfg, x, vectors)
     expected = slow_baskets(x, vectors, pairs, cfg.negatives)
-    np.testing.assert_allclose(tables.gradients[:, :6], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradients, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_gradients_and_steps_of_direct_pairs_equal_those_of_a_slow_loop():
     cfg = config(pairs="direct")
     x = random_strengths(12, 9, 0.4)
     vectors = np.random.default_rng(1).normal(size=(9, 6)).astype(np.float32)
-    tables, _, pairs = passed(cfg, x, vectors)
-    gradients, consumers = slow_direct(x, vectors, pairs, cfg)
-    np.testing.assert_allclose(tables.gradients[:, :6], gradients, rtol=1e-3, atol=1e-3)
+    gradients, _, pairs = passed(cfg, x, vectors)
+    expected, consumers = slow_direct(x, vectors, pairs, cfg)
+    np.testing.assert_allclose(gradients, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(pairs.consumers[:, :6], consumers, rtol=1e-3, atol=1e-3)
 
 
@@ -165,12 +171,12 @@ def test_the_gradients_of_baskets_are_the_differences_of_the_likelihood():
     x = random_strengths(12, 9, 0.4)
     rng = np.random.default_rng(2)
     vectors = rng.normal(size=(18, 6)).astype(np.float32)
-    tables, _, _ = passed(cfg, x, vectors)
+    gradients, _, _ = passed(cfg, x, vectors)
     for _ in range(5):
         direction = rng.normal(size=(18, 6))
         ahead = passed(cfg, x, (vectors + 1e-3 * direction).astype(np.float32))[1]
         behind = passed(cfg, x, (vectors - 1e-3 * direction).astype(np.float32))[1]
-        expected = np.sum(tables.gradients[:, :6] * direction)
+        expected = np.sum(gradients * direction)
         assert (ahead - behind) / 2e-3 == pytest.approx(expected, rel=0.01, abs=0.1)
 
 
@@ -178,8 +184,30 @@ def test_a_producer_that_outweighs_its_basket_is_no_target():
     """Without it nothing would be left of the mean but rounding."""
     x = sp.csr_matrix(np.array([[1e9, 1.0, 2.0]], np.float32))
     vectors = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)
-    tables, _, _ = passed(config(), x, vectors)
-    assert np.isfinite(tables.gradients).all()
+    gradients, _, _ = passed(config(), x, vectors)
+    assert np.isfinite(gradients).all()
+
+
+def test_inputs_have_gradients_only_in_the_batches_of_any_worker_that_they_are_in():
+    """Of 2 outputs and 4 inputs, one worker's batch has input 1, the other's 1 and 3."""
+    own_inputs = ([0, 1, 0, 0], [0, 1, 0, 1])
+
+    def work(comm: Communicator) -> tuple[list[int], np.ndarray]:
+        tables = Tables(zeros(6, 3), 2, 3, comm)
+        tables.start_batch(np.ones(4, np.int32))
+        tables.gradients[:] = 1.0
+        tables.start_batch(np.array(own_inputs[comm.rank], np.int32))
+        assert not tables.gradients.any()
+        _, gradients, places = tables.inputs
+        for j in np.flatnonzero(own_inputs[comm.rank]):
+            gradients[places[j], :3] += 10.0 * (comm.rank + 1)
+        tables.step(rate=0.5)
+        return tables.rows.tolist(), tables.vectors[:, 0].copy()
+
+    for rows, vectors in run_threads(2, work):
+        assert rows == [0, 1, 3, 5]
+        # Adagrad's first step is the rate times the sign, whatever the sum of the gradients is.
+        np.testing.assert_allclose(vectors, [0, 0, 0, 0.5, 0, 0.5])
 
 
 # The draws

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import scipy.sparse as sp
 
 from embeddings.features import NOTHING, Vocabulary
 from embeddings.fold_in.towers import TowersFoldIn
+from embeddings.towers import hard_negatives
 from embeddings.towers.batches import Draw, Pairs, masked
+from embeddings.towers.hard_negatives import HardNegatives
 from embeddings.towers.tower import Tower
 from embeddings.towers.training import Config, Learner, Table, Weights, train
 
@@ -21,6 +24,7 @@ CFG = Config(
     epochs=8,
     batch=64,
     negatives=10,
+    hard_negatives=0,
     hidden=8,
     learning_rate=0.02,
     dropout=0.2,
@@ -93,26 +97,35 @@ def test_a_tower_refuses_rows_of_another_version():
 X = random_rows(40, 30, 0.2)
 
 
-def slow_loss(products: np.ndarray, batch, x: np.ndarray) -> float:
+def slow_loss(products: np.ndarray, batch, pairs: Pairs, hard: int = 0) -> float:
     """−log softmax, pair by pair. products: (n, m), of all consumers and producers."""
+    x = pairs.x.toarray()
     total = 0.0
     for consumer, target in zip(batch.rows, batch.producers[batch.targets], strict=True):
         scores = {}
-        for producer, log_q in zip(batch.producers, batch.log_q, strict=True):
+        for producer in batch.producers:
             if producer == target or x[consumer, producer] == 0:
-                scores[producer] = products[consumer, producer] - log_q
+                scores[producer] = products[consumer, producer] - pairs.log_q[producer]
+        others = np.flatnonzero(x[consumer] == 0)
+        for producer in sorted(others, key=lambda j: -products[consumer, j])[:hard]:
+            scores[producer] = products[consumer, producer]
         norm = np.log(sum(np.exp(score) for score in scores.values()))
         total += norm - scores[target]
     return total / len(batch.rows)
 
 
-def test_the_loss_is_that_of_each_pair():
-    """With nothing hidden but the pair's own producer, whose vector the slow loss leaves out."""
+@pytest.mark.parametrize("hard", [0, 3, 100])
+def test_the_loss_is_that_of_each_pair(hard):
+    """With nothing hidden but the pair's own producer, whose vector the slow loss leaves out.
+
+    100 hard negatives are all producers that the consumer has not engaged with.
+    """
     draw = Draw(batch=12, negatives=9, dropout=0.0, newcomers=0.0)
-    batch = Pairs(X, draw).batch(np.arange(0, X.nnz, 20), np.random.default_rng(0))
+    pairs = Pairs(X, draw)
+    batch = pairs.batch(np.arange(0, X.nnz, 20), np.random.default_rng(0))
     profiles, traits = random_rows(40, 3), random_rows(30, 2)
     consumer, producer = random_tower(30, 3, 6), random_tower(30, 2, 6)
-    learner = Learner(consumer, producer, profiles, traits, CFG)
+    learner = Learner(consumer, producer, profiles, traits, replace(CFG, hard_negatives=hard))
     own = producer.vectors(sp.identity(30, np.float32, "csr"), traits)
     products = np.empty((40, 30))
     losses = []
@@ -121,15 +134,37 @@ def test_the_loss_is_that_of_each_pair():
         history[0, batch.producers[target]] = 0.0
         bag = sp.csr_matrix(history)
         products[row] = consumer.vectors(bag, profiles[row]) @ own.T
-        one = pair_of(batch, at)
-        losses.append(slow_loss(products, one, X.toarray()))
+        losses.append(slow_loss(products, pair_of(batch, at), pairs, hard))
     assert float(learner.loss(batch).detach()) == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def pair_of(batch, at: int):
-    from dataclasses import replace
-
     return replace(batch, rows=batch.rows[[at]], targets=batch.targets[[at]])
+
+
+def test_of_many_producers_some_are_searched_for_hard_negatives(monkeypatch):
+    """10 of 30: the logarithm of their share is subtracted from the products of the 2 hardest."""
+    import torch
+
+    monkeypatch.setattr(hard_negatives, "MOST_SEARCHED", 10)
+    draw = Draw(batch=12, negatives=9, dropout=0.0, newcomers=0.0)
+    batch = Pairs(X, draw).batch(np.arange(0, X.nnz, 20), np.random.default_rng(0))
+    producers, consumers = RNG.normal(size=(30, 4)), RNG.normal(size=(len(batch.rows), 4))
+    hard = HardNegatives(2, 30, lambda ids: torch.from_numpy(producers[ids]), seed=0)
+    found = hard.added_to(batch, torch.from_numpy(consumers))
+    assert len(hard.searched) == 10
+    for row, consumer in enumerate(batch.rows):
+        free = [j for j in hard.searched if X[consumer, j] == 0]
+        hardest = sorted(free, key=lambda j: consumers[row] @ producers[j])[-2:]
+        for j, shift in zip(found.producers, found.shifts[row], strict=True):
+            if j in hardest:
+                assert shift == pytest.approx(np.log(3))
+            elif j in batch.producers:
+                assert shift == batch.shifts[row, np.flatnonzero(batch.producers == j)[0]]
+            else:  # the hard negative of another consumer
+                assert shift == -np.inf
+    targets = found.producers[found.targets]
+    np.testing.assert_array_equal(targets, batch.producers[batch.targets])
 
 
 def test_log_q_is_how_often_a_producer_is_in_a_batch():
@@ -215,8 +250,6 @@ def test_a_history_counts_beside_a_profile(newcomers):
 
 
 def test_without_ids_producers_of_one_genre_have_one_vector():
-    from dataclasses import replace
-
     x, _, of_producer = planted()
     traits = Vocabulary({"genre": ("folk", "jazz")}, {})
     rows = traits.rows({"genre": np.array(["folk", "jazz"])[of_producer]}, 40)

@@ -55,6 +55,20 @@ def test_every_table_has_a_file_for_every_day(folder):
         assert rows.num_rows, table
 
 
+def test_the_profiles_have_the_domains_that_were_visited_before_the_sign_up(folder):
+    profiles = pq.read_table(folder / "consumers" / "2024-03-02.parquet")
+    visits = pq.read_table(folder / "visits" / "2024-03-02.parquet")
+    expected: dict[str, list[str]] = {}
+    for visit in visits.to_pylist():
+        expected.setdefault(visit["consumer_id"], []).append(visit["domain"])
+    found = {}
+    for profile in profiles.select(["consumer_id", "domain"]).to_pylist():
+        if profile["domain"] is not None:
+            found[profile["consumer_id"]] = profile["domain"]
+    assert len(found) > 100
+    assert found == expected  # nobody else has signed up: the log begins a day before
+
+
 def test_our_own_reader_has_the_same_rows_on_the_same_days(folder):
     source = open_source(load_settings(folder / "evergreen.toml"))
     assert source.span() == (FIRST, date(2024, 3, 2))

@@ -12,7 +12,11 @@ from prepared import validated
 from embeddings.embedders import towers
 from embeddings.registry.errors import BadRequest
 from embeddings.registry.shards import read_shards
-from jobs.features.entity_features import consumer_features, producer_features
+from jobs.features.entity_features import (
+    consumer_features,
+    producer_features,
+    profiles_as_asked,
+)
 from jobs.pipeline.running import ensure
 from jobs.settings import EmbeddingSettings, Settings
 from jobs.steps import embed
@@ -46,8 +50,16 @@ def consumers() -> pa.Table:
             "cat_city": list(CITIES.values()),
             "cat_rare": [f"only {consumer}" for consumer in CITIES],
             "num_age": [None if n == 3 else float(n) for n in range(62)],
+            "bag_domain": [domains(n) for n in range(62)],
         }
     )
+
+
+def domains(n: int) -> list[str] | None:
+    """All visit one site, odd consumers another one twice, even ones one that nobody else has."""
+    if n == 3:
+        return None
+    return ["top", "tram", "tram"] if n % 2 else ["top", f"only {n}"]
 
 
 def items() -> pa.Table:
@@ -77,11 +89,14 @@ def profiled(tmp_path_factory, spark) -> Settings:
 
 def test_the_loop_publishes_towers_that_read_profiles(profiled):
     facts = profiled.lake.get("embed", FIRST).facts
-    assert facts["consumer_features"] == 3  # two cities and an age
+    assert facts["consumer_features"] == 5  # two cities, two domains and an age
     assert facts["producer_features"] == 3  # two tags and the popularity
     with profiled.open_registry() as registry:
         newcomer = registry.fold_in("author", {}, features={"city": "oslo", "age": 61.0})
         assert newcomer.vector.any()
+        visited = registry.fold_in("author", {}, features={"domain": {"tram": 2.0, "only 2": 1.0}})
+        assert visited.vector.any()
+        assert list(visited.unknown_features) == ["domain=only 2"]
 
 
 def test_the_loop_publishes_towers_of_histories_alone(tmp_path, spark):
@@ -115,6 +130,8 @@ def test_consumers_that_are_folded_in_are_so_with_their_profile(profiled):
                 features = {"city": CITIES[id_]}
                 if id_ != "c3":
                     features["age"] = float(id_[1:])
+                    odd = CITIES[id_] == "oslo"
+                    features["domain"] = {"top": 1.0, "tram": 2.0} if odd else {"top": 1.0}
                 found = registry.fold_in("author", history, features=features).vector
                 np.testing.assert_allclose(found, shard.vectors[at], rtol=1e-4, atol=1e-6)
                 alone = registry.fold_in("author", history).vector
@@ -151,14 +168,21 @@ def test_features_are_those_of_the_tables(tmp_path):
     ids = np.array([b"c5", b"c3", b"nobody", b"c40"])
     found = consumer_features(day, ids)
     assert found is not None
-    assert found.vocabulary.categories == {"city": ("bergen", "oslo"), "rare": ()}
-    expected = [{"city": "oslo", "age": 5.0}, {"city": "oslo"}, {}, {"city": "bergen", "age": 40.0}]
+    categories = {"city": ("bergen", "oslo"), "rare": (), "domain": ("top", "tram")}
+    assert found.vocabulary.categories == categories
+    expected = [
+        {"city": "oslo", "age": 5.0, "domain": {"top": 1.0, "tram": 2.0}},
+        {"city": "oslo"},
+        {},
+        {"city": "bergen", "age": 40.0, "domain": {"top": 1.0}},
+    ]
+    assert profiles_as_asked(day, found.vocabulary, ids) == expected
     for row, features in zip(found.rows, expected, strict=True):
         np.testing.assert_array_equal(row.toarray(), found.vocabulary.row(features).toarray())
     of_nobody = consumer_features(day, ids[:0])  # a worker may have no consumers
     assert of_nobody is not None
     assert of_nobody.vocabulary == found.vocabulary
-    assert of_nobody.rows.shape == (0, 3)
+    assert of_nobody.rows.shape == (0, 5)
     shares = producer_features(day, np.array([b"p7", b"nobody", b"p2"]))
     assert shares is not None
     assert shares.vocabulary.categories == {"tag": ("folk", "jazz")}
