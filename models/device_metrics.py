@@ -141,7 +141,8 @@ def rows_of_metrics(
         order = torch.argsort(score, stable=True)
         ndcgs = ndcg_by_user(user, happened, score, rows)
         for name, members in buckets:
-            kept = order[members[user[order]]]
+            # Not copied for all users: these rows take most of the memory.
+            kept = order if name == ALL else order[members[user[order]]]
             if not len(kept):
                 continue
             row: dict[str, str | float] = {"users": name, "label": label, "rows": len(kept)}
