@@ -95,11 +95,14 @@ class EmbeddingSettings(PluginSection):
     def effective(self) -> dict[str, Any]:
         """As of any plug-in, without what shapes no partition.
 
-        The gate decides about an alias alone; lengths are younger than the lake, and shape nothing
-        where there are none.
+        The gate decides about an alias alone; lengths and hard negatives are younger than the lake,
+        and shape nothing where there are none.
         """
         options = super().effective()
         del options["retrieval_gate"]
         if not self.lengths.of:
             del options["lengths"]
+        own = options[self.method]
+        if own.get("hard_negatives") == 0:
+            del own["hard_negatives"]
         return options

@@ -160,6 +160,13 @@ def test_only_an_embedder_that_reads_features_needs_them(tmp_path):
     assert set(map(tuple, read.values())) == {("matrix",)}
 
 
+def test_without_hard_negatives_the_days_that_are_older_than_the_option_stay():
+    none = EmbeddingSettings(method="towers").effective()
+    some = EmbeddingSettings(method="towers", towers={"hard_negatives": 3}).effective()
+    assert some["towers"] == none["towers"] | {"hard_negatives": 3}
+    assert "hard_negatives" not in none["towers"]
+
+
 def test_features_are_those_of_the_tables(tmp_path):
     """Row by row: any order of ids, two files, missing values, ids without a row."""
     settings = settings_of(tmp_path)
