@@ -1,8 +1,8 @@
 """Calibration: probabilities that say how often something happens, after the ranking is done.
 
-A ranker that was trained on other days, or on a sample of the negatives, is right about the order
-of rows and wrong about their rates. Each label has a map of its own from probability to
-probability, fitted on the predictions of a day that the ranker had not seen.
+A ranker that was trained on other days may be right about the order of rows and wrong about their
+rates. Each label has a map of its own from probability to probability, fitted on the predictions of
+a day that the ranker had not seen.
 
 Shapes: n rows, L labels.
 """
@@ -201,18 +201,6 @@ def fit_isotonic(labels: np.ndarray, probabilities: np.ndarray) -> Isotonic:
             outputs.append(total / weight)
         first = last + 1
     return Isotonic(tuple(inputs), tuple(outputs))
-
-
-def unsampled(probabilities: np.ndarray, kept: float) -> np.ndarray:
-    """Probabilities in the whole log, from those of a ranker that saw a share of the negatives.
-
-    q = p / (p + (1 − p) / kept). kept: share of the negatives that it was trained on, in (0, 1].
-    Source: He et al.: Practical Lessons from Predicting Clicks on Ads at Facebook, 2014, § 6.3.
-    """
-    if not 0 < kept <= 1:
-        raise ValueError(f"kept = {kept}: expected the share of negatives, above 0 and up to 1.")
-    p = np.asarray(probabilities, dtype=np.float64)
-    return p / (p + (1 - p) / kept)
 
 
 def ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:

@@ -106,6 +106,10 @@ class Examples(Protocol):
         """Consecutive rows in memory, in order: `size` rows each, the last may have fewer."""
         ...
 
+    def outcomes(self, size: int) -> Iterator[np.ndarray]:
+        """The labels of the same pieces, (n, L) float32, without reading anything else."""
+        ...
+
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive rows, in order; the last batch may be shorter."""
         ...
@@ -204,6 +208,11 @@ class Day:
         for start in range(0, len(self), size):
             yield self.part(slice(start, start + size))
 
+    def outcomes(self, size: int) -> Iterator[np.ndarray]:
+        """The labels of consecutive rows, (n, L) float32."""
+        for piece in self.pieces(size):
+            yield piece.labels
+
     def last(self, rows: int) -> Day:
         """The last of the rows, at most so many; rows >= 1."""
         return self.part(slice(-rows, None))
@@ -212,8 +221,19 @@ class Day:
         """The rows in another order: (n,) int64."""
         return self.part(order)
 
+    def followed_by(self, other: Day) -> Day:
+        """The rows of both, of one day with the same vectors."""
+        return replace(
+            self,
+            categories=np.concatenate([self.categories, other.categories]),
+            numbers=np.concatenate([self.numbers, other.numbers]),
+            labels=np.concatenate([self.labels, other.labels]),
+            consumer_rows=np.concatenate([self.consumer_rows, other.consumer_rows]),
+            producer_rows=np.concatenate([self.producer_rows, other.producer_rows]),
+        )
+
     def part(self, rows: slice | np.ndarray) -> Day:
-        """Some of the rows: a slice without a copy, or these numbers."""
+        """Some of the rows: a slice of them, or (n,) row numbers."""
         return replace(
             self,
             categories=self.categories[rows],

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from embeddings.registry.chunked import Rows
 from models.ahead import ahead
-from models.features import Batch, Day, FeatureSpec
+from models.features import Batch, Day, FeatureSpec, columns
 
 PIECE = 32_768  # rows, about, that are read ahead of the batches
 
@@ -56,6 +56,11 @@ class StoredDay:
         """Consecutive rows in memory, in order: `size` rows each, the last may have fewer."""
         for table in ahead(tables(self.files, self.columns, size)):
             yield self._day(table)
+
+    def outcomes(self, size: int) -> Iterator[np.ndarray]:
+        """The labels of the same pieces, (n, L) float32; no other column is read."""
+        for table in tables(self.files, list(self.spec.labels), size):
+            yield columns(table, self.spec.labels, np.float32)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive rows, in order; the last batch may be shorter."""

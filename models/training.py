@@ -30,6 +30,7 @@ from models.losses import label_losses
 from models.rankers.base import Ranker, RankerOptions, build
 from models.row_adam import RowAdam
 from models.row_statistics import statistics_of
+from models.sampling import Sampled
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
@@ -48,15 +49,20 @@ class TrainingConfig:
     # Fuse the steps with torch.compile: that takes half a minute and a C++ compiler.
     compiled: bool = False
     seed: int = 0
+    negatives_kept: float = 1.0  # share of the negatives that is trained on: models.sampling
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, the space of its vectors, and the mean loss of each label at every step."""
+    """A model, the space of its vectors, and the mean loss of each label at every step.
+
+    rows: that it was trained on.
+    """
 
     model: Ranker
     space: str
     losses: np.ndarray  # (steps, L) float32
+    rows: int
 
 
 def train(
@@ -92,8 +98,26 @@ def train(
             torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
         model.to(device())
         processes.copy_from_first(model.state_dict().values())
-        losses = one_pass(Trainer(model, cfg), days, progress, checkpoint)
-    return Trained(model.to(torch.device("cpu")).eval(), space, losses)
+        drawn = sampled(days, cfg)
+        losses = one_pass(Trainer(model, cfg), drawn, progress, checkpoint)
+    rows = sum(len(day) for day in drawn)
+    return Trained(model.to(torch.device("cpu")).eval(), space, losses, rows)
+
+
+def sampled(days: Sequence[Examples], cfg: TrainingConfig) -> Sequence[Examples]:
+    """The days with the share of the negatives that is trained on.
+
+    Raises InvalidExamples where no row is drawn.
+    """
+    if cfg.negatives_kept == 1:
+        return days
+    drawn = [Sampled(day, cfg.negatives_kept, cfg.seed) for day in days]
+    if not any(len(day) for day in drawn):
+        raise InvalidExamples(
+            f"No row has a positive label, and negatives_kept = {cfg.negatives_kept:g} draws none "
+            "of the others. Train on more days, or keep more of the negatives."
+        )
+    return drawn
 
 
 def one_pass(
@@ -171,7 +195,9 @@ class Trainer:
         with torch.autocast(labels_BL.device.type, torch.bfloat16, enabled=reduced):
             logits_BL = network(*inputs)
         logits_BL = logits_BL.float()
-        losses_L = label_losses(logits_BL, labels_BL, None if alone else rows)
+        losses_L = label_losses(
+            logits_BL, labels_BL, None if alone else rows, self.cfg.negatives_kept
+        )
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         losses_L.sum().backward()

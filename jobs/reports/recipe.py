@@ -98,7 +98,10 @@ class RecipeTrial(ABC):
         # Threads, precision and compilation are the user's, the rest is the recipe's.
         own = module("train").training_config(self.ranker, seed)
         cfg = replace(
-            own, batch_size=self.recipe.batch_size, learning_rate=self.recipe.learning_rate
+            own,
+            batch_size=self.recipe.batch_size,
+            learning_rate=self.recipe.learning_rate,
+            negatives_kept=1.0,
         )
         epochs = self.epochs(np.random.default_rng(seed))
         with reproducible(seed, cfg.threads):

@@ -21,6 +21,7 @@ RANKER = (
     "weights",
     "retrain",
     "batch_size",
+    "negatives_kept",
     "promotion",
 )
 

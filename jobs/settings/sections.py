@@ -195,6 +195,10 @@ class RankerSettings(PluginSection):
     learning_rate: float = Field(default=2e-3, gt=0, le=10)
     """Peak learning rate of Adam."""
 
+    negatives_kept: float = Field(default=1.0, gt=0, le=1)
+    """Share of the negatives that is trained on, for a long log with few positives. Every label
+    keeps all of its positives, and probabilities stay those of the whole log."""
+
     threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads: more are faster on an idle machine. A training then rounds differently; the test
     of a model, where each scores some rows and judges some labels, does not."""
@@ -226,7 +230,14 @@ class RankerSettings(PluginSection):
         del options["weights"]  # nothing that is computed by day depends on them
         if options["retrain"] == "daily":
             del options["retrain_delta"]  # it is not read
-        for name in ("retrain", "precision", "compiled", "promotion", "max_log_loss_rise"):
+        for name in (
+            "retrain",
+            "negatives_kept",
+            "precision",
+            "compiled",
+            "promotion",
+            "max_log_loss_rise",
+        ):
             if options[name] == type(self).model_fields[name].default:
                 del options[name]
         return options

@@ -81,9 +81,13 @@ FACTS = (
 )
 
 
+NOT_DRAWN = Fact("negatives_left_out", "rows without a positive label that were not drawn", "rows")
+
+
 def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
-    """What is recorded besides where not every day is trained."""
-    return retraining.FACTS if settings.ranker.retrain == retraining.WHEN_IT_PAYS else ()
+    """What is recorded besides where not every day, or not every row, is trained on."""
+    facts = retraining.FACTS if settings.ranker.retrain == retraining.WHEN_IT_PAYS else ()
+    return (*facts, NOT_DRAWN) if settings.ranker.negatives_kept < 1 else facts
 
 
 def needs(settings: Settings, day: date) -> Needs[None]:
@@ -122,6 +126,9 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     with recording(settings, "train", day, read.values()) as staging:
         save(staging.path, trained.model, trained.space)
         staging.facts |= facts_of(trained, days)
+        if settings.ranker.negatives_kept < 1:
+            read_rows = sum(len(one_day) for one_day in days)
+            staging.facts[NOT_DRAWN.name] = read_rows - trained.rows
         staging.facts["embedding"] = use.kept[-1].facts["version"]
         staging.facts["masked"] = with_reasons(use.masked)
         staging.facts["left_out"] = with_reasons(missing | use.left_out)
@@ -186,6 +193,7 @@ def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
         precision=fastest_precision() if precision == "auto" else precision,
         compiled=ranker.compiled,
         seed=seed,
+        negatives_kept=ranker.negatives_kept,
     )
 
 
@@ -338,7 +346,7 @@ def facts_of(trained: Trained, days: Sequence[Examples]) -> dict[str, int | floa
     last_steps = max(1, int(LAST_SHARE * len(trained.losses)))
     losses = trained.losses[-last_steps:].mean(axis=0, dtype=np.float64)
     facts: dict[str, int | float | str] = {
-        "rows": sum(len(day) for day in days),
+        "rows": trained.rows,
         "days": len(days),
         "first_day": days[0].name,
         "space": trained.space,

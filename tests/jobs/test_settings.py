@@ -296,17 +296,18 @@ def test_the_digest_covers_what_shapes_the_result_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", ['precision = "bfloat16"', 'precision = "auto"', "compiled = true"]
+    "option",
+    ['precision = "bfloat16"', 'precision = "auto"', "compiled = true", "negatives_kept = 0.5"],
 )
 def test_an_option_of_training_changes_the_digest_only_where_it_changes_the_result(
     tmp_path, option
 ):
     """Partitions from before the options stay current: their digest is that of the defaults."""
     plain = load_settings(written(tmp_path, MINIMAL))
-    stated = '[ranker]\nprecision = "float32"\ncompiled = false\n'
+    stated = '[ranker]\nprecision = "float32"\ncompiled = false\nnegatives_kept = 1.0\n'
     same = load_settings(written(tmp_path, MINIMAL + stated))
     other = load_settings(written(tmp_path, f"{MINIMAL}[ranker]\n{option}\n"))
-    assert not {"precision", "compiled"} & plain.section("ranker").keys()
+    assert not {"precision", "compiled", "negatives_kept"} & plain.section("ranker").keys()
     assert plain.digest("ranker") == same.digest("ranker") != other.digest("ranker")
 
 

@@ -1,8 +1,6 @@
-"""Calibration against scikit-learn, slow loops and Bayes' rule; the order of rows stays."""
+"""Calibration against scikit-learn and slow loops; the order of rows stays."""
 
 from __future__ import annotations
-
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from models.calibration import (
     fit_isotonic,
     fit_platt,
     logit,
-    unsampled,
 )
 
 RNG = np.random.default_rng(0)
@@ -73,22 +70,6 @@ def test_isotonic_is_scikit_learns(ties):
     peer = IsotonicRegression(out_of_bounds="clip").fit(p, labels)
     asked = np.r_[p, np.linspace(0, 1, 101)].astype(np.float32)
     np.testing.assert_allclose(fit_isotonic(labels, p)(asked), peer.predict(asked), atol=1e-6)
-
-
-@pytest.mark.parametrize("kept", [Fraction(1), Fraction(1, 2), Fraction(1, 50)])
-def test_unsampling_undoes_what_leaving_out_negatives_has_done(kept):
-    """By counts: of a hundred rows, some are positive; sampling negatives raises the rate."""
-    for positives in (0, 1, 37, 100):
-        negatives = 100 - positives
-        sampled = Fraction(positives) / (positives + negatives * kept)
-        found = unsampled(np.array([float(sampled)]), float(kept))
-        np.testing.assert_allclose(found, positives / 100, rtol=1e-12)
-
-
-@pytest.mark.parametrize("kept", [0, -1, 1.1, float("nan")])
-def test_a_share_of_negatives_that_cannot_be_is_refused(kept):
-    with pytest.raises(ValueError, match="expected the share of negatives"):
-        unsampled(np.array([0.5]), kept)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 333])

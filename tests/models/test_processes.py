@@ -47,7 +47,9 @@ def day() -> Day:
     )
 
 
-def fit(kind: str, saved: Checkpoint | None = None, until: int = ROWS) -> Trained | None:
+def fit(
+    kind: str, saved: Checkpoint | None = None, until: int = ROWS, negatives_kept: float = 1.0
+) -> Trained | None:
     """One pass over the rows; None where it is killed after a number of rows."""
 
     class Killed(Exception):
@@ -58,18 +60,18 @@ def fit(kind: str, saved: Checkpoint | None = None, until: int = ROWS) -> Traine
             raise Killed
 
     options = read_options(kind, OPTIONS[kind])
-    cfg = TrainingConfig(batch_size=BATCH, learning_rate=1e-2)
+    cfg = TrainingConfig(batch_size=BATCH, learning_rate=1e-2, negatives_kept=negatives_kept)
     try:
         return train([day()], SPEC, kind, options, cfg, progress, saved)
     except Killed:
         return None
 
 
-def saving(kind: str, folder: Path, saved: Checkpoint | None = None, until: int = ROWS):
-    """Work that trains, and keeps the result of every process."""
+def saving(kind: str, folder: Path, *arguments, **options):
+    """Work that trains as `fit`, and keeps the result of every process."""
 
     def work() -> None:
-        trained = fit(kind, saved, until)
+        trained = fit(kind, *arguments, **options)
         if trained is not None:
             keep(trained, folder / f"{processes.rank()}.pt")
 
@@ -108,6 +110,13 @@ def test_two_processes_learn_what_one_learns(tmp_path, kind):
         assert_equal_to(trained, tmp_path / f"{rank}.pt")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_two_processes_draw_the_same_negatives(tmp_path):
+    trained = fit("masknet", negatives_kept=0.3)
+    together(2, saving("masknet", tmp_path, negatives_kept=0.3))
+    assert_equal_to(trained, tmp_path / "1.pt")
+    assert len(trained.losses) < len(fit("masknet").losses)
 
 
 @pytest.mark.slow

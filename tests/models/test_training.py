@@ -110,9 +110,9 @@ def test_every_row_is_seen_once_and_in_order(monkeypatch):
     """One pass: the labels that reach the loss, concatenated, are the days' labels."""
     seen = []
 
-    def recording(logits, labels, rows):
+    def recording(logits, labels, *arguments):
         seen.append(labels.clone())
-        return label_losses(logits, labels, rows)
+        return label_losses(logits, labels, *arguments)
 
     monkeypatch.setattr("models.training.label_losses", recording)
     result = fit(DAYS)

@@ -264,6 +264,19 @@ def test_training_takes_the_window_and_nothing_newer(settings):
     assert (partition.facts["rows"], partition.facts["first_day"]) == (600, str(DAYS[0]))
 
 
+def test_every_row_is_trained_on_or_counted_as_left_out(settings):
+    """With a tenth of the negatives."""
+    fewer = with_options(settings, negatives_kept=0.1)
+    train.run(None, fewer, DAYS[0])
+    trained = settings.lake.get("train", DAYS[0])
+    rows, left_out = trained.facts["rows"], trained.facts["negatives_left_out"]
+    day = train.load_day(settings, settings.lake.get("examples", DAYS[0]))
+    positives = int(day.labels.any(axis=1).sum())
+    assert rows + left_out == len(day) == 200
+    assert positives < rows < positives + 0.3 * (200 - positives)
+    assert declaration(train.chosen_facts(fewer), "negatives_left_out").unit == "rows"
+
+
 def test_training_twice_is_the_same_partition(settings):
     train.run(None, settings, DAYS[2])
     first = settings.lake.get("train", DAYS[2])
