@@ -61,15 +61,9 @@ def nrce(labels: Tensor, probabilities: Tensor) -> Tensor:
 
 def ece(labels: Tensor, probabilities: Tensor, bins: int = BINS) -> Tensor:
     """As `models.calibration.ece`: (). Rows in ascending order of their probabilities."""
-    n = len(labels)
-    bins = min(bins, n)
-    # The first bins have one row more, where the rows are no multiple of the bins.
-    short, longer = divmod(n, bins)
-    place = torch.arange(n, device=labels.device)
-    within = place < longer * (short + 1)
-    bin_n = torch.where(within, place // (short + 1), (place - longer) // short)
     gaps = probabilities.double() - (labels > 0).double()
-    return sums(gaps, bin_n, bins).abs().sum() / n
+    of_bins = [each.sum() for each in torch.tensor_split(gaps, min(bins, len(gaps)))]
+    return torch.stack(of_bins).abs().sum() / len(gaps)
 
 
 def ndcg_by_user(
@@ -83,7 +77,8 @@ def ndcg_by_user(
     order = order[torch.argsort(user[order], stable=True)]
     user, positive = user[order], labels[order] > 0
     first = rows.cumsum(0) - rows
-    rank = torch.arange(len(order), device=user.device) - first[user]
+    rank = torch.arange(len(order), device=user.device).sub_(first[user])
+    del order  # as large as all others together
     of_top = rank < top
     gain = positive[of_top] / torch.log2(rank[of_top].double() + 2)
     gained = sums(gain, user[of_top], len(rows))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from embeddings.facts import headlines
 from embeddings.registry.errors import RegistryError
 from jobs.errors import EvergreenError, Skip, UntrustedDay
+from jobs.freed_memory import give_back
 from jobs.lake.store import Partition
 from jobs.parts import LEAVES, part_of
 from jobs.pipeline.failures import failures_explained
 from jobs.pipeline.freshness import DAMAGED, Freshness, Verdict
-from jobs.pipeline.memory import give_back
 from jobs.pipeline.needs import Need, Undecided, available, is_computed, is_optional
 from jobs.pipeline.observing import observed
 from jobs.pipeline.plan import current, freshness, module, needs, tracked

@@ -32,12 +32,12 @@ from embeddings.registry.client import Version
 from embeddings.registry.errors import DamagedVersion
 from embeddings.registry.vectors import Entity
 from jobs.errors import SettingsError
+from jobs.freed_memory import give_back
 from jobs.judging import guardrails
 from jobs.judging.calibration import Consumers, calibration_file
 from jobs.judging.scores import Judgement, judge
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
-from jobs.pipeline.memory import give_back
 from jobs.pipeline.needs import Needs, if_there, optional
 from jobs.pipeline.plan import Reads, reads, recording
 from jobs.pipeline.published import own_version

@@ -87,6 +87,7 @@ MAY_IMPORT = {
     },
     "jobs.checks": {"jobs.errors", "jobs.intake", "jobs.lake", "jobs.settings", "jobs.sources"},
     "jobs.errors": set(),
+    "jobs.freed_memory": set(),
     "jobs.features": {
         "embeddings.features",
         "embeddings.registry",
@@ -147,6 +148,7 @@ MAY_IMPORT = {
         "embeddings.spaces",
         "embeddings.storage",
         "jobs.errors",
+        "jobs.freed_memory",
         "jobs.judging",
         "jobs.lake",
         "jobs.logs",
@@ -229,6 +231,7 @@ MAY_IMPORT = {
         "embeddings.durable",
         "embeddings.kernels",
         "jobs.errors",
+        "jobs.freed_memory",
         "jobs.intake",
         "jobs.settings",
         "jobs.tracing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from jobs.pipeline.memory import give_back
+from jobs.freed_memory import give_back
 
 SIZE = 1000  # bytes: small enough to come from the C library's heap
 
