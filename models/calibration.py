@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from models.blocks import blocks
+
 # Positives, and negatives, from which on a label has a shift, and from which on a scale as well.
 ENOUGH, ENOUGH_FOR_SCALE = 20, 100
 # Below the least and above the largest float32 that is a probability: 0 and 1 keep their order.
@@ -25,7 +27,6 @@ FILE = "calibration.json"  # of a promoted ranker
 BINS = 20  # of the calibration error and curve, each with the same number of rows
 STEPS = 100  # of Newton's method, which needs about five
 CLOSE = 1e-10  # share of the loss that a step may still gain where it is the last one
-BLOCK = 1 << 18  # rows whose losses are summed at once; another number rounds differently
 
 Derivatives: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # loss, gradient, curvature
 
@@ -42,7 +43,10 @@ class Platt:
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """(n,) -> (n,) float64."""
-        return sigmoid(self.scale * logit(probabilities) + self.shift)
+        calibrated = np.empty(len(probabilities))
+        for rows in blocks(len(probabilities)):
+            calibrated[rows] = sigmoid(self.scale * logit(probabilities[rows]) + self.shift)
+        return calibrated
 
 
 @dataclass(frozen=True)
@@ -157,21 +161,21 @@ def cross_entropy(
     x, labels: (n,). prior: the targets of positives and of negatives. weights: scale and shift, or
     the shift alone, with a scale of 1. Summed block by block, so that memory does not grow with n.
     """
-    k = len(weights)
-    loss, gradient, curvature = 0.0, np.zeros(k), np.zeros((k, k))
-    for start in range(0, len(x), BLOCK):
-        rows = slice(start, start + BLOCK)
-        ones = np.ones(len(x[rows]))
-        design = ones[:, None] if k == 1 else np.column_stack([x[rows], ones])
-        z = design @ weights
-        if k == 1:
-            z += x[rows]
+    scale, shift = weights if len(weights) == 2 else (1.0, weights[0])
+    loss, gradient, curvature = 0.0, np.zeros(2), np.zeros((2, 2))
+    for rows in blocks(len(x)):
+        of_rows = x[rows]
+        z = scale * of_rows + shift
         targets = np.where(labels[rows] > 0, *prior)
         small = np.exp(-np.abs(z))
         p = np.where(z >= 0, 1, small) / (1 + small)
         loss += float((np.log1p(small) + np.maximum(z, 0) - targets * z).sum())
-        gradient += design.T @ (p - targets)
-        curvature += design.T @ (design * (p * (1 - p))[:, None])
+        residuals, w = p - targets, p * (1 - p)
+        gradient += residuals @ of_rows, residuals.sum()
+        mixed = w @ of_rows
+        curvature += [[(w * of_rows) @ of_rows, mixed], [mixed, w.sum()]]
+    if len(weights) == 1:
+        return loss, gradient[1:], curvature[1:, 1:]
     return loss, gradient, curvature
 
 

@@ -26,7 +26,7 @@ def calibration_of(test: Partition, role: str) -> Calibration:
 class Consumers:
     """The consumer of every row.
 
-    codes: (n,) int64, one for each consumer, from 0. second_half: (n,) bool, the rows of about half
+    codes: (n,) int32, one for each consumer, from 0. second_half: (n,) bool, the rows of about half
     of the consumers, on every day the same.
     """
 
@@ -38,12 +38,12 @@ class Consumers:
         """column: (n,) texts."""
         encoded = column.dictionary_encode()
         if not encoded.num_chunks:
-            return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool))
+            return cls(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=bool))
         # All chunks of one column have one dictionary.
         codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
         ids = encoded.chunk(0).dictionary.to_pylist()
         half = np.array([crc32(one.encode()) % 2 for one in ids], dtype=bool)
-        return cls(codes.astype(np.int64), half[codes])
+        return cls(codes, half[codes])
 
 
 def calibrated_by_others(

@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_limits
 from embeddings.benchmarks.auc import auc
 from jobs.judging.calibration import Consumers, calibrated_by_others
 from models.calibration import Platt, ece, fit
-from models.metrics import log_loss, relative_cross_entropy
+from models.metrics import log_loss, relative_to_rate
+from models.ordering import ascending
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,17 @@ def judge_label(
     from models.device_metrics import rows_of_metrics
 
     happened, scores = np.ascontiguousarray(happened), np.ascontiguousarray(scores)
-    # Sorted once: sorting what is in order takes next to nothing.
-    order = np.argsort(scores, kind="stable")
-    metrics = {
-        "log_loss": log_loss(happened, scores),
-        "rce": relative_cross_entropy(happened, scores),
-        "calibrated_ece": calibrated_ece(consumers, happened, scores, order),
-    }
+    rows = list(rows_of_metrics(consumers.codes, happened[:, None], scores[:, None], (name,)))
     calibration = fit(happened, scores)
-    happened, scores, users = happened[order], scores[order], consumers.codes[order]
+    loss = log_loss(happened, scores)
+    metrics = {"log_loss": loss, "rce": relative_to_rate(happened, loss)}
+    order = ascending(scores)
+    metrics["calibrated_ece"] = calibrated_ece(consumers, happened, scores, order)
+    # Sorted once: sorting what is in order takes next to nothing.
+    happened, scores = happened[order], scores[order]
     del order  # as large as all others together
     metrics["auc"] = float(auc(happened, scores))
     metrics["ece"] = ece(happened, scores)
-    rows = list(rows_of_metrics(users, happened[:, None], scores[:, None], (name,)))
     defined = {key: value for key, value in metrics.items() if not np.isnan(value)}
     return Judgement(name, defined, rows, calibration)
 

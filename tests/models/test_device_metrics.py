@@ -37,7 +37,10 @@ def test_every_metric_is_that_of_numpy(drawn):
         "ndcg_5": np.nan if empty else metrics.ndcg(users, labels, scores, 5),
     }
     every = device_metrics.rows_of_metrics(
-        np.unique(users, return_inverse=True)[1], labels[:, None], scores[:, None], ("x",)
+        np.unique(users, return_inverse=True)[1].astype(np.int32),
+        labels[:, None],
+        scores[:, None],
+        ("x",),
     )
     of_all = next(every, {"rows": 0})
     assert of_all.pop("rows") == len(labels)
@@ -49,7 +52,7 @@ def test_every_metric_is_that_of_numpy(drawn):
 
 def test_buckets_have_the_users_with_so_many_rows():
     """One user with 1 row, one with 2, one with 12: the figures are those of these rows alone."""
-    users = np.array([0, *[1] * 2, *[2] * 12])
+    users = np.array([0, *[1] * 2, *[2] * 12], dtype=np.int32)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (15, 2)).astype(np.float32)
     scores = rng.random((15, 2)).astype(np.float32)
