@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from embeddings.registry.vectors import Index, encode_ids
-from jobs.judging.labels import counts
-from jobs.lake.schema import ENGAGEMENT_TABLE
+from jobs.judging.labels import counted_rows
 from jobs.lake.store import Partition
 
 SIDES = ("consumer", "producer")
@@ -39,12 +37,10 @@ def coverage(
 def engaged_ids(day: Partition, weights: dict[str, float]) -> dict[str, np.ndarray]:
     """The distinct ids of the day's engagements that count, by side, 'S'.
 
-    Of each file only its distinct ids stay in memory.
+    Of each piece of the day only its distinct ids stay in memory.
     """
     found: dict[str, list[pa.Array]] = {side: [] for side in SIDES}
-    for part in day.parts(ENGAGEMENT_TABLE):
-        rows = pq.read_table(part.path, columns=["consumer_id", "producer_id", "kind", "value"])
-        rows = rows.filter(counts(rows, weights))
+    for rows in counted_rows(day, [f"{side}_id" for side in SIDES], weights):
         for side in SIDES:
             found[side].append(pc.unique(rows[f"{side}_id"]))
     engaged = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,10 @@ from embeddings.registry.vectors import Index, encode_ids
 from embeddings.sampling import smallest_hashes
 from jobs.lake.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
+from models.stored import tables
 
 ENGAGED = ("consumer_id", "producer_id", "item_id")
+PIECE = 1 << 20  # rows of a day that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,27 @@ class Engagements:
 def read_engagements(day: Partition, weights: dict[str, float], most: int) -> Engagements:
     """The day's engagements that count, of at most so many consumers.
 
-    weights: strength by kind, as of the matrix; what has none does not count. Of each file only the
-    rows of consumers who may be chosen stay in memory.
+    weights: as of `counted_rows`. Only the rows of consumers who may be chosen stay in memory.
     """
-    tables = [pa.table({name: pa.array([], pa.string()) for name in ENGAGED})]
-    for part in day.parts(ENGAGEMENT_TABLE):
-        rows = pq.read_table(part.path, columns=[*ENGAGED, "kind", "value"])
-        tables.append(of_some(rows.filter(counts(rows, weights)).select(ENGAGED), most))
-    rows = of_some(pa.concat_tables(tables), most)
+    rows = pa.table({name: pa.array([], pa.string()) for name in ENGAGED})
+    for piece in counted_rows(day, ENGAGED, weights):
+        rows = of_some(pa.concat_tables([rows, of_some(piece, most)]), most)
     consumers = encode_ids(rows["consumer_id"].to_numpy())
     ids, numbers = np.unique(consumers, return_inverse=True)
     items = rows["item_id"].fill_null("").to_numpy()
     return Engagements(ids, numbers, encode_ids(rows["producer_id"].to_numpy()), encode_ids(items))
+
+
+def counted_rows(
+    day: Partition, columns: Sequence[str], weights: dict[str, float]
+) -> Iterator[pa.Table]:
+    """These columns of the day's engagements that count, piece by piece.
+
+    weights: strength by kind, as of the matrix; what has none does not count.
+    """
+    files = tuple(Path(part.path) for part in day.parts(ENGAGEMENT_TABLE))
+    for rows in tables(files, [*columns, "kind", "value"], PIECE):
+        yield rows.filter(counts(rows, weights)).select(list(columns))
 
 
 def counts(rows: pa.Table, weights: dict[str, float]) -> np.ndarray:
