@@ -19,10 +19,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jobs.checks.expectations import (
     BAD_ROW,
     COLUMNS,
+    ROWS,
     Results,
     column_differences,
+    column_of,
     config_of,
-    flag_of,
+    percent_of,
+    rows_of,
+    sum_of,
 )
 
 SMALLEST_PERCENT = 0.01  # what two decimals can show
@@ -94,38 +98,33 @@ def page(day: date, reason: str, results: Results) -> str:
 
 def table_checks(name: str, result: ExpectationSuiteValidationResult) -> TableChecks:
     """The expectations on one table: its number of rows, all faults together, then each fault."""
-    by_flag = {flag_of(one): one for one in result.results}
-    total = by_flag[BAD_ROW]
+    by_column = {column_of(one): one for one in result.results}
+    total = by_column[BAD_ROW]
     checks = []
     for one in sorted(result.results, key=importance):
         checks.append(check(one))
     return TableChecks(
         name=name,
         passed=bool(result.success),
-        rows=total.result["element_count"],
-        bad_rows=total.result["unexpected_count"],
+        rows=rows_of(total),
+        bad_rows=sum_of(total),
         checks=checks,
     )
 
 
 def importance(result: ExpectationValidationResult) -> tuple[int, int, str]:
     """Sort key: the table as a whole, all faults together, then the faults by their bad rows."""
-    fault = flag_of(result)
-    group = {"": 0, BAD_ROW: 1}.get(fault, 2)
-    return group, -result.result.get("unexpected_count", 0), fault
+    column = column_of(result)
+    group = {ROWS: 0, BAD_ROW: 1}.get(column, 2)
+    return group, -sum_of(result), column
 
 
 def check(result: ExpectationValidationResult) -> Check:
     assert result.expectation_config is not None, "every result carries its expectation"
-    fault = flag_of(result)
+    column, found = column_of(result), sum_of(result)
+    share = percent_text(percent_of(result)) if column != ROWS and found else ""
     expected = result.expectation_config.description or ""
-    passed = bool(result.success)
-    if not fault:
-        rows = result.result["observed_value"]
-        return Check("rows", passed, expected, f"{rows:,}")
-    bad = result.result["unexpected_count"]
-    percent = float(result.result.get("unexpected_percent") or 0.0)  # None of no rows
-    return Check(fault, passed, expected, f"{bad:,}", percent_text(percent) if bad else "")
+    return Check(column, bool(result.success), expected, f"{found:,}", share)
 
 
 def percent_text(percent: float) -> str:

@@ -1,14 +1,15 @@
 """Great Expectations over a day: one suite for the columns, and one for the rows of each table.
 
 Spark has evaluated the rules (jobs/checks/row_rules.py); this module receives how many rows have
-which faults. Every row becomes one row of boolean flags again, so that Great Expectations evaluates
-each expectation, its count and its share itself: docs/decisions/0004.
+which faults. Great Expectations adds these numbers up, fault by fault, and compares each sum with
+what is allowed, so that a day of any size takes the same time and memory: docs/decisions/0004.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import date
+from math import floor
 
 import numpy as np
 import pandas as pd
@@ -25,10 +26,10 @@ from jobs.intake.index import LATE, OUTLIER
 from jobs.lake.schema import IMPRESSION_TABLE
 
 COLUMNS = "columns"  # the suite of the columns; the others have the names of their tables
-BAD_ROW = "bad_row"  # the flag of a row with any fault
+ROWS = "rows"  # the column with the numbers of rows
+BAD_ROW = "bad_row"  # the column with the numbers of rows with any fault; the others are faults
 # The faults of rows that are put aside with a day and are none of it: they do not speak against it.
 OF_OTHER_DAYS = (OUTLIER, LATE)
-COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 
 
 Results = dict[str, ExpectationSuiteValidationResult]  # by the name of the suite
@@ -47,7 +48,7 @@ def judge(day: date, tables: list[Evidence], max_bad_share: float) -> Results:
     suites: dict[str, list[gxe.Expectation]] = {COLUMNS: [columns_expectation(tables)]}
     if all(table.columns == table.expected for table in tables):
         for table in tables:
-            frames[table.table] = flag_frame(table)
+            frames[table.table] = count_frame(table)
             suites[table.table] = rows_expectations(table, max_bad_share)
     results = {}
     for name, expectations in suites.items():
@@ -56,7 +57,7 @@ def judge(day: date, tables: list[Evidence], max_bad_share: float) -> Results:
         definition = gx.ValidationDefinition(name=name, data=data, suite=suite)
         validation = context.validation_definitions.add(definition)
         batch = {"dataframe": frames[name]}
-        results[name] = validation.run(batch_parameters=batch, result_format=COUNTS_ONLY)
+        results[name] = validation.run(batch_parameters=batch, result_format="BASIC")
     return results
 
 
@@ -83,19 +84,18 @@ def qualified(table: str, columns: dict[str, str]) -> list[str]:
     return [f"{table}.{name} {kind}" for name, kind in columns.items()]
 
 
-def flag_frame(table: Evidence) -> pd.DataFrame:
-    """One row for each row of the table; one boolean column per fault, and one for any fault."""
-    reasons = {reason: n for reason, n in table.reasons.items() if reason not in OF_OTHER_DAYS}
-    faults = [reason.split() for reason in reasons]  # of each distinct reason
-    rows = list(reasons.values())
-    columns = {}
-    # The rows are in no particular order: the expectations only count them.
+def count_frame(table: Evidence) -> pd.DataFrame:
+    """One row for each distinct reason, with how many rows of the table have it.
+
+    The columns are ROWS, one for each fault, and BAD_ROW: the rows that have it, 0 or all of them.
+    """
+    reasons = {"": 0}  # so that there is a row to add up
+    reasons |= {reason: n for reason, n in table.reasons.items() if reason not in OF_OTHER_DAYS}
+    columns = {ROWS: list(reasons.values())}
     for rule in rules_of_day(table):
-        has_fault = [rule.fault in broken for broken in faults]
-        columns[rule.fault] = np.repeat(np.array(has_fault, dtype=bool), rows)
-    is_bad = [bool(broken) for broken in faults]
-    columns[BAD_ROW] = np.repeat(np.array(is_bad, dtype=bool), rows)
-    return pd.DataFrame(columns)
+        columns[rule.fault] = [n if rule.fault in why.split() else 0 for why, n in reasons.items()]
+    columns[BAD_ROW] = [n if why else 0 for why, n in reasons.items()]
+    return pd.DataFrame(columns, dtype=np.int64)
 
 
 def rules_of_day(table: Evidence) -> list[Rule]:
@@ -104,25 +104,39 @@ def rules_of_day(table: Evidence) -> list[Rule]:
 
 
 def rows_expectations(table: Evidence, max_bad_share: float) -> list[gxe.Expectation]:
-    mostly = round(1 - max_bad_share, 12)
-    share = f"at least {100 * mostly:g} % of the rows"
+    rows = rows_of_day(table)
+    share = f"in at least {100 * round(1 - max_bad_share, 12):g} % of the rows"
     descriptions: dict[str, str] = {}
     for rule in rules_of_day(table):
-        descriptions[rule.fault] = f"{rule.expects}, in {share}"
-    descriptions[BAD_ROW] = f"no rule is broken, in {share}"
+        descriptions[rule.fault] = f"{rule.expects}, {share}"
+    descriptions[BAD_ROW] = f"no rule is broken, {share}"
     expectations: list[gxe.Expectation] = []
     if table.min_rows is not None:
         enough = f"a row count of {table.min_rows:,} or more ({table.usual})"
         expectations.append(
-            gxe.ExpectTableRowCountToBeBetween(min_value=table.min_rows, description=enough)
+            gxe.ExpectColumnSumToBeBetween(
+                column=ROWS, min_value=table.min_rows, description=enough
+            )
         )
     for fault, description in descriptions.items():
         expectations.append(
-            gxe.ExpectColumnValuesToBeInSet(
-                column=fault, value_set=[False], mostly=mostly, description=description
+            gxe.ExpectColumnSumToBeBetween(
+                column=fault,
+                max_value=allowed(rows, max_bad_share),
+                description=description,
+                meta={ROWS: rows, "max_bad_share": max_bad_share},
             )
         )
     return expectations
+
+
+def rows_of_day(table: Evidence) -> int:
+    return sum(n for reason, n in table.reasons.items() if reason not in OF_OTHER_DAYS)
+
+
+def allowed(rows: int, max_bad_share: float) -> int:
+    """How many of so many rows may be bad."""
+    return floor(round(max_bad_share * rows, 6))  # 29 % of 100 are not 28.999999999999996
 
 
 def verdict(tables: list[Evidence], results: Results) -> list[str]:
@@ -134,17 +148,16 @@ def verdict(tables: list[Evidence], results: Results) -> list[str]:
         result = results.get(table.table)
         if result is None or result.success:
             continue
-        flags = {flag_of(one): one for one in result.results}
+        sums = {column_of(one): one for one in result.results}
         # Only the day's main table has an expectation on its number of rows.
-        row_count = flags.pop("", None)
+        row_count = sums.pop(ROWS, None)
         if row_count is not None and not row_count.success:
-            rows = row_count.result["observed_value"]
             failures.append(
-                f"{table.table}: {rows:,} rows, expected {table.min_rows:,} or more "
+                f"{table.table}: {sum_of(row_count):,} rows, expected {table.min_rows:,} or more "
                 f"({table.usual})."
             )
-        if not all(flag.success for flag in flags.values()):
-            failures.append(bad_rows(table, flags))
+        if not all(one.success for one in sums.values()):
+            failures.append(bad_rows(table, sums))
     return failures
 
 
@@ -154,9 +167,29 @@ def config_of(result: ExpectationValidationResult) -> dict:
     return result.expectation_config.kwargs
 
 
-def flag_of(result: ExpectationValidationResult) -> str:
-    """The fault that an expectation counts; "" for an expectation on the table as a whole."""
+def column_of(result: ExpectationValidationResult) -> str:
+    """ROWS, BAD_ROW, or the fault whose rows an expectation adds up; "" for that on the columns."""
     return config_of(result).get("column", "")
+
+
+def sum_of(result: ExpectationValidationResult) -> int:
+    return int(result.result["observed_value"])
+
+
+def rows_of(result: ExpectationValidationResult) -> int:
+    """The rows of the day in the table of an expectation on a fault."""
+    return int(noted(result)[ROWS])
+
+
+def noted(result: ExpectationValidationResult) -> dict:
+    """What an expectation on a fault says of itself besides its arguments."""
+    assert result.expectation_config is not None, "every result carries its expectation"
+    return result.expectation_config.meta or {}
+
+
+def percent_of(result: ExpectationValidationResult) -> float:
+    """The share of the rows that have the fault of an expectation, in %; 0 of no rows."""
+    return 100 * sum_of(result) / max(1, rows_of(result))
 
 
 def column_differences(result: ExpectationSuiteValidationResult) -> tuple[list[str], list[str]]:
@@ -176,24 +209,22 @@ def wrong_columns(result: ExpectationSuiteValidationResult) -> str:
     return f"The columns and their types are not those of the schema; {'; '.join(parts)}."
 
 
-def bad_rows(table: Evidence, flags: dict[str, ExpectationValidationResult]) -> str:
+def bad_rows(table: Evidence, sums: dict[str, ExpectationValidationResult]) -> str:
     """One sentence with the bad rows of a table and their faults, the most frequent first.
 
     Example: impressions: 900 of 9,000 rows (10.0 %) are bad, at most 5 % may be: repeat 900 (…).
     """
-    total = flags[BAD_ROW]
-    allowed = 100 * (1 - config_of(total)["mostly"])
-    bad = total.result["unexpected_count"]
-    rows = total.result["element_count"]
+    total = sums[BAD_ROW]
+    at_most = 100 * noted(total)["max_bad_share"]
     counted = []
     for rule in rules_of_day(table):
-        count = flags[rule.fault].result["unexpected_count"]
+        count = sum_of(sums[rule.fault])
         if count:
             counted.append((-count, rule.fault, f"{rule.fault} {count:,} ({rule.expects})"))
     by_fault = ", ".join(text for _, _, text in sorted(counted))
-    share = f"{bad:,} of {rows:,} rows ({100 * bad / rows:.1f} %)"
-    sentence = f"{table.table}: {share} are bad, at most {allowed:g} % may be: {by_fault}."
-    if REPEAT in flags and not flags[REPEAT].success:
+    share = f"{sum_of(total):,} of {rows_of(total):,} rows ({percent_of(total):.1f} %)"
+    sentence = f"{table.table}: {share} are bad, at most {at_most:g} % may be: {by_fault}."
+    if REPEAT in sums and not sums[REPEAT].success:
         sentence += about_repeats(table)
     return sentence
 
@@ -223,9 +254,8 @@ def facts(results: Results) -> dict[str, float]:
     for suite, result in results.items():
         values[f"gx_{suite}/success"] = int(bool(result.success))
         for one in result.results:
-            fault = flag_of(one)
-            if fault:
-                percent = float(one.result.get("unexpected_percent") or 0.0)
-                values[f"gx_{suite}/{fault}"] = int(one.result["unexpected_count"])
-                values[f"gx_{suite}/{fault}_percent"] = round(percent, 6)
+            fault = column_of(one)
+            if fault not in ("", ROWS):
+                values[f"gx_{suite}/{fault}"] = sum_of(one)
+                values[f"gx_{suite}/{fault}_percent"] = round(percent_of(one), 6)
     return values
