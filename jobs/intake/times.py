@@ -23,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.intake import values
+
 # Milliseconds of one of each.
 PER_MS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 QUARTER_HOUR_MS = 900_000  # every zone's offsets change at a multiple of it
@@ -43,6 +45,7 @@ ISO = (
 )
 # The usual one, which Arrow's own parser reads in the same way.
 COMMON = r"^\d{4}-\d\d-\d\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?$"
+LARGEST = (1 << 63) - 1  # of int64
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -65,11 +68,23 @@ def to_ms(times: pa.Array, unit: str, zone: str) -> pa.Array:
         return within_reach(from_iso(text, zone) if unit == "iso" else from_texts(text, unit))
     if unit == "iso" and pa.types.is_integer(kind):  # 20240302
         return within_reach(from_iso(times.cast(pa.string()), zone))
-    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+    if pa.types.is_uint64(kind):  # what does not fit is beyond any year
+        times = pc.if_else(
+            pc.less_equal(times, pa.scalar(LARGEST, kind)), times, pa.scalar(None, kind)
+        )
+    if pa.types.is_integer(kind):
         return within_reach(scaled(times.cast(pa.int64()), unit))
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
-        return within_reach(rounded(times.cast(pa.float64()), unit))
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return within_reach(rounded(exact(times.cast(pa.float64()), kind), unit))
     return pa.nulls(len(times), pa.int64())
+
+
+def exact(numbers: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Null for floats of few bits that stand for several whole numbers, such as seconds of 2024."""
+    if kind not in (pa.float16(), pa.float32()):
+        return numbers
+    most = values.EXACT_OF[kind]
+    return pc.if_else(pc.less_equal(pc.abs(numbers), most), numbers, pa.scalar(None, pa.float64()))
 
 
 def milliseconds(times: pa.TimestampArray) -> pa.Array:
@@ -103,9 +118,13 @@ def within_reach(ms: pa.Array) -> pa.Array:
 def from_texts(text: pa.Array, unit: str) -> pa.Array:
     """Numbers as texts."""
     try:
-        return scaled(text.cast(pa.int64()), unit)
+        whole = text.cast(pa.int64())
     except pa.ArrowInvalid:
+        whole = None
+    # Arrow reads 0x10 as 16.
+    if whole is None or pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():
         return pa.array([ms_of(word, unit) for word in text.to_pylist()], pa.int64())
+    return scaled(whole, unit)
 
 
 def ms_of(word: str | None, unit: str) -> int | None:
@@ -135,9 +154,9 @@ def rounded(numbers: pa.Array, unit: str) -> pa.Array:
 
     To whole microseconds first: a float of 0.1 s may be a little less than that.
     """
-    values = numbers.to_numpy(zero_copy_only=False).astype(np.float64) * float(PER_MS[unit])
-    unknown = ~(np.abs(np.nan_to_num(values, nan=np.inf)) < LAST_MS)
-    ms = np.floor(np.round(np.where(unknown, 0, values) * 1000) / 1000)
+    exact_ms = numbers.to_numpy(zero_copy_only=False).astype(np.float64) * float(PER_MS[unit])
+    unknown = ~(np.abs(np.nan_to_num(exact_ms, nan=np.inf)) < LAST_MS)
+    ms = np.floor(np.round(np.where(unknown, 0, exact_ms) * 1000) / 1000)
     return pa.array(ms.astype(np.int64), mask=unknown)
 
 
@@ -165,9 +184,7 @@ def from_iso(text: pa.Array, zone: str) -> pa.Array:
     month = whole("month", "month2", "month3")
     day = whole("day", "day2", "day3")
     hour, minute, second = whole("hour"), whole("minute"), whole("second")
-    midnight = (hour == 24) & (minute == 0) & (second == 0)
     fine = matched & (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
-    fine &= (hour < 24) | midnight
     fine &= (minute < 60) & (second <= 60)  # 60: a leap second
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(int)
@@ -176,7 +193,9 @@ def from_iso(text: pa.Array, zone: str) -> pa.Array:
     fraction = pc.utf8_slice_codeunits(fields["fraction"], 0, 3)
     thousandths = pc.utf8_rpad(fraction, 3, "0").fill_null("000").cast(pa.int64())
     clock = ((hour * 60 + minute) * 60 + second) * 1000
-    ms = days * DAY_MS + clock + thousandths.to_numpy(zero_copy_only=False)
+    clock += thousandths.to_numpy(zero_copy_only=False)
+    fine &= (hour < 24) | (clock == DAY_MS)  # 24:00 is the midnight after the day
+    ms = days * DAY_MS + clock
     offset, has_offset, offset_fine = offsets_of(fields["zone"])
     fine &= offset_fine
     local = pa.array(ms, mask=~fine | has_offset)

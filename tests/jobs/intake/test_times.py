@@ -55,6 +55,8 @@ def read(times: list, unit: str, zone: str = "UTC", kind: pa.DataType | None = N
         ("2024-02-30", None),
         ("2024-13-01", None),
         ("2024-07-10 25:00", None),
+        ("2024-07-10 24:00:00.5", None),  # 24:00 is a moment, not an hour
+        ("2024-07-10 23:59:60", "2024-07-11T04:00"),
         ("2024-07-10 10:61", None),
         ("2024-07-10 10:00+19:00", None),
         ("0000-00-00 00:00:00", None),
