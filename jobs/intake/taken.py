@@ -213,9 +213,15 @@ def until_trouble(file: Path, wanted: Wanted, account: Account) -> Iterator[Rows
             f"{file} cannot be read: {error}. Change the settings in [source], or mend the file."
         )
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno not in (None, *FAULT_OF_FILE):
-            raise
         account.complete = False
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.errno not in FAULT_OF_FILE:
+                raise
+            account.trouble = (
+                f"{file} cannot be read: {error.strerror}. Let this user read it, or take it out "
+                "of the log."
+            )
+            return
         account.trouble = (
             f"{file} cannot be read to its end: {error}. "
             "It may be truncated or not in the format that its name claims; fetch it again."

@@ -117,14 +117,17 @@ def within_reach(ms: pa.Array) -> pa.Array:
 
 def from_texts(text: pa.Array, unit: str) -> pa.Array:
     """Numbers as texts."""
-    try:
-        whole = text.cast(pa.int64())
-    except pa.ArrowInvalid:
-        whole = None
-    # Arrow reads 0x10 as 16.
-    if whole is None or pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():
-        return pa.array([ms_of(word, unit) for word in text.to_pylist()], pa.int64())
-    return scaled(whole, unit)
+    if digits_only(text) or digits_only(pc.ascii_ltrim(text, characters="-")):
+        try:
+            return scaled(text.cast(pa.int64()), unit)
+        except pa.ArrowInvalid:  # too large
+            pass
+    return pa.array([ms_of(word, unit) for word in text.to_pylist()], pa.int64())
+
+
+def digits_only(text: pa.Array) -> bool:
+    """Arrow reads 0x10 as 16, and no log means that."""
+    return pc.all(pc.ascii_is_decimal(text)).as_py() is not False
 
 
 def ms_of(word: str | None, unit: str) -> int | None:

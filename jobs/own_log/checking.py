@@ -310,8 +310,11 @@ def totals_of(report: Report) -> str:
     if totals["unreadable"]:
         parts += f" + {totals['unreadable']:,} of files with trouble"
     wrong = "" if report.closes() else "  [red]This does not add up.[/]"
-    skipped = f"; {totals['skipped']:,} lines are headers, comments or blank"
-    return f"{totals['rows']:,} rows read = {parts}{wrong}{skipped if totals['skipped'] else ''}"
+    lines = totals["skipped"]
+    skipped = f"; {lines:,} lines are headers, comments or blank"
+    if lines == 1:
+        skipped = "; 1 line is a header, a comment or blank"
+    return f"{totals['rows']:,} rows read = {parts}{wrong}{skipped if lines else ''}"
 
 
 def files_table(files: list[FileReport]) -> Table:

@@ -84,6 +84,17 @@ def test_wrong_bytes_in_a_line_of_another_length_cost_that_line_only(tmp_path_fa
     assert [row["source_line"] for row in rows] == list(range(2, 32 + len(lines)))
 
 
+@pytest.mark.parametrize("line", [b"C:\\", b"u1,C:\\", b",,,\\", b"u1,a,1709287200,,\\"])
+def test_an_escape_at_the_end_of_a_line_of_another_length_costs_that_line(tmp_path, line):
+    """It escapes the carriage return: the separators that are missing must not follow it."""
+    names = ("user", "author", "time", "note", "more")
+    text = (ROWS + line + b"\n" + ROWS).replace(b"\n", b"\r\n")
+    wanted = wanted_of(escape="\\", names=names, optional=3)
+    found, rows = read(tmp_path, text, wanted)
+    assert (found.account.trouble, len(rows)) == ("", 61)
+    assert [row["fault"] for n, row in enumerate(rows) if n != 30] == [None] * 60
+
+
 @pytest.mark.parametrize("header", [HEADER, b""])
 def test_a_byte_order_mark_before_any_line_is_no_part_of_an_id(tmp_path, header):
     """As where files were put together, or one was marked twice."""
