@@ -249,6 +249,8 @@ def fault_name(field: Field, reason: str) -> str:
 
 def as_times(column: pa.Array) -> pa.Array:
     """Bytes as text; bytes that are not UTF-8 are no time."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         return column
     try:

@@ -82,9 +82,9 @@ def is_hidden(name: str) -> bool:
 
 
 def matches_of(pattern: Path) -> Iterator[Path]:
-    # `Path.glob` accepts relative patterns only.
-    root = Path(pattern.anchor)
-    return root.glob(str(pattern.relative_to(root)))
+    """The matches below the last folder of the path that exists: its name is no pattern."""
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
+    return folder.glob(str(pattern.relative_to(folder)))
 
 
 def header_of(file: Path, separator: str = ",") -> tuple[str, ...]:

@@ -270,6 +270,15 @@ def test_seconds_in_floats_of_32_bits_are_no_times(tmp_path):
     assert "time_unreadable" in found.account.trouble
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_texts_of_times_are_read_however_they_are_stored(tmp_path, kind, encoded):
+    times = pa.array(["2024-03-01 10:00:00", "never"]).cast(kind)
+    times = times.dictionary_encode() if encoded else times
+    _, rows = read(tmp_path, parquet_of(time=times), wanted_of("iso"))
+    assert [row["fault"] for row in rows] == [None, "time_unreadable"]
+
+
 def test_unsigned_times_beyond_any_year_cost_their_rows_only(tmp_path):
     times = pa.array([START_S * 10**9, (1 << 64) - 1, START_S * 10**9 + 1], pa.uint64())
     _, rows = read(tmp_path, parquet_of(time=times), wanted_of("ns"))
