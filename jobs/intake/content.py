@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -34,7 +33,7 @@ NULL_LIKE = ("na", "n.a.", "n/a", "-", "--", "?", "nil", "none", "undefined", "u
 OFTEN = 0.05  # share of the values
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?")
 # What writers put where there is no time; of few such values the others say what the column is.
-NO_TIME = r"^(?:-1|0+(?:\.0*)?|(?:0000-00-00|0001-01-01|1970-01-01)(?:[T ].*)?)$"
+NO_TIME = r"^(?:-1|0+(?:\.0*)?|(?:0000-00-00|0001-01-01|1970-01-01|9999-12-31)(?:[T ].*)?)$"
 OFFSET = r":\d\d(\.\d+)? ?([Zz]|UTC|GMT|[+-]\d{1,2}(:?\d{2})?)(\[.*\])?$"
 
 
@@ -102,7 +101,7 @@ class Column:
 
 
 def day_of(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}"
+    return str(times.date_of(min(ms // times.DAY_MS, times.LAST_DAY)))
 
 
 def column_of(name: str, array: pa.Array, dialect: Dialect) -> Column:

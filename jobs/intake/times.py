@@ -31,9 +31,13 @@ QUARTER_HOUR_MS = 900_000  # every zone's offsets change at a multiple of it
 DAY_MS = 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1).toordinal()
-# The years that `datetime` knows, less a day for the time zones.
-FIRST_MS = (date(1, 1, 2).toordinal() - EPOCH_DAY) * DAY_MS
-LAST_MS = (date(9999, 12, 31).toordinal() - EPOCH_DAY) * DAY_MS
+FIRST_DAY = date.min.toordinal() - EPOCH_DAY
+LAST_DAY = date.max.toordinal() - EPOCH_DAY
+# The years 1 to 9999 in any time zone: some logs have their ends where there is no time.
+FIRST_MS = (FIRST_DAY - 1) * DAY_MS
+LAST_MS = (LAST_DAY + 2) * DAY_MS
+# The quarters of an hour that `datetime` knows in every zone.
+QUARTERS = ((FIRST_DAY + 1) * 96, LAST_DAY * 96 - 1)
 
 ISO = (
     r"^(?P<year>\d{4})(?:-(?P<month>\d{1,2})-(?P<day>\d{1,2})|/(?P<month2>\d{1,2})/(?P<day2>\d{1,2})"
@@ -238,25 +242,34 @@ def from_local(ms: pa.Array, zone: str) -> pa.Array:
 @lru_cache(maxsize=200_000)
 def local_offset_ms(quarter: int, zone: str) -> int:
     """What a clock of the zone is ahead of UTC when it shows this quarter of an hour."""
-    naive = EPOCH.replace(tzinfo=None) + timedelta(milliseconds=quarter * QUARTER_HOUR_MS)
+    naive = moment_of(quarter).replace(tzinfo=None)
     offset = naive.replace(tzinfo=ZoneInfo(zone)).utcoffset()
     assert offset is not None, "every zone of ZoneInfo has an offset at any time"
     return int(offset.total_seconds() * 1000)
 
 
 def day_numbers(ms: np.ndarray, zone: str) -> np.ndarray:
-    """The day of each moment in a zone, in days since 1970-01-01."""
+    """The day of each moment in a zone, in days since 1970-01-01; of the years 1 to 9999."""
     if zone == "UTC":
-        return ms // DAY_MS
+        return np.clip(ms // DAY_MS, FIRST_DAY, LAST_DAY)
     quarters, index = np.unique(ms // QUARTER_HOUR_MS, return_inverse=True)
     days = np.array([day_of_quarter(int(quarter), zone) for quarter in quarters], dtype=np.int64)
-    return days[index] if len(ms) else ms
+    return np.clip(days[index], FIRST_DAY, LAST_DAY) if len(ms) else ms
 
 
 @lru_cache(maxsize=200_000)
 def day_of_quarter(quarter: int, zone: str) -> int:
-    moment = EPOCH + timedelta(milliseconds=quarter * QUARTER_HOUR_MS)
-    return moment.astimezone(ZoneInfo(zone)).date().toordinal() - EPOCH_DAY
+    offset = moment_of(quarter).astimezone(ZoneInfo(zone)).utcoffset()
+    assert offset is not None, "every zone of ZoneInfo has an offset at any time"
+    return (quarter * QUARTER_HOUR_MS + int(offset.total_seconds() * 1000)) // DAY_MS
+
+
+def moment_of(quarter: int) -> datetime:
+    """When a quarter of an hour begins; beyond the years of `datetime`, the nearest that it knows,
+    at which zones have the same offset.
+    """
+    first, last = QUARTERS
+    return EPOCH + timedelta(milliseconds=min(max(quarter, first), last) * QUARTER_HOUR_MS)
 
 
 def date_of(day_number: int) -> date:

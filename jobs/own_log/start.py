@@ -330,7 +330,9 @@ def clock(ms: int | None, zone: str) -> str:
     """A moment as the clocks of a zone show it, with milliseconds where it has some."""
     if ms is None:
         return ""
-    text = (
-        f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
-    )
+    try:
+        moment = datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    except (OverflowError, ValueError):  # the last hours of the year 9999, in another zone
+        return f"{ms} ms"
+    text = f"{moment:%Y-%m-%d %H:%M:%S.%f}"
     return text.rstrip("0").rstrip(".") if ms % 1000 else text[:19]

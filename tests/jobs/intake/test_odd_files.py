@@ -10,6 +10,7 @@ import lzma
 import os
 import tarfile
 import zipfile
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,19 @@ def test_a_clock_in_a_field_of_its_own_is_no_kind(tmp_path):
     settings = EdgelistSettings(kind="edgelist", path=file, time_unit="iso")
     found, _ = read(tmp_path, "".join(lines).encode(), Edgelist(settings, tmp_path).wanted(file))
     assert "clock times such as 10:00:00 in field 'kind'" in found.account.trouble
+
+
+@pytest.mark.parametrize("nothing", ["0001-01-01T00:00:00", "9999-12-31 23:59:59", "1970-01-01"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_what_stands_for_no_time_is_put_aside_however_many_they_are(tmp_path, nothing, zone):
+    times = [nothing] * 90 + [f"2024-03-01 10:00:{n:02d}" for n in range(30)]
+    file = tmp_path / "log"
+    file.write_text("user,author,time\n" + "".join(f"u,a,{time}\n" for time in times))
+    wanted = Wanted(wanted_of().fields, "time", "iso", zone)
+    log = read_log({file: wanted}, tmp_path / "intake")
+    assert log.body == (date(2024, 3, 1), date(2024, 3, 1))
+    assert set(log.all_strays(log.files[0]).values()) == {"time_outlier"}
+    assert log.rows_of(date(2024, 3, 1)) == 120
 
 
 def test_a_list_of_edges_without_lines_has_no_rows(tmp_path):

@@ -73,6 +73,17 @@ def test_a_text_is_the_moment_that_it_says_or_none(text, utc):
     assert read([text, "2024-07-10 01:30:00"], "iso", "America/New_York")[0] == expected
 
 
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "0001-01-01T00:00:00", "9999-12-31", "9999-12-31 23:59:59.999"]
+)
+def test_the_first_and_the_last_date_of_databases_are_times(text, zone):
+    """Which a log has where there is none: `index` puts them aside as far away from all others."""
+    (ms,) = read([text], "iso", zone, pa.string())
+    (day,) = day_numbers(np.array([ms]), zone)
+    assert str(date_of(int(day))) == text[:10]
+
+
 @given(moment=MOMENTS, zone=st.sampled_from(ZONES))
 def test_a_local_text_is_what_a_clock_of_the_zone_shows(moment, zone):
     local = moment.replace(tzinfo=ZoneInfo(zone))
