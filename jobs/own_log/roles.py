@@ -296,9 +296,9 @@ def instead(columns: list[Column]) -> str:
         name, examples = named[0].name, named[0].examples
         if not examples:
             return f"Column '{name}' is empty, or has nothing that can be read."
-        odd = next((text for text in examples if not unit_of(pa.array([text]))), examples[0])
+        unread = next((text for text in examples if not unit_of(pa.array([text]))), examples[0])
         return (
-            f"Column '{name}' has values such as {odd!r}, which are not read as times of "
+            f"Column '{name}' has values such as {unread!r}, which are not read as times of "
             "the years 1990 to 2100. Write them as ISO texts, such as 2024-03-01 09:30:00, or as "
             "seconds since 1970."
         )
