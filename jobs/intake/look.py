@@ -600,7 +600,8 @@ def first_row(file: Path, wanted: Wanted) -> str:
     if is_parquet(file) or wanted.dialect.names:
         return ""
     block = sampled(file, wanted.dialect)
-    if not len(block) or not any(map(looks_typed, header_names(block.text(0), wanted.dialect))):
+    names = header_names(block.text(0), wanted.dialect) if len(block) else []
+    if set(names) & set(wanted.columns) or not any(map(looks_typed, names)):
         return ""
     return shown_line(block)
 

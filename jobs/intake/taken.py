@@ -170,7 +170,7 @@ def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) ->
                 progress(file, account.lines)
     if not account.trouble:
         account.trouble = too_many_faults(file, wanted, account) or clock_apart(file, wanted)
-    if not other_format(file) and (account.trouble or long_ago(account)):
+    if (account.trouble or long_ago(account)) and not other_format(file):
         # Read as another unit, or from another column, the times may be plausible.
         account.trouble = misread(file, wanted) or account.trouble
     account.digest = account.digest or digest_of(file)

@@ -134,6 +134,17 @@ def test_a_row_in_the_place_of_the_names_is_told(tmp_path):
     assert f"{tmp_path / 'file'} is not the names of its columns but a row" in found.account.trouble
 
 
+def test_a_column_may_be_called_by_a_number(tmp_path):
+    """As pandas calls those of an array: what is wrong is the unit of the time."""
+    found, _ = read(
+        tmp_path,
+        b"0,1," + HEADER + b"".join(b"1,2,%b\n" % r for r in ROWS.split()),
+        wanted_of("iso"),
+    )
+    assert "set source.columns.time = 'time' and source.time_unit" not in found.account.trouble
+    assert "source.time_unit = 's'" in found.account.trouble
+
+
 @pytest.mark.parametrize("separator", ["whitespace", ",", "::"])
 def test_the_kind_of_an_edge_may_be_missing_whatever_the_separator(tmp_path, separator):
     file = tmp_path / "edges"
