@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from jobs.intake.dialect import Dialect
 Kind = Literal["time", "odd_time", "label", "category", "id", "number", "text", "empty"]
 
 MOST = 0.98  # share of the values that must fit: a few may be broken
+MOST_TIMES = 0.9  # the same of times, which little else looks like
 PLAUSIBLE_MS = (631_152_000_000, 4_102_444_800_000)  # 1990 to 2100
 LONGEST_SPAN_MS = 40 * 366 * times.DAY_MS  # ids spread wider than the times of one log
 STEPS_MS = {"day": times.DAY_MS, "hour": 3_600_000, "minute": 60_000}
@@ -24,13 +25,15 @@ PER_CATEGORY = 20  # values of each category, on average, that make it one
 LONG_TEXT = 40  # characters on average; ids are shorter
 # Times that people read and Evergreen does not: 3/2/2024, 02.03.2024, Wed Aug 27, 2 Mar 2024.
 ODD_TIME = (
-    r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|^([A-Z][a-z]{2},? )?\d{1,2}[ -][A-Z][a-z]{2}[a-z]*[ -,]"
+    r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b"
+    r"|^\[?([A-Z][a-z]{2},? )?\d{1,2}[ /-][A-Z][a-z]{2}[a-z]*[ /,-]"
     r"|^([A-Z][a-z]{2} )?[A-Z][a-z]{2}[a-z]* \d{1,2},? "
 )
 NULL_LIKE = ("na", "n.a.", "n/a", "-", "--", "?", "nil", "none", "undefined", "unknown", "(null)")
 OFTEN = 0.05  # share of the values
+CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?")
 # What writers put where there is no time; of few such values the others say what the column is.
-NO_TIME = r"^(?:-1|0+(?:\.0*)?|(?:0000-00-00|0001-01-01|1970-01-01)(?:[T ].*)?)$"
+NO_TIME = r"^(?:-1|0+(?:\.0*)?|(?:0000-00-00|0001-01-01|1970-01-01|9999-12-31)(?:[T ].*)?)$"
 OFFSET = r":\d\d(\.\d+)? ?([Zz]|UTC|GMT|[+-]\d{1,2}(:?\d{2})?)(\[.*\])?$"
 
 
@@ -42,6 +45,7 @@ class Column:
     of STEPS_MS that all times are multiples of, or "". offset: have they one from UTC?
     whole: are all values whole numbers? low, high: the range of numbers. grows: no value is below
     the one before it. null_like: a frequent word that may stand for nothing, and is not read so.
+    odd: the first value of a column of times that is none.
     """
 
     name: str
@@ -59,10 +63,16 @@ class Column:
     high: float = 0.0
     grows: bool = False
     null_like: str = ""
+    odd: str = ""
 
     @property
     def numeric(self) -> bool:
         return self.kind == "number" or self.whole
+
+    @property
+    def is_clock(self) -> bool:
+        """Has it clock times without a date, such as 10:30?"""
+        return bool(self.examples) and all(map(CLOCK.fullmatch, self.examples))
 
     def in_words(self) -> str:
         """What it looks like, for a person."""
@@ -91,7 +101,7 @@ class Column:
 
 
 def day_of(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}"
+    return str(times.date_of(min(ms // times.DAY_MS, times.LAST_DAY)))
 
 
 def column_of(name: str, array: pa.Array, dialect: Dialect) -> Column:
@@ -165,6 +175,13 @@ def null_like_of(text: pa.Array) -> str:
     return ""
 
 
+def first_odd(text: pa.Array, unit: str) -> str:
+    """The first value that is no time in this unit, and no usual text for none."""
+    none = pc.match_substring_regex(text, NO_TIME)
+    odd = pc.and_(pc.is_null(times.to_ms(text, unit, "UTC")), pc.invert(none))
+    return next((word[:LONG_TEXT] for word in text.filter(odd).to_pylist()), "")
+
+
 def time_column(name: str, text: pa.Array, ms: pa.Array, unit: str, offset: bool) -> Column:
     moments = ms.to_numpy(zero_copy_only=False)
     step = next((step for step, size in STEPS_MS.items() if (moments % size == 0).all()), "")
@@ -181,6 +198,7 @@ def time_column(name: str, text: pa.Array, ms: pa.Array, unit: str, offset: bool
         offset=offset,
         whole=unit not in ("iso", ""),
         grows=bool((np.diff(moments) >= 0).all()),
+        odd=first_odd(text, unit) if unit else "",
     )
 
 
@@ -191,7 +209,7 @@ def unit_of(text: pa.Array) -> str:
         return ""
     for unit in ("iso", *times.PER_MS):
         ms = plausible(given, unit)
-        if len(ms) < max(1, MOST * len(given)):
+        if len(ms) < max(1, MOST_TIMES * len(given)):
             continue
         if pc.max(ms).as_py() - pc.min(ms).as_py() <= LONGEST_SPAN_MS:
             return unit

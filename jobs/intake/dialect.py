@@ -16,7 +16,8 @@ class Dialect:
     """separator: one or more characters, or WHITE_SPACE. quote, escape: one character, or none.
 
     comments: a line that begins with one of these characters is none. names: those of the columns
-    of a file without a header line; with more fields than names, the rest is not read.
+    of a file without a header line; with more fields than names, the rest is not read. optional:
+    so many of the last names, a line may lack.
     """
 
     separator: str = ","
@@ -26,6 +27,7 @@ class Dialect:
     comments: str = ""
     names: tuple[str, ...] = ()
     nulls: tuple[str, ...] = NULLS
+    optional: int = 0
 
     @property
     def byte(self) -> bytes:

@@ -34,7 +34,14 @@ from jobs.intake.reading import (
     text_pieces,
 )
 from jobs.intake.records import Block, Splitter
-from jobs.intake.streams import UTF_16_MARKS, chunks, compression, line_break_of, opened
+from jobs.intake.streams import (
+    chunks,
+    compression,
+    line_break_of,
+    marked_encoding,
+    opened,
+    without_marks,
+)
 
 SAMPLE_BYTES = 1 << 20  # of text, once decompressed
 SAMPLE_ROWS = 5000
@@ -47,6 +54,8 @@ REGULAR = 0.9  # share of records with the same number of fields
 COMMENTS = "#%"
 QUOTES = (('"', ""), ('"', "\\"), ("", ""))
 FEW_FAULTS = 0.01  # share of lines with quotes that do not add up, in a file that has quotes
+WIDE = ("utf-16", "utf-32")  # encodings in which ASCII is other bytes
+FEW_NULS = 0.01  # share of the bytes
 UNREADABLE = (
     OSError,
     EOFError,
@@ -56,13 +65,27 @@ UNREADABLE = (
     zlib.error,
     pa.ArrowException,
 )
+# What begins so.
 OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel file: unpack it, or save it as CSV",
-    b"SQLite format 3": "an SQLite database: export the table as CSV",
-    b"ORC": "an ORC file: write it as Parquet",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel file: save it as CSV",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
+    b"Rar!\x1a\x07": "a RAR archive: unpack it",
+    b"\x1f\x9d": "compressed with compress: unpack it",
+    b"\x04\x22\x4d\x18": "compressed with LZ4: unpack it, or compress it with Zstandard",
+    b"\xff\x06\x00\x00sNaPpY": "compressed with Snappy: unpack it, or compress it with Zstandard",
+    b"SQLite format 3\0": "an SQLite database: export the table as CSV",
     b"Obj\x01": "an Avro file: write it as Parquet",
-    b"ARROW1": "an Arrow file: write it as Parquet",
+    b"ARROW1\0": "an Arrow file: write it as Parquet",
 }
+# The same, where it is no text: a column may be called ORCID or PARENT.
+IF_NO_TEXT = {
+    b"ORC": "an ORC file: write it as Parquet",
+    b"PARE": "an encrypted Parquet file: decrypt it",
+}
+TAR = b"ustar"  # at byte 257
+# An object, a list of what may be in one, or a line that is a list of numbers.
+JSON = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"]|\[[-0-9 .,eE]*\],?[ \t\r]*(?:\n|\Z))')
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,8 @@ class Finding:
 class FileLook:
     """How a file is written. header: "yes", "no", or "" where the format has names of its own.
 
-    quoted: there are quotes in the sample. rows: records in it. complete: it is the whole file.
+    ascii: the sample has no other characters, so it is the same in nearly any encoding. quoted:
+    there are quotes in the sample. rows: records in it. complete: it is the whole file.
     """
 
     path: Path
@@ -88,6 +112,7 @@ class FileLook:
     separator: Finding = Finding(",")
     quote: Finding = Finding('"')
     escape: Finding = Finding("")
+    ascii: bool = False
     quoted: bool = False
     comments: str = ""
     header: Finding = Finding("")
@@ -121,6 +146,10 @@ class Sample:
     whole: bool
     comments: str = ""
 
+    @property
+    def ascii(self) -> bool:
+        return self.encoding.value == "utf-8" and self.data.isascii()
+
 
 def look(file: Path, size: int = SAMPLE_BYTES) -> FileLook:
     """Look at the first records of a file.
@@ -143,7 +172,8 @@ def alike(file: Path, found: FileLook) -> bool:
         sample = sample_of(file, GLANCE_BYTES)
     except (BadInput, *UNREADABLE):
         return False
-    if sample.encoding.value not in ("utf-8", found.encoding.value):
+    wide = found.encoding.value.startswith(WIDE)
+    if sample.encoding.value != found.encoding.value and (wide or not sample.ascii):
         return False
     block = block_of(sample, found.dialect, JUDGED)
     if len(block) < (2 if found.header.value == "yes" else 1):
@@ -193,6 +223,7 @@ def look_at_text(file: Path, sample: Sample) -> FileLook:
         "empty",
         compression(file),
         sample.encoding,
+        ascii=sample.ascii,
         quoted=b'"' in sample.data,
         comments=sample.comments,
         complete=sample.whole,
@@ -203,8 +234,9 @@ def look_at_text(file: Path, sample: Sample) -> FileLook:
     if separator is None:
         raise BadInput(
             f"{file} has no columns: no separator divides its lines into the same number of "
-            "fields. Expected CSV, a list of edges, or Parquet; write one of these, or add a "
-            "source (docs/extend/source.md)."
+            "fields. Expected CSV, a list of edges, or Parquet; write one of these. Where another "
+            "character separates them, name it as source.separator in a settings file: start from "
+            "configs/table.toml."
         )
     quote, escape = quotes_of(sample, separator)
     found = replace(found, format="text", separator=separator, quote=quote, escape=escape)
@@ -216,26 +248,50 @@ def look_at_text(file: Path, sample: Sample) -> FileLook:
 def sample_of(file: Path, size: int) -> Sample:
     """The beginning of a text file. Raises BadInput for formats that are no text."""
     data, whole = beginning(file, size)
-    for magic, what in OTHER_FORMATS.items():
-        if data.startswith(magic):
-            raise BadInput(f"{file} is {what}.")
-    if data.lstrip()[:1] in (b"{", b"["):
-        raise BadInput(
-            f"{file} holds JSON; expected CSV, a list of edges, or Parquet. Convert it, for "
-            "example with DuckDB, or add a source (docs/extend/source.md)."
-        )
+    if what := format_of(data):
+        raise BadInput(f"{file} {what}.")
     encoding = encoding_of(data)
     if encoding.value == "utf-8":
-        text = data.removeprefix(b"\xef\xbb\xbf")
+        text = data
     else:
         text = data.decode(encoding.value, "ignore").encode()
-    if b"\0" in text:
+    if text.count(0) > FEW_NULS * len(text):  # some text has one in an id, or behind its end
         raise BadInput(f"{file} is no text: it holds NUL bytes. Expected CSV or Parquet.")
     if line_break_of(text) == b"\r":
         text = text.replace(b"\r", b"\n")
+    text = without_marks(text)
     if not whole:
         text = text[: text.rfind(b"\n") + 1] or text
     return Sample(text, encoding, whole, comments_of(text))
+
+
+def other_format(file: Path) -> str:
+    """What a file is that cannot be read as text or Parquet, and what to do; empty where that is
+    not known.
+    """
+    try:
+        if is_parquet(file):
+            return ""
+        what = format_of(beginning(file, GLANCE_BYTES)[0])
+    except UNREADABLE:
+        return ""
+    return f"{file} {what}." if what else ""
+
+
+def format_of(data: bytes) -> str:
+    """The same by the first bytes, decompressed."""
+    known = OTHER_FORMATS if is_utf8(data) and b"\0" not in data else OTHER_FORMATS | IF_NO_TEXT
+    for magic, what in known.items():
+        if data.startswith(magic):
+            return f"is {what}"
+    if data[257:262] == TAR:
+        return "is a tar archive: unpack it"
+    if JSON.match(data.removeprefix(codecs.BOM_UTF8)):
+        return (
+            "holds JSON; expected CSV, a list of edges, or Parquet. Convert it, for example with "
+            "DuckDB, or add a source (docs/extend/source.md)"
+        )
+    return ""
 
 
 def beginning(file: Path, size: int) -> tuple[bytes, bool]:
@@ -261,8 +317,8 @@ def beginning(file: Path, size: int) -> tuple[bytes, bool]:
 
 def encoding_of(data: bytes) -> Finding:
     """The encoding of some bytes."""
-    if data.startswith(UTF_16_MARKS):
-        return Finding("utf-16")
+    if marked := marked_encoding(data):
+        return Finding(marked)
     odd, even = data[1::2].count(0), data[::2].count(0)
     if max(odd, even) > len(data) // 8:
         name = "utf-16-le" if odd > even else "utf-16-be"
@@ -358,17 +414,18 @@ def widths(block: Block, dialect: Dialect) -> tuple[int, float]:
     width, usual = counts.most_common(1)[0]
     if dialect.separator == WHITE_SPACE and max(counts) - min(counts) <= 1:
         return max(counts), 1.0
-    # A separator at the end of every line but the header's.
-    ended = [fields for fields in rows if len(fields) == width and not fields[-1].strip()]
-    if len(rows[0]) == width - 1 and len(ended) == usual:
-        return width - 1, 1.0
+    # Separators at the end of every line but the header's.
+    named = len(rows[0])
+    ended = [row for row in rows[1:] if len(row) == width and not any(map(str.strip, row[named:]))]
+    if named < width and len(ended) == usual:
+        return named, 1.0
     return width, usual / len(rows)
 
 
 def fields_of(block: Block, dialect: Dialect) -> list[list[str]]:
-    """The fields of the first records."""
-    count = min(len(block), JUDGED)
-    return [taken_apart(block.text(at), dialect) for at in range(count)]
+    """The fields of the first records, without blank ones."""
+    texts = [block.text(at) for at in range(min(len(block), JUDGED))]
+    return [taken_apart(text, dialect) for text in texts if text.strip()]
 
 
 def quotes_of(sample: Sample, separator: Finding) -> tuple[Finding, Finding]:
@@ -410,7 +467,10 @@ def with_columns(found: FileLook, block: Block) -> FileLook:
     header = header_of(first, block, found.dialect, width)
     if header.value == "no":
         return replace(found, header=header, columns=as_rows, rows=len(block))
-    if len(first) < width and found.separator.value != WHITE_SPACE:
+    lines = fields_of(block, found.dialect)[1:]
+    # The last fields of a list of edges may be missing, those of its header as well.
+    least = width if found.separator.value != WHITE_SPACE else min(map(len, lines), default=0)
+    if len(first) < least:
         raise BadInput(
             f"{found.path} has {len(first)} names in its first line, {shown_line(block)!r}, and "
             f"{width} fields in the others. Add the names that are missing, such as that of an "
@@ -485,6 +545,11 @@ def misread(file: Path, wanted: Wanted) -> str:
         columns = columns_as_read(file, wanted)
     except (BadInput, *UNREADABLE):
         return ""
+    if first := first_row(file, wanted):
+        return (
+            f"The first line of {file} is not the names of its columns but a row: {first!r}. Add "
+            "the names; where no file has them, set source.names."
+        )
     named = re.search(r"source\.[a-z_.]*[a-z_]", dict(wanted.remedies).get(wanted.time, ""))
     setting = named[0] if named else "source.columns.time"
     now = next((column for column in columns if column.name == wanted.time), None)
@@ -514,19 +579,55 @@ def misread(file: Path, wanted: Wanted) -> str:
     )
 
 
+def clock_apart(file: Path, wanted: Wanted) -> str:
+    """What to change where blanks divide a date from its clock, which is then read as a kind."""
+    if wanted.unit != "iso" or wanted.dialect.separator != WHITE_SPACE:
+        return ""
+    texts = [field.column for field in wanted.fields if field.kind == "text"]
+    for column in columns_as_read(file, wanted):
+        if column.name in texts and column.is_clock:
+            return (
+                f"{file} has clock times such as {column.examples[0]} in field '{column.name}', "
+                "divided from their dates by the separator, and a time is read from one field. "
+                "Write 2024-03-01T10:00:00; or do not name that field, or name it 'skip': then the "
+                "days are right, and the order within a day is not."
+            )
+    return ""
+
+
+def first_row(file: Path, wanted: Wanted) -> str:
+    """The first line of a text without a header, where the settings expect one; else empty."""
+    if is_parquet(file) or wanted.dialect.names:
+        return ""
+    block = sampled(file, wanted.dialect)
+    names = header_names(block.text(0), wanted.dialect) if len(block) else []
+    if set(names) & set(wanted.columns) or not any(map(looks_typed, names)):
+        return ""
+    return shown_line(block)
+
+
+def sampled(file: Path, dialect: Dialect) -> Block:
+    """The first records of a text, as the settings say that it is written."""
+    data, _ = beginning(file, SAMPLE_BYTES)
+    text = next(chunks(io.BytesIO(data[: data.rfind(b"\n") + 1] or data), dialect.encoding), b"")
+    return block_of(Sample(text, Finding(dialect.encoding), False), dialect)
+
+
 def columns_as_read(file: Path, wanted: Wanted) -> list[Column]:
     """The columns of a file, read in the dialect of the settings."""
     if is_parquet(file):
         return list(look_at_parquet(file).columns)
     dialect = wanted.dialect
-    data, _ = beginning(file, SAMPLE_BYTES)
-    text = next(chunks(io.BytesIO(data[: data.rfind(b"\n") + 1] or data), dialect.encoding))
-    block = block_of(Sample(text, Finding(dialect.encoding), False), dialect)
+    block = sampled(file, dialect)
+    if not len(block):
+        return []
     width, _ = widths(block, dialect)
     names = list(dialect.names)
     if not names:
         names = header_names(block.text(0), dialect)
         block = block.without_first()
+        if len(names) < width:  # which name is that of which field?
+            return []
     names += [str(at + 1) for at in range(len(names), width)]
     return list(columns_in(block, dialect, width, names))
 
@@ -541,6 +642,9 @@ def fields_with_time(fields: list[str], place: int, now: Column | None) -> list[
     now: what was read as the time: a weight or a kind, or nothing that is known.
     """
     old = fields.index("time")
+    if place < old:  # the others keep their order behind it
+        fields.insert(place, fields.pop(old))
+        return fields
     fields += ["skip"] * (place + 1 - len(fields))
     taken = {name for name in fields[:place] if name != "time"}
     what = "value" if now is not None and now.numeric else "kind"

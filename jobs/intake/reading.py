@@ -22,7 +22,7 @@ from jobs.intake.fields import columns_of, header_names, places
 from jobs.intake.records import Block, Fault, Splitter
 from jobs.intake.streams import chunks
 
-FORMAT = 1  # raised when the same file is read otherwise
+FORMAT = 2  # raised when the same file is read otherwise
 PARQUET_MAGIC = b"PAR1"
 LONGEST_SHOWN = 1 << 16  # bytes of a line that are kept where it is put aside
 SHOWN_NAMES = 20  # of columns, in messages
@@ -166,6 +166,8 @@ def place_of(names: list[str], column: str, wanted: Wanted, file: Path) -> int:
             f"{file} has {len(found)} columns '{column}'; expected one. Rename the others. {remedy}"
         )
     shown = ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")
+    if any(part.startswith(f"{column}=") for part in file.parts):
+        remedy = "What the name of a folder says is not read: write it into the file."
     raise BadInput(f"{file} has no column '{column}'. It has: {shown}. {remedy}")
 
 
@@ -247,6 +249,8 @@ def fault_name(field: Field, reason: str) -> str:
 
 def as_times(column: pa.Array) -> pa.Array:
     """Bytes as text; bytes that are not UTF-8 are no time."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         return column
     try:

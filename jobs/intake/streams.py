@@ -10,7 +10,7 @@ import hashlib
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -22,9 +22,17 @@ CHUNK = 1 << 22  # bytes of text that are taken apart at once
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 LONGEST_LINE = 1 << 26  # bytes; no log has such a line, and memory must not grow with the file
 PART = 1 << 17
+Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor  # of one member
 # What reading raises of a file that is truncated or damaged.
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, pa.ArrowException)
-UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# The marks of encodings with several bytes for every character; that of UTF-16 begins as UTF-32's.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+MARKED_LINE = b"\n" + codecs.BOM_UTF8
 
 
 class DigestedFile(io.RawIOBase):
@@ -53,6 +61,48 @@ class DigestedFile(io.RawIOBase):
         super().close()
 
 
+class Members(io.RawIOBase):
+    """The text of compressed members, one after another.
+
+    Python's own readers pass over what is no member, such as text that was appended: here it is an
+    error, as it is with gzip. Zeros behind the last member are padding.
+    """
+
+    def __init__(self, stream: IO[bytes], new: Callable[[], Decompressor]) -> None:
+        self._stream = stream
+        self._new = new
+        self._member = new()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while True:
+            if self._member.eof:
+                rest = self._next_member()
+                if not rest:
+                    return 0
+            else:
+                rest = self._stream.read(PART) if self._member.needs_input else b""
+                if not rest and self._member.needs_input:
+                    raise EOFError("the compressed text ends before its end is marked")
+            text = self._member.decompress(rest, len(buffer))
+            if text:
+                buffer[: len(text)] = text
+                return len(text)
+
+    def _next_member(self) -> bytes:
+        """The first bytes of the next member; none where there is no more."""
+        rest = self._member.unused_data.lstrip(b"\0")
+        while not rest:
+            block = self._stream.read(PART)
+            if not block:
+                return b""
+            rest = block.lstrip(b"\0")
+        self._member = self._new()
+        return rest
+
+
 def compression(path: Path) -> str:
     """The name of the compression of a file; empty for none."""
     with path.open("rb") as stream:
@@ -72,9 +122,9 @@ def opened(path: Path) -> Iterator[tuple[DigestedFile, IO[bytes]]]:
             case "gzip":
                 stream: Any = gzip.GzipFile(fileobj=buffered)
             case "bz2":
-                stream = bz2.BZ2File(buffered)
+                stream = io.BufferedReader(Members(buffered, bz2.BZ2Decompressor))
             case "xz":
-                stream = lzma.LZMAFile(buffered)  # noqa: SIM115 - `raw` is closed
+                stream = io.BufferedReader(Members(buffered, lzma.LZMADecompressor))
             case "zstd":
                 stream = pa.CompressedInputStream(pa.PythonFile(buffered), "zstd")
             case _:
@@ -85,8 +135,9 @@ def opened(path: Path) -> Iterator[tuple[DigestedFile, IO[bytes]]]:
 def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     """The text in UTF-8, in pieces that end after a line break, except for the last one.
 
-    Bytes that the encoding does not know stay as they are, and are no UTF-8. Raises UnicodeError
-    for UTF-16 under another name.
+    Bytes that the encoding does not know stay as they are, and are no UTF-8. A byte order mark is
+    taken off every line, as files with one may have been put together. Raises UnicodeError for
+    UTF-16 and UTF-32 under another name.
     """
     decoder = None
     name = codecs.lookup(encoding).name
@@ -98,19 +149,18 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     line_break = b""
     first = True
     for block in blocks(stream):
-        if first and decoder is None and block.startswith(UTF_16_MARKS):
-            raise UnicodeError("it begins like UTF-16: set source.encoding = 'utf-16'")
+        marked = marked_encoding(block) if first and decoder is None else ""
+        if marked:
+            raise UnicodeError(f"it begins like {marked.upper()}: set source.encoding = '{marked}'")
         if decoder is not None:
             block = decoder.decode(block).encode("utf-8", odd)
-        if first:
-            block = block.removeprefix(codecs.BOM_UTF8)
-            first = False
+        first = False
         line_break = line_break or line_break_of(block)
         if line_break == b"\r":
             block = block.replace(b"\r", b"\n")
         cut = block.rfind(b"\n") + 1
         if cut:
-            yield rest + block[:cut]
+            yield without_marks(rest + block[:cut])
             rest = block[cut:]
         else:
             rest += block
@@ -118,8 +168,26 @@ def chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
             raise UnicodeError(f"it has a line of more than {LONGEST_LINE >> 20} MiB: is it text?")
     if decoder is not None:
         rest += decoder.decode(b"", final=True).encode("utf-8", odd)
-    if rest:
+    if rest := without_marks(rest):
         yield rest
+
+
+def marked_encoding(text: bytes) -> str:
+    """The encoding that a byte order mark tells, of those with several bytes for every character;
+    empty for none.
+    """
+    return next((name for mark, name in MARKS.items() if text.startswith(mark)), "")
+
+
+def without_marks(lines: bytes) -> bytes:
+    """Whole lines without byte order marks before them."""
+    if lines.isascii():
+        return lines
+    while lines.startswith(codecs.BOM_UTF8):
+        lines = lines.removeprefix(codecs.BOM_UTF8)
+    while MARKED_LINE in lines:
+        lines = lines.replace(MARKED_LINE, b"\n")
+    return lines
 
 
 def blocks(stream: IO[bytes]) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from embeddings.durable import place, signature, sweep
 from jobs.errors import BadInput
 from jobs.intake.days_writer import DaysWriter, sizes
-from jobs.intake.look import misread
+from jobs.intake.look import clock_apart, misread, other_format
 from jobs.intake.reading import (
     NO_DAY,
     TIME_UNREADABLE,
@@ -169,8 +169,8 @@ def read(file: Path, wanted: Wanted, folder: Path, progress: PROGRESS | None) ->
             if progress:
                 progress(file, account.lines)
     if not account.trouble:
-        account.trouble = too_many_faults(file, wanted, account)
-    if account.trouble or long_ago(account):
+        account.trouble = too_many_faults(file, wanted, account) or clock_apart(file, wanted)
+    if (account.trouble or long_ago(account)) and not other_format(file):
         # Read as another unit, or from another column, the times may be plausible.
         account.trouble = misread(file, wanted) or account.trouble
     account.digest = account.digest or digest_of(file)
@@ -201,14 +201,27 @@ def until_trouble(file: Path, wanted: Wanted, account: Account) -> Iterator[Rows
     Raises OSError where the machine is in trouble, and not the file.
     """
     try:
+        if other := other_format(file):
+            raise BadInput(other)
         yield from placed(all_rows(file, wanted, account))
     except BadInput as error:
         account.trouble = str(error)
         account.days.update(days_alone(file, wanted))
-    except (*DAMAGE, UnicodeError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, *FAULT_OF_FILE):
-            raise
+    except UnicodeError as error:
         account.complete = False
+        account.trouble = (
+            f"{file} cannot be read: {error}. Change the settings in [source], or mend the file."
+        )
+    except DAMAGE as error:
+        account.complete = False
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.errno not in FAULT_OF_FILE:
+                raise
+            account.trouble = (
+                f"{file} cannot be read: {error.strerror}. Let this user read it, or take it out "
+                "of the log."
+            )
+            return
         account.trouble = (
             f"{file} cannot be read to its end: {error}. "
             "It may be truncated or not in the format that its name claims; fetch it again."

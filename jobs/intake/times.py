@@ -23,15 +23,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.intake import values
+
 # Milliseconds of one of each.
 PER_MS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 QUARTER_HOUR_MS = 900_000  # every zone's offsets change at a multiple of it
 DAY_MS = 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1).toordinal()
-# The years that `datetime` knows, less a day for the time zones.
-FIRST_MS = (date(1, 1, 2).toordinal() - EPOCH_DAY) * DAY_MS
-LAST_MS = (date(9999, 12, 31).toordinal() - EPOCH_DAY) * DAY_MS
+FIRST_DAY = date.min.toordinal() - EPOCH_DAY
+LAST_DAY = date.max.toordinal() - EPOCH_DAY
+# The years 1 to 9999 in any time zone: some logs have their ends where there is no time.
+FIRST_MS = (FIRST_DAY - 1) * DAY_MS
+LAST_MS = (LAST_DAY + 2) * DAY_MS
+# The quarters of an hour that `datetime` knows in every zone.
+QUARTERS = ((FIRST_DAY + 1) * 96, LAST_DAY * 96 - 1)
 
 ISO = (
     r"^(?P<year>\d{4})(?:-(?P<month>\d{1,2})-(?P<day>\d{1,2})|/(?P<month2>\d{1,2})/(?P<day2>\d{1,2})"
@@ -43,6 +49,7 @@ ISO = (
 )
 # The usual one, which Arrow's own parser reads in the same way.
 COMMON = r"^\d{4}-\d\d-\d\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?$"
+LARGEST = (1 << 63) - 1  # of int64
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -65,11 +72,23 @@ def to_ms(times: pa.Array, unit: str, zone: str) -> pa.Array:
         return within_reach(from_iso(text, zone) if unit == "iso" else from_texts(text, unit))
     if unit == "iso" and pa.types.is_integer(kind):  # 20240302
         return within_reach(from_iso(times.cast(pa.string()), zone))
-    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+    if pa.types.is_uint64(kind):  # what does not fit is beyond any year
+        times = pc.if_else(
+            pc.less_equal(times, pa.scalar(LARGEST, kind)), times, pa.scalar(None, kind)
+        )
+    if pa.types.is_integer(kind):
         return within_reach(scaled(times.cast(pa.int64()), unit))
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
-        return within_reach(rounded(times.cast(pa.float64()), unit))
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return within_reach(rounded(exact(times.cast(pa.float64()), kind), unit))
     return pa.nulls(len(times), pa.int64())
+
+
+def exact(numbers: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Null for floats of few bits that stand for several whole numbers, such as seconds of 2024."""
+    if kind not in (pa.float16(), pa.float32()):
+        return numbers
+    most = values.EXACT_OF[kind]
+    return pc.if_else(pc.less_equal(pc.abs(numbers), most), numbers, pa.scalar(None, pa.float64()))
 
 
 def milliseconds(times: pa.TimestampArray) -> pa.Array:
@@ -102,10 +121,17 @@ def within_reach(ms: pa.Array) -> pa.Array:
 
 def from_texts(text: pa.Array, unit: str) -> pa.Array:
     """Numbers as texts."""
-    try:
-        return scaled(text.cast(pa.int64()), unit)
-    except pa.ArrowInvalid:
-        return pa.array([ms_of(word, unit) for word in text.to_pylist()], pa.int64())
+    if digits_only(text) or digits_only(pc.ascii_ltrim(text, characters="-")):
+        try:
+            return scaled(text.cast(pa.int64()), unit)
+        except pa.ArrowInvalid:  # too large
+            pass
+    return pa.array([ms_of(word, unit) for word in text.to_pylist()], pa.int64())
+
+
+def digits_only(text: pa.Array) -> bool:
+    """Arrow reads 0x10 as 16, and no log means that."""
+    return pc.all(pc.ascii_is_decimal(text)).as_py() is not False
 
 
 def ms_of(word: str | None, unit: str) -> int | None:
@@ -135,9 +161,9 @@ def rounded(numbers: pa.Array, unit: str) -> pa.Array:
 
     To whole microseconds first: a float of 0.1 s may be a little less than that.
     """
-    values = numbers.to_numpy(zero_copy_only=False).astype(np.float64) * float(PER_MS[unit])
-    unknown = ~(np.abs(np.nan_to_num(values, nan=np.inf)) < LAST_MS)
-    ms = np.floor(np.round(np.where(unknown, 0, values) * 1000) / 1000)
+    exact_ms = numbers.to_numpy(zero_copy_only=False).astype(np.float64) * float(PER_MS[unit])
+    unknown = ~(np.abs(np.nan_to_num(exact_ms, nan=np.inf)) < LAST_MS)
+    ms = np.floor(np.round(np.where(unknown, 0, exact_ms) * 1000) / 1000)
     return pa.array(ms.astype(np.int64), mask=unknown)
 
 
@@ -165,9 +191,7 @@ def from_iso(text: pa.Array, zone: str) -> pa.Array:
     month = whole("month", "month2", "month3")
     day = whole("day", "day2", "day3")
     hour, minute, second = whole("hour"), whole("minute"), whole("second")
-    midnight = (hour == 24) & (minute == 0) & (second == 0)
     fine = matched & (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
-    fine &= (hour < 24) | midnight
     fine &= (minute < 60) & (second <= 60)  # 60: a leap second
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(int)
@@ -176,7 +200,9 @@ def from_iso(text: pa.Array, zone: str) -> pa.Array:
     fraction = pc.utf8_slice_codeunits(fields["fraction"], 0, 3)
     thousandths = pc.utf8_rpad(fraction, 3, "0").fill_null("000").cast(pa.int64())
     clock = ((hour * 60 + minute) * 60 + second) * 1000
-    ms = days * DAY_MS + clock + thousandths.to_numpy(zero_copy_only=False)
+    clock += thousandths.to_numpy(zero_copy_only=False)
+    fine &= (hour < 24) | (clock == DAY_MS)  # 24:00 is the midnight after the day
+    ms = days * DAY_MS + clock
     offset, has_offset, offset_fine = offsets_of(fields["zone"])
     fine &= offset_fine
     local = pa.array(ms, mask=~fine | has_offset)
@@ -216,25 +242,34 @@ def from_local(ms: pa.Array, zone: str) -> pa.Array:
 @lru_cache(maxsize=200_000)
 def local_offset_ms(quarter: int, zone: str) -> int:
     """What a clock of the zone is ahead of UTC when it shows this quarter of an hour."""
-    naive = EPOCH.replace(tzinfo=None) + timedelta(milliseconds=quarter * QUARTER_HOUR_MS)
+    naive = moment_of(quarter).replace(tzinfo=None)
     offset = naive.replace(tzinfo=ZoneInfo(zone)).utcoffset()
     assert offset is not None, "every zone of ZoneInfo has an offset at any time"
     return int(offset.total_seconds() * 1000)
 
 
 def day_numbers(ms: np.ndarray, zone: str) -> np.ndarray:
-    """The day of each moment in a zone, in days since 1970-01-01."""
+    """The day of each moment in a zone, in days since 1970-01-01; of the years 1 to 9999."""
     if zone == "UTC":
-        return ms // DAY_MS
+        return np.clip(ms // DAY_MS, FIRST_DAY, LAST_DAY)
     quarters, index = np.unique(ms // QUARTER_HOUR_MS, return_inverse=True)
     days = np.array([day_of_quarter(int(quarter), zone) for quarter in quarters], dtype=np.int64)
-    return days[index] if len(ms) else ms
+    return np.clip(days[index], FIRST_DAY, LAST_DAY) if len(ms) else ms
 
 
 @lru_cache(maxsize=200_000)
 def day_of_quarter(quarter: int, zone: str) -> int:
-    moment = EPOCH + timedelta(milliseconds=quarter * QUARTER_HOUR_MS)
-    return moment.astimezone(ZoneInfo(zone)).date().toordinal() - EPOCH_DAY
+    offset = moment_of(quarter).astimezone(ZoneInfo(zone)).utcoffset()
+    assert offset is not None, "every zone of ZoneInfo has an offset at any time"
+    return (quarter * QUARTER_HOUR_MS + int(offset.total_seconds() * 1000)) // DAY_MS
+
+
+def moment_of(quarter: int) -> datetime:
+    """When a quarter of an hour begins; beyond the years of `datetime`, the nearest that it knows,
+    at which zones have the same offset.
+    """
+    first, last = QUARTERS
+    return EPOCH + timedelta(milliseconds=min(max(quarter, first), last) * QUARTER_HOUR_MS)
 
 
 def date_of(day_number: int) -> date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,7 +20,9 @@ UNREADABLE = "unreadable"
 # Whole numbers as columns of floats write them: 5.0, 2.0000001E7, 2e+16. A text such as 1e5 without
 # a point or a sign may be a name.
 FLOAT_TEXT = re.compile(r"-?(?:0|[1-9]\d*)\.0*|-?\d\.\d+[eE][+-]?\d+|-?\d[eE]\+\d+")
-EXACT = 1 << 53  # beyond it, two whole numbers may be one float
+# Up to these, every whole number is a float of its own: 2^53 is also what 2^53 + 1 becomes.
+EXACT = (1 << 53) - 1
+EXACT_OF = {pa.float16(): (1 << 11) - 1, pa.float32(): (1 << 24) - 1, pa.float64(): EXACT}
 NUMBER_TEXT = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan)", re.I
 )
@@ -58,13 +61,23 @@ def text(column: pa.Array, dialect: Dialect) -> Read:
 
     A whole number is written as one, whether it comes as 5, 5.0 or 2.0000001E7.
     """
+    column = without_codes(column)
     kind = column.type
     if pa.types.is_integer(kind):
         return column.cast(pa.string()), {}
     if is_text(kind):
         column = column.cast(pa.binary()) if pa.types.is_large_binary(kind) else column
         return texts(column, dialect)
+    if pa.types.is_floating(kind):
+        return by_value(as_double(column), lambda value: id_of_float(value, kind), pa.string())
     return by_value(column, lambda value: plain(value, dialect), pa.string())
+
+
+def without_codes(column: pa.Array) -> pa.Array:
+    """Numbers that are stored as a dictionary and codes as what they are; texts stay so."""
+    if isinstance(column, pa.DictionaryArray) and not is_text(column.type.value_type):
+        return column.dictionary_decode()
+    return column
 
 
 def texts(column: pa.Array, dialect: Dialect) -> Read:
@@ -84,18 +97,32 @@ def texts(column: pa.Array, dialect: Dialect) -> Read:
     return words.take(encoded.indices), {}
 
 
+def as_double(column: pa.Array) -> pa.Array:
+    """Floats of any width as float64; Arrow has few functions for half ones."""
+    return column.cast(pa.float64()) if pa.types.is_floating(column.type) else column
+
+
+def id_of_float(value: object, kind: pa.DataType) -> str | Fail | None:
+    """One id of a column of floats: a whole number, if the column can tell it from the next one."""
+    assert isinstance(value, float)
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return Fail(UNREADABLE)
+    if value % 1 != 0:
+        return str(value)
+    return str(int(value)) if abs(value) <= EXACT_OF[kind] else Fail(NOT_EXACT)
+
+
 def plain(value: object, dialect: Dialect) -> str | Fail | None:
     """One id or category as text."""
     match value:
         case bool():
             return str(value).lower()
-        case float() | Decimal() if value != value:
+        case Decimal() if value.is_nan():
             return None
-        case float() | Decimal() if (
-            value == value and abs(value) != float("inf") and value % 1 == 0
-        ):
-            whole = isinstance(value, Decimal) or abs(value) <= EXACT
-            return str(int(value)) if whole else Fail(NOT_EXACT)
+        case Decimal() if value.is_finite() and value % 1 == 0:
+            return str(int(value))
         case bytes():
             try:
                 return plain(value.decode(), dialect)
@@ -122,6 +149,7 @@ def whole_text(word: str) -> str | Fail:
 
 def number(column: pa.Array, dialect: Dialect) -> Read:
     """Numbers, as float64; those that a text cannot hold are for validation to judge."""
+    column = without_codes(column)
     kind = column.type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.float64(), safe=False), {}
@@ -137,23 +165,27 @@ def float_of(value: object, dialect: Dialect) -> float | Fail | None:
 
 def whole(column: pa.Array, dialect: Dialect) -> Read:
     """Whole numbers, as int64."""
+    column = without_codes(column)
     if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
         return column.cast(pa.int64()), {}
-    return by_value(column, lambda value: int_of(value, dialect), pa.int64())
+    most = EXACT_OF.get(column.type, EXACT)
+    return by_value(as_double(column), lambda value: int_of(value, dialect, most), pa.int64())
 
 
-def int_of(value: object, dialect: Dialect) -> int | Fail | None:
+def int_of(value: object, dialect: Dialect, most: int = EXACT) -> int | Fail | None:
+    """One whole number. most: up to where each whole number is a float of its own."""
     found = float_of(value, dialect)
     if not isinstance(found, float):
         return found
     if found != found:
         return None
-    exact = abs(found) <= EXACT and found % 1 == 0
+    exact = abs(found) <= most and found % 1 == 0
     return int(found) if exact else Fail(UNREADABLE)
 
 
 def label(column: pa.Array, dialect: Dialect) -> Read:
     """Labels, as int32: what 0, 1, true and false are, and other whole numbers as they are."""
+    column = as_double(without_codes(column))
     return by_value(column, lambda value: label_of(value, dialect), pa.int32())
 
 

@@ -51,11 +51,15 @@ class Example:
 
 @dataclass
 class FileReport:
-    """What becomes of a file. aside: reason -> rows; far: day -> rows far away from all others."""
+    """What becomes of a file. aside: reason -> rows; far: day -> rows far away from all others.
+
+    skipped: lines that are headers, comments or blank.
+    """
 
     file: str
     rows: int
     lines: int
+    skipped: int = 0
     days: dict[str, int] = field(default_factory=dict)
     aside: dict[str, int] = field(default_factory=dict)
     examples: dict[str, Example] = field(default_factory=dict)
@@ -109,6 +113,7 @@ class Report:
             "rows": sum(file.rows for file in self.files),
             "landed": sum(file.landed for file in self.files),
             "put_aside": sum(sum(file.aside.values()) for file in self.files if not file.trouble),
+            "skipped": sum(file.skipped for file in self.files),
             "unreadable": sum(file.rows for file in self.files if file.trouble),
             "closes": self.closes(),
             "quiet_days": [str(day) for day in self.quiet],
@@ -156,7 +161,7 @@ def copies_in(log: Log, name_of: Callable[[LogFile], str]) -> list[list[str]]:
 
 def report_of(name: str, log: Log, file: LogFile) -> FileReport:
     account = file.account
-    report = FileReport(name, account.rows, account.lines, trouble=account.trouble)
+    report = FileReport(name, account.rows, account.lines, account.skipped, trouble=account.trouble)
     if account.trouble:
         return report
     report.days = dict(account.days)
@@ -305,7 +310,11 @@ def totals_of(report: Report) -> str:
     if totals["unreadable"]:
         parts += f" + {totals['unreadable']:,} of files with trouble"
     wrong = "" if report.closes() else "  [red]This does not add up.[/]"
-    return f"{totals['rows']:,} rows read = {parts}{wrong}"
+    lines = totals["skipped"]
+    skipped = f"; {lines:,} lines are headers, comments or blank"
+    if lines == 1:
+        skipped = "; 1 line is a header, a comment or blank"
+    return f"{totals['rows']:,} rows read = {parts}{wrong}{skipped if lines else ''}"
 
 
 def files_table(files: list[FileReport]) -> Table:

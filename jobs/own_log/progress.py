@@ -17,6 +17,7 @@ from rich.progress import Progress
 from jobs.intake.reading import is_parquet
 from jobs.intake.streams import compression
 from jobs.intake.taken import PROGRESS
+from jobs.sources.files import size_of
 
 HEAD = 1 << 18  # bytes at the beginning of a file that tell how long its lines are
 LINE_BYTES = 60  # where they do not
@@ -25,7 +26,7 @@ LINE_BYTES = 60  # where they do not
 @contextmanager
 def bar(files: list[Path], console: Console) -> Iterator[PROGRESS]:
     """A bar over the bytes of all files, which moves within large ones."""
-    sizes = {file: file.stat().st_size for file in files}
+    sizes = {file: size_of(file) for file in files}
     a_line = {}
     done: dict[Path, float] = {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from jobs.errors import BadInput
-from jobs.intake.content import Column
+from jobs.intake.content import Column, unit_of
 from jobs.intake.look import FileLook
 
 
@@ -52,7 +54,6 @@ MOST_STRENGTHS = 100  # different ratings or weights; coordinates have more
 FEW = 3  # values of what is no producer, such as a sales channel
 FEW_ROWS = 20  # of which nothing follows about how many values there are
 ID_KINDS = ("id", "category", "label", "time", "text")
-CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?"
 # Parts of a date in several columns, which Evergreen does not join.
 PARTS = ("year", "month", "day", "hour")
 
@@ -161,21 +162,15 @@ def about_clocks(roles: Roles) -> None:
     if roles.time.column.step != "day":
         return
     for column in roles.look.columns:
-        if is_clock(column):
+        if column.is_clock:
             roles.notes.append(
                 f"'{column.name}' has the clock times of the dates in '{roles.time.name}', and one "
                 "column of times is read: days are right, the order within a day is not."
             )
 
 
-def is_clock(column: Column) -> bool:
-    """Has it clock times without a date, such as 10:30?"""
-    clocks = [text for text in column.examples if re.fullmatch(CLOCK, text)]
-    return bool(clocks) and len(clocks) == len(column.examples)
-
-
 def may_be_id(column: Column) -> bool:
-    return column.kind in ID_KINDS and not is_clock(column)
+    return column.kind in ID_KINDS and not column.is_clock
 
 
 def require_distinct_names(look: FileLook) -> None:
@@ -185,7 +180,9 @@ def require_distinct_names(look: FileLook) -> None:
 
 def by_name(look: FileLook) -> Roles:
     """The roles of columns with names."""
-    named = [column for column in look.columns if look.names.count(column.name) == 1]
+    named = [
+        column for column in look.columns if column.name and look.names.count(column.name) == 1
+    ]
     time = time_of(look, named)
     ids = [column for column in named if column is not time.column and may_be_id(column)]
     consumer = best(ids, CONSUMERS)
@@ -249,6 +246,9 @@ def time_of(look: FileLook, columns: list[Column]) -> Choice:
     # Ids may look like times.
     times = [column for column in times if not is_key(column.name)] or times
     if not times:
+        twice = [name for name in look.names if name and look.names.count(name) > 1]
+        if twice and telling(twice[0], TIMES):
+            raise BadInput(f"{look.path} has several columns '{twice[0]}'. Rename all but one.")
         raise BadInput(f"{look.path} has no column of times that can be read. {instead(columns)}")
     steps = ("", "minute", "hour", "day")
     times.sort(key=lambda column: (steps.index(column.step), -telling(column.name, TIMES)))
@@ -256,10 +256,19 @@ def time_of(look: FileLook, columns: list[Column]) -> Choice:
     equal = [
         column.name
         for column in times[1:]
-        if column.step == first.step
-        and int(telling(column.name, TIMES)) == int(telling(first.name, TIMES))
+        if column.step in (first.step, "minute", "hour")
+        and int(telling(column.name, TIMES)) >= int(telling(first.name, TIMES))
     ]
-    return Choice(first, f"'{equal[0]}' may be meant" if equal else "")
+    return Choice(first, unsure_of_time(first, equal))
+
+
+def unsure_of_time(time: Column, others: list[str]) -> str:
+    """What is unsure about a column of times. others: columns that are as likely."""
+    if others:
+        return f"'{others[0]}' may be meant"
+    if time.odd:
+        return f"values such as {time.odd!r} are not read like the others: their rows go aside"
+    return ""
 
 
 def is_key(name: str) -> bool:
@@ -286,9 +295,10 @@ def instead(columns: list[Column]) -> str:
     if named:
         name, examples = named[0].name, named[0].examples
         if not examples:
-            return f"Column '{name}' is empty."
+            return f"Column '{name}' is empty, or has nothing that can be read."
+        unread = next((text for text in examples if not unit_of(pa.array([text]))), examples[0])
         return (
-            f"Column '{name}' has values such as {examples[0]!r}, which are not read as times of "
+            f"Column '{name}' has values such as {unread!r}, which are not read as times of "
             "the years 1990 to 2100. Write them as ISO texts, such as 2024-03-01 09:30:00, or as "
             "seconds since 1970."
         )
@@ -368,7 +378,7 @@ def by_place(look: FileLook) -> Roles:
         look, time, Choice(ids[0], why.format("first")), Choice(ids[1], why.format("second"))
     )
     rest = [column for column in columns if column not in (time.column, ids[0], ids[1])]
-    for column in [column for column in rest if not is_clock(column)]:
+    for column in [column for column in rest if not column.is_clock]:
         few = 0 < column.distinct <= MOST_STRENGTHS
         strength = column.kind in ("category", "number") and column.numeric and few
         if strength and column.low != 0 and roles.value is None:
@@ -386,7 +396,10 @@ def time_by_place(look: FileLook, columns: list[Column]) -> Choice:
         grows = [column for column in times if column.grows]
         first = (grows or times)[0]
         other = next((column for column in times if column is not first), None)
-        return Choice(first, f"field {other.name} looks like times too" if other else "")
+        also = f"field {other.name} looks like times too" if other else ""
+        return Choice(first, also or unsure_of_time(first, []))
+    if any(column.kind == "odd_time" for column in columns):
+        raise BadInput(f"{look.path} has no field of times that can be read. {instead(columns)}")
     counters = [
         column for column in columns[2:] if column.whole and column.grows and column.distinct > 1
     ]

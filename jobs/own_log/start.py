@@ -16,14 +16,14 @@ from rich.progress import track
 from rich.table import Table
 
 from jobs.errors import BadInput, SettingsError
-from jobs.intake.look import FileLook, alike, look, preview
+from jobs.intake.look import WIDE, FileLook, alike, look, preview
 from jobs.own_log.draft import draft
 from jobs.own_log.roles import Roles, roles_of
 from jobs.plugins import faults
 from jobs.settings import Settings, anchored
 from jobs.sources import source_kinds
 from jobs.sources.file_log import FileLog
-from jobs.sources.files import find_files
+from jobs.sources.files import find_files, size_of
 from jobs.terminal import console, plain
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def find(path: Path, screen: Console) -> Start:
     files = find_files(path, "PATH")
     looks: dict[Path, FileLook] = {}
     others: dict[Path, str] = {}
-    by_size = sorted(files, key=lambda file: -file.stat().st_size)
+    by_size = sorted(files, key=lambda file: -size_of(file))
     disable = len(files) < MANY_FILES
     for file in track(by_size, "Looking", console=screen, transient=True, disable=disable):
         like = next((known for known in closely(looks) if alike(file, known)), None)
@@ -82,6 +82,7 @@ def find(path: Path, screen: Console) -> Start:
             if len(files) == 1:
                 raise
             others[file] = str(error).removeprefix(f"{file} ").partition(": ")[0]
+    looks = in_one_encoding(looks)
     empty = [file for file in files if file in looks and looks[file].format == "empty"]
     groups = grouped(found for found in looks.values() if found.format != "empty")
     if not groups:
@@ -102,6 +103,19 @@ def find(path: Path, screen: Console) -> Start:
     members = sorted(member.path for member in group)
     part = part_of(path, members, files, empty)
     return Start(part, roles, members, empty, others, unsure_of_files(part == path, others))
+
+
+def in_one_encoding(looks: dict[Path, FileLook]) -> dict[Path, FileLook]:
+    """Files of ASCII in the encoding of the largest file that has other characters."""
+    for found in looks.values():  # the largest first
+        if found.format == "text" and not found.ascii and not found.encoding.value.startswith(WIDE):
+            break
+    else:
+        return looks
+    return {
+        file: replace(one, encoding=found.encoding) if one.ascii else one
+        for file, one in looks.items()
+    }
 
 
 def has_columns(found: FileLook, roles: Roles) -> bool:
@@ -166,11 +180,11 @@ def grouped(looks: Iterable[FileLook]) -> list[list[FileLook]]:
         columns: tuple = tuple(sorted((column.name, column.unit) for column in found.columns))
         if found.header.value == "no":
             columns = tuple(column.unit for column in found.columns)
-        separator = "" if found.format == "parquet" else found.separator.value
-        groups.setdefault((found.format, separator, columns), []).append(found)
+        written = (found.separator.value, found.encoding.value) if found.format == "text" else ()
+        groups.setdefault((found.format, written, columns), []).append(found)
 
     def size(group: list[FileLook]) -> int:
-        return sum(found.path.stat().st_size for found in group)
+        return sum(size_of(found.path) for found in group)
 
     return sorted(groups.values(), key=size, reverse=True)
 
@@ -180,7 +194,7 @@ def chosen(groups: list[list[FileLook]]) -> tuple[list[FileLook], Roles]:
     first: BadInput | None = None
     groups = sorted(groups, key=lambda group: not has_times(group[0]))
     for group in groups:
-        largest = max(group, key=lambda found: found.path.stat().st_size)
+        largest = max(group, key=lambda found: size_of(found.path))
         try:
             return group, roles_of(largest)
         except BadInput as error:
@@ -316,7 +330,9 @@ def clock(ms: int | None, zone: str) -> str:
     """A moment as the clocks of a zone show it, with milliseconds where it has some."""
     if ms is None:
         return ""
-    text = (
-        f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
-    )
+    try:
+        moment = datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    except (OverflowError, ValueError):  # the last hours of the year 9999, in another zone
+        return f"{ms} ms"
+    text = f"{moment:%Y-%m-%d %H:%M:%S.%f}"
     return text.rstrip("0").rstrip(".") if ms % 1000 else text[:19]

@@ -38,7 +38,8 @@ class EdgelistSettings(SourceSettings):
 
     fields: list[FieldName] = Field(default=["src", "dst", "time", "kind"])
     """What the fields of a line are, in their order. KONECT's lists are `["src", "dst", "value",
-    "time"]`; `skip` is a field that is not read. Fields after these are not read either."""
+    "time"]`; `skip` is a field that is not read. Fields after these are not read either. A line may
+    lack those after `src`, `dst` and `time`."""
 
     kinds: dict[str, str] = Field(default={})
     """Kind of the edges of a file, by a pattern of its name: `{"a2q*" = "answer"}`."""
@@ -119,6 +120,7 @@ class Edgelist(FileLog):
             encoding=self.settings.encoding,
             comments=self.settings.comments,
             names=tuple(named),
+            optional=len(named) - 1 - max(named.index(name) for name in ("src", "dst", "time")),
         )
         return Wanted(
             tuple(fields),

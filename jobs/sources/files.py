@@ -40,9 +40,11 @@ def find_files(path: Path, setting: str = "source.path") -> list[Path]:
 def files_below(folder: Path) -> Iterator[Path]:
     """All files below a folder, and below the folders that links in it point to, each once."""
     seen = set()
+    top = Path(os.path.realpath(folder))
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # a link to a folder above it
+        # A link to a folder above it, which may have more than the log.
+        if real in seen or (Path(real) != top and top.is_relative_to(real)):
             folders.clear()
             continue
         seen.add(real)
@@ -55,6 +57,11 @@ def is_data(path: Path) -> bool:
     """A file, or a link that leads nowhere, which is then named as what cannot be read."""
     there = path.is_file() or (path.is_symlink() and not path.exists())
     return there and not is_hidden(path.name)
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file; 0 of a link that leads nowhere."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def once(files: list[Path]) -> list[Path]:
@@ -75,9 +82,9 @@ def is_hidden(name: str) -> bool:
 
 
 def matches_of(pattern: Path) -> Iterator[Path]:
-    # `Path.glob` accepts relative patterns only.
-    root = Path(pattern.anchor)
-    return root.glob(str(pattern.relative_to(root)))
+    """The matches below the last folder of the path that exists: its name is no pattern."""
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
+    return folder.glob(str(pattern.relative_to(folder)))
 
 
 def header_of(file: Path, separator: str = ",") -> tuple[str, ...]:

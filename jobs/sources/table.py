@@ -139,6 +139,12 @@ class TableSettings(SourceSettings):
 
     @model_validator(mode="after")
     def _columns_are_ours(self) -> TableSettings:
+        named = self.columns | self.labels | self.label_times
+        if empty := sorted(ours for ours, column in named.items() if not column.strip()):
+            raise ValueError(
+                f"{empty} have an empty name; expected that of the log's column. Name it, or leave "
+                "the option out"
+            )
         if missing := sorted(REQUIRED - self.columns.keys()):
             raise ValueError(
                 f"columns lacks {missing}: name the log's column for each of {sorted(REQUIRED)}"

@@ -55,6 +55,8 @@ def read(times: list, unit: str, zone: str = "UTC", kind: pa.DataType | None = N
         ("2024-02-30", None),
         ("2024-13-01", None),
         ("2024-07-10 25:00", None),
+        ("2024-07-10 24:00:00.5", None),  # 24:00 is a moment, not an hour
+        ("2024-07-10 23:59:60", "2024-07-11T04:00"),
         ("2024-07-10 10:61", None),
         ("2024-07-10 10:00+19:00", None),
         ("0000-00-00 00:00:00", None),
@@ -69,6 +71,17 @@ def test_a_text_is_the_moment_that_it_says_or_none(text, utc):
     assert read([text], "iso", "America/New_York", pa.string()) == [expected]
     # Among usual ones, a faster parser is tried first.
     assert read([text, "2024-07-10 01:30:00"], "iso", "America/New_York")[0] == expected
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "0001-01-01T00:00:00", "9999-12-31", "9999-12-31 23:59:59.999"]
+)
+def test_the_first_and_the_last_date_of_databases_are_times(text, zone):
+    """Which a log has where there is none: `index` puts them aside as far away from all others."""
+    (ms,) = read([text], "iso", zone, pa.string())
+    (day,) = day_numbers(np.array([ms]), zone)
+    assert str(date_of(int(day))) == text[:10]
 
 
 @given(moment=MOMENTS, zone=st.sampled_from(ZONES))

@@ -101,10 +101,21 @@ def test_the_account_closes_over_all_files(folder):
     assert found["closes"]
     assert (found["first"], found["last"]) == ("2024-03-01", "2024-03-04")
     shown = checked(folder)
-    assert "171 rows read = 170 to land + 1 put aside" in shown.output
+    account = "171 rows read = 170 to land + 1 put aside; 3 lines are headers, comments or blank"
+    assert account in shown.output
     assert "4 days from 2024-03-01 to 2024-03-04, with 20 to 51 rows" in shown.output
     assert "run --from 2024-03-01 --to 2024-03-04" in shown.output
     assert shown.exit_code == 0
+
+
+def test_a_link_that_leads_nowhere_is_named(folder):
+    write(folder, "a.csv", rows(100))
+    (folder / "log" / "b.csv").symlink_to("nowhere.csv")
+    (folder / "log" / "c.csv").symlink_to("c.csv")
+    shown = checked(folder)
+    assert shown.exit_code == 1
+    for name in ("b.csv", "c.csv"):
+        assert f"{folder / 'log' / name} cannot be read" in shown.output
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,9 @@ def test_parquet(tmp_path):
         ("{u},{i},2024-03-01 9:30 PM", "user,item,when", "such as '2024-03-01 9:30 PM'"),
         ("{u},{i},", "user,item,time", "'time' is empty"),
         ("{u};{i};{s}", "sep=;\nuser;item;time", "first line, 'sep=;'"),
+        ("{u},{i},{s},{s}", "user,item,time,time", "several columns 'time'"),
+        ('"1" "{u}" "{i}" {s}', '"user" "item" "time"', "3 names in its first line"),  # R's
+        ("{u} - [{d} 10/Mar/2024:10:00:00 +0000] /{i} {s}1{r}{s}", "", "10/Mar/2024:10:00:00"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(tmp_path, form, header, named):
@@ -221,6 +224,75 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, form, header, named):
     assert result.exit_code == 1
     assert named in result.output
     assert not (tmp_path / "my.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_", "at"),
+    [
+        (lambda line: "", range(0, 120, 5)),
+        (lambda line: "   \t", range(0, 120, 5)),
+        (lambda line: line + ",,", range(1, 121)),
+        (lambda line: line.replace("1709", "\x00709"), [60]),
+    ],
+)
+def test_what_the_reader_passes_over_is_no_obstacle(tmp_path, break_, at):
+    """Blank lines, separators at the end of a line, and a NUL in one row."""
+    lines = lines_of("{u},{p},{s}", "user,author,time").splitlines()
+    lines = [break_(line) if n in at and n else line for n, line in enumerate(lines)]
+    _, settings = started(written(tmp_path, "\n".join(lines) + "\n"))
+    columns = {"consumer_id": "user", "producer_id": "author", "time": "time"}
+    assert settings["source"]["columns"] == columns
+
+
+@pytest.mark.parametrize("odd", ["user,author,time", "# a, b, comment", "1,2,1709252930000"])
+def test_a_few_lines_with_other_times_are_a_guess(tmp_path, odd):
+    lines = lines_of("{u},{p},{s}", "user,author,time").splitlines()
+    _, settings = started(written(tmp_path, "\n".join([*lines[:40], odd, odd, odd]) + "\n"))
+    assert settings["source"]["columns"]["time"] == "time"
+    assert (
+        f"# unsure: values such as '{odd.split(',')[2].strip()}'"
+        in (tmp_path / "my.toml").read_text()
+    )
+
+
+def test_another_column_of_times_is_a_guess_though_it_is_coarser(tmp_path):
+    lines = ["user,author,created_at,updated_at"]
+    lines += [f"u{n},p{n % 9},{START_S // 60 * 60 + 60 * n},{START_S + n}" for n in range(60)]
+    started(written(tmp_path, "\n".join(lines) + "\n"))
+    assert "# unsure: 'created_at' may be meant" in (tmp_path / "my.toml").read_text()
+
+
+@pytest.mark.parametrize("header", [",user,author,time", '"","user","author","time"'])
+def test_a_column_without_a_name_is_not_used(tmp_path, header):
+    """As pandas and R write the numbers of the rows."""
+    lines = [header, *(f"{n},u{n},p{n % 2},{START_S + n}" for n in range(60))]
+    result = CliRunner().invoke(
+        app, ["init", str(written(tmp_path, "\n".join(lines))), "--output", str(tmp_path / "t")]
+    )
+    assert 'producer_id = ""' not in result.output
+    assert result.exit_code == 1 or 'producer_id = "author"' in (tmp_path / "t").read_text()
+
+
+def test_files_in_several_encodings(tmp_path):
+    """A file in ASCII is read with that of another one; what is in neither is left out."""
+    accents = LOG.replace("\n1,", "\nJosé,")
+    folder = folder_of(tmp_path, a_csv=LOG * 2)
+    (folder / "b.csv").write_bytes(accents.encode("latin-1"))
+    _, settings = started(folder)
+    assert (settings["source"]["path"], settings["source"]["encoding"]) == ("log", "latin-1")
+    (folder / "c.csv").write_bytes(accents.encode("utf-8") * 3)
+    (folder / "d.csv").write_bytes(LOG.encode("utf-16"))
+    shown, settings = started(folder, "--force")
+    assert "encoding" not in settings["source"]
+    assert "b.csv is written in another way" in shown
+    assert "d.csv is written in another way" in shown
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    folder = folder_of(tmp_path, a_csv=LOG)
+    (folder / "b.csv").symlink_to("nowhere.csv")
+    shown, _ = started(folder)
+    assert "b.csv cannot be read" in shown
 
 
 def folder_of(tmp_path, **files: str) -> Path:

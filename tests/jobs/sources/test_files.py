@@ -54,6 +54,20 @@ def test_a_pattern_finds_what_it_matches(tmp_path):
     assert found(tmp_path / "a[1-9].csv", tmp_path) == ["a1.csv", "a2.csv"]
 
 
+@pytest.mark.parametrize("folder", ["x[1]", "*", "a?", "{a,b}", "[!a]"])
+def test_a_folder_that_exists_is_no_pattern_before_one(tmp_path, folder):
+    """The files of a folder that the name would match as a pattern are those of another log."""
+    touch(
+        tmp_path, f"{folder}/log/a1.csv", f"{folder}/log/b1.csv", "x1/log/a2.csv", "aa/log/a3.csv"
+    )
+    assert found(tmp_path / folder / "log" / "a*", tmp_path) == [f"{folder}/log/a1.csv"]
+
+
+def test_a_pattern_may_name_folders(tmp_path):
+    touch(tmp_path, "2023/a.csv", "2024/a.csv", "2024/b.csv")
+    assert found(tmp_path / "20*" / "a.csv", tmp_path) == ["2023/a.csv", "2024/a.csv"]
+
+
 def test_a_path_without_files_is_named_with_the_setting(tmp_path):
     with pytest.raises(BadInput, match=r"no file at .*nowhere\*\. Set source.path"):
         find_files(tmp_path / "nowhere*")

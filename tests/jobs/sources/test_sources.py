@@ -274,6 +274,10 @@ def mapped(name: str, column: str) -> str:
             r"no such time zone; expected a name such as .*given: 'Mars'",
         ),
         (TABLE + 'columns = {consumer_id = "a", time = "t"}', r"columns lacks \['producer_id'\]"),
+        (
+            TABLE + 'columns = {consumer_id = "a", producer_id = "", time = " "}',
+            r"\['producer_id', 'time'\] have an empty name; expected that of the log's column",
+        ),
         (mapped("user", "c"), r"columns has \['user'\].*they may"),
         (mapped("dwell_ms", "d"), r"\['dwell_ms'\], which engagements"),
         (mapped("value", "v") + 'labels = {click = "c"}', r"\['value'\], which impressions"),
