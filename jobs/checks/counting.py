@@ -59,8 +59,11 @@ def count_reasons(rows: DataFrame, start_ms: int, max_ratio: float) -> Counted:
 
     found = [F.count("*").alias("n")]
     if "time_ms" in rows.columns:
+        # Of the midnight, only what the units do not divide: a number that differs from day to day
+        # would make Spark compile the query anew on every day.
+        midnight = start_ms % RESOLUTIONS["days"]
         for unit, length in RESOLUTIONS.items():
-            found.append(F.max(F.expr(f"pmod(time_ms - {start_ms}, {length})")).alias(unit))
+            found.append(F.max(F.expr(f"pmod(time_ms - {midnight}, {length})")).alias(unit))
     keys = ["reason"]
     if max_ratio:
         keys.append("kind")
