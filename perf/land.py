@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -69,11 +70,11 @@ def measured(root: Path, rows: int, seed: int) -> list[Figure]:
     small = settings_of(root / "small", root / "small-home")
     write_log(root / "small", SMALL_DAY * len(DAYS), seed)
     with session(settings) as spark:
-        one_day = [cost(lambda day=day: land_and_validate(spark, small, [day])) for day in DAYS]
+        one_day = [cost(partial(land_and_validate, spark, small, [day])) for day in DAYS]
         everything = []
         for _ in track(range(2), "landing"):
             shutil.rmtree(settings.home, ignore_errors=True)
-            everything.append(cost(lambda: land_and_validate(spark, settings, DAYS)))
+            everything.append(cost(partial(land_and_validate, spark, settings, DAYS)))
     warm = one_day[len(DAYS) // 2 :]
     known = [seconds(lambda: opened(settings).span()) for _ in range(20)]
     peer = "DuckDB COPY PARTITION_BY"
