@@ -60,7 +60,7 @@ def count_reasons(rows: DataFrame, start_ms: int, max_ratio: float) -> Counted:
     found = [F.count("*").alias("n")]
     if "time_ms" in rows.columns:
         for unit, length in RESOLUTIONS.items():
-            found.append(F.max(F.expr(f"pmod(time_ms - {start_ms}, {length})")).alias(unit))
+            found.append(F.max(F.expr(since_midnight(start_ms, length))).alias(unit))
     keys = ["reason"]
     if max_ratio:
         keys.append("kind")
@@ -76,6 +76,16 @@ def count_reasons(rows: DataFrame, start_ms: int, max_ratio: float) -> Counted:
                 largest[group["kind"]] = bound
     in_order = dict(sorted(reasons.items()))  # Spark's own order differs from run to run
     return Counted(in_order, resolution_of(grouped), dict(sorted(largest.items())))
+
+
+def since_midnight(start_ms: int, length: int) -> str:
+    """SQL for the milliseconds of `time_ms` beyond the last whole unit of a day that began then.
+
+    length: of the unit. Of the midnight, only what the unit does not divide: it is mostly 0, and a
+    number that differs from day to day would make Spark compile the query anew on every day. No
+    time is too large or too small: what is subtracted from is shorter than the unit.
+    """
+    return f"pmod(pmod(time_ms, {length}) - {start_ms % length}, {length})"
 
 
 def resolution_of(groups: list) -> str:

@@ -37,8 +37,9 @@ def is_late(label: str, hours: float) -> Column:
     """Did this label become 1 after the window?"""
     from pyspark.sql import functions as F
 
-    delay_ms = F.col(quoted(AT + label)) - F.col("time_ms")
-    late = (F.col(quoted(LABEL + label)) == 1) & (delay_ms > int(hours * HOUR_MS))
+    # Of the impression's own time, which is within its day: the label's may be any number.
+    end_ms = F.col("time_ms") + int(hours * HOUR_MS)
+    late = (F.col(quoted(LABEL + label)) == 1) & (F.col(quoted(AT + label)) > end_ms)
     return F.coalesce(late, F.lit(False))
 
 

@@ -71,7 +71,7 @@ def run_demo(
     started = time.monotonic()
     airflow = Airflow(settings.services)
     services = running_services(settings)
-    with until_interrupted(), PeakMemory() as memory, airflow, services as supervisor:
+    with until_interrupted(), PeakMemory(share=0.02) as memory, airflow, services as supervisor:
         await_dags(airflow, supervisor)
         startup_s = time.monotonic() - started
         outcome = follow(airflow, supervisor, days)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
 
 import psutil
 
-EVERY_S = 2.0
+EVERY_S = 2.0  # at most so often
 
 
 class PeakMemory(threading.Thread):
@@ -20,8 +21,13 @@ class PeakMemory(threading.Thread):
     shared page in full in every process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
+        """share: of a core, at most, for the sampling.
+
+        The kernel looks at every page of every process, which takes 0.2 s for twenty processes.
+        """
         super().__init__(daemon=True)
+        self.share = share
         self.samples: list[tuple[float, int]] = []
         self.largest = 0
         self._over = threading.Event()
@@ -37,10 +43,12 @@ class PeakMemory(threading.Thread):
     def run(self) -> None:
         # The first sample is taken at once, so that a block of any length has one.
         while True:
+            started_s = time.thread_time()
             sizes = tree_sizes(psutil.Process())
             self.samples.append((time.time(), sum(sizes)))
             self.largest = max(self.largest, *sizes)
-            if self._over.wait(EVERY_S):
+            cost_s = time.thread_time() - started_s
+            if self._over.wait(pause_s(cost_s, self.share)):
                 return
 
     def peak(self, start: float = 0.0, end: float = float("inf")) -> int:
@@ -48,10 +56,16 @@ class PeakMemory(threading.Thread):
 
         The samples just before and just after count too: a short step may fall between two samples.
         """
-        earliest = start - EVERY_S
-        latest = end + EVERY_S
-        sizes = [size for when, size in self.samples if earliest <= when <= latest]
-        return max(sizes, default=0)
+        samples = list(self.samples)
+        times = [when for when, _ in samples]
+        first = max(bisect_left(times, start) - 1, 0)
+        last = bisect_right(times, end)
+        return max((size for _, size in samples[first : last + 1]), default=0)
+
+
+def pause_s(cost_s: float, share: float) -> float:
+    """How long to wait after a sample that has taken `cost_s` seconds of CPU."""
+    return max(EVERY_S, cost_s / share)
 
 
 def tree_sizes(root: psutil.Process) -> list[int]:

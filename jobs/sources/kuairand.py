@@ -249,7 +249,9 @@ def impressions(log: DataFrame, authors: DataFrame) -> DataFrame:
 def hour_in_china(time_ms: Column) -> Column:
     from pyspark.sql import functions as F
 
-    return F.floor(F.pmod((time_ms + CHINA_UTC_OFFSET_MS) / HOUR_MS, 24)).cast("int")
+    # Whatever the log has as a time: of one that the sum would exceed, there is no hour.
+    local_ms = F.try_add(time_ms, F.lit(CHINA_UTC_OFFSET_MS))
+    return F.floor(F.pmod(local_ms / HOUR_MS, 24)).cast("int")
 
 
 def engagements(history: DataFrame, authors: DataFrame) -> DataFrame:

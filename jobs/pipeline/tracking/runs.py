@@ -46,6 +46,7 @@ class Tracker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._experiments: dict[str, str] = {}  # name -> id, of those that were looked up
 
     @property
     def enabled(self) -> bool:
@@ -156,8 +157,8 @@ class Tracker:
             # described the same settings in other words.
             if name not in run.data.params:
                 params.append(Param(name, value))
-        self.client.log_batch(run.info.run_id, tags=tags)
-        for start in range(0, len(params), BATCH):
+        self.client.log_batch(run.info.run_id, tags=tags, params=params[:BATCH])
+        for start in range(BATCH, len(params), BATCH):
             self.client.log_batch(run.info.run_id, params=params[start : start + BATCH])
 
     def _params(self, step: TrackedStep) -> dict[str, str]:
@@ -199,6 +200,11 @@ class Tracker:
 
         Without a server its artifacts are stored below home.
         """
+        if name not in self._experiments:
+            self._experiments[name] = self._found_or_created(name)
+        return self._experiments[name]
+
+    def _found_or_created(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
         found = self.client.get_experiment_by_name(name)

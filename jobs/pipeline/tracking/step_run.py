@@ -140,7 +140,7 @@ class StepRun:
         from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
         client = self.tracker.client
-        experiment = client.get_run(self.parent_id).info.experiment_id
+        experiment = self.tracker.experiment_id(self.step.part)
         below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent_id}'"
         seconds = 0.0
         for run in client.search_runs([experiment], below):

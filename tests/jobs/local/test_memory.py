@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from jobs.local.memory import process_bytes
+from jobs.local.memory import EVERY_S, PeakMemory, pause_s, process_bytes
 
 MB = 2**20
 # Touches every page of 100 MB, so that all of it is resident.
@@ -79,3 +79,20 @@ def test_a_process_that_has_ended_takes_nothing():
     ended = psutil.Process(child.pid)
     child.wait()
     assert process_bytes(ended) == 0
+
+
+def test_sampling_takes_a_small_share_of_a_core():
+    """The longer a sample takes, the fewer there are; samples that cost nothing are 2 s apart."""
+    assert pause_s(0.0, 0.02) == EVERY_S
+    for cost_s in (0.1, 0.2, 1.0):
+        assert cost_s / (pause_s(cost_s, 0.02) + cost_s) <= 0.02
+
+
+def test_a_block_between_two_samples_has_the_larger_of_both():
+    memory = PeakMemory()
+    memory.samples = [(0.0, 9), (10.0, 3), (20.0, 5), (30.0, 8)]
+    assert memory.peak(12.0, 14.0) == 5  # of those at 10 and 20 s
+    assert memory.peak(5.0, 14.0) == 9
+    assert memory.peak(25.0, 40.0) == 8
+    assert memory.peak() == 9
+    assert PeakMemory().peak() == 0

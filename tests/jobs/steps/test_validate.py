@@ -151,6 +151,16 @@ def test_a_row_up_to_an_hour_before_its_day_is_good_in_kuairand(spark, day_of):
     assert settings.lake.get("quarantine", DAY).facts["bad_impressions/time_outside_day"] == 1
 
 
+def test_the_largest_and_the_smallest_number_are_times_outside_the_day(spark, day_of):
+    """No sum or difference with such a time may stop the day."""
+    log = one_day()
+    log.loc[0, "time_ms"] = 2**63 - 1
+    log.loc[1, "time_ms"] = -(2**63)
+    settings = day_of(log)
+    validate.run(spark, settings, DAY)
+    assert settings.lake.get("quarantine", DAY).facts["bad_impressions/time_outside_day"] == 2
+
+
 def test_of_rows_with_the_same_ids_and_time_the_first_is_kept(with_repeats):
     """A row equal in all columns is dropped by the adapter; one equal in ids and time is bad."""
     lake = with_repeats.lake
