@@ -2,8 +2,8 @@
 
 All processes of a training have equal models and optimizers, except for tables of embeddings, which
 may be sharded. The first process writes what is equal to one file. Tables and their moments are in
-parts beside it, one for each process that has a share of them. Another number of processes can go on
-from these files, with tables sharded or whole.
+parts beside it, one for each process that has a share of them. Another number of processes can go
+on from these files, with tables sharded or whole.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Checkpoint:
                 "optimizers": [optimizer.state_dict() for optimizer in by_row],
             }
             self._write(self._part(steps, share, shares), steps, part)
-        # A process takes part in this after it has written: the file names no part that is not there.
+        # A process takes part in this after it has written, so that no part is named too early.
         states = [processes.gathered(state) for state in random_state()]
         if processes.rank() > 0:
             return

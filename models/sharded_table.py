@@ -24,7 +24,7 @@ from models import processes
 
 INITIAL_STD = 0.01  # of the entries of a new table
 # Rows that are drawn or collected at a time. A multiple of 16: torch draws normal numbers by 16.
-BLOCK = 65_536
+BLOCK = 16_384
 wanted: ContextVar[bool] = ContextVar("wanted", default=False)
 
 
@@ -145,7 +145,7 @@ def resharded(parts: Sequence[Tensor], share: int, shares: int) -> Tensor:
 
 def tables(model: Any) -> dict[str, nn.Module]:
     """The tables of a model with sparse gradients, whole or sharded, by their names in it."""
-    found = {}
+    found: dict[str, nn.Module] = {}
     for name, module in cast(nn.Module, model).named_modules():
         if isinstance(module, ShardedTable) or (isinstance(module, nn.Embedding) and module.sparse):
             found[name] = module

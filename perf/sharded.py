@@ -2,11 +2,12 @@
 
 Speed: two processes look up the rows of a batch of 4096 samples with 23 columns in a table of 2.3
 million rows × 16, 2048 samples each, and learn from a sum: forward, backward and update, one thread
-each. Popular rows are read more often. TorchRec has its row-wise sharding and FBGEMM's optimizers on
-CPUs, among which there is no Adam. Rounds alternate; the median of all counts.
+each. Popular rows are read more often. TorchRec has its row-wise sharding and FBGEMM's optimizers
+on CPUs, among which there is no Adam. Rounds alternate; the median of all counts.
 
-Memory: the most that a process takes while a MaskNet is trained on 20 batches, with one table of 20
-million rows × 16 and its moments, on two and on four processes; the model is put together at the end.
+Memory: the most that a process takes while a MaskNet is trained on 20 batches, with one table of 10
+million rows × 16 and its moments, on two and on four processes. In the end, the first one puts the
+model together.
 
 SIZE=0.1 takes a tenth of the rows. Without TorchRec, there is no comparison.
 """

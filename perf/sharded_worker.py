@@ -25,8 +25,8 @@ from perf.train import peak_memory
 
 BATCH, COLUMNS, WIDTH = 4096, 23, 16
 COLUMN_ROWS = 100_000  # of each column
-ROUNDS, STEPS = 15, 40
-LARGE = 20_000_000  # rows of the table whose memory is measured
+ROUNDS, STEPS = 15, 20
+LARGE = 10_000_000  # rows of the table whose memory is measured
 
 Step = Callable[[Tensor], None]
 

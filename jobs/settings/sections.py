@@ -210,6 +210,11 @@ class RankerSettings(PluginSection):
     compiled: bool = False
     """Fuse training steps with torch.compile: half a minute a day, and a C++ compiler is needed."""
 
+    tables: Literal["whole", "sharded"] = "whole"
+    """Where several processes train together, each has the whole tables of ids, or a share of their
+    rows: these may be larger than the memory of one GPU. Losses and weights are the same, so that
+    nothing becomes stale. One process alone has whole tables."""
+
     bootstrap: int = Field(default=200, ge=1, le=1_000_000)
     """Resamples of users in the gate's confidence interval."""
 
@@ -228,6 +233,7 @@ class RankerSettings(PluginSection):
         """As of any plug-in, without what is younger than the lake and has changed no result."""
         options = super().effective()
         del options["weights"]  # nothing that is computed by day depends on them
+        del options["tables"]  # nor on where they are
         if options["retrain"] == "daily":
             del options["retrain_delta"]  # it is not read
         for name in (

@@ -311,6 +311,13 @@ def test_an_option_of_training_changes_the_digest_only_where_it_changes_the_resu
     assert plain.digest("ranker") == same.digest("ranker") != other.digest("ranker")
 
 
+@pytest.mark.parametrize("option", ['tables = "sharded"', "weights = {click = 2}"])
+def test_an_option_that_shapes_no_partition_is_not_in_the_digest(tmp_path, option):
+    plain = load_settings(written(tmp_path, MINIMAL))
+    other = load_settings(written(tmp_path, f"{MINIMAL}[ranker]\n{option}\n"))
+    assert plain.digest("ranker") == other.digest("ranker")
+
+
 def test_the_projects_own_settings_load():
     assert load_settings().source.kind == "kuairand"
 
