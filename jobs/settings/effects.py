@@ -22,6 +22,7 @@ RANKER = (
     "retrain",
     "batch_size",
     "negatives_kept",
+    "id_buckets",
     "tables",
     "promotion",
 )

@@ -210,6 +210,10 @@ class RankerSettings(PluginSection):
     compiled: bool = False
     """Fuse training steps with torch.compile: half a minute a day, and a C++ compiler is needed."""
 
+    id_buckets: int = Field(default=16_384, ge=1, lt=2**31)
+    """Learned vectors of consumers, of producers and of items each. Ids are hashed to them: with
+    more, fewer ids share one, and the tables take more memory."""
+
     tables: Literal["whole", "sharded"] = "whole"
     """Where several processes train together, each has the whole tables of ids, or a share of their
     rows: these may be larger than the memory of one GPU. Losses and weights are the same, so that
@@ -239,6 +243,7 @@ class RankerSettings(PluginSection):
         for name in (
             "retrain",
             "negatives_kept",
+            "id_buckets",
             "precision",
             "compiled",
             "promotion",

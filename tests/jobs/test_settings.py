@@ -297,7 +297,13 @@ def test_the_digest_covers_what_shapes_the_result_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    ['precision = "bfloat16"', 'precision = "auto"', "compiled = true", "negatives_kept = 0.5"],
+    [
+        'precision = "bfloat16"',
+        'precision = "auto"',
+        "compiled = true",
+        "negatives_kept = 0.5",
+        "id_buckets = 32768",
+    ],
 )
 def test_an_option_of_training_changes_the_digest_only_where_it_changes_the_result(
     tmp_path, option
