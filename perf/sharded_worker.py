@@ -111,8 +111,9 @@ def loss_of(vectors_BCK: Tensor) -> Tensor:
     return (vectors_BCK * torch.linspace(-1, 1, WIDTH)).sum()
 
 
-def memory(tables: str, rows: int, seed: int) -> float:
-    """The most that this process takes while a ranker is trained, MiB."""
+def memory(tables: str, rows: int, seed: int) -> dict[str, float]:
+    """The most that this process has taken before a ranker is trained, and after it, MiB."""
+    before = peak_memory()
     spec = FeatureSpec((Categorical("id", rows, "id"),), ("num_x",), ("label_click",), 0)
     rng = np.random.default_rng(seed)
     n = 20 * BATCH
@@ -130,7 +131,7 @@ def memory(tables: str, rows: int, seed: int) -> float:
     )
     options = read_options("masknet", {"field_width": WIDTH})
     train([day], spec, "masknet", options, TrainingConfig(batch_size=BATCH, tables=tables))
-    return peak_memory()
+    return {"before": before, "most": peak_memory()}
 
 
 if __name__ == "__main__":
