@@ -169,7 +169,12 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [((2, "sharded"), (3, "sharded")), ((2, "sharded"), (1, "whole"))]
+    ("before", "after"),
+    [
+        ((2, "sharded"), (3, "sharded")),
+        ((2, "sharded"), (1, "whole")),
+        ((1, "whole"), (2, "sharded")),
+    ],
 )
 def test_another_number_of_shards_goes_on_from_a_checkpoint(tmp_path, monkeypatch, before, after):
     monkeypatch.setattr(checkpoint, "EVERY", 3)
