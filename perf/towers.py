@@ -40,6 +40,7 @@ from jobs.sources import open_source
 from jobs.spark.session import spark_session
 from perf import torchrec_towers
 from perf.report import Figure, arguments, finish
+from perf.torchrec_peer import INSTALLED
 from perf.tower_options import next_day_ndcg
 
 OURS, PEER = "towers", "TorchRec"
@@ -50,6 +51,8 @@ TRAINERS: dict[str, Train] = {OURS: training.train, PEER: torchrec_towers.train}
 
 def main() -> int:
     options = arguments(__doc__, size="2")
+    if not INSTALLED:
+        sys.exit("TorchRec is not installed: `make install` does it where it can be had.")
     warnings.simplefilter("ignore")  # TorchRec's about itself
     settings = load_settings()
     day = open_source(settings).span()[1] - timedelta(days=1)
