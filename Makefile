@@ -24,6 +24,8 @@ INSTALLED := $(VENV)/.installed
 # Tests run in two processes, each with a Spark of its own; a file of tests stays in one of them. In
 # the order of their names, or files with few but long tests would come last, one after the other.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Without what it depends on: that would be the fbgemm-gpu of CUDA, over the one of CPUs.
+TORCHREC := torchrec fbgemm-gpu-cpu
 EVERGREEN := $(BIN)/evergreen$(if $(SOURCE), --settings configs/$(SOURCE).toml)
 ifeq ($(DATABASE),postgres)
 export EVERGREEN_DATABASE__URL := local
@@ -48,6 +50,8 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c infra/constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet -c infra/constraints.txt --editable '.[dev,docs,export,manifests,peers]'
+	$(BIN)/pip install --quiet -c infra/constraints.txt --no-deps $(TORCHREC) || \
+	    echo "There is no TorchRec for this machine: what compares with it is skipped."
 	@touch $@
 
 doctor: $(INSTALLED)

@@ -1,8 +1,9 @@
 """Several processes that train one model together, as torchrun starts them; alone, there is one.
 
 Every process has the whole model and learns from its share of each batch. The gradients are summed
-before every step, so that the weights are those of one process, but for the rounding of sums. What
-the processes exchange goes through torch.distributed: gloo on CPUs, NCCL between GPUs.
+before every step, so that the weights are those of one process, but for the rounding of sums. Only
+tables of embeddings may be spread over the processes: models.sharded_table. What the processes
+exchange goes through torch.distributed: gloo on CPUs, NCCL between GPUs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from models.row_adam import sum_by_row
 
 # Of one exchange: the first process may have to compute the inputs meanwhile. Where a process
 # fails, torchrun ends all others at once.
@@ -104,6 +107,20 @@ def gathered(x: Tensor) -> list[Tensor]:
     return [part[:count] for part, count in zip(received, counts, strict=True)]
 
 
+def exchanged(
+    x: Tensor, sent: list[int] | None = None, received: list[int] | None = None
+) -> Tensor:
+    """What all processes have for this one, by rank, of which each has its part in x.
+
+    sent: how many rows of x are for each process, one after another; received: how many each has
+    for this one. Without them, the rows of x are in equal parts.
+    """
+    rows = len(x) if received is None else sum(received)
+    found = x.new_empty(rows, *x.shape[1:])
+    dist.all_to_all_single(found, x, received, sent)
+    return found
+
+
 def sum_gradients(parameters: Sequence[torch.nn.Parameter], losses_L: Tensor) -> Tensor:
     """Give every parameter the sum of its gradients; returns the sum of the losses, (L,).
 
@@ -129,9 +146,11 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter], losses_L: Tensor) ->
 
 def sum_of_rows(gradient: Tensor) -> Tensor:
     """The rows of all processes behind each other, in the order of their ranks: a sparse sum."""
-    rows = torch.cat(gathered(gradient._indices()[0]))
-    values = torch.cat(gathered(gradient._values()))
-    return torch.sparse_coo_tensor(rows[None], values, gradient.shape, check_invariants=False)
+    # Each sends the sum of a row that it has read several times.
+    own_rows, own_sums = sum_by_row(gradient)
+    rows = torch.cat(gathered(own_rows))
+    sums = torch.cat(gathered(own_sums))
+    return torch.sparse_coo_tensor(rows[None], sums, gradient.shape, check_invariants=False)
 
 
 class Sum(torch.autograd.Function):

@@ -31,11 +31,13 @@ from models.rankers.base import Ranker, RankerOptions, build
 from models.row_adam import RowAdam
 from models.row_statistics import statistics_of
 from models.sampling import Sampled
+from models.sharded_table import collect_tables, is_sharded, sharding, tables
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
 SMOOTHED_STEPS = 50  # that the running loss is averaged over
 Precision = Literal["float32", "bfloat16"]
+Tables = Literal["whole", "sharded"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class TrainingConfig:
     compiled: bool = False
     seed: int = 0
     negatives_kept: float = 1.0  # share of the negatives that is trained on: models.sampling
+    tables: Tables = "whole"  # in every process, or spread over them: models.sharded_table
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def train(
     The same rows, options, config and machine give the same weights, to the bit, whether the days
     are in memory or in files, and whether the training goes on from a checkpoint or not. Rows are
     not shuffled, so of the days with vectors the newest is learned last. Within
-    `processes.connected()`, all processes call this alike and learn one model.
+    `processes.connected()`, all processes call this alike and learn one model. Where its tables are
+    sharded, only the first process returns it whole.
 
     Raises SpaceMismatch when the vectors of the days are in two spaces, RankerError when the kind
     cannot be built, InvalidExamples when there are no rows or a row cannot be read.
@@ -91,17 +95,20 @@ def train(
             f"There is no row to train a ranker on (days: {names}). Add days with impressions."
         )
     with reproducible(cfg.seed, cfg.threads):
-        model = build(kind, spec, options)
+        with sharding(cfg.tables == "sharded"):
+            model = build(kind, spec, options)
         if processes.rank() == 0:
             model.initialise(statistics_of(days, spec))
         else:
             torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
         model.to(device())
-        processes.copy_from_first(model.state_dict().values())
+        processes.copy_from_first(common_state(model).values())
         drawn = sampled(days, cfg)
         losses = one_pass(Trainer(model, cfg), drawn, progress, checkpoint)
+        model.to(torch.device("cpu")).eval()
+        collect_tables(model)
     rows = sum(len(day) for day in drawn)
-    return Trained(model.to(torch.device("cpu")).eval(), space, losses, rows)
+    return Trained(model, space, losses, rows)
 
 
 def sampled(days: Sequence[Examples], cfg: TrainingConfig) -> Sequence[Examples]:
@@ -167,13 +174,15 @@ class Trainer:
         self.model = model
         self.cfg = cfg
         self.compiled = fused(model) if cfg.compiled else model
-        tables = sparse_tables(model)
-        known = {id(table) for table in tables}
+        rows = sparse_tables(model)
+        known = {id(table) for table in rows}
         others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+        # The gradient of a sharded table is already the sum over all processes.
+        self.summed = others if is_sharded(model) else list(model.parameters())
         lr = cfg.learning_rate
         self.optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=lr, fused=True)]
-        if tables:
-            self.optimizers.append(RowAdam(tables, lr=lr))
+        if rows:
+            self.optimizers.append(RowAdam(rows, lr=lr))
 
     def step(
         self,
@@ -202,7 +211,7 @@ class Trainer:
             optimizer.zero_grad()
         losses_L.sum().backward()
         if not alone:
-            losses_L = processes.sum_gradients(list(self.model.parameters()), losses_L.detach())
+            losses_L = processes.sum_gradients(self.summed, losses_L.detach())
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.cfg.learning_rate
@@ -212,18 +221,20 @@ class Trainer:
 
 def fused(model: Ranker) -> Callable[..., Tensor]:
     """The model as torch.compile fuses it, without the look-ups: that has no sparse gradients."""
-    for table in sparse_embeddings(model):
+    for table in tables(model).values():
         table.forward = torch.compiler.disable(table.forward)  # type: ignore[method-assign]
     return torch.compile(model, dynamic=False)
 
 
 def sparse_tables(model: Ranker) -> list[nn.Parameter]:
     """The weights whose gradients list only the rows that were read."""
-    return [parameter for table in sparse_embeddings(model) for parameter in table.parameters()]
+    return [parameter for table in tables(model).values() for parameter in table.parameters()]
 
 
-def sparse_embeddings(model: Ranker) -> list[nn.Embedding]:
-    return [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+def common_state(model: Ranker) -> dict[str, Tensor]:
+    """The part of a model's state that is the same in all processes."""
+    own = {f"{name}.weight" for name in tables(model)} if is_sharded(model) else set()
+    return {name: value for name, value in model.state_dict().items() if name not in own}
 
 
 def in_order(days: Sequence[Examples], size: int) -> Iterator[tuple[str, Batch]]:

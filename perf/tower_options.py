@@ -23,6 +23,7 @@ from embeddings.benchmarks.metrics import rank
 from embeddings.blocks import MatrixShare, load_blocks
 from embeddings.embedders.base import Fitted, embedder
 from embeddings.embedders.towers import Options
+from embeddings.fold_in.towers import TowersFoldIn
 from embeddings.kernels.communicator import run_threads
 from embeddings.registry.vectors import Index
 from jobs.features.entity_features import consumer_features, producer_features, profile_rows
@@ -55,16 +56,29 @@ def of_day(settings: Settings, day: date, options: Options) -> tuple[float, np.n
     """Seconds of CPU of the fit, and NDCG@20 of each consumer of the next day."""
     lake = settings.lake
     matrix, clean = lake.get("matrix", day).path, lake.get("validate", day)
-    next_day = lake.get("validate", day + timedelta(days=1))
     cpu_s, fitted, producer_ids = fit(settings, matrix, clean, options)
+    assert isinstance(fitted.fold_in, TowersFoldIn)
+    return cpu_s, next_day_ndcg(settings, day, fitted.fold_in, fitted.producers, producer_ids)
+
+
+def next_day_ndcg(
+    settings: Settings,
+    day: date,
+    fold_in: TowersFoldIn,
+    producers: np.ndarray,
+    producer_ids: np.ndarray,
+) -> np.ndarray:
+    """NDCG@20 of each consumer of the day after. producers: (m, k), the vectors of these ids."""
+    lake = settings.lake
+    matrix, clean = lake.get("matrix", day).path, lake.get("validate", day)
+    next_day = lake.get("validate", day + timedelta(days=1))
     engaged = read_engagements(next_day, settings.matrix.weights, MOST)
     blocks = load_blocks(matrix / "fitted")
     counts = consumers_of_each(blocks, len(producer_ids))
     everyone = [*blocks, *load_blocks(matrix / "rest")]
     histories = rows_of(everyone, engaged.consumer_ids, len(producer_ids))
-    vocabulary = fitted.fold_in.vocabulary  # type: ignore[attr-defined]
-    profiles = profile_rows(clean, vocabulary, engaged.consumer_ids)
-    vectors = fitted.fold_in.fold(histories, profiles)
+    profiles = profile_rows(clean, fold_in.vocabulary, engaged.consumer_ids)
+    vectors = fold_in.fold(histories, profiles)
     order = np.argsort(producer_ids)
     found = Index(producer_ids[order]).find(engaged.producer_ids)
     known = found >= 0
@@ -74,8 +88,8 @@ def of_day(settings: Settings, day: date, options: Options) -> tuple[float, np.n
     elsewhere = np.bincount(engaged.consumers[~known], minlength=len(vectors))
     seen = sp.csr_matrix(relevant.shape)
     popularity = counts.astype(np.float32)
-    ranking = rank(vectors, fitted.producers, seen, relevant, popularity=popularity)
-    return cpu_s, ranking.with_missing(elsewhere).ndcg(20)
+    ranking = rank(vectors, producers, seen, relevant, popularity=popularity)
+    return ranking.with_missing(elsewhere).ndcg(20)
 
 
 def fit(

@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Callable
 
+import torch
 from ports import reserve_port
 
 from models import processes
@@ -34,6 +35,8 @@ def member(rank: int, count: int, port: int, work: Callable[[], None], connect: 
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(number) for name, number in place.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # Threads that the parent has started are not in this process, which would wait for them.
+    torch.set_num_threads(1)
     try:
         if connect:
             with processes.connected():

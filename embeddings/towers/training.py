@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
 from embeddings.sampling import noise
 from embeddings.torch_threads import one_thread
@@ -179,7 +180,7 @@ class Weights:
         sums = np.asarray(bags.sum(axis=1), np.float32).ravel()
         empty = sums <= 0
         weights = bags.data / np.repeat(np.where(empty, np.float32(1), sums), np.diff(bags.indptr))
-        self.used, columns = np.unique(bags.indices, return_inverse=True)
+        self.used, columns = self.table.distinct(bags.indices)
         self.read = torch.tensor(self.table.rows[self.used], requires_grad=True)
         means = sp.csr_matrix((weights, columns, bags.indptr), (len(sums), len(self.used)))
         layers = self.layers
@@ -207,15 +208,41 @@ class Table:
         self.means = np.zeros_like(rows)
         self.squares = np.zeros_like(rows)
         self.steps = 0
+        self.seen = np.zeros(len(rows), bool)  # all False between two calls of `distinct`
+        self.place = np.empty(len(rows), np.int64)
+
+    def distinct(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `np.unique(ids, return_inverse=True)`, which sorts them."""
+        self.seen[ids] = True
+        used = np.flatnonzero(self.seen)
+        self.seen[used] = False
+        self.place[used] = np.arange(len(used))
+        return used, self.place[ids]
 
     def update(self, used: np.ndarray, gradient: np.ndarray, rate: float) -> None:
         """One step of these rows. used: (u,), unique. gradient: (u, d)."""
         self.steps += 1
-        self.means[used] += (1 - MEAN) * (gradient - self.means[used])
-        self.squares[used] += (1 - SQUARE) * (gradient**2 - self.squares[used])
-        length = rate / (1 - MEAN**self.steps)
-        spread = np.sqrt(self.squares[used] / (1 - SQUARE**self.steps)) + EPSILON
-        self.rows[used] -= np.float32(length) * self.means[used] / spread.astype(np.float32)
+        length = np.float32(rate / (1 - MEAN**self.steps))
+        bias = np.float32(1 - SQUARE**self.steps)
+        adam_step(self.rows, self.means, self.squares, used, gradient, length, bias)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def adam_step(rows, means, squares, used, gradient, length, bias):
+    """Adam on the rows `used`, in one pass, all in float32.
+
+    m += (1 − β₁)(g − m), s += (1 − β₂)(g² − s), w −= length · m / (√(s / bias) + ε).
+    """
+    of_mean, of_square = np.float32(1 - MEAN), np.float32(1 - SQUARE)
+    epsilon = np.float32(EPSILON)
+    for at in range(len(used)):
+        row = used[at]
+        for f in range(rows.shape[1]):
+            g = gradient[at, f]
+            means[row, f] += of_mean * (g - means[row, f])
+            squares[row, f] += of_square * (g * g - squares[row, f])
+            spread = np.sqrt(squares[row, f] / bias) + epsilon
+            rows[row, f] -= length * means[row, f] / spread
 
 
 def summed(table: Tensor, rows: sp.csr_matrix) -> Tensor:

@@ -18,18 +18,20 @@ from models.features import Categorical, FeatureSpec
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-ID_BUCKETS = 16384  # of consumers, producers and items; several ids may share a bucket
-CATEGORY_BUCKETS = 256  # of any other category
+CATEGORY_BUCKETS = 256  # of any category that is no id
 
 
 def feature_spec(
-    impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int
+    impressions: DataFrame, profiles: dict[str, DataFrame], vector_dim: int, id_buckets: int
 ) -> FeatureSpec:
-    """The features that these tables provide. profiles: entity -> its table."""
+    """The features that these tables provide. profiles: entity -> its table.
+
+    id_buckets: of consumers, of producers and of items each; several ids may share a bucket.
+    """
     labels = tuple(with_prefix(impressions.columns, "label_"))
     categorical = []
     for entity in ENTITIES:
-        categorical.append(Categorical(f"hash_{entity}", ID_BUCKETS, entity))
+        categorical.append(Categorical(f"hash_{entity}", id_buckets, entity))
     for name in ("hour", *with_prefix(impressions.columns, "ctx_")):
         categorical.append(Categorical(f"hash_{name}", CATEGORY_BUCKETS, name))
     numeric = []

@@ -152,7 +152,7 @@ def read_impressions(
     """The day's impressions with profile and context, in time order, and the ranker's columns."""
     shown = partition.read(spark, IMPRESSION_TABLE)
     profiles = read_profiles(spark, partition)
-    spec = feature_spec(shown, profiles, settings.embedding.dim)
+    spec = feature_spec(shown, profiles, settings.embedding.dim, settings.ranker.id_buckets)
     joined = join_profiles(shown, profiles, spec).toArrow()
     # The ids make the order unique: training must not depend on the order of Spark's partitions.
     order = [(name, "ascending") for name in ("time_ms", "consumer_id", "item_id")]

@@ -22,6 +22,8 @@ RANKER = (
     "retrain",
     "batch_size",
     "negatives_kept",
+    "id_buckets",
+    "tables",
     "promotion",
 )
 

@@ -210,6 +210,15 @@ class RankerSettings(PluginSection):
     compiled: bool = False
     """Fuse training steps with torch.compile: half a minute a day, and a C++ compiler is needed."""
 
+    id_buckets: int = Field(default=16_384, ge=1, lt=2**31)
+    """Learned vectors of consumers, of producers and of items each. Ids are hashed to them: with
+    more, fewer ids share one, and the tables take more memory."""
+
+    tables: Literal["whole", "sharded"] = "whole"
+    """Where several processes train together, each has the whole tables of ids, or a share of their
+    rows: these may be larger than the memory of one GPU. Losses and weights are the same, so that
+    nothing becomes stale. One process alone has whole tables."""
+
     bootstrap: int = Field(default=200, ge=1, le=1_000_000)
     """Resamples of users in the gate's confidence interval."""
 
@@ -228,11 +237,13 @@ class RankerSettings(PluginSection):
         """As of any plug-in, without what is younger than the lake and has changed no result."""
         options = super().effective()
         del options["weights"]  # nothing that is computed by day depends on them
+        del options["tables"]  # nor on where they are
         if options["retrain"] == "daily":
             del options["retrain_delta"]  # it is not read
         for name in (
             "retrain",
             "negatives_kept",
+            "id_buckets",
             "precision",
             "compiled",
             "promotion",

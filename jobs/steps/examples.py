@@ -96,7 +96,7 @@ def run(spark: SparkSession, settings: Settings, day: date) -> None:
         version = published_version(settings, publication.facts["version"])
     impressions = clean.read(spark, IMPRESSION_TABLE)
     profiles = read_profiles(spark, clean)
-    spec = feature_spec(impressions, profiles, settings.embedding.dim)
+    spec = feature_spec(impressions, profiles, settings.embedding.dim, settings.ranker.id_buckets)
     counts = count_past(spark, past, spec.labels)
     joined = join_profiles(impressions, profiles, spec)
     cut, parts = cut_by_time(joined, impressions, clean.facts[f"rows_{IMPRESSION_TABLE}"])

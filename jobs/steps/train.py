@@ -194,6 +194,7 @@ def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
         compiled=ranker.compiled,
         seed=seed,
         negatives_kept=ranker.negatives_kept,
+        tables=ranker.tables,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.features import FeatureSpec
 from models.rankers.base import RankerOptions, Statistics
+from models.sharded_table import new_table
 
 
 class FieldOptions(RankerOptions):
@@ -65,8 +66,7 @@ class Fields(nn.Module):
         buckets = torch.tensor(sizes, dtype=torch.int64)
         # One table for all columns: column c owns the rows from offset_C[c] on. Its gradient lists
         # the rows that were read, so a larger table does not make a training step slower.
-        self.table = nn.Embedding(sum(sizes), width, sparse=True)
-        nn.init.normal_(self.table.weight, std=0.01)
+        self.table = new_table(sum(sizes), width)
         if self.n_numeric:
             self.numbers = nn.Linear(len(spec.numeric), self.n_numeric * width)
         if self.n_published:

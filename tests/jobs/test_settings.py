@@ -297,7 +297,13 @@ def test_the_digest_covers_what_shapes_the_result_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    ['precision = "bfloat16"', 'precision = "auto"', "compiled = true", "negatives_kept = 0.5"],
+    [
+        'precision = "bfloat16"',
+        'precision = "auto"',
+        "compiled = true",
+        "negatives_kept = 0.5",
+        "id_buckets = 32768",
+    ],
 )
 def test_an_option_of_training_changes_the_digest_only_where_it_changes_the_result(
     tmp_path, option
@@ -309,6 +315,13 @@ def test_an_option_of_training_changes_the_digest_only_where_it_changes_the_resu
     other = load_settings(written(tmp_path, f"{MINIMAL}[ranker]\n{option}\n"))
     assert not {"precision", "compiled", "negatives_kept"} & plain.section("ranker").keys()
     assert plain.digest("ranker") == same.digest("ranker") != other.digest("ranker")
+
+
+@pytest.mark.parametrize("option", ['tables = "sharded"', "weights = {click = 2}"])
+def test_an_option_that_shapes_no_partition_is_not_in_the_digest(tmp_path, option):
+    plain = load_settings(written(tmp_path, MINIMAL))
+    other = load_settings(written(tmp_path, f"{MINIMAL}[ranker]\n{option}\n"))
+    assert plain.digest("ranker") == other.digest("ranker")
 
 
 def test_the_projects_own_settings_load():

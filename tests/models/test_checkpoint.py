@@ -101,9 +101,34 @@ def of_another(path: Path, saved: Checkpoint) -> Checkpoint:
     return replace(saved, identity="other")
 
 
-@pytest.mark.parametrize("change", [damage, empty, of_another])
+def part_of(path: Path) -> Path:
+    """The only one: those of earlier steps are deleted."""
+    (part,) = path.parent.glob("*.part")
+    return part
+
+
+def lose_the_tables(path: Path, saved: Checkpoint) -> Checkpoint:
+    part_of(path).unlink()
+    return saved
+
+
+def damage_the_tables(path: Path, saved: Checkpoint) -> Checkpoint:
+    return damage(part_of(path), saved)
+
+
+def take_tables_of_another(path: Path, saved: Checkpoint) -> Checkpoint:
+    """As where another training was killed between its tables and its file."""
+    part = part_of(path)
+    torch.save({**torch.load(part), "identity": "other"}, part)
+    return saved
+
+
+@pytest.mark.parametrize(
+    "change",
+    [damage, empty, of_another, lose_the_tables, damage_the_tables, take_tables_of_another],
+)
 def test_a_file_that_does_not_fit_counts_as_none(tmp_path, steps, change):
-    """One that is cut short, or that belongs to a training on other rows."""
+    """One that is cut short, or that belongs to another training; and so with its tables."""
     saved = Checkpoint(tmp_path / "file.pt", "this")
     with pytest.raises(Killed):
         fit("logistic", saved, killed_at=32 * 11)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def day() -> Day:
 
 
 def fit(
-    kind: str, saved: Checkpoint | None = None, until: int = ROWS, negatives_kept: float = 1.0
+    kind: str, saved: Checkpoint | None = None, until: int = ROWS, **config: Any
 ) -> Trained | None:
     """One pass over the rows; None where it is killed after a number of rows."""
 
@@ -60,7 +61,7 @@ def fit(
             raise Killed
 
     options = read_options(kind, OPTIONS[kind])
-    cfg = TrainingConfig(batch_size=BATCH, learning_rate=1e-2, negatives_kept=negatives_kept)
+    cfg = TrainingConfig(batch_size=BATCH, learning_rate=1e-2, **config)
     try:
         return train([day()], SPEC, kind, options, cfg, progress, saved)
     except Killed:
@@ -119,11 +120,37 @@ def test_two_processes_draw_the_same_negatives(tmp_path):
     assert len(trained.losses) < len(fit("masknet").losses)
 
 
+@pytest.mark.parametrize("kind", ["deepfm", "heavy_ranker"])
+def test_sharded_tables_are_learned_to_the_bytes_of_whole_ones(tmp_path, kind):
+    """One table and two, on two processes; the first one puts them together."""
+    whole, sharded = tmp_path / "whole", tmp_path / "sharded"
+    whole.mkdir()
+    sharded.mkdir()
+    together(2, saving(kind, whole))
+    together(2, saving(kind, sharded, tables="sharded"))
+    found, expected = torch.load(sharded / "0.pt"), torch.load(whole / "0.pt")
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of torch.compile
+@pytest.mark.parametrize("config", [{"precision": "bfloat16"}, {"compiled": True}])
+def test_sharded_tables_in_bfloat16_and_compiled(tmp_path, config):
+    whole, sharded = tmp_path / "whole", tmp_path / "sharded"
+    whole.mkdir()
+    sharded.mkdir()
+    together(2, saving("masknet", whole, **config))
+    together(2, saving("masknet", sharded, tables="sharded", **config))
+    found, expected = torch.load(sharded / "0.pt"), torch.load(whole / "0.pt")
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tables", ["whole", "sharded"])
 @pytest.mark.parametrize("kind", ["masknet", "heavy_ranker"])
-def test_four_processes_learn_what_one_learns(tmp_path, kind):
-    together(4, saving(kind, tmp_path))
-    assert_equal_to(fit(kind), tmp_path / "3.pt")
+def test_four_processes_learn_what_one_learns(tmp_path, kind, tables):
+    together(4, saving(kind, tmp_path, tables=tables))
+    assert_equal_to(fit(kind), tmp_path / "0.pt")
 
 
 def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
@@ -139,6 +166,25 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path, monkeyp
     assert_equal_to(trained, tmp_path / "1.pt")
     # Of the steps before the kill, the losses are those of the file, to the bit.
     np.testing.assert_array_equal(torch.load(tmp_path / "1.pt")["losses"][:6], trained.losses[:6])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((2, "sharded"), (3, "sharded")),
+        ((2, "sharded"), (1, "whole")),
+        ((1, "whole"), (2, "sharded")),
+    ],
+)
+def test_another_number_of_shards_goes_on_from_a_checkpoint(tmp_path, monkeypatch, before, after):
+    monkeypatch.setattr(checkpoint, "EVERY", 3)
+    saved = Checkpoint(tmp_path / "checkpoint.pt", "this")
+    for (count, tables), until in ((before, BATCH * 7), (after, ROWS)):
+        together(count, saving("masknet", tmp_path, saved, until=until, tables=tables))
+    trained = fit("masknet")
+    assert_equal_to(trained, tmp_path / "0.pt")
+    # Of the steps before the kill, the losses are those of the files.
+    np.testing.assert_allclose(torch.load(tmp_path / "0.pt")["losses"], trained.losses, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -208,6 +208,23 @@ def test_a_table_that_is_read_whole_learns_as_by_adam():
     np.testing.assert_allclose(table.rows, weights.detach().numpy(), atol=1e-5)
 
 
+def test_the_distinct_ids_of_a_batch_are_those_that_sorting_finds():
+    """Of several batches, one after another."""
+    table = Table(np.zeros((30, 2), np.float32))
+    for size in (50, 3, 0, 50):
+        ids = RNG.integers(0, 30, size)
+        for found, expected in zip(
+            table.distinct(ids), np.unique(ids, return_inverse=True), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_that_a_batch_has_not_read_stay():
+    table = Table(np.ones((4, 2), np.float32))
+    table.update(np.array([1, 3]), np.full((2, 2), 0.5, np.float32), 0.1)
+    np.testing.assert_allclose(table.rows, [[1, 1], [0.9, 0.9], [1, 1], [0.9, 0.9]], atol=1e-6)
+
+
 # What is learned
 
 

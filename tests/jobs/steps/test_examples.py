@@ -110,6 +110,22 @@ def test_the_past_is_counted_over_the_days_before(built):
                 assert stored == pytest.approx(number, abs=1e-6)
 
 
+def test_ids_are_hashed_to_more_buckets(spark, built, tmp_path):
+    """Of twice as many, one modulo the usual number is the usual one; the features say how many."""
+    settings = ranker_settings(tmp_path, id_buckets=32_768)
+    commit_days(settings, DAYS[:3])
+    commit_validated(settings, TODAY, impressions(TODAY))
+    examples.run(spark, settings, TODAY)
+    usual, more = table_of(built), table_of(settings)
+    for entity in ("consumer", "producer", "item"):
+        buckets = more[f"hash_{entity}"].to_numpy()
+        assert (buckets % 16_384 == usual[f"hash_{entity}"].to_numpy()).all()
+        assert (buckets >= 16_384).any()
+    spec = spec_of(settings.lake.get("examples", TODAY))
+    sizes = {column.name: column.buckets for column in spec.categorical}
+    assert {sizes[f"hash_{entity}"] for entity in ("consumer", "producer", "item")} == {32_768}
+
+
 def test_profile_numbers_are_signed_logarithms(built):
     """sign(x) log(1 + |x|); null where the number or the whole profile is missing."""
     table = table_of(built).to_pylist()

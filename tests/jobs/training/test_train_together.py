@@ -40,9 +40,11 @@ def in_two_processes(settings: Settings, folder: Path) -> None:
     together(2, work, connect=False)
 
 
-def test_two_processes_commit_one_model(lake, tmp_path):
+@pytest.mark.parametrize("tables", ["whole", "sharded"])
+def test_two_processes_commit_one_model(lake, tmp_path, tables):
     """Its weights, facts and files are those of one process, but for rounding."""
-    settings = copied(lake, tmp_path / "home")
+    ranker = lake.ranker.model_copy(update={"tables": tables})
+    settings = copied(lake, tmp_path / "home").model_copy(update={"ranker": ranker})
     in_two_processes(settings, tmp_path)
     assert (tmp_path / "first").exists()
     assert (tmp_path / "other").exists()
