@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 from embeddings.durable import place, signature, sweep
 from jobs.errors import BadInput
 from jobs.intake.days_writer import DaysWriter, sizes
-from jobs.intake.look import clock_apart, misread, other_format
+from jobs.intake.look import other_format
+from jobs.intake.misread import clock_apart, misread
 from jobs.intake.reading import (
     NO_DAY,
     TIME_UNREADABLE,

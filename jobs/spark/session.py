@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from jobs.settings import Settings
 
 # Of HotSpot, ten times the defaults. Most of what a step runs, above all Spark's planning, runs too
-# rarely to repay the optimising compiler, which took half of the CPU time of a small day; a large one
-# is not slower for it (docs/decisions/0007).
+# rarely to repay the optimising compiler, which took half of the CPU time of a small day. A large
+# one is not slower for it (docs/decisions/0007).
 PATIENT_COMPILER = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"

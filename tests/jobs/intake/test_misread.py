@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jobs.intake.look import misread
+from jobs.intake.misread import misread
 from jobs.sources.edgelist import Edgelist, EdgelistSettings
 from jobs.sources.table import Table, TableSettings
 
