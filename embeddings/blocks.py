@@ -3,6 +3,7 @@
     producers.npy                  (n_producers,) bytes, the ids of the columns
     column_sums.npy                (n_producers,) float64, the sum of each fitted column
     fitted/block-00000/{ids,engagements,indptr,indices,strengths}.npy
+    sessions/block-00000/{indptr,indices,strengths}.npy    with `matrix.session_minutes`
 
 A block is a folder of plain arrays, written by one task and memory-mapped by others.
 """
@@ -61,6 +62,23 @@ class Block:
         )
 
 
+@dataclass(frozen=True)
+class SessionBlock:
+    """Sessions of some consumers, n of them, and the strengths of their producers: a matrix as CSR.
+
+    Each has two producers or more.
+    """
+
+    indptr: np.ndarray  # (n + 1,) int64
+    indices: np.ndarray  # (nnz,) int32
+    strengths: np.ndarray  # (nnz,) float64
+
+    def matrix(self, n_columns: int) -> sp.csr_matrix:
+        """The block as a matrix, (n, n_columns) float64."""
+        shape = (len(self.indptr) - 1, n_columns)
+        return sp.csr_matrix((self.strengths, self.indices, self.indptr), shape=shape)
+
+
 def save_arrays(folder: Path, record: object) -> None:
     """Save every array of a dataclass as <field name>.npy in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,8 +133,8 @@ class MatrixShare:
         self._homes = sorted((folder / "fitted").glob("block-*"))
         self.column_sums = np.load(folder / "column_sums.npy")  # (n_producers,) float64
         self.producer_ids = np.load(folder / "producers.npy")  # (n_producers,) bytes
-        by_rank = np.array_split(np.array(self._homes, dtype=object), comm.size)
-        self.block_homes: list[Path] = list(by_rank[comm.rank])
+        self.block_homes = own_part(self._homes, comm)
+        self._session_homes = sorted((folder / "sessions").glob("block-*"))
         self.block_sizes: dict[str, int] = {}  # consumers of each own block, by name and in order
         for home in self.block_homes:
             self.block_sizes[home.name] = len(load_block(home).ids)
@@ -146,12 +164,21 @@ class MatrixShare:
         blocks = []
         for home in self.block_homes:
             blocks.append(transform(load_block(home).matrix(self.n_producers)))
-        if len(blocks) == 1:
-            return blocks[0]  # stacking would copy it
-        if not blocks:
-            # Fewer blocks than workers: this worker takes part in the exchanges without rows.
-            return sp.csr_matrix((0, self.n_producers), dtype=np.float32)
-        return sp.vstack(blocks, format="csr")
+        return stacked(blocks, self.n_producers)
+
+    def by_session(self) -> sp.csr_matrix:
+        """This worker's sessions, (own sessions, n_producers) float32.
+
+        They are not those of its own consumers alone: sessions of consumers who have too few
+        engagements to be fitted are among them. Raises ValueError where the matrix has none.
+        """
+        if not self._session_homes:
+            raise ValueError("The matrix has no sessions. Set matrix.session_minutes above 0.")
+        blocks = []
+        for home in own_part(self._session_homes, self.comm):
+            block = load_arrays(home, SessionBlock).matrix(self.n_producers)
+            blocks.append(block.astype(np.float32))
+        return stacked(blocks, self.n_producers)
 
     def by_producer(self) -> sp.csr_matrix:
         """A row range of the transposed matrix, (own producers, n_consumers) float32.
@@ -171,6 +198,21 @@ class MatrixShare:
             strengths = load_block(home).matrix(self.n_producers).astype(np.float32)
             columns.append(strengths[:, own].T.tocsr())
         return sp.hstack(columns, format="csr")
+
+
+def own_part(homes: list[Path], comm: Communicator) -> list[Path]:
+    """The blocks of this worker: those of all workers follow each other by rank."""
+    return list(np.array_split(np.array(homes, dtype=object), comm.size)[comm.rank])
+
+
+def stacked(blocks: list[sp.csr_matrix], n_columns: int) -> sp.csr_matrix:
+    """The blocks of a worker as one matrix."""
+    if len(blocks) == 1:
+        return blocks[0]  # stacking would copy it
+    if not blocks:
+        # Fewer blocks than workers: this worker takes part in the exchanges without rows.
+        return sp.csr_matrix((0, n_columns), dtype=np.float32)
+    return sp.vstack(blocks, format="csr")
 
 
 def even_split(indptr: np.ndarray, parts: int) -> list[slice]:

@@ -39,9 +39,9 @@ from jobs.settings import load_settings
 from jobs.sources import open_source
 from jobs.spark.session import spark_session
 from perf import torchrec_towers
+from perf.embedder_options import next_day_ndcg
 from perf.report import Figure, arguments, finish
 from perf.torchrec_peer import INSTALLED
-from perf.tower_options import next_day_ndcg
 
 OURS, PEER = "towers", "TorchRec"
 FIRST, ROUNDS = 6000, 9  # consumers of which the speed is measured, and how often

@@ -1,10 +1,10 @@
 """Co-occurrence: vectors from pairs that occur together, by skip-gram with negative sampling.
 
 The published producers are what is predicted, the output vectors v; u·v is the affinity. A consumer
-is what predicts them: the weighted mean of its producers' input vectors ("baskets"), or the vector
-that makes its producers likely ("direct"). Both are computed by the fold-in, from the producers
-alone, also for the consumers of the fit: a fitted consumer and a later one differ in nothing. The
-input vectors are in the fold-in, and `align` rotates it with the producers.
+is what predicts them: the weighted mean of its producers' input vectors ("baskets", "sessions"), or
+the vector that makes its producers likely ("direct"). Both are computed by the fold-in, from the
+producers alone, also for the consumers of the fit: a fitted consumer and a later one differ in
+nothing. The input vectors are in the fold-in, and `align` rotates it with the producers.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class Options(base.Options):
     The defaults are chosen for recommendation: docs/cooccurrence.md has the measurements.
     """
 
-    pairs: Literal["baskets", "direct"] = "baskets"
-    """What occurs together: the producers that one consumer engaged with ("baskets"), or a consumer
-    and its producers ("direct")."""
+    pairs: Literal["baskets", "sessions", "direct"] = "baskets"
+    """What occurs together: the producers that one consumer engaged with in the window ("baskets"),
+    or in one session ("sessions", which needs `matrix.session_minutes`), or a consumer and its
+    producers ("direct")."""
 
     epochs: int = Field(default=20, ge=1)
     """How often every engagement is passed."""
@@ -82,7 +83,7 @@ class Cooccurrence:
         self, matrix: MatrixShare, dim: int, seed: int, options: Options, progress: Progress
     ) -> Fitted:
         """As `Embedder.fit`."""
-        cfg = Config(dim=dim, seed=seed, **options.model_dump())
+        cfg = config(options, dim, seed)
         losses: list[float] = []
 
         def report(epoch: int, loss: float) -> None:
@@ -90,7 +91,8 @@ class Cooccurrence:
             progress(f"Co-occurrence: {epoch} of {cfg.epochs} epochs, loss {loss:.4g}")
 
         x = matrix.by_consumer(lambda block: block.astype(np.float32))
-        trained = fit(x, cfg, matrix.comm, matrix.producer_ids, report)
+        baskets = matrix.by_session() if options.pairs == "sessions" else x
+        trained = fit(baskets, cfg, matrix.comm, matrix.producer_ids, report)
         fold_in = fold_in_of(trained, matrix.column_sums, cfg)
         facts: dict[str, float | int] = {"loss": losses[-1], "epochs": len(losses)}
         curves = [base.loss_curve(losses)]
@@ -121,15 +123,25 @@ def cooccurrence(
     """Fit a matrix in this process. x: (n, m) strengths > 0.
 
     The number of threads changes the result only by rounding. producer_ids: (m,) bytes, by default
-    their row numbers; errors raised: as in `cooccurrence.training.fit`.
+    their row numbers. Raises ValueError for sessions, and as `cooccurrence.training.fit`.
     """
-    cfg = Config(dim=dim, seed=seed, **options.model_dump())
+    if options.pairs == "sessions":
+        raise ValueError("A matrix in memory has no sessions: expected baskets or direct.")
+    cfg = config(options, dim, seed)
     x = x.astype(np.float32, copy=False)
     ids = np.arange(x.shape[1]).astype(np.bytes_) if producer_ids is None else producer_ids
     ranges = even_split(x.indptr, threads)
     parts = run_threads(threads, lambda comm: fit(row_range(x, ranges[comm.rank]), cfg, comm, ids))
     fold_in = fold_in_of(parts[0], np.asarray(x.sum(axis=0), np.float64).ravel(), cfg)
     return Factors(fold_in.fold(x), parts[0].outputs, fold_in, parts[0].losses)
+
+
+def config(options: Options, dim: int, seed: int) -> Config:
+    """What the training is told: sessions are baskets to it."""
+    chosen = options.model_dump()
+    if options.pairs == "sessions":
+        chosen["pairs"] = "baskets"
+    return Config(dim=dim, seed=seed, **chosen)
 
 
 def fold_in_of(trained: Trained, sums: np.ndarray, cfg: Config) -> FoldIn:

@@ -172,6 +172,12 @@ class Settings(BaseSettings):
                 f"words.name: an embedding has the name {self.words.name}; choose another one"
             )
         for name, embedding in {"embedding": self.embedding, **self.further}.items():
+            if embedding.learns_from_sessions and not self.matrix.session_minutes:
+                option = "embedding" if name == "embedding" else f"further.{name}"
+                raise ValueError(
+                    f'{option}.cooccurrence.pairs is "sessions"; expected matrix.session_minutes '
+                    "above 0, the pause that ends a session"
+                )
             too_long = [n for n in self.benchmark.lengths if n >= embedding.dim]
             if too_long:
                 option = "embedding.dim" if name == "embedding" else f"further.{name}.dim"

@@ -70,6 +70,12 @@ def closed_log(settings: Settings) -> str:
     return "" if settings.services.live else "live is false, so all days are over"
 
 
+def no_sessions_are_read(settings: Settings) -> str:
+    embeddings = [settings.embedding, *settings.further.values()]
+    reading = any(embedding.learns_from_sessions for embedding in embeddings)
+    return "" if reading else 'no embedding has `cooccurrence.pairs = "sessions"`'
+
+
 def unknown_rank(settings: Settings) -> str:
     return unknown_kinds(settings, [settings.matrix.rank_by])
 
@@ -85,6 +91,7 @@ RULES = (
     Rule("validation", ("median_days", "median_min_days"), rows_are_not_judged),
     Rule("validation", ("min_rows_share", "median_days"), too_few_days_before),
     Rule("matrix", ("rank_by",), unknown_rank),
+    Rule("matrix", ("session_minutes",), no_sessions_are_read),
     Rule("ranker", RANKER, no_impressions),
     Rule("ranker", ("primary_label",), unknown_primary),
     Rule("ranker", ("retrain_delta",), daily_training),

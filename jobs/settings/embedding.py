@@ -92,6 +92,10 @@ class EmbeddingSettings(PluginSection):
             )
         return self
 
+    @property
+    def learns_from_sessions(self) -> bool:
+        return getattr(self.options, "pairs", "") == "sessions"
+
     def effective(self) -> dict[str, Any]:
         """As of any plug-in, without what shapes no partition.
 

@@ -111,6 +111,8 @@ class ValidationSettings(Section):
 class MatrixSettings(Section):
     """Which engagements make the consumer-producer matrix, and how strongly each counts."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"session_minutes"})
+
     window_days: int = Field(default=14, ge=1, le=3660)
     """Trailing days whose engagements count, the day itself included."""
 
@@ -130,6 +132,10 @@ class MatrixSettings(Section):
     max_strength_ratio: float = Field(default=50.0, ge=0)
     """A pair is as strong as its engagements together, but at most so many times as strong as what
     one pair of a hundred exceeds: a larger one would own the model. 0: no bound."""
+
+    session_minutes: float = Field(default=0.0, ge=0, le=10_080)
+    """A consumer's session ends with so many minutes without an engagement; an embedder that learns
+    from sessions reads them. 0: they are not told apart."""
 
     min_engagements: int = Field(default=2, ge=1)
     """A consumer with fewer engagements in the window is folded in instead of fitted."""

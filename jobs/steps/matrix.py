@@ -3,6 +3,7 @@
     producers.npy, column_sums.npy     the producers of the columns, most popular first; their sums
     fitted/block-00000/...             the consumers that the factorisation is fitted on
     rest/block-00000/...               those with too few engagements: they are folded in later
+    sessions/block-00000/...           with `session_minutes`: sessions of all consumers
 
 The days are stored spread by consumer (`jobs.lake.buckets`), so nothing has to be shuffled. In a
 first job, one task per bucket counts the pairs of its consumers. Then the driver chooses the
@@ -27,9 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
-from embeddings.blocks import Block, load_arrays, save_arrays, save_block
+from embeddings.blocks import Block, SessionBlock, load_arrays, save_arrays, save_block
 from embeddings.facts import Fact
 from embeddings.kernels.counting import Pairs, count_pairs, relabel
+from embeddings.kernels.sessions import session_of_each
 from embeddings.kernels.strength_bound import largest_strength, strength_counts
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, in_bucket
@@ -75,16 +77,31 @@ PRODUCERS = "producers.npy"
 COLUMN_SUMS = "column_sums.npy"
 COUNTED = "counted"  # the pairs that the first job counts for the second; never committed
 STRENGTHS = "strengths.npy"  # in it, of each bucket: how many pairs have which strength
+SESSIONS = "sessions"  # in it, of each bucket; and the folder of their blocks
 
 ID = pa.dictionary(pa.int32(), pa.string())
 EVENTS = pa.schema(
     [("consumer_id", ID), ("producer_id", ID), ("millionths", pa.float64()), ("ranks", pa.bool_())]
 )
+TIME = pa.field("time_ms", pa.int64())  # a further column where sessions are told apart
+SESSION_FACT = Fact("sessions", "sessions of two producers or more", "sessions", headline=True)
 
 # The Spark schemas of what a task returns, in the first job and in the second.
 POPULARITY = "producer_id binary, ranks long, consumers long"
-BLOCK_FACTS = ("consumers_fitted", "consumers_left_out", "pairs", "pairs_bounded", "engagements")
+BLOCK_FACTS = (
+    "consumers_fitted",
+    "consumers_left_out",
+    "pairs",
+    "pairs_bounded",
+    "engagements",
+    "sessions",
+)
 LAID_OUT = ", ".join([*(f"{fact} long" for fact in BLOCK_FACTS), "column_sums binary"])
+
+
+def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
+    """What is counted besides where sessions are told apart."""
+    return (SESSION_FACT,) if settings.matrix.session_minutes else ()
 
 
 def needs(settings: Settings, day: date) -> list[Need]:
@@ -161,13 +178,16 @@ def lay_out(spark: SparkSession, cfg: MatrixSettings, n_buckets: int, home: Path
     folders = [bucket_folder(home / COUNTED, number) for number in range(n_buckets)]
     counts = sum(np.load(folder / STRENGTHS, allow_pickle=False) for folder in folders)
     largest = largest_strength(counts, cfg.max_strength_ratio)
-    task = block_writer(cfg.min_engagements, largest, home)
+    task = block_writer(cfg, largest, home)
     laid_out = each_bucket(spark, n_buckets, task, LAID_OUT).toArrow()
     shutil.rmtree(home / COUNTED)
     # Whole millionths add exactly, so the order of the buckets cannot matter.
     millionths = sum(np.frombuffer(sums.as_py(), np.int64) for sums in laid_out["column_sums"])
     np.save(home / COLUMN_SUMS, millionths / 1e6, allow_pickle=False)
-    return {fact: pc.sum(laid_out[fact]).as_py() for fact in BLOCK_FACTS}
+    facts = {fact: pc.sum(laid_out[fact]).as_py() for fact in BLOCK_FACTS}
+    if not cfg.session_minutes:
+        del facts["sessions"]
+    return facts
 
 
 def each_bucket(
@@ -204,12 +224,15 @@ def counter(
     """The task: a bucket's events -> its pairs below home. Returns `popularity_in` the bucket."""
 
     def task(number: int) -> pa.RecordBatch:
-        tables = [EVENTS.empty_table()]  # the columns, for a bucket without files
+        tables = [columns_of_events(cfg).empty_table()]  # for a bucket without files
         for part, share in parts:
             if part.meets(number, n_buckets):
                 tables.append(read_events(part, share, number, n_buckets, cfg))
-        bucket = count_events(pa.concat_tables(tables))
+        events = pa.concat_tables(tables)
+        bucket = count_events(events)
         folder = bucket_folder(home, number)
+        if cfg.session_minutes:
+            save_arrays(folder / SESSIONS, count_sessions(events, cfg.session_minutes))
         save_arrays(folder, bucket)
         np.save(folder / STRENGTHS, strength_counts(bucket.millionths), allow_pickle=False)
         return popularity_in(bucket)
@@ -227,7 +250,8 @@ def read_events(
     ids = ["consumer_id", "producer_id", "kind"]
     # As dictionaries, so that each distinct id is hashed and sorted once. Without threads, because
     # Spark runs one task per core.
-    rows = ParquetFile(part.path, read_dictionary=ids).read([*ids, "value"], use_threads=False)
+    columns = [*ids, "value", *([TIME.name] if cfg.session_minutes else [])]
+    rows = ParquetFile(part.path, read_dictionary=ids).read(columns, use_threads=False)
     events = weigh(rows, share, cfg)
     counts = events["millionths"].to_numpy() > 0
     if not part.within(n_buckets):
@@ -250,7 +274,15 @@ def weigh(rows: pa.Table, share: float, cfg: MatrixSettings) -> pa.Table:
     # Half up, as Spark rounds; np.rint would round halves to even.
     fraction, whole = np.modf(rows["value"].to_numpy() * weights[codes] * 1e6)
     whole += fraction >= 0.5
-    return pa.table([rows["consumer_id"], rows["producer_id"], whole, ranks[codes]], EVENTS)
+    events = [rows["consumer_id"], rows["producer_id"], whole, ranks[codes]]
+    if cfg.session_minutes:
+        events.append(pc.fill_null(rows[TIME.name], 0))
+    return pa.table(events, columns_of_events(cfg))
+
+
+def columns_of_events(cfg: MatrixSettings) -> pa.Schema:
+    """EVENTS, with their times where sessions are told apart."""
+    return EVENTS.append(TIME) if cfg.session_minutes else EVENTS
 
 
 def count_events(events: pa.Table) -> Bucket:
@@ -267,6 +299,20 @@ def count_events(events: pa.Table) -> Bucket:
     shape = (len(consumers), len(producers))
     pairs = count_pairs(rows, columns, millionths.astype(np.int64), ranks, shape)
     return Bucket(**vars(pairs), consumers=consumers, producers=producers)
+
+
+def count_sessions(events: pa.Table, minutes: float) -> Pairs:
+    """Sum the events of every session and producer; producers as in `count_events`.
+
+    All engagements without a time that a consumer has are one session.
+    """
+    _, consumers = in_order(events["consumer_id"])
+    producers, columns = in_order(events["producer_id"])
+    times = events[TIME.name].to_numpy()
+    sessions, n_sessions = session_of_each(consumers, times, round(minutes * 60_000))
+    millionths = events["millionths"].to_numpy().astype(np.int64)
+    ranks = events["ranks"].to_numpy()
+    return count_pairs(sessions, columns, millionths, ranks, (n_sessions, len(producers)))
 
 
 def in_order(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -313,31 +359,40 @@ def top_producers(popularity: DataFrame, cfg: MatrixSettings) -> np.ndarray:
 # --- the second job
 
 
-def block_writer(min_engagements: int, largest: int, home: Path) -> Callable[[int], pa.RecordBatch]:
-    """The task: a bucket's pairs -> fitted/block-N and rest/block-N below home.
+def block_writer(cfg: MatrixSettings, largest: int, home: Path) -> Callable[[int], pa.RecordBatch]:
+    """The task: a bucket's pairs -> fitted/block-N, rest/block-N and sessions/block-N below home.
 
     largest: of a pair's strengths, in millionths. Returns LAID_OUT: the facts and the column sums
     of the fitted.
     """
 
     def task(number: int) -> pa.RecordBatch:
-        bucket = load_arrays(bucket_folder(home / COUNTED, number), Bucket)
+        folder = bucket_folder(home / COUNTED, number)
+        bucket = load_arrays(folder, Bucket)
         producers = np.load(home / PRODUCERS)
         raw = block_of(bucket, producers)
         block = replace(raw, strengths=np.minimum(raw.strengths, largest))
         # A consumer who engaged only with producers that have no column is in neither block.
         known = block.engagements > 0
-        enough = block.engagements >= min_engagements
+        enough = block.engagements >= cfg.min_engagements
         fitted = block.rows(known & enough)
         rest = block.rows(known & ~enough)
         save_millionths(home / "fitted" / f"block-{number:05d}", fitted)
         save_millionths(home / "rest" / f"block-{number:05d}", rest)
+        n_sessions = 0
+        if cfg.session_minutes:
+            columns = columns_of(bucket.producers, producers)
+            pairs = load_arrays(folder / SESSIONS, Pairs)
+            sessions = session_block(pairs, columns, len(producers), largest)
+            save_arrays(home / SESSIONS / f"block-{number:05d}", sessions)
+            n_sessions = len(sessions.indptr) - 1
         row = {
             "consumers_fitted": len(fitted.ids),
             "consumers_left_out": len(rest.ids),
             "pairs": len(fitted.indices),
             "pairs_bounded": int(np.count_nonzero(raw.strengths > largest)),
             "engagements": int(block.engagements.sum()),
+            "sessions": n_sessions,
             "column_sums": fitted.matrix(len(producers)).sum(axis=0).tobytes(),
         }
         return pa.RecordBatch.from_pylist([row])
@@ -350,6 +405,18 @@ def block_of(bucket: Bucket, producers: np.ndarray) -> Block:
     columns = columns_of(bucket.producers, producers)
     indptr, indices, millionths, engagements = relabel(bucket, columns, len(producers))
     return Block(bucket.consumers, engagements, indptr, indices, millionths)
+
+
+def session_block(pairs: Pairs, columns: np.ndarray, n_columns: int, largest: int) -> SessionBlock:
+    """The sessions of two producers or more under these columns; as strong as pairs at most.
+
+    columns: of the pairs' producers, −1 for none. largest: strength, in millionths.
+    """
+    indptr, indices, millionths, _ = relabel(pairs, columns, n_columns)
+    several = np.diff(indptr) > 1
+    kept = np.repeat(several, np.diff(indptr))
+    starts = np.concatenate([[0], np.cumsum(np.diff(indptr)[several])])
+    return SessionBlock(starts, indices[kept], np.minimum(millionths[kept], largest) / 1e6)
 
 
 def save_millionths(folder: Path, block: Block) -> None:

@@ -55,7 +55,12 @@ def random_day(seed: int, n: int = 800, tastes: int = 0) -> list[Engagement]:
     return [(f"c{consumer}", f"p{producer}", kind) for consumer, producer, kind in rows]
 
 
-def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> None:
+def commit_day(
+    settings: Settings,
+    day: date,
+    rows: list[Engagement] | None,
+    times_ms: list[int | None] | None = None,
+) -> None:
     """Commit a validated day of these engagements in one file; None: a day that was refused."""
     with validated(settings, day) as staging:
         if rows is None:
@@ -63,11 +68,12 @@ def commit_day(settings: Settings, day: date, rows: list[Engagement] | None) -> 
             return
         staging.facts |= {"trusted": True, "reason": ""}
         (staging.path / "engagements").mkdir()
-        pq.write_table(table_of(rows), staging.path / "engagements" / "part-00000.parquet")
+        table = table_of(rows, times_ms)
+        pq.write_table(table, staging.path / "engagements" / "part-00000.parquet")
 
 
-def table_of(rows: list[Engagement]) -> pa.Table:
-    """The columns of the schema; every value is 1."""
+def table_of(rows: list[Engagement], times_ms: list[int | None] | None = None) -> pa.Table:
+    """The columns of the schema; every value is 1. times_ms: one for each row, or nothing."""
     consumers, producers, kinds = zip(*rows, strict=True)
     return pa.table(
         {
@@ -76,7 +82,7 @@ def table_of(rows: list[Engagement]) -> pa.Table:
             "kind": list(kinds),
             "item_id": pa.nulls(len(rows), pa.string()),
             "value": pa.array([1.0] * len(rows)),
-            "time_ms": pa.nulls(len(rows), pa.int64()),
+            "time_ms": pa.array(times_ms or [None] * len(rows), pa.int64()),
         }
     )
 

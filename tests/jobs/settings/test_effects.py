@@ -48,6 +48,7 @@ def sentences(text: str) -> list[str]:
         (EDGES, "[validation]\nmedian_days = 2", r"validation.median_days .*larger \(3\)"),
         (EDGES, '[matrix]\nrank_by = "reply"', "matrix.rank_by .*kinds of engagements are edge"),
         (IMPRESSIONS, '[matrix]\nrank_by = "like"', ""),
+        (EDGES, "[matrix]\nsession_minutes = 30", "matrix.session_minutes .*no embedding has"),
         (IMPRESSIONS, "[matrix.weights]\nlikes = 3", "matrix.weights.likes .*are click, like"),
         (KINDS, "[matrix.weights]\nlikes = 3", ""),
         (ENGAGEMENTS, "[matrix.weights]\nengagement = 3", ""),

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prepared import validated
 
-from embeddings.blocks import load_blocks, stack
+from embeddings.blocks import SessionBlock, load_arrays, load_blocks, stack
 from embeddings.facts import headlines
 from jobs.errors import BadInput, EvergreenError, UntrustedDay
 from jobs.lake.buckets import Part, bucket_of
@@ -138,6 +139,64 @@ def test_producers_are_ranked_by_the_kind_that_a_setting_names(spark, settings, 
     chosen = MatrixSettings(producers=1, min_engagements=1, rank_by=rank_by)
     matrix.run(spark, settings.model_copy(update={"matrix": chosen}), DAYS[0])
     assert producers_of(settings, DAYS[0]) == [first]
+
+
+def test_sessions_of_the_window_are_those_of_a_slow_loop(spark, settings):
+    """A pause of more than ten minutes ends one, also from one day to the next."""
+    chosen = settings.matrix.model_copy(update={"session_minutes": 10})
+    settings = settings.model_copy(update={"matrix": chosen})
+    rng = np.random.default_rng(0)
+    events = []
+    for number, day in enumerate(DAYS[:2]):
+        rows = random_day(number)
+        midnight = int(np.datetime64(day, "ms").astype(int))
+        times = (midnight + rng.integers(0, 86_400_000, len(rows))).tolist()
+        times[:2] = [None, None]
+        commit_day(settings, day, rows, times)
+        events += [(*row, time) for row, time in zip(rows, times, strict=True)]
+    matrix.run(spark, settings, DAYS[1])
+    found = settings.lake.get("matrix", DAYS[1])
+    columns = [name.decode() for name in np.load(found.path / "producers.npy")]
+    stored = Counter()
+    for home in sorted((found.path / "sessions").glob("block-*")):
+        block = load_arrays(home, SessionBlock)
+        for start, stop in pairwise(block.indptr):
+            names = [columns[j] for j in block.indices[start:stop]]
+            stored[frozenset(zip(names, block.strengths[start:stop].tolist(), strict=True))] += 1
+    expected = Counter()
+    for session in slow_sessions(events, 600_000):
+        strengths = Counter()
+        for producer, kind in session:
+            if producer in columns:
+                strengths[producer] += 2.5 if kind == "follow" else 1.0
+        if len(strengths) > 1:
+            expected[frozenset(strengths.items())] += 1
+    assert stored == expected
+    assert found.facts["sessions"] == expected.total() > 100
+
+
+def slow_sessions(events: list[tuple], pause_ms: int) -> list[list[tuple[str, str]]]:
+    """Sessions of (consumer, producer, kind, time), each a list of (producer, kind)."""
+    sessions = []
+    last = {}  # consumer -> the time of the newest event, and its session
+    for consumer, producer, kind, time in sorted(events, key=lambda event: event[3] or 0):
+        time = time or 0
+        if consumer not in last or time - last[consumer][0] > pause_ms:
+            last[consumer] = (time, [])
+            sessions.append(last[consumer][1])
+        last[consumer] = (time, last[consumer][1])
+        last[consumer][1].append((producer, kind))
+    return sessions
+
+
+def test_sessions_change_nothing_else(counted, three_days, spark):
+    chosen = three_days.matrix.model_copy(update={"session_minutes": 10})
+    matrix.run(spark, three_days.model_copy(update={"matrix": chosen}), DAYS[2])
+    found = arrays(three_days.lake.get("matrix", DAYS[2]).path)
+    others = {name: data for name, data in found.items() if not name.startswith("sessions/")}
+    assert others == arrays(counted.lake.get("matrix", DAYS[2]).path)
+    assert len(others) < len(found)
+    assert "sessions" not in counted.lake.get("matrix", DAYS[2]).facts
 
 
 def producers_of(settings: Settings, day: date) -> list[bytes]:

@@ -1,11 +1,12 @@
-"""What one option of the two towers changes: NDCG@20 of the next day, paired by consumer.
+"""What one option of an embedder changes: NDCG@20 of the next day, paired by consumer.
 
-    python -m perf.tower_options SETTINGS OPTION=VALUE DAY [DAY …]
+    python -m perf.embedder_options SETTINGS OPTION=VALUE DAY [DAY …]
 
-Read from a home in which `matrix` ran on the days, and `validate` on those after them. The towers
-are fitted with the options of the settings and with one of them changed. All consumers of the next
-day are ranked producers for, newcomers by their profile. 95 % intervals resample consumers of all
-days together; the gain is paired. CPU time is that of a fit on one thread.
+Read from a home in which `matrix` ran on the days, and `validate` on those after them. The embedder
+of the settings is fitted with their options and with one of them changed. All consumers of the next
+day are ranked producers for, also newcomers, by their profile where the embedder reads it. 95 %
+intervals resample consumers of all days together; the gain is paired. CPU time is that of a fit on
+one thread.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ import scipy.sparse as sp
 from embeddings.benchmarks.intervals import mean_estimates
 from embeddings.benchmarks.metrics import rank
 from embeddings.blocks import MatrixShare, load_blocks
-from embeddings.embedders.base import Fitted, embedder
-from embeddings.embedders.towers import Options
-from embeddings.fold_in.towers import TowersFoldIn
+from embeddings.embedders.base import Fitted, Options, embedder, reads_features
+from embeddings.fold_in.base import FoldIn
 from embeddings.kernels.communicator import run_threads
 from embeddings.registry.vectors import Index
 from jobs.features.entity_features import consumer_features, producer_features, profile_rows
@@ -39,8 +39,8 @@ def main() -> None:
     settings = load_settings(Path(sys.argv[1]))
     name, _, value = sys.argv[2].partition("=")
     days = [date.fromisoformat(text) for text in sys.argv[3:]]
-    usual = settings.embedding.model_copy(update={"method": "towers"}).options
-    changed = Options.model_validate(usual.model_dump() | {name: value})
+    usual = settings.embedding.options
+    changed = type(usual).model_validate(usual.model_dump() | {name: value})
     columns: dict[str, list[np.ndarray]] = {"as set": [], sys.argv[2]: []}
     for day in days:
         for which, options in zip(columns, (usual, changed), strict=True):
@@ -57,14 +57,13 @@ def of_day(settings: Settings, day: date, options: Options) -> tuple[float, np.n
     lake = settings.lake
     matrix, clean = lake.get("matrix", day).path, lake.get("validate", day)
     cpu_s, fitted, producer_ids = fit(settings, matrix, clean, options)
-    assert isinstance(fitted.fold_in, TowersFoldIn)
     return cpu_s, next_day_ndcg(settings, day, fitted.fold_in, fitted.producers, producer_ids)
 
 
 def next_day_ndcg(
     settings: Settings,
     day: date,
-    fold_in: TowersFoldIn,
+    fold_in: FoldIn,
     producers: np.ndarray,
     producer_ids: np.ndarray,
 ) -> np.ndarray:
@@ -77,8 +76,12 @@ def next_day_ndcg(
     counts = consumers_of_each(blocks, len(producer_ids))
     everyone = [*blocks, *load_blocks(matrix / "rest")]
     histories = rows_of(everyone, engaged.consumer_ids, len(producer_ids))
-    profiles = profile_rows(clean, fold_in.vocabulary, engaged.consumer_ids)
-    vectors = fold_in.fold(histories, profiles)
+    vocabulary = getattr(fold_in, "vocabulary", None)
+    if vocabulary is None:
+        vectors = fold_in.fold(histories)
+    else:
+        profiles = profile_rows(clean, vocabulary, engaged.consumer_ids)
+        vectors = fold_in.fold(histories, profiles)
     order = np.argsort(producer_ids)
     found = Index(producer_ids[order]).find(engaged.producer_ids)
     known = found >= 0
@@ -95,15 +98,17 @@ def next_day_ndcg(
 def fit(
     settings: Settings, matrix: Path, clean: Partition, options: Options
 ) -> tuple[float, Fitted, np.ndarray]:
-    """Seconds of CPU, the towers, and the ids of their producers."""
+    """Seconds of CPU, the fit, and the ids of its producers."""
+    cfg = settings.embedding
+    solver = embedder(cfg.method)
 
     def work(comm):
         share = MatrixShare(matrix, comm)
-        share.consumer_features = consumer_features(clean, share.consumer_ids())
-        share.producer_features = producer_features(clean, share.producer_ids)
+        if reads_features(solver):
+            share.consumer_features = consumer_features(clean, share.consumer_ids())
+            share.producer_features = producer_features(clean, share.producer_ids)
         started = time.process_time()
-        cfg = settings.embedding
-        fitted = embedder("towers").fit(share, cfg.dim, cfg.seed, options, lambda _: None)
+        fitted = solver.fit(share, cfg.dim, cfg.seed, options, lambda _: None)
         return time.process_time() - started, fitted, share.producer_ids
 
     return run_threads(1, work)[0]
