@@ -1,7 +1,7 @@
 """Pairs of what occurs together, with weights, formed and summed in Spark.
 
     pairs_of_columns    two columns of a table: a consumer and a producer, an item and its tag
-    pairs_in_groups     one column within a group, in any order: producers of one session
+    pairs_in_groups     one column within a group, in any order: tags of an item
     pairs_in_windows    one column within a group, in its order: words of a conversation
 
 All return the columns first, second and weight, and those of `by`, one row per distinct pair.
@@ -37,7 +37,7 @@ def pairs_in_groups(
 ) -> DataFrame:
     """All pairs of two entities of a group, in both orders; a pair counts the product of weights.
 
-    A group of n entities has n (n − 1) pairs: for groups that are small, such as sessions.
+    A group of n entities has n (n − 1) pairs: for groups that are small.
     """
     from pyspark.sql import functions as F
 
