@@ -32,6 +32,7 @@ from models.row_adam import RowAdam
 from models.row_statistics import statistics_of
 from models.sampling import Sampled
 from models.sharded_table import collect_tables, is_sharded, sharding, tables
+from models.transfer import Copier, Copy, device, on_device
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
@@ -148,20 +149,32 @@ def one_pass(
         )
     losses[:resumed] = 0 if done is None else done
     rows_done = 0
-    # The vectors of a batch are looked up while the one before it is learned.
-    for step, (name, batch) in enumerate(ahead(in_order(days, cfg.batch_size))):
-        rows_done += len(batch.labels)
-        if step < resumed:  # read and passed over, which is quick
+    # A batch is looked up, and copied to a GPU, while the one before it is learned.
+    for step, (name, whole, copy) in enumerate(ahead(own_shares(days, cfg.batch_size, resumed))):
+        rows_done += whole
+        if copy is None:
             continue
-        whole = len(batch.labels)
-        inputs, labels_BL = tensors(batch.part(processes.share(whole)))
-        losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share), whole)
+        losses[step] = trainer.step(*copy.wait(), rate(step, steps, cfg.warmup_share), whole)
         if progress:
             recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
             progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
         if checkpoint and checkpoint.due(step + 1):
             checkpoint.save(trainer, losses[: step + 1])
     return losses
+
+
+def own_shares(
+    days: Sequence[Examples], size: int, passed: int
+) -> Iterator[tuple[str, int, Copy | None]]:
+    """Of every batch: the name of its day, its rows, and this process's share of them.
+
+    passed: how many of the first batches are read and passed over, which is quick.
+    """
+    copier = Copier()
+    for step, (name, batch) in enumerate(in_order(days, size)):
+        rows = len(batch.labels)
+        own = None if step < passed else copier.start(batch.part(processes.share(rows)))
+        yield name, rows, own
 
 
 class Trainer:
@@ -303,8 +316,7 @@ def fill(scores_BL: np.ndarray, model: Ranker, rows: Day, batch_size: int) -> No
     rows.check(model.spec)
     start = 0
     with torch.inference_mode():
-        for batch in rows.batches(batch_size):
-            inputs, labels_BL = tensors(batch)
+        for inputs, labels_BL in on_device(rows.batches(batch_size)):
             end = start + len(labels_BL)
             scores_BL[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
             start = end
@@ -318,21 +330,6 @@ def fastest_precision() -> Precision:
         cpu = torch.cpu.get_capabilities()
         has_it = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
     return "bfloat16" if has_it else "float32"
-
-
-def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def tensors(batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """The three inputs of the model and the labels, on the device."""
-    to = device()
-    categories_BC = torch.from_numpy(batch.categories).to(to)
-    numbers_BN = torch.from_numpy(batch.numbers).to(to)
-    vectors_B2V = torch.from_numpy(batch.vectors).to(to)
-    labels_BL = torch.from_numpy(batch.labels).to(to)
-    return (categories_BC, numbers_BN, vectors_B2V), labels_BL
 
 
 def rate(step: int, steps: int, warmup_share: float) -> float:
