@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from models import processes
+from models.admission import BucketCounts
 from models.ahead import ahead
 from models.checkpoint import Checkpoint
 from models.features import Batch, Day, Examples, FeatureSpec, InvalidExamples, one_space
@@ -32,6 +33,7 @@ from models.row_adam import RowAdam
 from models.row_statistics import statistics_of
 from models.sampling import Sampled
 from models.sharded_table import collect_tables, is_sharded, sharding, tables
+from models.start import Admitted, Start, go_on_from
 from models.transfer import Copier, Copy, device, on_device
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
@@ -45,8 +47,9 @@ Tables = Literal["whole", "sharded"]
 class TrainingConfig:
     batch_size: int = 512  # rows per step
     learning_rate: float = 2e-3  # of Adam, at its peak
-    # Share of the steps in which the rate climbs to its peak; then it falls linearly to zero.
+    # Share of the steps in which the rate climbs to its peak; then it falls linearly.
     warmup_share: float = 0.05
+    last_rate: float = 0.0  # share of the peak that is left after the last step
     threads: int = 1  # of torch on a CPU; another number may round differently
     precision: Precision = "float32"  # of matrix products
     # Fuse the steps with torch.compile: that takes half a minute and a C++ compiler.
@@ -54,19 +57,22 @@ class TrainingConfig:
     seed: int = 0
     negatives_kept: float = 1.0  # share of the negatives that is trained on: models.sampling
     tables: Tables = "whole"  # in every process, or spread over them: models.sharded_table
+    # Rows in which a bucket must be read to get a vector of its own: models.admission. 0: all do.
+    admit_after: int = 0
 
 
 @dataclass(frozen=True)
 class Trained:
     """A model, the space of its vectors, and the mean loss of each label at every step.
 
-    rows: that it was trained on.
+    rows: that it was trained on. admitted: its buckets, where not all have a vector of their own.
     """
 
     model: Ranker
     space: str
     losses: np.ndarray  # (steps, L) float32
     rows: int
+    admitted: Admitted | None = None
 
 
 def train(
@@ -77,6 +83,7 @@ def train(
     cfg: TrainingConfig,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Fit a ranker of this kind with one pass of Adam over the rows of the days, as `in_order`.
 
@@ -86,22 +93,39 @@ def train(
     `processes.connected()`, all processes call this alike and learn one model. Where its tables are
     sharded, only the first process returns it whole.
 
+    start: the model of an earlier day to go on from, of the same kind, spec and options; then the
+    days are those after it.
+
     Raises SpaceMismatch when the vectors of the days are in two spaces, RankerError when the kind
     cannot be built, InvalidExamples when there are no rows or a row cannot be read.
     """
-    space = one_space({day.name: day.space for day in days})
+    spaces = {day.name: day.space for day in days}
+    if start is not None:
+        spaces["the model to go on from"] = start.space
+    space = one_space(spaces)
     if not any(len(day) for day in days):
         names = ", ".join(day.name for day in days) or "none"
         raise InvalidExamples(
             f"There is no row to train a ranker on (days: {names}). Add days with impressions."
         )
     with reproducible(cfg.seed, cfg.threads):
+        buckets = BucketCounts(spec) if cfg.admit_after else None
+        # The first process looks at the rows, for all.
+        statistics = statistics_of(days, spec, buckets) if processes.rank() == 0 else None
+        admitted = None
+        if buckets is not None:
+            processes.copy_from_first([torch.from_numpy(buckets.counts)])
+            admitted = Admitted.of(spec, buckets.counts, cfg.admit_after, start)
         with sharding(cfg.tables == "sharded"):
-            model = build(kind, spec, options)
-        if processes.rank() == 0:
-            model.initialise(statistics_of(days, spec))
+            model = build(kind, spec if admitted is None else admitted.spec, options)
+        if statistics is not None:
+            model.initialise(statistics)
         else:
             torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
+        if admitted is not None:
+            admitted.give_rows(model)
+        if start is not None:
+            go_on_from(start, model, admitted)
         model.to(device())
         processes.copy_from_first(common_state(model).values())
         drawn = sampled(days, cfg)
@@ -109,7 +133,7 @@ def train(
         model.to(torch.device("cpu")).eval()
         collect_tables(model)
     rows = sum(len(day) for day in drawn)
-    return Trained(model, space, losses, rows)
+    return Trained(model, space, losses, rows, admitted)
 
 
 def sampled(days: Sequence[Examples], cfg: TrainingConfig) -> Sequence[Examples]:
@@ -154,7 +178,8 @@ def one_pass(
         rows_done += whole
         if copy is None:
             continue
-        losses[step] = trainer.step(*copy.wait(), rate(step, steps, cfg.warmup_share), whole)
+        share = rate(step, steps, cfg.warmup_share, cfg.last_rate)
+        losses[step] = trainer.step(*copy.wait(), share, whole)
         if progress:
             recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
             progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
@@ -332,10 +357,11 @@ def fastest_precision() -> Precision:
     return "bfloat16" if has_it else "float32"
 
 
-def rate(step: int, steps: int, warmup_share: float) -> float:
-    """Share of the peak learning rate at a step: up linearly, then down linearly."""
+def rate(step: int, steps: int, warmup_share: float, last: float = 0.0) -> float:
+    """Share of the peak learning rate at a step: up linearly, then down linearly to `last`."""
     warmup = max(1, int(warmup_share * steps))
-    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+    left = (steps - step) / max(1, steps - warmup)
+    return min((step + 1) / warmup, last + (1 - last) * left)
 
 
 @contextmanager
