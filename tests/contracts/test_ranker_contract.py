@@ -192,6 +192,26 @@ def test_it_improves_on_the_base_rate(scores):
     assert log_loss(clicks, scores[:, 0]) < log_loss(clicks, base_rate) - 0.02
 
 
+def test_rare_categories_share_a_vector_and_survive_its_files(kind, tmp_path):
+    """Items that were read once have one score; the model on disk knows which these are."""
+    rare = FEW.categories.copy()
+    rare[:3, 0] = [7, 11, 13]
+    rare[3:, 0] = FEW.categories[3:, 0] % 5
+    cfg = dataclasses.replace(CFG, admit_after=2)
+    read = changed(FEW, categories=rare)
+    model = train([read], SPEC, kind, small(kind), cfg).model
+    scores = []
+    for item in (7, 11, 19, 1):
+        categories = FEW.categories.copy()
+        categories[:, 0] = item
+        scores.append(predict(model, changed(FEW, categories=categories), "s"))
+    for other in scores[1:3]:
+        np.testing.assert_array_equal(other, scores[0])
+    assert (scores[3] != scores[0]).any()
+    save(tmp_path, model, "s")
+    np.testing.assert_array_equal(predict(load(tmp_path).model, FEW, "s"), predict(model, FEW, "s"))
+
+
 def test_training_twice_gives_the_same_bytes(kind, trained, tmp_path):
     save(tmp_path / "a", trained.model, "s")
     save(tmp_path / "b", fit(kind, [SEEN]).model, "s")
