@@ -99,10 +99,11 @@ def go_on_from(start: Start, model: Ranker, admitted: Admitted | None) -> None:
     """Give a new model the weights of the older one."""
     older = start.model.state_dict()
     by_row = {f"{name}.weight": table for name, table in tables(model).items()}
+    by_bucket = {module.table for module in model.modules() if isinstance(module, Fields)}
     for name, value in model.state_dict().items():
-        if name in by_row:
-            rows = own_rows(by_row[name])
-            if admitted is not None:
+        if table := by_row.get(name):
+            rows = own_rows(table)
+            if admitted is not None and table in by_bucket:
                 rows = admitted.older_rows[rows]
             value.copy_(older[name][rows])
         elif name.rpartition(".")[2] not in OWN:

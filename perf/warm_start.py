@@ -5,6 +5,8 @@ Rankers of the settings' log, each tested on the day after the last one that it 
     anew               trained on the window of days before, as by default
     anew, admitted     the same with ids in 2^20 buckets, of which those that were read in
                        ADMIT_AFTER rows have a vector of their own (`ranker.admit_after`)
+    anew, rate held    the same as "anew" with a rate that falls to 0.3 of its peak instead of zero:
+                       warm ones learn at 0.3 of it, which does not fall
     warm               the model of the day before goes on with that day (`ranker.warm_start`)
     warm, admitted     both
     warm, evicted      and ids that were not read for EVICT_AFTER_DAYS days lose their vector
@@ -57,16 +59,21 @@ ENTITIES = ("consumer", "producer", "item")
 
 @dataclass(frozen=True)
 class Way:
-    """warm: does a model go on from the one before? admit_after: 0 with the buckets of the log."""
+    """warm: does a model go on from the one before? admit_after: 0 with the buckets of the log.
+
+    last_rate: of a training that is not warm.
+    """
 
     warm: bool = False
     admit_after: int = 0
     evict_after_days: float = np.inf
+    last_rate: float = 0.0
 
 
 WAYS = {
     BASE: Way(),
     "anew, admitted": Way(admit_after=ADMIT_AFTER),
+    "anew, rate held": Way(last_rate=0.3),
     "warm": Way(warm=True),
     "warm, admitted": Way(warm=True, admit_after=ADMIT_AFTER),
     "warm, evicted": Way(True, ADMIT_AFTER, EVICT_AFTER_DAYS),
@@ -184,6 +191,8 @@ def fitted(
     first = tested - 1 if start is not None else max(0, tested - ranker.window_days)
     cfg = training_config(ranker, seed, warm=start is not None)
     cfg = replace(cfg, admit_after=way.admit_after)
+    if start is None:
+        cfg = replace(cfg, last_rate=way.last_rate)
     days = log.days[first:tested]
     started = time.process_time()
     trained = train(days, log.spec, ranker.kind, ranker.options, cfg, start=start)
