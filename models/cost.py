@@ -15,7 +15,8 @@ from torch.utils.flop_counter import flop_registry
 
 from models.features import Batch
 from models.rankers.base import Ranker
-from models.training import device, reproducible, tensors
+from models.training import reproducible
+from models.transfer import device, tensors
 
 REPEATS = 5  # of a measured time, of which the shortest counts
 

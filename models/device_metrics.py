@@ -19,7 +19,7 @@ from models.blocks import BLOCK
 from models.calibration import BINS
 from models.metrics import CLIP
 from models.ordering import ascending
-from models.training import device
+from models.transfer import device
 
 TOP = 5  # of the rows of a user, by score
 # The least rows of a user, and the name of the bucket.

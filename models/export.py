@@ -19,7 +19,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def describe_export(
         "trained": trained,
         "space": saved.space,
         "embedding": embedding,
-        "spec": asdict(saved.model.spec),
+        "spec": saved.model.spec.as_dict(),
         "calibration": json.loads(calibration.to_json()),
     }
 

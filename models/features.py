@@ -6,10 +6,11 @@ Training reads both piece by piece.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -28,12 +29,15 @@ class InvalidExamples(ValueError):
 class Categorical:
     """A column of bucket numbers in [0, buckets).
 
-    Columns of one `field` enter the model as one vector: the sum of their embeddings.
+    Columns of one `field` enter the model as one vector: the sum of their embeddings. rows: of the
+    column in a model's tables, see `models.admission`; None for one of each bucket. It concerns the
+    model alone: columns are equal whose values are.
     """
 
     name: str
     buckets: int
     field: str
+    rows: int | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,15 @@ class FeatureSpec:
     vector_dim: int  # length of one published vector
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.as_dict(), sort_keys=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns as JSON values; without what a column does not have."""
+        content = asdict(self)
+        for column in content["categorical"]:
+            if column["rows"] is None:
+                del column["rows"]
+        return content
 
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from models.admission import BucketCounts
 from models.features import Examples, FeatureSpec
 from models.rankers.base import Statistics
 
@@ -14,11 +15,16 @@ BLOCK = 65_536  # rows whose statistics are computed together; another number ro
 CONSTANT = 1e-6  # a column with a smaller standard deviation carries no information
 
 
-def statistics_of(days: Sequence[Examples], spec: FeatureSpec | None = None) -> Statistics:
+def statistics_of(
+    days: Sequence[Examples],
+    spec: FeatureSpec | None = None,
+    buckets: BucketCounts | None = None,
+) -> Statistics:
     """Scales of the numeric columns and log odds of the labels, over all rows of the days.
 
     NaN is left out. One positive and one negative are added to every label, so that a label that
-    never occurs has finite odds. spec: to check every row against; raises InvalidExamples.
+    never occurs has finite odds. spec: to check every row against; raises InvalidExamples. buckets:
+    to add the categories of every row to.
     """
     plain, logs = Moments(), Moments()
     rows = 0
@@ -31,6 +37,8 @@ def statistics_of(days: Sequence[Examples], spec: FeatureSpec | None = None) -> 
                 if spec is not None:
                     piece.check(spec)
                 rows += len(piece)
+                if buckets is not None:
+                    buckets.add(piece.categories)
                 positives = positives + piece.labels.sum(axis=0, dtype=np.float64)
                 plain.add(piece.numbers)
                 of_logs.result()

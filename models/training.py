@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from models import processes
+from models.admission import BucketCounts
 from models.ahead import ahead
 from models.checkpoint import Checkpoint
 from models.features import Batch, Day, Examples, FeatureSpec, InvalidExamples, one_space
@@ -32,6 +33,8 @@ from models.row_adam import RowAdam
 from models.row_statistics import statistics_of
 from models.sampling import Sampled
 from models.sharded_table import collect_tables, is_sharded, sharding, tables
+from models.start import Admitted, Start, go_on_from
+from models.transfer import Copier, Copy, device, on_device
 
 # Called after every batch with: name of the day, rows done, rows in total, running loss.
 Progress = Callable[[str, int, int, float], None]
@@ -44,8 +47,9 @@ Tables = Literal["whole", "sharded"]
 class TrainingConfig:
     batch_size: int = 512  # rows per step
     learning_rate: float = 2e-3  # of Adam, at its peak
-    # Share of the steps in which the rate climbs to its peak; then it falls linearly to zero.
+    # Share of the steps in which the rate climbs to its peak; then it falls linearly.
     warmup_share: float = 0.05
+    last_rate: float = 0.0  # share of the peak that is left after the last step
     threads: int = 1  # of torch on a CPU; another number may round differently
     precision: Precision = "float32"  # of matrix products
     # Fuse the steps with torch.compile: that takes half a minute and a C++ compiler.
@@ -53,19 +57,22 @@ class TrainingConfig:
     seed: int = 0
     negatives_kept: float = 1.0  # share of the negatives that is trained on: models.sampling
     tables: Tables = "whole"  # in every process, or spread over them: models.sharded_table
+    # Rows in which a bucket must be read to get a vector of its own: models.admission. 0: all do.
+    admit_after: int = 0
 
 
 @dataclass(frozen=True)
 class Trained:
     """A model, the space of its vectors, and the mean loss of each label at every step.
 
-    rows: that it was trained on.
+    rows: that it was trained on. admitted: its buckets, where not all have a vector of their own.
     """
 
     model: Ranker
     space: str
     losses: np.ndarray  # (steps, L) float32
     rows: int
+    admitted: Admitted | None = None
 
 
 def train(
@@ -76,6 +83,7 @@ def train(
     cfg: TrainingConfig,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Fit a ranker of this kind with one pass of Adam over the rows of the days, as `in_order`.
 
@@ -85,22 +93,39 @@ def train(
     `processes.connected()`, all processes call this alike and learn one model. Where its tables are
     sharded, only the first process returns it whole.
 
+    start: the model of an earlier day to go on from, of the same kind, spec and options; then the
+    days are those after it.
+
     Raises SpaceMismatch when the vectors of the days are in two spaces, RankerError when the kind
     cannot be built, InvalidExamples when there are no rows or a row cannot be read.
     """
-    space = one_space({day.name: day.space for day in days})
+    spaces = {day.name: day.space for day in days}
+    if start is not None:
+        spaces["the model to go on from"] = start.space
+    space = one_space(spaces)
     if not any(len(day) for day in days):
         names = ", ".join(day.name for day in days) or "none"
         raise InvalidExamples(
             f"There is no row to train a ranker on (days: {names}). Add days with impressions."
         )
     with reproducible(cfg.seed, cfg.threads):
+        buckets = BucketCounts(spec) if cfg.admit_after else None
+        # The first process looks at the rows, for all.
+        statistics = statistics_of(days, spec, buckets) if processes.rank() == 0 else None
+        admitted = None
+        if buckets is not None:
+            processes.copy_from_first([torch.from_numpy(buckets.counts)])
+            admitted = Admitted.of(spec, buckets.counts, cfg.admit_after, start)
         with sharding(cfg.tables == "sharded"):
-            model = build(kind, spec, options)
-        if processes.rank() == 0:
-            model.initialise(statistics_of(days, spec))
+            model = build(kind, spec if admitted is None else admitted.spec, options)
+        if statistics is not None:
+            model.initialise(statistics)
         else:
             torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
+        if admitted is not None:
+            admitted.give_rows(model)
+        if start is not None:
+            go_on_from(start, model, admitted)
         model.to(device())
         processes.copy_from_first(common_state(model).values())
         drawn = sampled(days, cfg)
@@ -108,7 +133,7 @@ def train(
         model.to(torch.device("cpu")).eval()
         collect_tables(model)
     rows = sum(len(day) for day in drawn)
-    return Trained(model, space, losses, rows)
+    return Trained(model, space, losses, rows, admitted)
 
 
 def sampled(days: Sequence[Examples], cfg: TrainingConfig) -> Sequence[Examples]:
@@ -148,20 +173,33 @@ def one_pass(
         )
     losses[:resumed] = 0 if done is None else done
     rows_done = 0
-    # The vectors of a batch are looked up while the one before it is learned.
-    for step, (name, batch) in enumerate(ahead(in_order(days, cfg.batch_size))):
-        rows_done += len(batch.labels)
-        if step < resumed:  # read and passed over, which is quick
+    # A batch is looked up, and copied to a GPU, while the one before it is learned.
+    for step, (name, whole, copy) in enumerate(ahead(own_shares(days, cfg.batch_size, resumed))):
+        rows_done += whole
+        if copy is None:
             continue
-        whole = len(batch.labels)
-        inputs, labels_BL = tensors(batch.part(processes.share(whole)))
-        losses[step] = trainer.step(inputs, labels_BL, rate(step, steps, cfg.warmup_share), whole)
+        share = rate(step, steps, cfg.warmup_share, cfg.last_rate)
+        losses[step] = trainer.step(*copy.wait(), share, whole)
         if progress:
             recent = losses[max(0, step + 1 - SMOOTHED_STEPS) : step + 1]
             progress(name, rows_done, rows, float(recent.sum(axis=1).mean()))
         if checkpoint and checkpoint.due(step + 1):
             checkpoint.save(trainer, losses[: step + 1])
     return losses
+
+
+def own_shares(
+    days: Sequence[Examples], size: int, passed: int
+) -> Iterator[tuple[str, int, Copy | None]]:
+    """Of every batch: the name of its day, its rows, and this process's share of them.
+
+    passed: how many of the first batches are read and passed over, which is quick.
+    """
+    copier = Copier()
+    for step, (name, batch) in enumerate(in_order(days, size)):
+        rows = len(batch.labels)
+        own = None if step < passed else copier.start(batch.part(processes.share(rows)))
+        yield name, rows, own
 
 
 class Trainer:
@@ -303,8 +341,7 @@ def fill(scores_BL: np.ndarray, model: Ranker, rows: Day, batch_size: int) -> No
     rows.check(model.spec)
     start = 0
     with torch.inference_mode():
-        for batch in rows.batches(batch_size):
-            inputs, labels_BL = tensors(batch)
+        for inputs, labels_BL in on_device(rows.batches(batch_size)):
             end = start + len(labels_BL)
             scores_BL[start:end] = torch.sigmoid(model(*inputs)).cpu().numpy()
             start = end
@@ -320,25 +357,11 @@ def fastest_precision() -> Precision:
     return "bfloat16" if has_it else "float32"
 
 
-def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def tensors(batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """The three inputs of the model and the labels, on the device."""
-    to = device()
-    categories_BC = torch.from_numpy(batch.categories).to(to)
-    numbers_BN = torch.from_numpy(batch.numbers).to(to)
-    vectors_B2V = torch.from_numpy(batch.vectors).to(to)
-    labels_BL = torch.from_numpy(batch.labels).to(to)
-    return (categories_BC, numbers_BN, vectors_B2V), labels_BL
-
-
-def rate(step: int, steps: int, warmup_share: float) -> float:
-    """Share of the peak learning rate at a step: up linearly, then down linearly."""
+def rate(step: int, steps: int, warmup_share: float, last: float = 0.0) -> float:
+    """Share of the peak learning rate at a step: up linearly, then down linearly to `last`."""
     warmup = max(1, int(warmup_share * steps))
-    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+    left = (steps - step) / max(1, steps - warmup)
+    return min((step + 1) / warmup, last + (1 - last) * left)
 
 
 @contextmanager

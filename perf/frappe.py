@@ -29,7 +29,8 @@ from jobs.settings import RankerSettings
 from models.features import Day, FeatureSpec
 from models.metrics import log_loss
 from models.rankers.layers import Stacked
-from models.training import reproducible, tensors
+from models.training import reproducible
+from models.transfer import tensors
 from perf.fuxictr import find_peer, parallel_network
 from perf.report import Figure, arguments, finish
 

@@ -205,13 +205,13 @@ def one_epoch(trainer: Trainer, rows: Day, rate: float, average: Any, share: flo
 
     average: a model of the same shape, whose weights follow in every step. share: as of a recipe.
     """
-    from models.training import tensors
+    from models.transfer import on_device
 
     started = time.process_time()
     model: Any = trainer.model
     model.train()  # predictions left it without dropout
-    for batch in rows.batches(trainer.cfg.batch_size):
-        trainer.step(*tensors(batch), rate)
+    for inputs, labels_BL in on_device(rows.batches(trainer.cfg.batch_size)):
+        trainer.step(inputs, labels_BL, rate)
         follow(average, model, share)
     return time.process_time() - started
 
@@ -235,7 +235,8 @@ def decaying_trainer(model: Any, cfg: TrainingConfig, l2: float) -> Trainer:
     """
     import torch
 
-    from models.training import Trainer, device, sparse_tables
+    from models.training import Trainer, sparse_tables
+    from models.transfer import device
 
     tables = sparse_tables(model)
     for layer in model.modules():

@@ -23,6 +23,8 @@ RANKER = (
     "batch_size",
     "negatives_kept",
     "id_buckets",
+    "admit_after",
+    "warm_start",
     "tables",
     "promotion",
 )
@@ -66,6 +68,14 @@ def daily_training(settings: Settings) -> str:
     return 'retrain is "daily"' if settings.ranker.retrain == "daily" else ""
 
 
+def trained_anew(settings: Settings) -> str:
+    return "" if settings.ranker.warm_start else "warm_start is false"
+
+
+def all_admitted(settings: Settings) -> str:
+    return "" if settings.ranker.admit_after else "admit_after is 0, so every bucket has a vector"
+
+
 def closed_log(settings: Settings) -> str:
     return "" if settings.services.live else "live is false, so all days are over"
 
@@ -95,6 +105,8 @@ RULES = (
     Rule("ranker", RANKER, no_impressions),
     Rule("ranker", ("primary_label",), unknown_primary),
     Rule("ranker", ("retrain_delta",), daily_training),
+    Rule("ranker", ("warm_rate", "evict_after_days"), trained_anew),
+    Rule("ranker", ("evict_after_days",), all_admitted),
     Rule("services", ("lateness",), closed_log),
 )
 

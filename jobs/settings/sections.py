@@ -220,6 +220,23 @@ class RankerSettings(PluginSection):
     """Learned vectors of consumers, of producers and of items each. Ids are hashed to them: with
     more, fewer ids share one, and the tables take more memory."""
 
+    admit_after: int = Field(default=0, ge=0)
+    """Rows in which a category, such as an id, must have been read to get a vector of its own; the
+    rarer ones of a column share one. Then the tables grow with what was read, not with
+    `id_buckets`, which may be a million and more, so that ids do not share vectors by chance. 0:
+    every bucket has a vector."""
+
+    warm_start: bool = False
+    """Go on from the model that was trained before the day, and learn only the days after it,
+    instead of training anew on the whole window. Then every model depends on all before it."""
+
+    warm_rate: float = Field(default=0.3, gt=0, le=1)
+    """Share of `learning_rate` at which a model goes on; with `warm_start`."""
+
+    evict_after_days: int | None = Field(default=None, ge=1)
+    """A category that no training has read for so many days loses its vector; with `warm_start` and
+    `admit_after`. Default: `window_days`."""
+
     tables: Literal["whole", "sharded"] = "whole"
     """Where several processes train together, each has the whole tables of ids, or a share of their
     rows: these may be larger than the memory of one GPU. Losses and weights are the same, so that
@@ -246,8 +263,14 @@ class RankerSettings(PluginSection):
         del options["tables"]  # nor on where they are
         if options["retrain"] == "daily":
             del options["retrain_delta"]  # it is not read
+        if not options["warm_start"]:
+            del options["warm_rate"]
+        if not (options["warm_start"] and options["admit_after"]):
+            del options["evict_after_days"]
         for name in (
             "retrain",
+            "admit_after",
+            "warm_start",
             "negatives_kept",
             "id_buckets",
             "precision",

@@ -9,6 +9,8 @@ unknown. Days whose features differ are left out. The facts name both with the r
 holds model.safetensors and model.json: see models.store.
 
 With `ranker.retrain = "when it pays"`, a day may do without a model: see jobs.pipeline.retraining.
+With `ranker.warm_start`, it goes on from the model before it: see jobs.pipeline.warm_start. Then
+the partition also holds seen.safetensors where not every category has a vector: models.admission.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ from embeddings.registry.chunked import Rows
 from jobs import logs
 from jobs.errors import Skip
 from jobs.lake.store import Partition
-from jobs.pipeline import chain, retraining
+from jobs.pipeline import chain, retraining, warm_start
 from jobs.pipeline.needs import Needs, optional
 from jobs.pipeline.plan import Reads, reads, recipe, recording
 from jobs.pipeline.published import published_version
 from jobs.pipeline.tracking.models import ModelRegistry
 from jobs.pipeline.tracking.runs import Tracker
+from jobs.pipeline.warm_start import Beginning
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.examples import EXAMPLES, spec_of
 from jobs.training.pictures import draw_losses, draw_masks
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from models.checkpoint import Checkpoint
+    from models.start import Start
     from models.training import Trained, TrainingConfig
 
 log = logging.getLogger(__name__)
@@ -82,20 +86,40 @@ FACTS = (
 
 
 NOT_DRAWN = Fact("negatives_left_out", "rows without a positive label that were not drawn", "rows")
+CATEGORIES = "buckets of categories"
+ADMISSION = (
+    Fact("admitted", "those that got a vector of their own with this training", CATEGORIES),
+    Fact("kept", "those that had one before", CATEGORIES),
+    Fact("evicted", "those that lost theirs, not read for too long", CATEGORIES),
+)
 
 
 def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
-    """What is recorded besides where not every day, or not every row, is trained on."""
-    facts = retraining.FACTS if settings.ranker.retrain == retraining.WHEN_IT_PAYS else ()
-    return (*facts, NOT_DRAWN) if settings.ranker.negatives_kept < 1 else facts
+    """What is recorded besides where not all days, rows or categories are treated alike."""
+    ranker = settings.ranker
+    facts: tuple[Fact, ...] = ()
+    if ranker.retrain == retraining.WHEN_IT_PAYS:
+        facts += retraining.FACTS
+    if ranker.negatives_kept < 1:
+        facts += (NOT_DRAWN,)
+    if ranker.warm_start:
+        facts += warm_start.FACTS
+    if ranker.admit_after:
+        facts += ADMISSION
+    return facts
 
 
 def needs(settings: Settings, day: date) -> Needs[None]:
     """The examples of the window's days; which days have any is known once they are validated.
 
-    Without those of an earlier day, the window is shorter.
+    Without those of an earlier day, the window is shorter. A training that goes on from a model
+    needs this and the days after it.
     """
-    for earlier in training_window(settings, day)[:-1]:
+    window = training_window(settings, day)
+    if settings.ranker.warm_start:
+        begun = yield from warm_start.needs_to_begin(settings, day, window)
+        window = begun.days(window)
+    for earlier in window[:-1]:
         there = yield optional("validate", earlier)
         if there and chain.rankable(settings.lake.get("validate", earlier)):
             yield optional("examples", earlier)
@@ -111,7 +135,8 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     from models.store import save
 
     read = reads(settings, "train", day)
-    examples, missing = window_examples(read, training_window(settings, day), day)
+    begun = beginning(settings, read, day)
+    examples, missing = window_examples(read, begun.days(training_window(settings, day)), day)
     outlook = retraining.outlook(settings, read, day)
     if not outlook.pays:
         log.info("%s: %s", day, outlook.why)
@@ -122,10 +147,18 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     days = opened(settings, use)
     checkpoint = checkpoint_of(settings, day, read)
     announce(go_on=True)  # to the processes that train with this one
-    trained = train_on(settings, day, use, days, checkpoint, ProgressPrinter(f"train {day}"))
+    start = warm_start.start_of(settings, begun, day)
+    printer = ProgressPrinter(f"train {day}")
+    trained = train_on(settings, day, use, days, start, checkpoint, printer)
     with recording(settings, "train", day, read.values()) as staging:
         save(staging.path, trained.model, trained.space)
         staging.facts |= facts_of(trained, days)
+        if settings.ranker.warm_start:
+            staging.facts |= begun.facts(use.kept[-1])
+        if trained.admitted is not None:
+            staging.facts |= trained.admitted.changes
+            if settings.ranker.warm_start:
+                trained.admitted.seen.save(staging.path)
         if settings.ranker.negatives_kept < 1:
             read_rows = sum(len(one_day) for one_day in days)
             staging.facts[NOT_DRAWN.name] = read_rows - trained.rows
@@ -142,9 +175,18 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
 def join(settings: Settings, day: date) -> None:
     """Train in a further process what `run` trains in the first one, which writes the result."""
     read = reads(settings, "train", day)
-    examples, _ = window_examples(read, training_window(settings, day), day)
+    begun = beginning(settings, read, day)
+    examples, _ = window_examples(read, begun.days(training_window(settings, day)), day)
     use = usable(examples)
-    train_on(settings, day, use, opened(settings, use), checkpoint_of(settings, day, read))
+    start = warm_start.start_of(settings, begun, day)
+    train_on(settings, day, use, opened(settings, use), start, checkpoint_of(settings, day, read))
+
+
+def beginning(settings: Settings, read: Reads, day: date) -> Beginning:
+    """What the training goes on from."""
+    if not settings.ranker.warm_start:
+        return Beginning()
+    return warm_start.beginning(read, day, training_window(settings, day))
 
 
 def opened(settings: Settings, use: Usable) -> list[StoredDay]:
@@ -160,6 +202,7 @@ def train_on(
     day: date,
     use: Usable,
     days: list[StoredDay],
+    start: Start | None,
     checkpoint: Checkpoint,
     progress: ProgressPrinter | None = None,
 ) -> Trained:
@@ -167,9 +210,9 @@ def train_on(
     from models.training import train
 
     ranker = settings.ranker
-    cfg = training_config(ranker, chain.seed(settings, "train", day))
+    cfg = training_config(ranker, chain.seed(settings, "train", day), warm=start is not None)
     spec = spec_of(use.kept[-1])
-    return train(days, spec, ranker.kind, ranker.options, cfg, progress, checkpoint)
+    return train(days, spec, ranker.kind, ranker.options, cfg, progress, checkpoint, start)
 
 
 def track(tracker: Tracker, partition: Partition) -> None:
@@ -181,20 +224,26 @@ def track(tracker: Tracker, partition: Partition) -> None:
 # How it is trained
 
 
-def training_config(ranker: RankerSettings, seed: int) -> TrainingConfig:
-    """The part of the settings that concerns the training, and not the kind of the ranker."""
+def training_config(ranker: RankerSettings, seed: int, warm: bool = False) -> TrainingConfig:
+    """The part of the settings that concerns the training, and not the kind of the ranker.
+
+    warm: does it go on from an older model?
+    """
     from models.training import TrainingConfig, fastest_precision
 
     precision = ranker.precision
     return TrainingConfig(
         batch_size=ranker.batch_size,
-        learning_rate=ranker.learning_rate,
+        learning_rate=ranker.learning_rate * (ranker.warm_rate if warm else 1.0),
+        # The day is not the end of what is learned. Falling to zero cost AUC: decision 21.
+        last_rate=1.0 if warm else 0.0,
         threads=ranker.threads,
         precision=fastest_precision() if precision == "auto" else precision,
         compiled=ranker.compiled,
         seed=seed,
         negatives_kept=ranker.negatives_kept,
         tables=ranker.tables,
+        admit_after=ranker.admit_after,
     )
 
 

@@ -51,6 +51,7 @@ class Fields(nn.Module):
     std_N: Tensor
     offset_C: Tensor
     field_C: Tensor
+    row_of_R: Tensor | None  # R buckets of all columns; None where each has a row
 
     def __init__(self, spec: FeatureSpec, width: int, number_fields: int) -> None:
         super().__init__()
@@ -59,14 +60,21 @@ class Fields(nn.Module):
         self.n_numeric = number_fields if spec.numeric else 0
         self.n_published = 3 if spec.vector_dim else 0
         sizes = []
+        rows = []
         fields = []
         for column in spec.categorical:
             sizes.append(column.buckets)
+            rows.append(column.buckets if column.rows is None else column.rows)
             fields.append(spec.fields.index(column.field))
         buckets = torch.tensor(sizes, dtype=torch.int64)
-        # One table for all columns: column c owns the rows from offset_C[c] on. Its gradient lists
-        # the rows that were read, so a larger table does not make a training step slower.
-        self.table = new_table(sum(sizes), width)
+        # One table for all columns, whose rows lie side by side. Its gradient lists the rows that
+        # were read, so a larger table does not make a training step slower.
+        self.table = new_table(sum(rows), width)
+        # Bucket b of column c is bucket offset_C[c] + b of all; it has the row of this number, or
+        # the one that `row_of_R` says.
+        admits = any(column.rows is not None for column in spec.categorical)
+        row_of_R = torch.zeros(sum(sizes), dtype=torch.int32) if admits else None
+        self.register_buffer("row_of_R", row_of_R)
         if self.n_numeric:
             self.numbers = nn.Linear(len(spec.numeric), self.n_numeric * width)
         if self.n_published:
@@ -109,6 +117,8 @@ class Fields(nn.Module):
     def categorical(self, categories_BC: Tensor) -> Tensor:
         """The sum of the embeddings of each field's columns: (B, fields, K)."""
         rows_BC = categories_BC + self.offset_C
+        if self.row_of_R is not None:
+            rows_BC = self.row_of_R[rows_BC].long()
         embedded_BCK = self.table(rows_BC)
         if self.n_categorical == len(self.offset_C):  # one column a field: there is nothing to sum
             return embedded_BCK

@@ -27,6 +27,7 @@ from models.rankers.base import (
     kinds,
     read_options,
 )
+from models.start import Start
 from models.store import describe, load, save
 from models.training import Trained, TrainingConfig, predict, train
 
@@ -190,6 +191,50 @@ def test_it_improves_on_the_base_rate(scores):
     clicks = UNSEEN.labels[:, 0]
     base_rate = np.full(len(UNSEEN), SEEN.labels[:, 0].mean())
     assert log_loss(clicks, scores[:, 0]) < log_loss(clicks, base_rate) - 0.02
+
+
+def test_rare_categories_share_a_vector_and_survive_its_files(kind, tmp_path):
+    """Items that were read once have one score; the model on disk knows which these are."""
+    rare = FEW.categories.copy()
+    rare[:3, 0] = [7, 11, 13]
+    rare[3:, 0] = FEW.categories[3:, 0] % 5
+    cfg = dataclasses.replace(CFG, admit_after=2)
+    read = changed(FEW, categories=rare)
+    model = train([read], SPEC, kind, small(kind), cfg).model
+    scores = []
+    for item in (7, 11, 19, 1):
+        categories = FEW.categories.copy()
+        categories[:, 0] = item
+        scores.append(predict(model, changed(FEW, categories=categories), "s"))
+    for other in scores[1:3]:
+        np.testing.assert_array_equal(other, scores[0])
+    assert (scores[3] != scores[0]).any()
+    save(tmp_path, model, "s")
+    np.testing.assert_array_equal(predict(load(tmp_path).model, FEW, "s"), predict(model, FEW, "s"))
+
+
+def test_it_goes_on_from_a_model_of_its_kind(kind):
+    """With rows of its tables that come and go: it is no worse than the one that it began from."""
+    cfg = dataclasses.replace(CFG, admit_after=1)
+    first = train([without_highest_buckets(SEEN)], SPEC, kind, small(kind), cfg)
+    assert first.admitted is not None
+    start = Start(first.model, "s", 1, first.admitted.seen, 1)
+    before = predict(first.model, UNSEEN, "s")[:, 0]
+    gentle = dataclasses.replace(cfg, learning_rate=1e-3, last_rate=1)
+    next_day = with_other_items(day("2022-04-27", 2000, seed=2))
+    second = train([next_day], SPEC, kind, small(kind), gentle, start=start)
+    assert second.admitted is not None
+    assert all(second.admitted.changes.values())
+    after = predict(second.model, UNSEEN, "s")[:, 0]
+    clicks = UNSEEN.labels[:, 0]
+    assert log_loss(clicks, after) < log_loss(clicks, before) + 0.01
+
+
+def with_other_items(rows: Day) -> Day:
+    """Without the first item, which was seen, and with the last one, which was not."""
+    categories = rows.categories.copy()
+    categories[:, 0] = np.maximum(categories[:, 0], 1)
+    return changed(rows, categories=categories)
 
 
 def test_training_twice_gives_the_same_bytes(kind, trained, tmp_path):

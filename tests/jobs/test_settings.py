@@ -303,6 +303,8 @@ def test_the_digest_covers_what_shapes_the_result_and_nothing_else(tmp_path):
         "compiled = true",
         "negatives_kept = 0.5",
         "id_buckets = 32768",
+        "admit_after = 2",
+        "warm_start = true",
     ],
 )
 def test_an_option_of_training_changes_the_digest_only_where_it_changes_the_result(

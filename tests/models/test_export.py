@@ -14,10 +14,12 @@ import pytest
 import torch
 from small_spec import SPEC
 
+from models.admission import Rows, with_rows
 from models.calibration import Calibration, Platt
 from models.export import FILES, ExportError, export
 from models.features import Day, FeatureSpec
 from models.rankers.base import build, kinds, read_options
+from models.rankers.inputs import Fields
 from models.standalone import Scorer, arrays
 from models.store import Saved
 from models.training import predict
@@ -134,6 +136,24 @@ def test_every_kind_can_be_exported(kind, form, tmp_path):
 @pytest.mark.parametrize("lacking", [{"numeric": ()}, {"vector_dim": 0}])
 def test_a_ranker_without_numbers_or_vectors_can_be_exported(lacking, form, tmp_path):
     check("masknet", form, tmp_path, replace(SPEC, **lacking))
+
+
+@pytest.mark.parametrize("form", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
+def test_a_ranker_in_which_some_buckets_share_a_vector_can_be_exported(form, tmp_path):
+    """Each row of the export is read by the bucket that the ranker reads it by."""
+    pytest.importorskip("onnxruntime" if form == "onnx" else "torch")
+    admitted = np.random.default_rng(0).random(28) < 0.5
+    rows = Rows.of(SPEC, admitted)
+    ranker = saved("deepfm", with_rows(SPEC, rows))  # with two tables
+    for module in ranker.model.modules():
+        if isinstance(module, Fields):
+            module.row_of_R.copy_(torch.from_numpy(rows.of_bucket))
+    exported = export(ranker, "2024-01-01", "author/v", CALIBRATION, form, tmp_path)
+    scorer = Scorer(exported.path)
+    compare(scorer, ranker)
+    assert [
+        column["rows"] for column in scorer.card["spec"]["categorical"]
+    ] == rows.sizes().tolist()
 
 
 @pytest.mark.parametrize("form", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])

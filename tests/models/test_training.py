@@ -21,9 +21,9 @@ from models.training import (
     in_order,
     predict,
     rate,
-    tensors,
     train,
 )
+from models.transfer import tensors
 
 SPEC = FeatureSpec(
     categorical=(Categorical("hash_item", 20, "item"),),

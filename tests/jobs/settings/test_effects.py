@@ -56,6 +56,12 @@ def sentences(text: str) -> list[str]:
         (IMPRESSIONS, '[ranker]\nprimary_label = "likes"', "ranker.primary_label .*click, like"),
         (IMPRESSIONS, "[ranker.weights]\nlikes = 2", "ranker.weights.likes .*click, like"),
         (IMPRESSIONS, "[ranker]\nretrain_delta = 0.1", 'ranker.retrain_delta .*is "daily"'),
+        (IMPRESSIONS, "[ranker]\nwarm_rate = 0.1", "ranker.warm_rate .*warm_start is false"),
+        (
+            IMPRESSIONS,
+            "[ranker]\nwarm_start = true\nevict_after_days = 3",
+            "ranker.evict_after_days .*admit_after is 0",
+        ),
         (
             IMPRESSIONS,
             "[services]\nlive = false\nlateness = 2",
