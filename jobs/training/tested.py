@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -10,15 +11,22 @@ import numpy as np
 from jobs.plots import figure
 from models.calibration import BINS
 from models.metrics import both_classes, calibration_curve, roc_curve
+from models.scratch import PIECE, Rows, pieces
 
 PLOT_SIZE = (4.4, 4.0)  # inches
 POINTS = 2000  # of a curve, more than a picture has pixels
+MOST = 1 << 18  # rows that are drawn
 
 
 def draw(
-    folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date
+    folder: Path, happened: Rows, predicted: Mapping[str, Rows], label: str, day: date
 ) -> None:
-    """calibration.png and roc.png of the primary label."""
+    """calibration.png and roc.png of the primary label: of MOST rows at most, from the whole day.
+
+    happened: (n,) bool. predicted: (n,) by model.
+    """
+    labels = some(happened)
+    scores = {role: some(column) for role, column in predicted.items()}
     if not both_classes(labels):
         return  # with one class only, neither curve says anything
     title = f"Calibration of '{label}' on {day}"
@@ -36,3 +44,11 @@ def draw(
         axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes.set(xlabel="false positives, share", ylabel="true positives, share")
         axes.legend()
+
+
+def some(column: Rows) -> np.ndarray:
+    """At most MOST rows, evenly spaced."""
+    step = max(1, -(-len(column) // MOST))
+    # Each piece begins with a row that is taken.
+    taken = [piece[::step] for piece in pieces(column, step * (PIECE // step or 1))]
+    return np.concatenate([column[:0], *taken])
