@@ -86,7 +86,6 @@ def _write_index(
     path: Path, entities: Mapping[str, Entity], among: str, rows: np.ndarray, rule: IndexRule
 ) -> dict[str, Any]:
     """As `write_index`, of these rows."""
-    import faiss
 
     searched = entities[among]
     index = trained(searched, rows)

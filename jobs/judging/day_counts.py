@@ -148,7 +148,7 @@ class Counter:
 
 
 def new_share(ids: pa.Array, known: pa.Array) -> float:
-    """As `embeddings.monitors.overlap.new_share`: hashing millions of ids is faster than sorting."""
+    """As `embeddings.monitors.overlap` has it, by hashing: faster than sorting millions of ids."""
     seen = pc.is_in(ids, value_set=known).to_numpy(zero_copy_only=False)
     return float(np.mean(~seen)) if len(seen) else float("nan")
 

@@ -46,7 +46,7 @@ from jobs.pipeline.published import own_version
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import open_day
-from jobs.training.tested import draw
+from jobs.training.tested import draw, drawn_rows
 from models.calibration import Calibration
 from models.metrics import relative_improvement
 from models.scratch import PIECE, Column, Rows, Scratch
@@ -180,9 +180,10 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
                 staging.facts |= cost_facts(settings, tested, rows)
             write_predictions(staging.path / PREDICTIONS, rows, labels[column], primary_scores)
             write_metrics(staging.path / METRICS, measured)
-            folder = settings.report("evaluate", day)
-            label = settings.ranker.primary_label
-            draw(folder, labels[column], primary_scores, label, day)
+            happened = drawn_rows(labels[column])
+            predicted = {role: drawn_rows(scores) for role, scores in primary_scores.items()}
+    folder = settings.report("evaluate", day)
+    draw(folder, happened, predicted, settings.ranker.primary_label, day)
 
 
 # Who is tested

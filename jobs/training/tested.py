@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -15,18 +14,13 @@ from models.scratch import PIECE, Rows, pieces
 
 PLOT_SIZE = (4.4, 4.0)  # inches
 POINTS = 2000  # of a curve, more than a picture has pixels
-MOST = 1 << 18  # rows that are drawn
+MOST = 1 << 18  # rows that curves are drawn from
 
 
 def draw(
-    folder: Path, happened: Rows, predicted: Mapping[str, Rows], label: str, day: date
+    folder: Path, labels: np.ndarray, scores: dict[str, np.ndarray], label: str, day: date
 ) -> None:
-    """calibration.png and roc.png of the primary label: of MOST rows at most, from the whole day.
-
-    happened: (n,) bool. predicted: (n,) by model.
-    """
-    labels = some(happened)
-    scores = {role: some(column) for role, column in predicted.items()}
+    """calibration.png and roc.png of the primary label, of the rows of `drawn_rows`."""
     if not both_classes(labels):
         return  # with one class only, neither curve says anything
     title = f"Calibration of '{label}' on {day}"
@@ -46,9 +40,8 @@ def draw(
         axes.legend()
 
 
-def some(column: Rows) -> np.ndarray:
-    """At most MOST rows, evenly spaced."""
+def drawn_rows(column: Rows) -> np.ndarray:
+    """At most MOST rows, evenly spaced: as many as a picture shows."""
     step = max(1, -(-len(column) // MOST))
-    # Each piece begins with a row that is taken.
-    taken = [piece[::step] for piece in pieces(column, step * (PIECE // step or 1))]
-    return np.concatenate([column[:0], *taken])
+    size = step * max(1, PIECE // step)  # so that each piece begins with a row that is taken
+    return np.concatenate([column[:0], *(piece[::step] for piece in pieces(column, size))])
