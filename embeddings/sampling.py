@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+BLOCK = 1 << 14  # ids that are hashed at once
+
 
 def smallest_hashes(ids: np.ndarray, n: int) -> np.ndarray:
     """The rows of the n ids with the smallest hashes, ascending: a sample that stays the same."""
     if len(ids) <= n:
         return np.arange(len(ids))
-    return np.sort(np.argpartition(hashes(ids), n)[:n])
+    # In blocks: hashing has several arrays as long as the ids, and is faster where they are cached.
+    parts = [hashes(ids[start : start + BLOCK]) for start in range(0, len(ids), BLOCK)]
+    return np.sort(np.argpartition(np.concatenate(parts), n)[:n])
 
 
 def hashes(ids: np.ndarray) -> np.ndarray:

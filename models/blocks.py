@@ -11,7 +11,7 @@ from collections.abc import Iterator
 BLOCK = 1 << 13  # rows; another number rounds sums differently
 
 
-def blocks(n: int) -> Iterator[slice]:
-    """Consecutive rows, BLOCK at a time."""
-    for start in range(0, n, BLOCK):
-        yield slice(start, start + BLOCK)
+def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
+    """Consecutive rows, `size` at a time."""
+    for start in range(0, n, size):
+        yield slice(start, start + size)

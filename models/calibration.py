@@ -10,14 +10,15 @@ Shapes: n rows, L labels.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
-from models.blocks import blocks
+from models.blocks import BLOCK, blocks
+from models.scratch import Rows
 
 # Positives, and negatives, from which on a label has a shift, and from which on a scale as well.
 ENOUGH, ENOUGH_FOR_SCALE = 20, 100
@@ -25,6 +26,7 @@ ENOUGH, ENOUGH_FOR_SCALE = 20, 100
 LOWEST, HIGHEST = 1e-46, 1 - 2.0**-26
 FILE = "calibration.json"  # of a promoted ranker
 BINS = 20  # of the calibration error and curve, each with the same number of rows
+SAMPLE = 32  # blocks of rows that say where a fit of more rows starts
 STEPS = 100  # of Newton's method, which needs about five
 CLOSE = 1e-10  # share of the loss that a step may still gain where it is the last one
 
@@ -94,37 +96,60 @@ class Calibration:
 UNCALIBRATED = Calibration("", {})
 
 
-def fit(labels: np.ndarray, probabilities: np.ndarray) -> Platt | None:
+def fit(labels: Rows, probabilities: Rows) -> Platt | None:
     """The map of a label; None with less than ENOUGH positives or negatives.
 
     With fewer than ENOUGH_FOR_SCALE it has a shift alone: a scale would follow single rows.
-    labels 0/1, probabilities: (n,).
+    labels 0/1, probabilities: (n,), in memory or on disk.
     """
-    positives = int((labels > 0).sum())
+    positives = positives_in(labels, blocks(len(labels)))
     rarer = min(positives, len(labels) - positives)
     if rarer < ENOUGH:
         return None
     return fit_platt(labels, probabilities, scaled=rarer >= ENOUGH_FOR_SCALE)
 
 
-def fit_platt(labels: np.ndarray, probabilities: np.ndarray, scaled: bool = True) -> Platt:
+def positives_in(labels: Rows, read: Iterable[slice]) -> int:
+    """The positives among these rows."""
+    return sum(int((labels[rows] > 0).sum()) for rows in read)
+
+
+def fit_platt(labels: Rows, probabilities: Rows, scaled: bool = True) -> Platt:
     """The scale and shift of the largest likelihood, with Platt's smoothed targets.
 
     Only the shift is fitted unless `scaled`, and where the best scale is not positive, because the
     day contradicts the model's order: ranks are the gate's affair. labels 0/1, probabilities: (n,),
-    n >= 1.
+    n >= 1, in memory or on disk.
     """
-    x = logit(probabilities)
-    positives = int((labels > 0).sum())
+    positives = positives_in(labels, blocks(len(labels)))
     negatives = len(labels) - positives
     # Platt's prior: without it, a label that is separated perfectly would have an infinite scale.
     prior = (positives + 1) / (positives + 2), 1 / (negatives + 2)
+    loss_at = partial(cross_entropy, probabilities, labels, prior)
     if scaled:
-        scale, shift = newton(partial(cross_entropy, x, labels, prior), np.array([1.0, 0.0]))
+        scale, shift = fitted(loss_at, labels, np.array([1.0, 0.0]))
         if scale > 0:
             return Platt(float(scale), float(shift))
-    (shift,) = newton(partial(cross_entropy, x, labels, prior), np.zeros(1))
+    (shift,) = fitted(loss_at, labels, np.zeros(1))
     return Platt(1.0, float(shift))
+
+
+def fitted(
+    loss_at: Callable[[Sequence[slice], np.ndarray], Derivatives], labels: Rows, start: np.ndarray
+) -> np.ndarray:
+    """The weights with the least loss over all rows, (k,).
+
+    Of many rows, some tell first where to start: then all of them are read twice, not six times.
+    loss_at: of rows, in blocks, and weights.
+    """
+    every = list(blocks(len(labels)))
+    some = every[:: -(-len(every) // SAMPLE)]
+    if len(some) < len(every):
+        positives = positives_in(labels, some)
+        # With too few, the start could be worse than none.
+        if ENOUGH_FOR_SCALE <= positives <= BLOCK * len(some) - BLOCK:
+            start = newton(partial(loss_at, some), start)
+    return newton(partial(loss_at, every), start)
 
 
 def newton(loss_at: Callable[[np.ndarray], Derivatives], start: np.ndarray) -> np.ndarray:
@@ -154,17 +179,22 @@ def newton(loss_at: Callable[[np.ndarray], Derivatives], start: np.ndarray) -> n
 
 
 def cross_entropy(
-    x: np.ndarray, labels: np.ndarray, prior: tuple[float, float], weights: np.ndarray
+    probabilities: Rows,
+    labels: Rows,
+    prior: tuple[float, float],
+    read: Sequence[slice],
+    weights: np.ndarray,
 ) -> Derivatives:
     """Σ log(1 + exp(z)) − target · z in nats, with z = scale · x + shift, and its derivatives.
 
-    x, labels: (n,). prior: the targets of positives and of negatives. weights: scale and shift, or
-    the shift alone, with a scale of 1. Summed block by block, so that memory does not grow with n.
+    x: the logits of the probabilities, (n,). labels: (n,). prior: the targets of positives and of
+    negatives. read: the rows, in blocks, so that memory does not grow with them. weights: scale and
+    shift, or the shift alone, with a scale of 1.
     """
     scale, shift = weights if len(weights) == 2 else (1.0, weights[0])
     loss, gradient, curvature = 0.0, np.zeros(2), np.zeros((2, 2))
-    for rows in blocks(len(x)):
-        of_rows = x[rows]
+    for rows in read:
+        of_rows = logit(probabilities[rows])
         z = scale * of_rows + shift
         targets = np.where(labels[rows] > 0, *prior)
         small = np.exp(-np.abs(z))
@@ -212,15 +242,51 @@ def ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> floa
 
     In bins of equally many rows, by probability; NaN without rows. labels, probabilities: (n,).
     """
-    if not len(labels):
-        return float("nan")
     order = np.argsort(probabilities, kind="stable")
-    error = 0.0
-    for rows in np.array_split(order, min(bins, len(order))):
-        p = probabilities[rows].mean(dtype=np.float64)
-        happened = (labels[rows] > 0).mean()
-        error += len(rows) / len(labels) * abs(p - happened)
-    return float(error)
+    added = Bins(len(labels), bins)
+    added.add(labels[order], probabilities[order])
+    return added.ece()
+
+
+class Bins:
+    """The same of rows that come in pieces, in the order of their probabilities.
+
+    ends: (bins,), the rows before the end of each bin. probabilities, positives: (bins,), sums.
+    """
+
+    def __init__(self, rows: int, bins: int = BINS) -> None:
+        """rows: of all pieces together."""
+        bins = min(bins, rows)
+        # As np.array_split: the first ones have one row more.
+        sizes = np.full(bins, rows // max(bins, 1))
+        sizes[: rows % max(bins, 1)] += 1
+        self.sizes = sizes
+        self.ends = np.cumsum(sizes)
+        self.probabilities = np.zeros(bins)
+        self.positives = np.zeros(bins, np.int64)
+        self.done = 0
+
+    def add(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
+        """The next rows. labels, probabilities: (r,)."""
+        first = int(np.searchsorted(self.ends, self.done, side="right"))
+        cuts = self.ends[first:] - self.done
+        cuts = cuts[cuts < len(labels)]
+        positive = np.split(labels > 0, cuts)
+        for number, p in enumerate(np.split(probabilities, cuts), start=first):
+            if len(p):
+                self.probabilities[number] += p.sum(dtype=np.float64)
+                self.positives[number] += np.count_nonzero(positive[number - first])
+        self.done += len(labels)
+
+    def ece(self) -> float:
+        """NaN without rows."""
+        if not self.done:
+            return float("nan")
+        gaps = np.abs(self.probabilities / self.sizes - self.positives / self.sizes)
+        error = 0.0
+        for share, gap in zip(self.sizes / self.done, gaps, strict=True):
+            error += share * gap
+        return float(error)
 
 
 def logit(probabilities: np.ndarray) -> np.ndarray:

@@ -54,9 +54,13 @@ def relative_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> flo
 
 def relative_to_rate(labels: np.ndarray, loss: float) -> float:
     """RCE of predictions with this log loss, in %; NaN unless both classes occur."""
-    if not both_classes(labels):
+    return relative(loss, float(np.mean(labels > 0))) if len(labels) else float("nan")
+
+
+def relative(loss: float, rate: float) -> float:
+    """The same, of the log loss and of the share of the positives."""
+    if not 0 < rate < 1:
         return float("nan")
-    rate = float(np.mean(labels > 0))
     of_rate = np.array([rate, 1 - rate]) @ log_losses(np.array([1, 0]), np.array([rate, rate]))
     return float(100 * (1 - loss / of_rate))
 

@@ -1,10 +1,16 @@
-"""The order of many numbers, as a stable argsort finds it, in a tenth of its time."""
+"""The order of many numbers, as a stable argsort finds it: in a tenth of its time, or on disk."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from models.scratch import Rows, Scratch, pieces, spread, taken
+
 LOW = (1 << 32) - 1  # the 32 bits that have the number of a row
+DIGIT = 16  # bits by which rows are spread at a time
+DIGITS = 1 << DIGIT
 
 
 def ascending(keys: np.ndarray) -> np.ndarray:
@@ -32,3 +38,51 @@ def ordered_bits(keys: np.ndarray) -> np.ndarray:
     bits = (keys + np.float32(0)).view(np.int32)  # the sum makes 0 of −0
     # Of negative floats, a larger distance from 0 has larger bits: all but the sign are turned.
     return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+
+
+def in_order(rows: Rows, key: str, scratch: Scratch, shift: int = DIGIT) -> Iterator[np.ndarray]:
+    """The rows by ascending key, equal keys in the order of the rows, a piece at a time.
+
+    rows: of a structured type. key: its field, float32 or int32 without NaN; of another type only
+    where all rows are one piece. More rows are first spread over columns in the order of their
+    keys, by 16 bits after 16 bits, until a column is no more than a piece or its keys are equal: a
+    radix sort, most significant digit first. shift: of the digit that is next.
+    """
+    if len(rows) <= scratch.piece:
+        piece = rows[:]
+        yield taken(piece, ascending(piece[key].copy()))
+        return
+    if shift < 0:
+        yield from pieces(rows, scratch.piece)
+        return
+
+    counts = np.zeros(DIGITS, np.int64)
+    for piece in pieces(rows, scratch.piece):
+        counts += np.bincount(digits(piece[key], shift), minlength=DIGITS)
+    columns = consecutive(counts, scratch.piece)
+    sizes = np.bincount(columns, counts).astype(np.int64)
+    placed = ((columns[digits(piece[key], shift)], piece) for piece in pieces(rows, scratch.piece))
+    for column in spread(placed, sizes, scratch):
+        # One that is still too long has a single digit.
+        yield from in_order(column, key, scratch, shift - DIGIT)
+
+
+def digits(keys: np.ndarray, shift: int) -> np.ndarray:
+    """16 bits of each key, above its lowest `shift`; the highest ones are in the keys' order."""
+    unsigned = ordered_bits(keys).view(np.uint32) ^ np.uint32(1 << 31)
+    return (unsigned >> np.uint32(shift)) & np.uint32(DIGITS - 1)
+
+
+def consecutive(counts: np.ndarray, most: int) -> np.ndarray:
+    """Groups of consecutive bins with at most so many rows together, or of one bin: (bins,) uint16.
+
+    counts: (bins,) rows of each. Returns the number of each bin's group.
+    """
+    first = np.zeros(len(counts), bool)  # of its group, but for the first group
+    held = 0
+    for number in np.flatnonzero(counts):
+        if held and held + counts[number] > most:
+            first[number] = True
+            held = 0
+        held += counts[number]
+    return np.cumsum(first).astype(np.uint16)

@@ -44,7 +44,7 @@ from embeddings.lengths.encoder import restore as restored_encoder
 from embeddings.registry.approximate import FILE, ApproximateIndex, map_index
 from embeddings.registry.checks import check_encoder, checked_fold_in
 from embeddings.registry.errors import BadVersion, DamagedVersion, NotWritten
-from embeddings.registry.indexing import NO_INDEX, IndexRule, built
+from embeddings.registry.indexing import NO_INDEX, IndexRule, write_index
 from embeddings.registry.shards import (
     checked_entity,
     map_array,
@@ -206,12 +206,10 @@ def _index(
     staging: Path, entities: Mapping[str, Entity], entity: str, rule: IndexRule
 ) -> dict[str, Any]:
     """Write the entity's index, and return the facts of it; none without one. Raises LowRecall."""
-    found = built(entities, entity, rule) if rule.applies(entities[entity]) else None
-    if found is None:
+    if not rule.applies(entities[entity]):
         return {}
-    data, facts = found
-    data.tofile(staging / entity / FILE)
-    return {"index": facts}
+    facts = write_index(staging / entity / FILE, entities, entity, rule)
+    return {} if facts is None else {"index": facts}
 
 
 def _not_written(root: Path, what: str, error: OSError) -> NotWritten:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,25 +68,24 @@ class Queries:
         return Queries(self.vectors[chosen], self.leave_out[chosen], self.exact[chosen])
 
 
-def built(
-    entities: Mapping[str, Entity], among: str, rule: IndexRule
-) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """The index of the entity `among`: its bytes, uint8, and the facts of it for the manifest.
+def write_index(
+    path: Path, entities: Mapping[str, Entity], among: str, rule: IndexRule
+) -> dict[str, Any] | None:
+    """Write the index of the entity `among` to a file; returns its facts for the manifest.
 
-    None if all its vectors are zero: nothing can be found. Raises LowRecall.
+    None, and no file, if all its vectors are zero: nothing can be found. Raises LowRecall, OSError.
     """
     rows = directed_rows(entities[among])
     if not len(rows):
         return None
     with enough_threads(len(rows)):
-        return _built(entities, among, rows, rule)
+        return _write_index(path, entities, among, rows, rule)
 
 
-def _built(
-    entities: Mapping[str, Entity], among: str, rows: np.ndarray, rule: IndexRule
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """As `built`, of these rows."""
-    import faiss
+def _write_index(
+    path: Path, entities: Mapping[str, Entity], among: str, rows: np.ndarray, rule: IndexRule
+) -> dict[str, Any]:
+    """As `write_index`, of these rows."""
 
     searched = entities[among]
     index = trained(searched, rows)
@@ -110,7 +110,17 @@ def _built(
         "iterations": ITERATIONS,
         "recall": {asking: asdict(found) for asking, found in recall.items()},
     }
-    return faiss.serialize_index(index), facts
+    write_bytes(path, index)
+    return facts
+
+
+def write_bytes(path: Path, index: Any) -> None:
+    """Write an index as faiss does, without a copy of it in memory. Raises OSError."""
+    import faiss
+
+    with path.open("wb") as file:
+        writer: Any = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]
+        faiss.write_index(index, writer)
 
 
 @contextmanager

@@ -1,15 +1,19 @@
-"""The calibration of a model that was tested on a day: where it is kept, and how it is tested."""
+"""The consumers of a tested day, and where the calibration of a model that was tested is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zlib import crc32
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
+from jobs.judging.shelves import Shelves
 from jobs.lake.store import Partition
-from models.calibration import Calibration, fit
+from models.calibration import Calibration
+from models.scratch import Column, Rows, pieces
+
+if TYPE_CHECKING:
+    from models.device_metrics import Users
 
 
 def calibration_file(role: str) -> str:
@@ -26,38 +30,26 @@ def calibration_of(test: Partition, role: str) -> Calibration:
 class Consumers:
     """The consumer of every row.
 
-    codes: (n,) int32, one for each consumer, from 0. second_half: (n,) bool, the rows of about half
-    of the consumers, on every day the same.
+    second_half: (n,) bool, the rows of about half of the consumers, on every day the same.
     """
 
-    codes: np.ndarray
-    second_half: np.ndarray
+    users: Users
+    second_half: Rows
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray) -> Consumers:
-        """column: (n,) texts."""
-        encoded = column.dictionary_encode()
-        if not encoded.num_chunks:
-            return cls(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=bool))
-        # All chunks of one column have one dictionary.
-        codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
-        ids = encoded.chunk(0).dictionary.to_pylist()
-        half = np.array([crc32(one.encode()) % 2 for one in ids], dtype=bool)
-        return cls(codes, half[codes])
+    def of(cls, ids: Shelves) -> Consumers:
+        from models.device_metrics import Users, buckets_of
 
-
-def calibrated_by_others(
-    consumers: Consumers, happened: np.ndarray, scores: np.ndarray
-) -> np.ndarray | None:
-    """The scores with the calibration that was fitted on the other half of the consumers.
-
-    On its own rows, a fit is always better than none. happened: (n,) bool. scores: (n,). Returns
-    (n,) float64, None where a half has too few positives or negatives.
-    """
-    calibrated = np.empty(len(scores))
-    for applied in (~consumers.second_half, consumers.second_half):
-        calibration = fit(happened[~applied], scores[~applied])
-        if calibration is None:
-            return None
-        calibrated[applied] = calibration(scores[applied])
-    return calibrated
+        scratch = ids.scratch
+        numbers = scratch.column(np.int32)
+        on_shelves: list[Column] = scratch.columns(np.uint8, ids.sizes)
+        for shelf, buckets in zip(ids, on_shelves, strict=True):
+            of_shelf = shelf.dictionary_encode().indices.to_numpy()
+            numbers.append(of_shelf)
+            buckets.append(buckets_of(of_shelf))
+        in_rows, second_half = scratch.column(np.uint8), scratch.column(np.bool_)
+        for piece in ids.in_rows(on_shelves):
+            in_rows.append(piece)
+        for piece in pieces(ids.hashes, scratch.piece):
+            second_half.append(piece % 2 == 1)
+        return cls(Users(ids.places, ids.sizes, numbers, in_rows), second_half)

@@ -11,7 +11,7 @@ All of it is computed from committed content alone, so that the same day gives t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 from embeddings.facts import Fact
 from embeddings.registry.diff import diff
 from embeddings.registry.loaded import Loaded
+from embeddings.registry.vectors import encode_ids
 from models.features import FeatureSpec
+from models.scratch import PIECE
 from models.standalone import bucket
 
 if TYPE_CHECKING:
@@ -74,33 +76,43 @@ FACTS = (
 # Vectors
 
 
-def version_facts(versions: Mapping[str, Loaded], rows: pa.Table) -> dict[str, float]:
+def version_facts(
+    versions: Mapping[str, Loaded], ids: Mapping[str, Iterable[pa.Array]]
+) -> dict[str, float]:
     """Coverage of the rows by either version, and their neighbours.
 
-    versions: of champion and challenger, by role. rows: columns consumer_id and producer_id. Empty
-    without rows. Versions of different spaces can be compared.
+    versions: of champion and challenger, by role. ids: by entity, those of all rows, as
+    `covered_shares`. Empty without rows. Versions of different spaces can be compared.
     """
-    if not rows.num_rows:
-        return {}
     facts = {}
-    for role, version in versions.items():
-        for entity, share in covered_shares(version, rows).items():
+    for entity in ENTITIES:
+        for role, share in covered_shares(versions, entity, ids[entity]).items():
             facts[f"{role}_covers_{entity}s"] = round(share, DIGITS)
+    if not facts:
+        return {}
     for entity, overlap in neighbour_overlaps(*versions.values()).items():
         facts[f"neighbour_overlap_{entity}s"] = round(overlap, DIGITS)
     return facts
 
 
-def covered_shares(version: Loaded, rows: pa.Table) -> dict[str, float]:
-    """By entity, the share of rows whose consumer or producer has a vector in the version."""
-    shares = {}
-    for entity in ENTITIES:
+def covered_shares(
+    versions: Mapping[str, Loaded], entity: str, ids: Iterable[pa.Array]
+) -> dict[str, float]:
+    """By role, the share of rows whose consumer or producer has a vector in the version.
+
+    ids: of the rows, piece by piece, in any order. Empty without rows.
+    """
+    known = dict.fromkeys(versions, 0)
+    rows = 0
+    for piece in ids:
+        rows += len(piece)
         # Each id is looked up once: as objects, the ids of all rows would not fit into memory.
-        counted = rows[f"{entity}_id"].value_counts()
-        ids = counted.field("values").to_numpy(zero_copy_only=False)
-        known = version.entities[entity].rows(ids) >= 0
-        shares[entity] = float(counted.field("counts").to_numpy()[known].sum() / rows.num_rows)
-    return shares
+        counted = pc.value_counts(piece)
+        distinct = encode_ids(counted.field("values").to_numpy(zero_copy_only=False))
+        counts = counted.field("counts").to_numpy()
+        for role, version in versions.items():
+            known[role] += int(counts[version.entities[entity].rows(distinct) >= 0].sum())
+    return {role: count / rows for role, count in known.items()} if rows else {}
 
 
 def neighbour_overlaps(before: Loaded, after: Loaded) -> dict[str, float]:
@@ -142,23 +154,23 @@ def missing_facts(
 def missing_shares(files: Sequence[Path], spec: FeatureSpec) -> dict[str, float]:
     """Share of the rows without a value, by feature: a null number, or the bucket of no category.
 
-    A category that shares that bucket counts as missing, on every day alike. One column at a time
-    is in memory. Empty without rows.
+    A category that shares that bucket counts as missing, on every day alike. A piece of one column
+    at a time is in memory. Empty without rows.
     """
-    counts: dict[str, int] = {}
+    counts = dict.fromkeys([*spec.numeric, *(each.name for each in spec.categorical)], 0)
     rows = 0
     for path in files:
         with pq.ParquetFile(path) as file:
             rows += file.metadata.num_rows
             for name in spec.numeric:
-                column = file.read([name])[name]
-                unknown = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
-                counts[name] = counts.get(name, 0) + unknown
+                for piece in file.iter_batches(PIECE, columns=[name]):
+                    unknown = pc.sum(pc.is_null(piece[name], nan_is_null=True)).as_py() or 0
+                    counts[name] += unknown
             for category in spec.categorical:
-                column = file.read([category.name])[category.name]
                 none = bucket("", category.buckets)
-                unknown = pc.sum(pc.equal(column, none)).as_py() or 0
-                counts[category.name] = counts.get(category.name, 0) + unknown
+                for piece in file.iter_batches(PIECE, columns=[category.name]):
+                    unknown = pc.sum(pc.equal(piece[category.name], none)).as_py() or 0
+                    counts[category.name] += unknown
     return {name: count / rows for name, count in counts.items()} if rows else {}
 
 

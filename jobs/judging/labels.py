@@ -20,7 +20,7 @@ from jobs.lake.store import Partition
 from models.stored import tables
 
 ENGAGED = ("consumer_id", "producer_id", "item_id")
-PIECE = 1 << 20  # rows of a day that are in memory at a time
+PIECE = 1 << 18  # rows of a day that are in memory at a time
 
 
 @dataclass(frozen=True)

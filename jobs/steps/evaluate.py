@@ -17,9 +17,10 @@ calibration_<role>.json
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from jobs.freed_memory import give_back
 from jobs.judging import guardrails
 from jobs.judging.calibration import Consumers, calibration_file
 from jobs.judging.scores import Judgement, judge
+from jobs.judging.shelves import Shelves
 from jobs.lake.store import Partition
 from jobs.pipeline import chain
 from jobs.pipeline.needs import Needs, if_there, optional
@@ -44,9 +46,10 @@ from jobs.pipeline.published import own_version
 from jobs.settings import Settings
 from jobs.steps.examples import EXAMPLES, clean_impressions, spec_of
 from jobs.steps.train import open_day
-from jobs.training.tested import draw
+from jobs.training.tested import draw, drawn_rows
 from models.calibration import Calibration
 from models.metrics import relative_improvement
+from models.scratch import PIECE, Column, Rows, Scratch
 from models.stored import StoredDay, tables
 
 if TYPE_CHECKING:
@@ -57,13 +60,13 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"  # the roles
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.parquet"
-PIECE = 1 << 18  # rows of the day that are in memory with their features
+ROW_GROUP = 1 << 20  # rows of a group of rows in the predictions
 IDS = ["consumer_id", "producer_id"]
 
 log = logging.getLogger(__name__)
 
 SETTINGS = chain.SETTINGS
-FORMAT = 5
+FORMAT = 6
 SPARK = False
 FACTS = (
     Fact("rows", "examples of the day", "rows"),
@@ -153,31 +156,34 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
             return
         rows = open_day(settings, examples)
         names = spec_of(examples).labels
-        labels = labels_of(examples, names)
-        consumers = Consumers.of(consumers_of(examples))
-        primary, primary_scores = labels[:, column], {}
-        measured: list[dict[str, Any]] = []
-        for role, entrant in tested.items():
-            scores = score(settings, entrant, rows, examples)
-            give_back()  # the pieces of the day, before labels take as much
-            calibrations = {}
-            for found in judge(consumers, names, labels, scores, settings.ranker.threads):
-                staging.facts |= label_facts(role, found)
-                measured += [{"role": role, **row} for row in found.rows]
-                if found.calibration is not None:
-                    calibrations[found.label] = found.calibration
-            calibration = Calibration(str(day), calibrations)
-            (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
-            primary_scores[role] = scores[:, column].copy()  # the other labels are done with
-        if len(tested) > 1:
-            staging.facts |= guardrail_facts(settings, read, tested, examples)
-            staging.facts |= cost_facts(settings, tested, rows)
-        # Read again: as texts, the consumers of all rows would take as much memory as the scores.
-        consumer_ids = consumers_of(examples)
-        write_predictions(staging.path / PREDICTIONS, consumer_ids, primary, primary_scores)
-        write_metrics(staging.path / METRICS, measured)
+        with Scratch(staging.path, PIECE) as scratch:
+            labels = stored_labels(rows, scratch)
+            shelves = Shelves.of(partial(id_pieces, rows, "consumer_id"), len(rows), scratch)
+            consumers = Consumers.of(shelves)
+            primary_scores: dict[str, Rows] = {}
+            measured: list[dict[str, Any]] = []
+            for role, entrant in tested.items():
+                scores = stored_scores(scored(settings, entrant, rows), names, scratch)
+                give_back()  # the pieces of the day, before labels take as much
+                calibrations = {}
+                threads = settings.ranker.threads
+                for found in judge(consumers, names, labels, scores, scratch, threads):
+                    staging.facts |= label_facts(role, found)
+                    measured += [{"role": role, **row} for row in found.rows]
+                    if found.calibration is not None:
+                        calibrations[found.label] = found.calibration
+                calibration = Calibration(str(day), calibrations)
+                (staging.path / calibration_file(role)).write_text(calibration.to_json() + "\n")
+                primary_scores[role] = scores[column]
+            if len(tested) > 1:
+                staging.facts |= guardrail_facts(settings, read, tested, rows, shelves)
+                staging.facts |= cost_facts(settings, tested, rows)
+            write_predictions(staging.path / PREDICTIONS, rows, labels[column], primary_scores)
+            write_metrics(staging.path / METRICS, measured)
+            happened = drawn_rows(labels[column])
+            predicted = {role: drawn_rows(scores) for role, scores in primary_scores.items()}
     folder = settings.report("evaluate", day)
-    draw(folder, primary, primary_scores, settings.ranker.primary_label, day)
+    draw(folder, happened, predicted, settings.ranker.primary_label, day)
 
 
 # Who is tested
@@ -312,27 +318,40 @@ def with_which(entrant: Entrant) -> str:
 # How it is scored
 
 
-def score(settings: Settings, entrant: Entrant, day: StoredDay, examples: Partition) -> np.ndarray:
-    """The probability of every label for every row, by a model that can be tested: (n, L) float32.
+def scored(settings: Settings, entrant: Entrant, day: StoredDay) -> Iterator[np.ndarray]:
+    """The probability of every label for every row, by a model that can be tested, piece by piece.
 
-    day: the examples, of which some are in memory at a time.
+    day: the examples. Yields (r, L) float32.
     """
     from models.store import load
     from models.training import predict
 
     saved = load(entrant.partition.path)
-    scores = np.empty((len(day), len(day.spec.labels)), dtype=np.float32)
-    done = 0
-    for piece in readable(settings, entrant, day, examples):
-        rows = slice(done, done + len(piece))
-        scores[rows] = predict(saved.model, piece, saved.space, threads=settings.ranker.threads)
-        done = rows.stop
-    return scores
+    for piece in readable(settings, entrant, day):
+        yield predict(saved.model, piece, saved.space, threads=settings.ranker.threads)
 
 
-def readable(
-    settings: Settings, entrant: Entrant, day: StoredDay, examples: Partition
-) -> Iterator[Day]:
+def stored_scores(
+    scores: Iterable[np.ndarray], names: Sequence[str], scratch: Scratch
+) -> list[Column]:
+    """The scores of each label: (n,) float32 each."""
+    columns = [scratch.column(np.float32) for _ in names]
+    for piece in scores:
+        for number, column in enumerate(columns):
+            column.append(piece[:, number])
+    return columns
+
+
+def stored_labels(day: StoredDay, scratch: Scratch) -> list[Column]:
+    """The labels of every row: (n,) bool each."""
+    columns = [scratch.column(np.bool_) for _ in day.spec.labels]
+    for piece in day.outcomes(PIECE):
+        for number, column in enumerate(columns):
+            column.append(piece[:, number] > 0)
+    return columns
+
+
+def readable(settings: Settings, entrant: Entrant, day: StoredDay) -> Iterator[Day]:
     """The rows of the day in pieces, with vectors that the model can read."""
     if not entrant.other_space:
         yield from day.pieces(PIECE)
@@ -390,26 +409,27 @@ def label_facts(role: str, found: Judgement) -> dict[str, float]:
     return {f"{role}_{metric}_{plain}": value for metric, value in found.metrics.items()}
 
 
-def labels_of(examples: Partition, names: tuple[str, ...]) -> np.ndarray:
-    """The labels of every row, in the order of the examples: (n, L) bool."""
-    table = pq.read_table(examples.path / EXAMPLES, columns=list(names))
-    labels = np.empty((table.num_rows, len(names)), dtype=bool)
-    for column, name in enumerate(names):
-        labels[:, column] = table[name].to_numpy() > 0
-    return labels
+def id_pieces(day: StoredDay, column: str) -> Iterator[pa.StringArray]:
+    """The ids of every row, in the order of the examples."""
+    for piece in tables(day.files, [column], PIECE):
+        yield piece[column].combine_chunks()
 
 
-def consumers_of(examples: Partition) -> pa.ChunkedArray:
-    """The consumer of every row, in the order of the examples."""
-    return pq.read_table(examples.path / EXAMPLES, columns=["consumer_id"])["consumer_id"]
+def write_predictions(path: Path, day: StoredDay, labels: Rows, scores: Mapping[str, Rows]) -> None:
+    """The columns that the gate reads, in the order of the examples.
 
-
-def write_predictions(
-    path: Path, consumers: pa.ChunkedArray, labels: np.ndarray, scores: dict[str, np.ndarray]
-) -> None:
-    """The columns that the gate reads, in the order of the examples."""
-    columns = {"consumer_id": consumers, "label": labels.astype(np.int8), **scores}
-    pq.write_table(pa.table(columns), path)
+    labels: (n,) bool. scores: (n,) float32 by role.
+    """
+    kinds = [("consumer_id", pa.string()), ("label", pa.int8())]
+    schema = pa.schema([*kinds, *((role, pa.float32()) for role in scores)])
+    with pq.ParquetWriter(path, schema) as writer:
+        done = 0
+        for piece in tables(day.files, ["consumer_id"], ROW_GROUP):
+            rows = slice(done, done + piece.num_rows)
+            done = rows.stop
+            columns = {"consumer_id": piece["consumer_id"], "label": labels[rows].astype(np.int8)}
+            columns |= {role: column[rows] for role, column in scores.items()}
+            writer.write_table(pa.table(columns, schema), row_group_size=ROW_GROUP)
 
 
 def write_metrics(path: Path, measured: list[dict[str, Any]]) -> None:
@@ -434,12 +454,17 @@ def write_metrics(path: Path, measured: list[dict[str, Any]]) -> None:
 
 
 def guardrail_facts(
-    settings: Settings, read: Reads, tested: dict[str, Entrant], examples: Partition
+    settings: Settings,
+    read: Reads,
+    tested: dict[str, Entrant],
+    day: StoredDay,
+    consumers: Iterable[pa.StringArray],
 ) -> dict[str, float | str]:
     """What promoting the challenger would change besides the scores; see jobs.judging.guardrails.
 
     Where the registry has a version no longer, or a damaged one, or the examples of the training
-    are gone, what needs them is left out.
+    are gone, what needs them is left out. consumers: those of the day's rows, of each all rows in
+    one piece.
     """
     facts: dict[str, float | str] = {}
     versions = {}
@@ -451,13 +476,12 @@ def guardrail_facts(
                 except DamagedVersion as error:  # it must not keep the day from being tested
                     log.warning("Coverage and neighbours are not compared: %s", error)
     if len(versions) == len(tested):
-        ids = pq.read_table(examples.path / EXAMPLES, columns=["consumer_id", "producer_id"])
+        ids = {"consumer": consumers, "producer": id_pieces(day, "producer_id")}
         facts |= guardrails.version_facts(versions, ids)
     learned = read.get(("examples", tested[CHALLENGER].trained))
-    if learned is not None and spec_of(learned) == spec_of(examples):
+    if learned is not None and spec_of(learned) == day.spec:
         before = [Path(part.path) for part in learned.parts(EXAMPLES)]
-        now = [Path(part.path) for part in examples.parts(EXAMPLES)]
-        facts |= guardrails.missing_facts(before, now, spec_of(examples))
+        facts |= guardrails.missing_facts(before, day.files, day.spec)
     return facts
 
 

@@ -38,14 +38,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embeddings.benchmarks.auc import auc
-from embeddings.benchmarks.intervals import (
-    Estimate,
-    Statistic,
-    user_bootstrap,
-    weighted_mean,
-)
+from embeddings.benchmarks.intervals import Estimate
 from embeddings.facts import Fact
+from jobs.judging.resampled import Batches, resampled
 from jobs.lake.store import Partition
 from jobs.pipeline import chain, guardrails
 from jobs.pipeline.guardrails import Guardrail
@@ -54,7 +49,7 @@ from jobs.pipeline.plan import RULING, reads, recording
 from jobs.plots import figure
 from jobs.settings import RankerSettings, Settings
 from jobs.steps.evaluate import CHALLENGER, CHAMPION, PREDICTIONS
-from models.metrics import log_losses
+from models.scratch import Scratch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,7 +57,7 @@ if TYPE_CHECKING:
 NO_CHAMPION = "There is no champion yet."
 
 SETTINGS = (*chain.SETTINGS, "guardrails")
-FORMAT = 4
+FORMAT = 5
 SPARK = False
 FACTS = (
     Fact("champion_before", "training day of the champion that was tested; empty for none"),
@@ -166,17 +161,17 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
     read = reads(settings, "gate", day)
     test = read["evaluate", day]
     contest = Contest.of(test, settings.ranker.primary_label)
-    compared = None
-    judged: list[Guardrail] = []
-    if contest.champion and contest.challenger:
-        compared = compare(settings, test)
-        judged = guardrails.guardrails(settings.guardrails, test.facts, compared.auc.low)
-    decision = decide(contest, compared, settings.ranker, judged)
-    ruling = read.get((RULING, day))
-    if ruling is not None:
-        decision = decide_by_person(decision, ruling)
-    promoted = decision.champion != "" and decision.champion == contest.challenger
     with recording(settings, "gate", day, read.values()) as staging:
+        compared = None
+        judged: list[Guardrail] = []
+        if contest.champion and contest.challenger:
+            compared = compare(settings, test, staging.path)
+            judged = guardrails.guardrails(settings.guardrails, test.facts, compared.auc.low)
+        decision = decide(contest, compared, settings.ranker, judged)
+        ruling = read.get((RULING, day))
+        if ruling is not None:
+            decision = decide_by_person(decision, ruling)
+        promoted = decision.champion != "" and decision.champion == contest.challenger
         staging.facts |= {
             "champion_before": contest.champion,
             "challenger": contest.challenger,
@@ -197,29 +192,38 @@ def run(spark: SparkSession | None, settings: Settings, day: date) -> None:
         draw(settings.report("gate", day) / "bootstrap.png", compared.auc, decision, day)
 
 
-def compare(settings: Settings, test: Partition) -> Comparison:
-    """The challenger beside the champion on the tested day, primary label."""
-    table = pq.read_table(test.path / PREDICTIONS)
-    return comparison(table, settings.ranker.bootstrap, chain.seed(settings, "gate", test.day))
+def compare(settings: Settings, test: Partition, folder: Path | None = None) -> Comparison:
+    """The challenger beside the champion on the tested day, primary label.
+
+    folder: for what is too long for memory; by default that of temporary files.
+    """
+    seed = chain.seed(settings, "gate", test.day)
+    with pq.ParquetFile(test.path / PREDICTIONS) as file, Scratch(folder) as scratch:
+        batches = partial(file.iter_batches, scratch.piece)
+        rows = file.metadata.num_rows
+        return compared_in(batches, rows, settings.ranker.bootstrap, seed, scratch)
 
 
 def comparison(predictions: pa.Table, resamples: int, seed: int) -> Comparison:
+    """As `compared_in`, of predictions in memory."""
+    with Scratch() as scratch:
+        batches = partial(predictions.to_batches, scratch.piece)
+        return compared_in(batches, predictions.num_rows, resamples, seed, scratch)
+
+
+def compared_in(
+    batches: Batches, rows: int, resamples: int, seed: int, scratch: Scratch
+) -> Comparison:
     """Both differences; that of AUC is NaN unless both outcomes occur, and without rows both are.
 
-    predictions: columns consumer_id, label, champion, challenger.
+    batches: of all rows, with the columns consumer_id, label, champion, challenger.
     """
-    users = predictions["consumer_id"].to_numpy()
-    labels = predictions["label"].to_numpy()
-    statistics: dict[tuple[str, str], Statistic] = {}
-    for role in (CHAMPION, CHALLENGER):
-        scores = predictions[role].to_numpy()
-        statistics["auc", role] = partial(auc, labels, scores)
-        statistics["loss", role] = partial(weighted_mean, log_losses(labels, scores))
     # One bootstrap for both models: they are compared on the same resampled users.
-    found = user_bootstrap(users, statistics, resamples, seed)
-    ratio = found["loss", CHALLENGER] / found["loss", CHAMPION]
+    found = resampled(batches, rows, (CHAMPION, CHALLENGER), resamples, seed, scratch)
+    champion, challenger = found[CHAMPION], found[CHALLENGER]
+    ratio = challenger.log_loss / champion.log_loss
     return Comparison(
-        auc=found["auc", CHALLENGER] - found["auc", CHAMPION],
+        auc=challenger.auc - champion.auc,
         log_loss_rise=Estimate.from_draws(ratio.value - 1, ratio.draws - 1),
     )
 

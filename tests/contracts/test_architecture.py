@@ -100,6 +100,7 @@ MAY_IMPORT = {
     "jobs.judging": {
         "embeddings.benchmarks",
         "embeddings.blocks",
+        "embeddings.kernels",
         "embeddings.lengths",
         "embeddings.monitors",
         "embeddings.registry",

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.ordering import ascending
+from models.ordering import ascending, consecutive, in_order
+from models.scratch import Scratch
 
 FLOATS = arrays.arrays(
     np.float32,
@@ -31,3 +32,32 @@ def test_many_rows_with_equal_keys_stay_in_order(distinct):
     keys = (np.random.default_rng(0).integers(0, distinct, 100_000) / distinct).astype(np.float32)
     assert np.array_equal(ascending(keys), np.argsort(keys, kind="stable"))
     assert np.array_equal(ascending(-keys), np.argsort(-keys, kind="stable"))
+
+
+KEYS = st.one_of(
+    FLOATS.filter(lambda keys: not np.isnan(keys).any()),
+    INTEGERS,
+    arrays.arrays(np.int32, st.integers(0, 50), elements=st.integers(-3, 3)),
+)
+
+
+@given(KEYS, st.integers(1, 12))
+def test_rows_on_disk_are_put_in_the_same_order_a_piece_at_a_time(keys, piece):
+    """Some keys differ in their last bits alone, and of some there are many pieces."""
+    rows = np.zeros(len(keys), [("key", keys.dtype), ("number", np.uint32)])
+    rows["key"], rows["number"] = keys, np.arange(len(keys))
+    with Scratch(piece=piece) as scratch:
+        found = list(in_order(rows, "key", scratch))
+    assert max(len(each) for each in found) <= piece
+    numbers = np.concatenate(found)["number"]
+    assert numbers.tolist() == np.argsort(keys, kind="stable").tolist()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1), st.integers(1, 20))
+def test_bins_are_grouped_until_they_are_a_piece(counts, most):
+    groups = consecutive(np.array(counts), most)
+    assert (np.diff(groups.astype(int), prepend=0) <= 1).all()
+    sizes = np.bincount(groups, counts)
+    for group in np.flatnonzero(sizes > most):
+        assert np.count_nonzero(np.array(counts)[groups == group]) == 1
+    assert (sizes[1:] + sizes[:-1] > most).all()  # or two would be one

@@ -162,9 +162,10 @@ def scores_of(
         if entrant.other_space:
             own = evaluate.own_version(settings, model)
             entrant = replace(entrant, own=own)
-        by_key[model.key] = evaluate.score(settings, entrant, rows, examples)[:, column]
-    labels = evaluate.labels_of(examples, rows.spec.labels)
-    return [by_key[model.key] for model in models], labels[:, column]
+        pieces = evaluate.scored(settings, entrant, rows)
+        by_key[model.key] = np.concatenate([piece[:, column] for piece in pieces])
+    labels = np.concatenate([piece[:, column] > 0 for piece in rows.outcomes(evaluate.PIECE)])
+    return [by_key[model.key] for model in models], labels
 
 
 def curves(

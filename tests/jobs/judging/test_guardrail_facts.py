@@ -94,7 +94,8 @@ def shuffled(entity: Vectors) -> Vectors:
 
 def judged(champion: Loaded, challenger: Loaded, rows: pa.Table) -> dict[str, float]:
     versions = {"champion": champion, "challenger": challenger}
-    return guardrails.version_facts(versions, rows)
+    ids = {side: rows[f"{side}_id"].chunks for side in ("consumer", "producer")}
+    return guardrails.version_facts(versions, ids)
 
 
 def lost(facts: dict[str, float]) -> dict[str, float]:
@@ -141,8 +142,8 @@ def test_coverage_is_that_of_the_rows():
     known = vectors(np.array([1, 2]), np.eye(2, dtype=np.float32))
     version = loaded({"consumer": known, "producer": known})
     rows = pa.table({"consumer_id": ["1", "1", "2", "9"], "producer_id": ["9", "8", "2", "7"]})
-    assert guardrails.covered_shares(version, rows) == {"consumer": 0.75, "producer": 0.25}
     facts = judged(version, version, rows)
+    assert (facts["champion_covers_consumers"], facts["champion_covers_producers"]) == (0.75, 0.25)
     assert not any(name.startswith("neighbour") for name in facts)  # two have no neighbours
     assert judged(version, version, rows[:0]) == {}
 
