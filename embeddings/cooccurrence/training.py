@@ -28,10 +28,10 @@ import scipy.sparse as sp
 
 from embeddings.kernels.arguments import positive
 from embeddings.kernels.communicator import Communicator, empty, share
-from embeddings.kernels.counting import sort_by_row
 from embeddings.kernels.negative_sampling import (
     adagrad,
     add_baskets,
+    add_by_column,
     add_direct,
     alias_table,
     mark_columns,
@@ -234,8 +234,9 @@ def first_vectors(ids: np.ndarray, cfg: Config) -> np.ndarray:
 
 def column_sums(x: sp.csr_matrix, comm: Communicator) -> np.ndarray:
     """The sum of each column over all workers, (m,) float64."""
-    own = np.bincount(x.indices, x.data, minlength=x.shape[1])
-    return comm.allreduce(own.astype(np.float64))
+    own = np.zeros(x.shape[1])
+    add_by_column(x.indices, x.data, own)
+    return comm.allreduce(own)
 
 
 def noise_shares(sums: np.ndarray, exponent: float) -> np.ndarray:
@@ -271,6 +272,6 @@ def keys_of(seed: int, count: int) -> np.ndarray:
 
 def batches_of(n: int, start: int, key: np.uint64, count: int) -> Iterator[np.ndarray]:
     """A worker's rows, (n,) behind `start` others, in `count` batches: each in one at random."""
-    starts, order = sort_by_row(random_batches(n, start, key, count), count)
-    for number in range(count):
-        yield order[starts[number] : starts[number + 1]]
+    batches = random_batches(n, start, key, count)
+    for number in range(count):  # rows sorted by batch would take three times the memory
+        yield np.flatnonzero(batches == number)

@@ -140,6 +140,17 @@ def mark_columns(rows, indptr, indices, marks):
             marks[indices[at]] = 1
 
 
+@njit(nogil=True, cache=True)
+def add_by_column(indices, strengths, sums):
+    """Add the strengths of a CSR matrix to the sums of their columns, (m,) float64.
+
+    As np.bincount does, which would first make copies of all indices and strengths, of twice the
+    width.
+    """
+    for at in range(len(indices)):
+        sums[indices[at]] += strengths[at]
+
+
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def mean_of_others(whole, weight, rest, inputs, j, h):
     """h = (whole − weight · inputs[j]) / rest. whole, h: (1, k)."""

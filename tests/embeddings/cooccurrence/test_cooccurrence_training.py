@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,6 +13,7 @@ from embeddings.cooccurrence.training import (
     Pairs,
     Tables,
     batches_of,
+    column_sums,
     kept_shares,
     keys_of,
     noise_shares,
@@ -208,6 +211,19 @@ def test_inputs_have_gradients_only_in_the_batches_of_any_worker_that_they_are_i
         assert rows == [0, 1, 3, 5]
         # Adagrad's first step is the rate times the sign, whatever the sum of the gradients is.
         np.testing.assert_allclose(vectors, [0, 0, 0, 0.5, 0, 0.5])
+
+
+def test_the_sums_of_columns_equal_those_of_bincount_without_copies_of_the_entries():
+    x = random_strengths(1000, 300, 0.5)
+    x.data /= 3  # a sum depends on its order
+    expected = np.bincount(x.indices, x.data, 300)
+    column_sums(x, SingleWorker())  # compiles
+    tracemalloc.start()
+    found = column_sums(x, SingleWorker())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.tobytes() == expected.tobytes()
+    assert peak < x.data.nbytes / 10
 
 
 # The draws
