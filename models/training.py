@@ -109,23 +109,7 @@ def train(
             f"There is no row to train a ranker on (days: {names}). Add days with impressions."
         )
     with reproducible(cfg.seed, cfg.threads):
-        buckets = BucketCounts(spec) if cfg.admit_after else None
-        # The first process looks at the rows, for all.
-        statistics = statistics_of(days, spec, buckets) if processes.rank() == 0 else None
-        admitted = None
-        if buckets is not None:
-            processes.copy_from_first([torch.from_numpy(buckets.counts)])
-            admitted = Admitted.of(spec, buckets.counts, cfg.admit_after, start)
-        with sharding(cfg.tables == "sharded"):
-            model = build(kind, spec if admitted is None else admitted.spec, options)
-        if statistics is not None:
-            model.initialise(statistics)
-        else:
-            torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
-        if admitted is not None:
-            admitted.give_rows(model)
-        if start is not None:
-            go_on_from(start, model, admitted)
+        model, admitted = untrained(days, spec, kind, options, cfg, start)
         model.to(device())
         processes.copy_from_first(common_state(model).values())
         drawn = sampled(days, cfg)
@@ -134,6 +118,37 @@ def train(
         collect_tables(model)
     rows = sum(len(day) for day in drawn)
     return Trained(model, space, losses, rows, admitted)
+
+
+def untrained(
+    days: Sequence[Examples],
+    spec: FeatureSpec,
+    kind: str,
+    options: RankerOptions,
+    cfg: TrainingConfig,
+    start: Start | None,
+) -> tuple[Ranker, Admitted | None]:
+    """The model before the first step, and its buckets where not all have a vector of their own.
+
+    The first process looks at the rows, for all.
+    """
+    buckets = BucketCounts(spec) if cfg.admit_after else None
+    statistics = statistics_of(days, spec, buckets) if processes.rank() == 0 else None
+    admitted = None
+    if buckets is not None:
+        processes.copy_from_first([torch.from_numpy(buckets.counts)])
+        admitted = Admitted.of(spec, buckets.counts, cfg.admit_after, start)
+    with sharding(cfg.tables == "sharded"):
+        model = build(kind, spec if admitted is None else admitted.spec, options)
+    if statistics is not None:
+        model.initialise(statistics)
+    else:
+        torch.manual_seed(cfg.seed + processes.rank())  # each leaves out other outputs
+    if admitted is not None:
+        admitted.give_rows(model)
+    if start is not None:
+        go_on_from(start, model, admitted)
+    return model, admitted
 
 
 def sampled(days: Sequence[Examples], cfg: TrainingConfig) -> Sequence[Examples]:
@@ -173,8 +188,10 @@ def one_pass(
         )
     losses[:resumed] = 0 if done is None else done
     rows_done = 0
-    # A batch is looked up, and copied to a GPU, while the one before it is learned.
-    for step, (name, whole, copy) in enumerate(ahead(own_shares(days, cfg.batch_size, resumed))):
+    # A batch is looked up, and copied to a GPU, while the one before it is learned. The copier is
+    # made here, where the GPU of this process is the current one.
+    shares = own_shares(days, cfg.batch_size, resumed, Copier())
+    for step, (name, whole, copy) in enumerate(ahead(shares)):
         rows_done += whole
         if copy is None:
             continue
@@ -189,13 +206,12 @@ def one_pass(
 
 
 def own_shares(
-    days: Sequence[Examples], size: int, passed: int
+    days: Sequence[Examples], size: int, passed: int, copier: Copier
 ) -> Iterator[tuple[str, int, Copy | None]]:
     """Of every batch: the name of its day, its rows, and this process's share of them.
 
     passed: how many of the first batches are read and passed over, which is quick.
     """
-    copier = Copier()
     for step, (name, batch) in enumerate(in_order(days, size)):
         rows = len(batch.labels)
         own = None if step < passed else copier.start(batch.part(processes.share(rows)))

@@ -59,7 +59,10 @@ class Copy:
 
 
 class Copier:
-    """Copies batches to the current device. `start` may be called by another thread."""
+    """Copies batches to the device that is current where it is made.
+
+    `start` may be called by another thread.
+    """
 
     def __init__(self) -> None:
         self.stream = torch.cuda.Stream() if torch.cuda.is_available() else None
