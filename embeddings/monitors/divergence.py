@@ -42,20 +42,36 @@ def entropy(p: np.ndarray) -> float:
     return float(-np.sum(there * np.log2(there)))
 
 
-def quantile_edges(values: np.ndarray, bins: int = 10) -> np.ndarray:
+def quantile_edges(
+    values: np.ndarray, bins: int = 10, times: np.ndarray | None = None
+) -> np.ndarray:
     """Inner edges of bins with about as many values each: at most (bins - 1,), ascending.
 
-    Without NaN and infinite values. A value that is very frequent has one bin.
+    Without NaN and infinite values. A value that is very frequent has one bin. times: (n,) how
+    often each value counts, by default once.
     """
-    known = values[np.isfinite(values)]
-    if not len(known):
+    times = np.ones(len(values), np.int64) if times is None else times
+    known = np.isfinite(values) & (times > 0)
+    if not known.any():
         return np.empty(0)
-    return np.unique(np.quantile(known, np.arange(1, bins) / bins))
+    order = np.argsort(values[known])
+    ordered, ends = values[known][order], np.cumsum(times[known][order])
+    # As np.quantile of the repeated values: between the two next to each place.
+    places = np.arange(1, bins) / bins * (ends[-1] - 1)
+    below = np.floor(places)
+    pairs = ordered[np.searchsorted(ends, [below, np.ceil(places)], side="right")]
+    parts = zip(pairs.T, places - below, strict=True)
+    return np.unique([np.quantile(pair, part) for pair, part in parts])
 
 
-def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(len(edges) + 2,): values in each bin, and at the end those that are NaN or infinite."""
-    known = np.isfinite(values)
-    places = np.searchsorted(edges, values[known], side="left")
-    counts = np.bincount(places, minlength=len(edges) + 1)
-    return np.append(counts, np.sum(~known))
+def histogram(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+    """(len(edges) + 2,): values in each bin, and at the end those that are NaN or infinite.
+
+    times: (n,) how often each value counts, by default once.
+    """
+    times = np.ones(len(values), np.int64) if times is None else times
+    places = np.searchsorted(edges, values, side="left")
+    places[~np.isfinite(values)] = len(edges) + 1
+    counts = np.zeros(len(edges) + 2, np.int64)
+    np.add.at(counts, places, times)
+    return counts

@@ -1,8 +1,8 @@
 """What the events of a day have, counted: the input of the monitors.
 
 Events are the impressions of a day, or the engagements of a log without impressions. The profiles
-of consumers and items count as often as they have events. Of each file one column at a time is in
-memory, and of each column no more than its counts.
+of consumers and items count as often as they have events. Of each file a piece of one column at a
+time is in memory, and of each column no more than its counts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from embeddings.registry.vectors import encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
 
+PIECE = 1 << 18  # rows of a day that are in memory at a time
 TOP = 1000  # most frequent values of a column that are counted one by one
 IDS = {"consumers": "consumer_id", "producers": "producer_id", "items": "item_id"}
 PROFILES = {"consumers": CONSUMER_TABLE, "items": ITEM_TABLE}
@@ -92,7 +93,8 @@ class Counter:
         for part in day.parts(self.table):
             with ParquetFile(part.path) as file:
                 for column in (*IDS.values(), *self._event_columns(file.schema_arrow.names)):
-                    found.setdefault(column, []).append(frequencies(file.read([column])[column]))
+                    counted = found.setdefault(column, [])
+                    counted += [frequencies(rows[column]) for rows in pieces(file, column)]
         ids = {}
         for entity, column in IDS.items():
             values, counts = merged(found.pop(column))
@@ -119,20 +121,20 @@ class Counter:
                     values = file.read([column])[column].filter(rows)
                     name = f"{title(column)} of {entity}"
                     if column.startswith("num_"):
-                        values = pa.array(self._binned(name, values.to_numpy(), events))
-                        each = frequencies(values)
+                        each = self._binned(name, values.to_numpy(), events)
                     else:
                         each = summed(pa.table({"value": values, "n": events}))
                     found.setdefault(name, []).append(each)
         return {name: most_frequent(*merged(of)) for name, of in found.items()}
 
-    def _binned(self, name: str, numbers: np.ndarray, events: np.ndarray) -> np.ndarray:
-        """The bin of every event's number, in ascending order."""
-        repeated = np.repeat(numbers.astype(np.float64), events)
+    def _binned(self, name: str, numbers: np.ndarray, events: np.ndarray) -> pa.Table:
+        """The bins of the numbers that have events, and how many: as `frequencies`."""
+        numbers = numbers.astype(np.float64)
         if name not in self.edges:
-            self.edges[name] = quantile_edges(repeated)
-        counts = histogram(repeated, self.edges[name])
-        return np.repeat(np.arange(len(counts)), counts)
+            self.edges[name] = quantile_edges(numbers, times=events)
+        counts = histogram(numbers, self.edges[name], events)
+        bins = np.flatnonzero(counts)
+        return pa.table({"value": bins, "n": counts[bins]})
 
     def _returning(self, entity: str, values: pa.Array, counts: np.ndarray) -> Counted:
         """How many events have an id that the day before has."""
@@ -164,6 +166,13 @@ def profile_columns(file: ParquetFile) -> Iterator[str]:
     names = file.schema_arrow.names
     yield from with_prefix(names, "cat_")
     yield from with_prefix(names, "num_")
+
+
+def pieces(file: ParquetFile, column: str) -> Iterator[pa.RecordBatch | pa.Table]:
+    """The rows of one column, at least one piece."""
+    if not file.metadata.num_rows:
+        yield file.schema_arrow.empty_table()
+    yield from file.iter_batches(PIECE, columns=[column])
 
 
 def frequencies(column: pa.ChunkedArray | pa.Array) -> pa.Table:

@@ -49,6 +49,21 @@ def test_every_value_is_in_one_bin_and_the_bins_are_about_equal():
     assert histogram(np.array([np.nan]), quantile_edges(np.array([np.nan]))).tolist() == [0, 1]
 
 
+def test_a_value_that_counts_often_is_one_that_is_repeated():
+    """Numbers of profiles count as often as their consumers have events; to the bit."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        values = rng.choice([-1.5, 0.1, 0.2, 0.7, np.nan, np.inf, 3.0], 12)
+        times = rng.integers(0, 5, 12)
+        repeated = np.repeat(values, times)
+        edges = quantile_edges(values, times=times)
+        finite = repeated[np.isfinite(repeated)]
+        if len(finite):
+            expected = np.unique(np.quantile(finite, np.arange(1, 10) / 10))
+            np.testing.assert_array_equal(edges, expected)
+        assert histogram(values, edges, times).tolist() == histogram(repeated, edges).tolist()
+
+
 def test_rare_columns_are_counted_together():
     days = np.array([[1, 5, 0, 2], [1, 5, 1, 3]])
     assert folded(days, 2).tolist() == [[5, 2, 1], [5, 3, 2]]
