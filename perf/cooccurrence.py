@@ -6,19 +6,15 @@ epochs, 5 negatives and noise exponent 0.75, one thread, and run in turn. A pair
 is predicted once from one input, with its negatives: the input is the mean of the other producers
 ("baskets", gensim's CBOW), or one vector ("direct", gensim's skip-gram). Rates are pairs per second
 of CPU without the vocabulary, medians. NDCG@20 is of the held-out producers, best of three
-learning rates each: input vectors averaged, output vectors ranked. Memory is the peak of a fit of
-100 M different pairs (2 M consumers with 50 of 200,000 producers, all equally likely), k = 128, one
-epoch in batches of 200,000 pairs, beyond the matrix; each kind of pairs in a process of its own.
-SIZE=0.1 makes the data a tenth as large.
+learning rates each: input vectors averaged, output vectors ranked. SIZE=0.1 makes the data a tenth
+as large.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -48,21 +44,11 @@ RATES = {
     "direct": (0.1, 0.2, 0.4),
     "skip-gram": (0.0025, 0.005, 0.01),
 }
-MEMORY_PRODUCERS = 200_000
-MEMORY_CONSUMERS = 2_000_000
-MEMORY_BASKET = 50  # producers of each consumer
-MEMORY_BATCH = 200_000  # pairs
-MEMORY = "memory "  # begins the size in a process of its own, see `memory_ratio`
-Kind = Literal["baskets", "direct"]
-KINDS: tuple[Kind, ...] = ("baskets", "direct")
 Vectors = tuple[np.ndarray, np.ndarray]  # of the consumers and of the producers
 
 
 def main() -> int:
     options = arguments(__doc__, size="1")
-    if options.size.startswith(MEMORY):
-        pairs, size = options.size.removeprefix(MEMORY).split()
-        return print_memory_ratio(pairs, float(size))
     size = float(options.size)
     x = community_matrix(int(20_000 * size), int(5000 * size), int(4e5 * size), 50, options.seed)
     x.data[:] = 1.0
@@ -72,9 +58,6 @@ def main() -> int:
     fit_ours(train[:1000], "baskets", 0.1, options.seed)  # compile before anything is timed
     fit_ours(train[:1000], "direct", 0.1, options.seed)
     figures = against_gensim(train, split.test, options.seed)
-    for pairs in KINDS:
-        name = f"{pairs}, memory of {100 * size:g} M pairs"
-        figures.append(Figure(name, memory_ratio(pairs, size), "tables", bar=2.0))
     return finish("cooccurrence", figures, options.seed)
 
 
@@ -126,7 +109,7 @@ def against_gensim(train: sp.csr_matrix, test: sp.csr_matrix, seed: int) -> list
     return figures
 
 
-def shared_options(pairs: Kind, learning_rate: float) -> Options:
+def shared_options(pairs: Literal["baskets", "direct"], learning_rate: float) -> Options:
     """The settings that ours and gensim share."""
     return Options(
         pairs=pairs,
@@ -138,7 +121,7 @@ def shared_options(pairs: Kind, learning_rate: float) -> Options:
 
 
 def fit_ours(
-    train: sp.csr_matrix, pairs: Kind, learning_rate: float, seed: int
+    train: sp.csr_matrix, pairs: Literal["baskets", "direct"], learning_rate: float, seed: int
 ) -> tuple[float, Vectors]:
     """Seconds of CPU of the training, and the vectors."""
     cfg = Config(dim=DIM, seed=seed, **shared_options(pairs, learning_rate).model_dump())
@@ -188,41 +171,6 @@ def mean_ndcg(train: sp.csr_matrix, test: sp.csr_matrix, vectors: Vectors) -> fl
     rows = np.flatnonzero(np.diff(test.indptr))
     consumers, producers = vectors
     return float(rank(consumers[rows], producers, train[rows], test[rows]).ndcg(TOP).mean())
-
-
-def memory_ratio(pairs: Kind, size: float) -> float:
-    """Of a process of its own, because what a process took before would count."""
-    command = [sys.executable, "-m", "perf.cooccurrence", "--size", f"{MEMORY}{pairs} {size}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
-def print_memory_ratio(pairs: Kind, size: float) -> int:
-    """Print the peak memory of a fit beyond that before it, in units of its two tables."""
-    consumers = int(MEMORY_CONSUMERS * size)
-    indptr = np.arange(consumers + 1) * MEMORY_BASKET
-    rng = np.random.default_rng(0)
-    columns = rng.integers(0, MEMORY_PRODUCERS, indptr[-1], dtype=np.int32)
-    ones = np.ones(len(columns), np.float32)
-    x = sp.csr_matrix((ones, columns, indptr), shape=(consumers, MEMORY_PRODUCERS))
-    ids = np.arange(MEMORY_PRODUCERS).astype(np.bytes_)
-    changes = {"epochs": 1, "batches": max(1, len(columns) // MEMORY_BATCH)}
-    options = shared_options(pairs, 0.1).model_copy(update=changes)
-    cfg = Config(dim=DIM, seed=0, **options.model_dump())
-    fit(x[:1, :100], cfg, SingleWorker(), ids[:100])  # compiles
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
-    before = peak_bytes()
-    fit(x, cfg, SingleWorker(), ids)
-    inputs = MEMORY_PRODUCERS if pairs == "baskets" else consumers
-    tables = (MEMORY_PRODUCERS + inputs) * DIM * 4
-    print((peak_bytes() - before) / tables)
-    return 0
-
-
-def peak_bytes() -> int:
-    """The largest memory of this process so far, from Linux."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 if __name__ == "__main__":

@@ -46,12 +46,10 @@ def alias_table(probabilities):
 
 
 @njit(nogil=True, cache=True)
-def random_batches(n, start, key, count):
-    """The batch of each of n rows behind `start` others, (n,) int32: one of `count` at random."""
-    batches = np.empty(n, np.int32)
-    for i in range(n):
+def random_batches(start, key, count, batches):
+    """Draw the batch, one of `count`, of each of n rows behind `start` others. batches: (n,)."""
+    for i in range(len(batches)):
         batches[i] = below(number(key, np.uint64(start + i)), count)
-    return batches
 
 
 @njit(nogil=True, cache=True)
