@@ -1,9 +1,10 @@
 """make bench-scale: seconds and memory of every step as the days grow.
 
 A simulated world in which ten items a day are shown to every consumer, at 0.3, 1, 3 and 10 million
-impressions a day; SIZE=1,3,10,30 names others. For each size a process of its own runs two days
-through all steps, with a home and a Spark of its own on two cores, and the second day is measured:
-then the ranker has a champion to test, and the window has two days.
+impressions a day; SIZE=1,3,10,30 names others. For each size a process of its own runs three days
+through all steps, with a home and a Spark of its own on two cores, and the third day is measured:
+it tests a champion and a challenger, and decides between them. The ranker goes on from that of the
+day before, so that a training takes what the day takes and not what a window of days does.
 
 How cost grows is the exponent k of `seconds ~ events^k`, fitted to all sizes, and taken from the
 two largest ones alone: a step with a fixed cost of some seconds looks better in the first than it
@@ -36,20 +37,22 @@ from perf.timing import cpu_since, cpu_times
 SIZES = "0.3,1,3,10"  # million impressions a day
 SHOWN = 10.0  # impressions per consumer and day
 FIRST_DAY = date(2024, 1, 1)
-DAYS = 2
+DAYS = 3
 BAR_EVENTS = 10.0  # million a day, of which the whole loop takes at most:
 BAR_SECONDS = 360.0
 BAR_GIB = 6.0
 BAR_EXPONENT = 1.05
 SHORT_S = 5.0  # a step with less than this at the largest size says nothing of how it grows
 DAY = "import sys; from perf.scale import write_costs; write_costs(*sys.argv[1:])"
-# For long days (docs/sizing.md): with so many rows, a larger batch learns as well, and much faster.
+# For long days (docs/sizing.md): with so many rows, a larger batch learns as well, and much faster,
+# and a window of days is too long to be read every night.
 RANKER = {
     "batch_size": 4096,
     "learning_rate": 5e-3,
     "precision": "auto",
     "compiled": True,
     "threads": 2,
+    "warm_start": True,
 }
 HEAP = "1536m"  # of Spark: enough for ten million impressions
 WEIGHTS = {"click": 1.0, "long_view": 1.0, "like": 3.0, "reply": 3.0, "follow": 5.0}
@@ -74,7 +77,7 @@ def main() -> int:
 
 
 def measured(size: float, seed: int) -> list[Cost]:
-    """The costs of the steps of the second day, measured in a process of its own."""
+    """The costs of the steps of the last day, measured in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="evergreen-bench-") as home:
         command = [sys.executable, "-c", DAY, home, str(size), str(seed)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

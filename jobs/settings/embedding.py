@@ -94,7 +94,8 @@ class EmbeddingSettings(PluginSection):
 
     @property
     def learns_from_sessions(self) -> bool:
-        return getattr(self.options, "pairs", "") == "sessions"
+        # The method first: options are loaded with their embedder, which takes time.
+        return self.method == "cooccurrence" and self.options.pairs == "sessions"
 
     def effective(self) -> dict[str, Any]:
         """As of any plug-in, without what shapes no partition.
