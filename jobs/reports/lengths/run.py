@@ -34,8 +34,7 @@ from jobs.reports.tables.world import DAYS, simulated_problem
 from jobs.settings import Settings
 from simulation.world import World
 
-# Embedder -> numbers of a whole vector; fewer by ALS, of which a fit with 1,000 takes minutes.
-WHOLE_LENGTHS = {"svd": 1000, "als": 256}
+WHOLE_LENGTHS = {"svd": 1000, "als": 1000}  # embedder -> numbers of a whole vector
 LENGTHS = (300, 100, 50, 20)
 JUDGED = 50  # the length that should keep ENOUGH of what the whole gains on random vectors
 ENOUGH = 0.95
