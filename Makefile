@@ -30,11 +30,12 @@ EVERGREEN := $(BIN)/evergreen$(if $(SOURCE), --settings configs/$(SOURCE).toml)
 ifeq ($(DATABASE),postgres)
 export EVERGREEN_DATABASE__URL := local
 endif
-# A bucket by settings alone; `make up STORAGE=s3` shows what the demo has left in it.
+# A bucket by settings alone; `make up STORAGE=s3` shows what the demo has left in it. A storm of faults
+# has a server and settings of its own.
 ifeq ($(STORAGE),s3)
-export EVERGREEN_STORAGE__URL ?= s3://evergreen/demo
-export EVERGREEN_STORAGE__ENDPOINT ?= http://127.0.0.1:8333
-export EVERGREEN_STORAGE__SERVE ?= true
+demo up doctor: export EVERGREEN_STORAGE__URL ?= s3://evergreen/demo
+demo up doctor: export EVERGREEN_STORAGE__ENDPOINT ?= http://127.0.0.1:8333
+demo up doctor: export EVERGREEN_STORAGE__SERVE ?= true
 endif
 .DEFAULT_GOAL := help
 .PHONY: help install doctor demo up docs lint test test-all test-faults test-cluster check check-manifests clean
