@@ -137,7 +137,7 @@ def cooccurrence(
 
 
 def config(options: Options, dim: int, seed: int) -> Config:
-    """What the training is told: sessions are baskets to it."""
+    """The configuration of the training, which treats each session as a basket."""
     chosen = options.model_dump()
     if options.pairs == "sessions":
         chosen["pairs"] = "baskets"

@@ -20,8 +20,8 @@ from embeddings.monitors.overlap import top
 from embeddings.registry.vectors import encode_ids
 from jobs.lake.schema import CONSUMER_TABLE, IMPRESSION_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
+from models.scratch import PIECE
 
-PIECE = 1 << 18  # rows of a day that are in memory at a time
 TOP = 1000  # most frequent values of a column that are counted one by one
 IDS = {"consumers": "consumer_id", "producers": "producer_id", "items": "item_id"}
 PROFILES = {"consumers": CONSUMER_TABLE, "items": ITEM_TABLE}

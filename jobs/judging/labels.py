@@ -17,10 +17,10 @@ from embeddings.registry.vectors import Index, encode_ids
 from embeddings.sampling import smallest_hashes
 from jobs.lake.schema import CONSUMER_TABLE, ENGAGEMENT_TABLE, ITEM_TABLE, with_prefix
 from jobs.lake.store import Partition
+from models.scratch import PIECE
 from models.stored import tables
 
 ENGAGED = ("consumer_id", "producer_id", "item_id")
-PIECE = 1 << 18  # rows of a day that are in memory at a time
 
 
 @dataclass(frozen=True)

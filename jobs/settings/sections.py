@@ -135,7 +135,7 @@ class MatrixSettings(Section):
 
     session_minutes: float = Field(default=0.0, ge=0, le=10_080)
     """A consumer's session ends with so many minutes without an engagement; an embedder that learns
-    from sessions reads them. 0: they are not told apart."""
+    from sessions reads them. 0: the matrix has no sessions."""
 
     min_engagements: int = Field(default=2, ge=1)
     """A consumer with fewer engagements in the window is folded in instead of fitted."""

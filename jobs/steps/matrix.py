@@ -83,7 +83,7 @@ ID = pa.dictionary(pa.int32(), pa.string())
 EVENTS = pa.schema(
     [("consumer_id", ID), ("producer_id", ID), ("millionths", pa.float64()), ("ranks", pa.bool_())]
 )
-TIME = pa.field("time_ms", pa.int64())  # a further column where sessions are told apart
+TIME = pa.field("time_ms", pa.int64())  # of EVENTS, only with session_minutes
 SESSION_FACT = Fact("sessions", "sessions of two producers or more", "sessions", headline=True)
 
 # The Spark schemas of what a task returns, in the first job and in the second.
@@ -100,7 +100,7 @@ LAID_OUT = ", ".join([*(f"{fact} long" for fact in BLOCK_FACTS), "column_sums bi
 
 
 def chosen_facts(settings: Settings) -> tuple[Fact, ...]:
-    """What is counted besides where sessions are told apart."""
+    """The number of sessions, with session_minutes."""
     return (SESSION_FACT,) if settings.matrix.session_minutes else ()
 
 
@@ -281,7 +281,7 @@ def weigh(rows: pa.Table, share: float, cfg: MatrixSettings) -> pa.Table:
 
 
 def columns_of_events(cfg: MatrixSettings) -> pa.Schema:
-    """EVENTS, with their times where sessions are told apart."""
+    """The columns of events; with session_minutes, their times too."""
     return EVENTS.append(TIME) if cfg.session_minutes else EVENTS
 
 
